@@ -1,0 +1,3 @@
+"""Tracescope: an OpenTelemetry trace bottleneck analyzer."""
+
+__version__ = "0.1.0"

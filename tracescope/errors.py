@@ -1,0 +1,101 @@
+"""One exception tree: what failed, with which value, and the next command.
+
+Every error that a user can cause or meet is a `TracescopeError`.  The command line prints
+``message`` and ``hint`` and exits with ``exit_code``; nothing else is ever shown as a traceback
+on purpose.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "IncomparableError",
+    "InputError",
+    "InsufficientDataError",
+    "KernelError",
+    "MalformedOtlpError",
+    "PeriodError",
+    "StoreBusyError",
+    "StoreError",
+    "TracescopeError",
+    "UsageError",
+]
+
+
+class TracescopeError(Exception):
+    """Base of all errors; exit code 1 unless a subclass says otherwise.
+
+    Parameters
+    ----------
+    message
+        One sentence: what failed and with which value.
+    hint
+        The next thing to do, preferably a command; None where there is none.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} ({self.hint})"
+
+
+class UsageError(TracescopeError):
+    """The command or call cannot be understood; exit code 2."""
+
+    exit_code = 2
+
+
+class PeriodError(UsageError):
+    """A period such as ``last-month`` cannot be read, or is empty by construction."""
+
+
+class ConfigError(UsageError):
+    """An unknown or ill-typed setting, with the file or variable it came from."""
+
+
+class InputError(TracescopeError):
+    """A file or stream that cannot be read as what it claims to be (file, line or offset)."""
+
+
+class MalformedOtlpError(InputError):
+    """OTLP bytes that break the protobuf wire format.
+
+    Parameters
+    ----------
+    offset
+        Byte offset of the first thing that could not be read.
+    expected
+        What should have stood there.
+    """
+
+    def __init__(self, offset: int, expected: str, hint: str | None = None) -> None:
+        super().__init__(f"malformed OTLP at byte {offset}: expected {expected}", hint)
+        self.offset = offset
+        self.expected = expected
+
+
+class KernelError(TracescopeError):
+    """A compiled kernel refused its input: a table would pass its cap."""
+
+
+class StoreError(TracescopeError):
+    """The store is missing, damaged, or written by a newer version."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the sealing lock."""
+
+
+class InsufficientDataError(TracescopeError):
+    """Too little data for an honest answer; exit code 4."""
+
+    exit_code = 4
+
+
+class IncomparableError(InsufficientDataError):
+    """The two periods cannot be compared, and the message says why; exit code 4."""

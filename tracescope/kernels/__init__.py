@@ -1,0 +1,69 @@
+"""Arrays in, arrays out: the compiled code.  Numpy and numba only.
+
+`kernel` is the one way to compile.  Compiled code is cached under a directory named after the
+sources of this package, because numba notices an edit in the file of a function but not in that
+of a function it calls.  Where no cache can be written the code still runs, compiled anew in each
+process, with one warning.
+
+Compiled code checks no bounds: every kernel checks what it reads and caps what it builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _cache_root() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) if base else Path.home() / ".cache"
+
+
+def _sources_digest() -> str:
+    digest = hashlib.blake2b(numba.__version__.encode(), digest_size=6)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _open_cache() -> bool:
+    """Point numba's cache at a directory of our own; False when none can be written."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return True
+    try:
+        directory = _cache_root() / "tracescope" / f"kernels-{_sources_digest()}"
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, RuntimeError) as error:
+        warnings.warn(
+            f"no kernel cache: {error}; kernels compile in every process "
+            "(set XDG_CACHE_HOME or NUMBA_CACHE_DIR to a writable directory)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    numba.config.CACHE_DIR = str(directory)  # pyright: ignore[reportAttributeAccessIssue]
+    return True
+
+
+CACHED = _open_cache()
+
+
+def kernel(function: F) -> F:
+    """Compile `function` without the interpreter and without the lock, cached where possible."""
+    return numba.njit(cache=CACHED, nogil=True)(function)  # pyright: ignore[reportReturnType]
+
+
+def inlined(function: F) -> F:
+    """Compile a small function into its callers (`forceinline`; `inline="always"` is far slower)."""
+    return numba.njit(cache=CACHED, nogil=True, forceinline=True)(function)  # pyright: ignore[reportReturnType]
