@@ -60,7 +60,7 @@ Bools = NDArray[np.bool_]
 OVERHANG_NS = 1_000_000
 OVERHANG_PARTS = 20  # 5 %
 
-_COUNTERS = (
+COUNTERS = (
     "duplicate_conflict",
     "end_before_start",
     "parent_cycle",
@@ -128,6 +128,10 @@ class Forest:
         Links to producers in other traces: unit, and the producer's ids.
     unconsumed
         Publishing spans that nobody in their trace consumed.
+    child_start, child
+        Children of each span: bounds ``(n + 1,)`` and positions.
+    counts
+        What was mended or set apart, per trace ``(t, len(COUNTERS))``.
     """
 
     order: I64
@@ -160,7 +164,11 @@ class Forest:
     unconsumed: I32
     child_start: I64
     child: I32
-    counters: dict[str, int]
+    counts: I64
+
+    def counters(self) -> dict[str, int]:
+        """What was mended or set apart, in all, by reason."""
+        return dict(zip(COUNTERS, self.counts.sum(axis=0).tolist(), strict=True))
 
 
 @inlined
@@ -173,7 +181,7 @@ def _mix(hi: np.int64, lo: np.int64) -> np.uint64:
 
 
 @kernel
-def _group_by_trace(hi, lo):
+def group_by_trace(hi, lo):
     """Trace number of each row ``(n,)`` by first appearance, and bounds ``(t + 1,)``."""
     n = len(hi)
     size = 16
@@ -218,7 +226,7 @@ def _sort_and_dedupe(trace, start, span_id, content_hash):
         rows[cursor[t]] = i
         cursor[t] += 1
     kept_start = np.zeros(len(start), np.int64)
-    conflicts = 0
+    conflicts = np.zeros(len(start) - 1, np.int64)
     kept = 0
     last_id, last_hash = np.int64(0), np.int64(0)
     for t in range(len(start) - 1):
@@ -250,7 +258,7 @@ def _sort_and_dedupe(trace, start, span_id, content_hash):
         for a in range(lo, hi):
             row = rows[a]
             if a > lo and span_id[row] == last_id:
-                conflicts += content_hash[row] != last_hash
+                conflicts[t] += content_hash[row] != last_hash
             else:
                 rows[kept] = row
                 kept += 1
@@ -286,11 +294,11 @@ def _find_parents(order, start, span_id, parent_span_id):
 
 @kernel
 def _break_cycles(parent, start_ns):
-    """Cut each parent cycle at its earliest start (ties: lowest position); returns how many."""
+    """Cut each parent cycle at its earliest start (ties: lowest position); returns where."""
     n = len(parent)
     state = np.zeros(n, np.int8)  # 0 unseen, 1 on the chain being followed, 2 done
     chain = np.empty(n, np.int32)
-    broken = 0
+    broken = np.zeros(n, np.bool_)
     for i in range(n):
         if state[i] != 0:
             continue
@@ -311,7 +319,7 @@ def _break_cycles(parent, start_ns):
                     earliest = k
                 k = parent[k]
             parent[earliest] = -2
-            broken += 1
+            broken[earliest] = True
         for d in range(depth):
             state[chain[d]] = 2
     return broken
@@ -580,7 +588,8 @@ def _units(
     hop_link = np.empty(len(link_hi), np.int64)
     consumed = np.zeros(len(parent), np.bool_)
     hops = np.zeros(len(roots), np.int32)
-    units, cross, negative, detached = 0, 0, 0, 0
+    units, cross = 0, 0
+    negative = np.zeros(room, np.bool_)
     for g in range(len(roots)):
         r = roots[g]
         if idle[r]:
@@ -629,7 +638,6 @@ def _units(
         if units == before:
             unit_group[units] = g
             unit_kind[units] = UNIT_REQUEST if p < 0 or role[r] == ROLE_CONSUMER else UNIT_DETACHED
-            detached += unit_kind[units] == UNIT_DETACHED
             unit_start[units], unit_end[units] = start_ns[r], end_ns[r]
             units += 1
         else:
@@ -641,7 +649,7 @@ def _units(
                 if producer >= 0:
                     unit_start[u] = min(end_ns[producer], start_ns[r])
                     unit_wait[u] = start_ns[r] - unit_start[u]
-                    negative += end_ns[producer] > start_ns[r]
+                    negative[u] = end_ns[producer] > start_ns[r]
         hops[g] = units - before
         for u in range(before, units):
             unit_incomplete[u] = missing[r]
@@ -650,7 +658,7 @@ def _units(
         unit_group[:units].copy(), unit_kind[:units].copy(), unit_start[:units].copy(),
         unit_end[:units].copy(), unit_wait[:units].copy(), unit_producer[:units].copy(),
         unit_incomplete[:units].copy(), unit_skewed[:units].copy(), hops,
-        hop_unit[:cross].copy(), hop_link[:cross].copy(), consumed, negative, detached,
+        hop_unit[:cross].copy(), hop_link[:cross].copy(), consumed, negative[:units].copy(),
     )  # fmt: skip
 
 
@@ -668,13 +676,12 @@ def build_forest(columns: SpanArrays, *, skew: bool = True) -> Forest:
     -------
     Forest
     """
-    trace, start = _group_by_trace(columns.trace_hi, columns.trace_lo)
+    trace, start = group_by_trace(columns.trace_hi, columns.trace_lo)
     order, trace_start, conflicts = _sort_and_dedupe(trace, start, columns.span_id, columns.content_hash)
     parent, trace = _find_parents(order, trace_start, columns.span_id, columns.parent_span_id)
     start_ns, end_ns = columns.start_ns[order], columns.end_ns[order]
     backwards = end_ns < start_ns
     np.maximum(end_ns, start_ns, out=end_ns)
-    lost = int(np.count_nonzero(parent == -2))
     cycles = _break_cycles(parent, start_ns)
     missing = parent == -2
     parent[missing] = -1
@@ -696,16 +703,24 @@ def build_forest(columns: SpanArrays, *, skew: bool = True) -> Forest:
     group, sequence, bounds, roots, cut, idle = _groups(parent, begin, child, blocks, role, messaging_op)
     (
         unit_group, unit_kind, unit_start, unit_end, unit_wait, unit_producer, unit_incomplete,
-        unit_skewed, hops, hop_unit, hop_link, consumed, negative, detached,
+        unit_skewed, hops, hop_unit, hop_link, consumed, negative,
     ) = _units(
         roots, parent, role, idle, start_ns, end_ns, order, trace, trace_start, columns.span_id,
         columns.trace_hi, columns.trace_lo, columns.link_offset, columns.link_hi, columns.link_lo,
         columns.link_span, missing, uncertain,
     )  # fmt: skip
+    traces = len(trace_start) - 1
+    of_unit = trace[roots[unit_group]]
     found = (
-        conflicts, np.count_nonzero(backwards), cycles, lost, np.count_nonzero(uncertain),
-        np.count_nonzero(offset), negative, detached,
-    )  # fmt: skip
+        conflicts,
+        np.bincount(trace[backwards], minlength=traces),
+        np.bincount(trace[cycles], minlength=traces),
+        np.bincount(trace[missing & ~cycles], minlength=traces),
+        uncertain,
+        np.bincount(trace[offset != 0], minlength=traces),
+        np.bincount(of_unit[negative], minlength=traces),
+        np.bincount(of_unit[unit_kind == UNIT_DETACHED], minlength=traces),
+    )
     return Forest(
         order=order,
         trace=trace,
@@ -737,5 +752,5 @@ def build_forest(columns: SpanArrays, *, skew: bool = True) -> Forest:
         unconsumed=np.flatnonzero((role == ROLE_PUBLISH) & ~consumed).astype(np.int32),
         child_start=begin,
         child=child,
-        counters={name: int(value) for name, value in zip(_COUNTERS, found, strict=True)},
+        counts=np.column_stack([column.astype(np.int64) for column in found]),
     )

@@ -1,0 +1,511 @@
+"""`process`: spans in, partial rollups out; the unit of work at any scale.
+
+Dedupe, forest, critical path and sums for any set of whole traces, on any engine: nothing here
+knows a store, a clock or a process pool.  Results of disjoint sets of traces merge by the rules of
+`tracescope.analysis.rollup`, and are the same whatever the order of the rows.
+
+Names are integer codes throughout; only distinct call paths are hashed and named.
+
+Source: design, sections 4, 5 and 9.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tracescope import schema
+from tracescope.errors import KernelError
+from tracescope.kernels import forest as forests
+from tracescope.kernels import rollup as kernel
+from tracescope.kernels.sketch import bin_of
+from tracescope.kernels.walk import Walk, walk
+
+I64 = np.ndarray[Any, np.dtype[np.int64]]
+
+_NULL = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Rollups of some traces.
+
+    Attributes
+    ----------
+    tables
+        Every table of `schema.ROLLUPS` and `schema.DIMENSIONS`, checked, sorted by its keys.
+    trace_slots
+        ``trace_hi, trace_lo, span_id, slot``: the hour that each kept span belongs to.
+    """
+
+    tables: dict[str, pl.DataFrame]
+    trace_slots: pl.DataFrame
+
+
+def _measure(text: str | None) -> bytes:
+    if text is None:
+        return _NULL
+    data = text.encode()
+    return struct.pack(">I", len(data)) + data
+
+
+def path_id(parent: int, *names: str | None) -> int:
+    """Content-addressed id of a call path, entry or edge.
+
+    First 8 bytes, as a signed big-endian integer, of BLAKE2b over the parent's id (0 for an entry
+    or an edge by itself) and the length-prefixed UTF-8 of `names`: environment, service and
+    operation of an entry; kind, caller, callee and operation of an edge.
+    """
+    data = struct.pack(">q", parent) + b"".join(_measure(name) for name in names)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
+
+
+class _Names:
+    """One table of names for all the columns of a call."""
+
+    def __init__(self, spans: pl.DataFrame) -> None:
+        self._names = pl.Categories.random()
+        self._type = pl.Categorical(self._names)
+        self._alive: list[pl.Series] = []  # the names live as long as a column that uses them
+        fixed = pl.Series([schema.QUEUE_PUBLISH, schema.QUEUE_WAIT, "unknown"])
+        self.publish, self.wait, self.unknown = (int(code) for code in self._codes(fixed))
+        self.columns = {
+            name: self._codes(spans[name])
+            for name in ("service_name", "peer", "operation", "environment", "host")
+        }
+        self.texts: list[str] = self._names.to_series().to_list()
+
+    def _codes(self, column: pl.Series) -> np.ndarray[Any, np.dtype[np.int32]]:
+        self._alive.append(column.cast(self._type))
+        return self._alive[-1].to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+
+    def text(self, code: int) -> str | None:
+        """The name behind a code; None for -1."""
+        return None if code < 0 else self.texts[code]
+
+
+def _span_arrays(spans: pl.DataFrame, names: _Names) -> forests.SpanArrays:
+    links = spans["links"]
+    lengths = np.zeros(len(spans) + 1, np.int64)
+    flat = b""
+    if links.null_count() < len(links):
+        lengths[1:] = links.bin.size().fill_null(0).to_numpy() // 24
+        flat = b"".join(links.drop_nulls().to_list())
+    words = np.frombuffer(flat, ">i8").astype(np.int64).reshape(-1, 3)
+    plain = (
+        "trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "kind", "edge_class",
+        "messaging_op", "content_hash",
+    )  # fmt: skip
+    return forests.SpanArrays(
+        **{name: spans[name].to_numpy() for name in plain},
+        service=names.columns["service_name"],
+        host=names.columns["host"],
+        link_offset=np.cumsum(lengths),
+        link_hi=np.ascontiguousarray(words[:, 0]),
+        link_lo=np.ascontiguousarray(words[:, 1]),
+        link_span=np.ascontiguousarray(words[:, 2]),
+    )
+
+
+def _fragments(spans: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Split traces that outlast their window; returns spans with ``slot_start`` and how many moved.
+
+    A trace's first fragment holds what starts within TRACE_WINDOW_HOURS of the hour it starts in;
+    what is left makes further fragments by the same rule.
+    """
+    window = (schema.TRACE_WINDOW_HOURS + 1) * schema.HOUR_NS
+    ids = ["trace_hi", "trace_lo"]
+    spans = spans.with_columns(pl.lit(0, pl.Int64).alias("fragment"))
+    first = pl.col("start_ns").min().over([*ids, "fragment"])
+    hour = schema.HOUR_NS
+    spans = spans.with_columns(first.alias("trace_start_ns"))
+    late = pl.col("start_ns") >= pl.col("trace_start_ns") // hour * hour + window
+    moved = 0
+    while True:
+        count = int(spans.select(late.sum()).item())
+        if count == 0:
+            return spans, moved
+        moved += count
+        spans = spans.with_columns(pl.when(late).then(pl.col("fragment") + 1).otherwise(pl.col("fragment")))
+        spans = spans.with_columns(first.alias("trace_start_ns"))
+
+
+def process(
+    spans: pl.DataFrame,
+    *,
+    slot_ns: int = schema.HOUR_NS,
+    keep: tuple[int, int] | None = None,
+    skew: bool = True,
+) -> Partial:
+    """Roll whole traces up.
+
+    Parameters
+    ----------
+    spans
+        SPANS rows in any order, duplicates included.
+    slot_ns
+        Length of a slot; an hour for everything that is kept.
+    keep
+        Half-open interval in ns: only traces whose earliest start lies in it count.
+    skew
+        Correct clocks between hosts.
+
+    Raises
+    ------
+    KernelError
+        More spans than 32-bit positions hold.
+    """
+    schema.check(spans, schema.SPANS, "spans")
+    if len(spans) >= 2**31 - 1:
+        raise KernelError(f"{len(spans)} spans in one call; give `process` fewer traces at a time")
+    spans, moved = _fragments(spans)
+    if keep is not None:
+        spans = spans.filter(pl.col("trace_start_ns").is_between(keep[0], keep[1], closed="left"))
+    names = _Names(spans)
+    arrays = _span_arrays(spans, names)
+    if moved:
+        fragment = spans["fragment"].to_numpy()
+        arrays = _with_fragment_ids(arrays, fragment)
+    forest = forests.build_forest(arrays, skew=skew)
+    path = walk(forest)
+    work = _Work(spans, names, arrays, forest, path, slot_ns)
+    tables = work.tables()
+    checked = {
+        name: schema.check(_canonical(frame, name), table, name)
+        for name, table in {**schema.ROLLUPS, **schema.DIMENSIONS}.items()
+        for frame in (tables[name],)
+    }
+    return Partial(checked, work.trace_slots())
+
+
+def _canonical(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    return frame.sort(schema.KEYS[name])
+
+
+def _with_fragment_ids(arrays: forests.SpanArrays, fragment: I64) -> forests.SpanArrays:
+    """Make later fragments traces of their own inside the kernels."""
+    from dataclasses import replace
+
+    salt = fragment * np.int64(0x5851F42D4C957F2D)
+    return replace(arrays, trace_lo=arrays.trace_lo ^ salt)
+
+
+class _Work:
+    """One call of `process`: arrays in sorted order and the tables made from them."""
+
+    def __init__(
+        self,
+        spans: pl.DataFrame,
+        names: _Names,
+        arrays: forests.SpanArrays,
+        forest: forests.Forest,
+        path: Walk,
+        slot_ns: int,
+    ) -> None:
+        self.names = names
+        self.forest = forest
+        self.path = path
+        order = forest.order
+        self.rows = spans
+        self.service = arrays.service[order]
+        self.edge_class = arrays.edge_class[order]
+        self.status = spans["status"].to_numpy()[order]
+        self.trace_hi = spans["trace_hi"].to_numpy()[order]
+        self.trace_lo = spans["trace_lo"].to_numpy()[order]
+        self.codes = {name: column[order] for name, column in names.columns.items()}
+        starts = spans["trace_start_ns"].to_numpy()[order]
+        first = starts[np.minimum(forest.trace_start[:-1], max(len(order) - 1, 0))] if len(order) else starts
+        self.slot_of_trace = (first // slot_ns).astype(np.int64)
+        self.threshold = spans["threshold"].to_numpy()[order]
+        self._contexts()
+
+    # -- contexts: (slot, unit, threshold) of each walk group --
+
+    def _contexts(self) -> None:
+        forest = self.forest
+        groups = len(forest.group_root)
+        grouped = self.threshold[forest.sequence]
+        begin = forest.group_start[:-1]
+        highest = np.maximum.reduceat(grouped, begin) if groups else np.empty(0, np.int64)
+        lowest = np.minimum.reduceat(grouped, begin) if groups else np.empty(0, np.int64)
+        self.group_mixed = highest != lowest
+        kind = np.full(groups, -1, np.int64)
+        kind[forest.unit_group] = forest.unit_kind
+        slot = self.slot_of_trace[forest.trace[forest.group_root]] if groups else np.empty(0, np.int64)
+        frame = pl.DataFrame({"slot": slot, "unit": kind, "threshold": highest})
+        distinct = frame.unique(maintain_order=True).with_row_index("context")
+        joined = frame.join(distinct, on=["slot", "unit", "threshold"], how="left", maintain_order="left")
+        self.contexts = distinct
+        self.group_kind = kind
+        self.group_threshold = highest
+        self.group_slot = slot
+        self.group_context = np.where(kind < 0, -1, joined["context"].cast(pl.Int64).to_numpy())
+
+    # -- tables --
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Every rollup and dimension of these spans."""
+        forest, names, path = self.forest, self.names, self.path
+        groups = len(forest.group_root)
+        producer = np.full(groups, -1, np.int64)
+        producer[forest.unit_group] = forest.unit_producer
+        wait = _exact_sum(forest.unit_group, forest.unit_wait_ns, groups)
+        clock = _exact_sum(forest.unit_group, forest.unit_end_ns - forest.unit_start_ns, groups)
+        edges, nodes, opens, owns, selfs, home, head, late = kernel.attribute(
+            forest.sequence, forest.group_start, forest.group_root, self.group_kind, producer,
+            forest.parent, forest.role, forest.callee, forest.blocks, self.edge_class, self.service,
+            self.codes["peer"], self.codes["operation"], self.codes["environment"], names.publish,
+            names.wait, names.unknown,
+        )  # fmt: skip
+        message = self.group_kind == schema.UNIT_MESSAGE
+        wait_head = np.where(message, head, -1)
+        cells, sums, span_cell, head_cell = kernel.accumulate(
+            forest.sequence, forest.group_start, forest.group_root, forest.hops, self.group_context,
+            wait, clock, wait_head, late, forest.group, forest.parent, forest.callee, opens, owns, selfs,
+            home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns, path.visited,
+            path.self_ns, path.child_sum_ns, path.child_union_ns, self.trace_hi, self.trace_lo,
+        )  # fmt: skip
+        self._name_nodes(edges, nodes)
+        entry_of_group = self._entry_of_head(nodes, head)
+        return {
+            "path_hours": self._path_hours(cells, sums),
+            "path_sketches": self._path_sketches(cells, span_cell, head_cell, clock),
+            "entry_hours": self._entry_hours(entry_of_group),
+            "entry_sketches": self._entry_sketches(entry_of_group),
+            "edge_load": self._edge_load(nodes, opens),
+            "service_hours": self._service_hours(),
+            "counters": self._counters(),
+            "hop_halves": self._hop_halves(entry_of_group, head),
+            "entries": self.entries,
+            "paths": self.paths,
+        }
+
+    def _name_nodes(self, edges: I64, nodes: I64) -> None:
+        """Ids and names of nodes; parents come before children in `nodes`."""
+        text = self.names.text
+        self.node_id = np.zeros(len(nodes), np.int64)
+        entry = np.zeros(len(nodes), np.int64)
+        depth = np.zeros(len(nodes), np.int64)
+        described: list[tuple[str, str | None, str | None, str | None]] = []
+        edge_ids = np.zeros(len(edges), np.int64)
+        for number, (kind, caller, callee, operation) in enumerate(edges.tolist()):
+            edge = (schema.EDGE_KINDS[kind & 15], text(caller), text(callee), text(operation))
+            described.append(edge)
+            edge_ids[number] = path_id(0, *edge)
+        self.edge_id = edge_ids
+        entries: list[tuple[int, str, str, str]] = []
+        paths: list[tuple[Any, ...]] = []
+        for number, (parent, second, service, operation) in enumerate(nodes.tolist()):
+            if parent < 0:
+                root = (text(second) or "", text(service) or "", text(operation) or "")
+                self.node_id[number] = entry[number] = path_id(0, *root)
+                entries.append((int(entry[number]), *root))
+                continue
+            edge = described[second]
+            above = int(self.node_id[parent])
+            self.node_id[number] = path_id(above, *edge)
+            entry[number], depth[number] = entry[parent], depth[parent] + 1
+            paths.append(
+                (
+                    int(self.node_id[number]), above, int(entry[number]), int(depth[number]),
+                    int(edges[second, 0]) & 15, edge[1], edge[2], edge[3], int(edge_ids[second]),
+                    bool(edges[second, 0] & 16),
+                )  # fmt: skip
+            )
+        self.node_entry = entry
+        self.entries = pl.DataFrame(entries, schema=schema.dtypes(schema.ENTRIES), orient="row")
+        self.paths = pl.DataFrame(paths, schema=schema.dtypes(schema.PATHS), orient="row")
+        self.paths = self.paths.sort("path_id", "uninstrumented").unique("path_id", keep="first")
+
+    def _entry_of_head(self, nodes: I64, head: I64) -> I64:
+        return self.node_entry[head] if len(head) else np.empty(0, np.int64)
+
+    def _in_context(self, contexts: I64) -> dict[str, pl.Series]:
+        chosen = self.contexts[contexts]
+        return {name: chosen[name] for name in ("slot", "unit", "threshold")}
+
+    def _frame(self, table: schema.Table, columns: dict[str, Any]) -> pl.DataFrame:
+        frame = pl.DataFrame({name: columns[name] for name in table})
+        return frame.cast(schema.dtypes(table))  # pyright: ignore[reportArgumentType]
+
+    def _path_hours(self, cells: I64, sums: I64) -> pl.DataFrame:
+        keys = self._in_context(cells[:, 1])
+        measures = [name for name in schema.PATH_HOURS if name not in ("slot", "unit", "path_id", "threshold")]
+        drawn = sums[:, kernel.TYPICAL]
+        drawn[drawn == np.iinfo(np.int64).max] = 0
+        columns = {name: sums[:, at] for at, name in enumerate(measures)}
+        return self._frame(
+            schema.PATH_HOURS, {**keys, "path_id": self.node_id[cells[:, 0]], **columns}
+        )
+
+    def _path_sketches(self, cells: I64, span_cell: I64, head_cell: I64, clock: I64) -> pl.DataFrame:
+        forest = self.forest
+        opened = np.flatnonzero(span_cell >= 0)
+        weight = forest.hops[forest.group[opened]].astype(np.int64)
+        waited = head_cell[forest.unit_group]
+        units = np.flatnonzero(waited >= 0)
+        cell = np.concatenate([span_cell[opened], waited[units]])
+        duration = np.concatenate(
+            [forest.end_ns[opened] - forest.start_ns[opened], forest.unit_wait_ns[units]]
+        )
+        counts = np.concatenate([weight, np.ones(len(units), np.int64)])
+        summed = (
+            pl.DataFrame({"cell": cell, "bin": bin_of(duration), "count": counts})
+            .group_by("cell", "bin")
+            .agg(pl.col("count").sum())
+        )
+        at = summed["cell"].to_numpy()
+        keys = self._in_context(cells[at, 1])
+        return self._frame(
+            schema.PATH_SKETCHES,
+            {**keys, "path_id": self.node_id[cells[at, 0]], "bin": summed["bin"], "count": summed["count"]},
+        )
+
+    def _units(self, entry_of_group: I64) -> pl.DataFrame:
+        forest = self.forest
+        group = forest.unit_group
+        return pl.DataFrame(
+            {
+                "slot": self.group_slot[group],
+                "unit": forest.unit_kind,
+                "entry_id": entry_of_group[group],
+                "threshold": self.group_threshold[group],
+                "clock_ns": forest.unit_end_ns - forest.unit_start_ns,
+                "incomplete": forest.unit_incomplete.astype(np.int64),
+                "skewed": forest.unit_skewed.astype(np.int64),
+                "mixed": self.group_mixed[group].astype(np.int64),
+                "errors": (self.status[forest.group_root[group]] == schema.STATUS_ERROR).astype(np.int64),
+            }
+        )
+
+    def _entry_hours(self, entry_of_group: I64) -> pl.DataFrame:
+        keys = schema.KEYS["entry_hours"]
+        summed = (
+            self._units(entry_of_group)
+            .group_by(keys)
+            .agg(pl.len().alias("units"), pl.col("clock_ns", "incomplete", "skewed", "mixed", "errors").sum())
+        )
+        return self._frame(schema.ENTRY_HOURS, {name: summed[name] for name in summed.columns})
+
+    def _entry_sketches(self, entry_of_group: I64) -> pl.DataFrame:
+        units = self._units(entry_of_group)
+        units = units.with_columns(pl.Series("bin", bin_of(units["clock_ns"].to_numpy())))
+        summed = units.group_by(schema.KEYS["entry_sketches"]).agg(pl.len().alias("count"))
+        return self._frame(schema.ENTRY_SKETCHES, {name: summed[name] for name in summed.columns})
+
+    def _edge_load(self, nodes: I64, opens: I64) -> pl.DataFrame:
+        forest = self.forest
+        spans = np.flatnonzero((opens >= 0) & (self.group_context[forest.group] >= 0))
+        group = forest.group[spans]
+        edge = self.edge_id[nodes[opens[spans], 1]]
+        root = forest.group_root[group]
+        summed = (
+            pl.DataFrame(
+                {
+                    "slot": self.group_slot[group],
+                    "window": forest.start_ns[spans] // schema.LOAD_SLOT_NS,
+                    "environment": self.codes["environment"][root],
+                    "edge_id": edge,
+                    "threshold": self.group_threshold[group],
+                    "busy_ns": forest.end_ns[spans] - forest.start_ns[spans],
+                    "errors": (self.status[spans] == schema.STATUS_ERROR).astype(np.int64),
+                }
+            )
+            .group_by("slot", "window", "environment", "edge_id", "threshold")
+            .agg(pl.len().alias("calls"), pl.col("busy_ns", "errors").sum())
+        )
+        columns: dict[str, Any] = {name: summed[name] for name in summed.columns}
+        columns["environment"] = self._texts(summed["environment"])
+        return self._frame(schema.EDGE_LOAD, columns)
+
+    def _texts(self, codes: pl.Series) -> pl.Series:
+        table = pl.Series(self.names.texts, dtype=pl.String)
+        return table.gather(codes.cast(pl.UInt32))
+
+    def _service_hours(self) -> pl.DataFrame:
+        rows = self.rows[self.forest.order].select(
+            environment="environment",
+            service="service_name",
+            instance=pl.col("service_instance").fill_null(""),
+            version=pl.col("service_version").fill_null(""),
+            start_ns="start_ns",
+            end_ns=pl.max_horizontal("start_ns", "end_ns"),
+            slot=pl.Series(self.slot_of_trace[self.forest.trace]) if len(self.forest.trace) else pl.lit(0),
+        )
+        summed = rows.group_by(schema.KEYS["service_hours"]).agg(
+            pl.len().alias("spans"),
+            pl.col("start_ns").min().alias("first_ns"),
+            pl.col("end_ns").max().alias("last_ns"),
+        )
+        return self._frame(schema.SERVICE_HOURS, {name: summed[name] for name in summed.columns})
+
+    def _counters(self) -> pl.DataFrame:
+        """Counters by reason, on the slot of the trace they were counted in."""
+        moved = self.rows["fragment"].to_numpy()[self.forest.order] > 0
+        beyond = np.bincount(self.forest.trace[moved], minlength=len(self.slot_of_trace))
+        counts = {reason: self.forest.counts[:, at] for at, reason in enumerate(forests.COUNTERS)}
+        summed = (
+            pl.DataFrame({"slot": self.slot_of_trace, **counts, "beyond_window": beyond})
+            .group_by("slot")
+            .sum()
+            .unpivot(index="slot", variable_name="reason", value_name="count")
+            .filter(pl.col("count") > 0)
+        )
+        return self._frame(schema.COUNTERS, {name: summed[name] for name in summed.columns})
+
+    def _hop_halves(self, entry_of_group: I64, head: I64) -> pl.DataFrame:
+        forest = self.forest
+        unit = forest.hop_unit
+        group = forest.unit_group[unit]
+        lonely = forest.unconsumed
+        zero = np.zeros(len(lonely), np.int64)
+        rows = self.rows
+        consumers = {
+            "slot": self.group_slot[group],
+            "side": np.ones(len(unit), np.int64),
+            "key_hi": forest.hop_hi,
+            "key_lo": forest.hop_lo,
+            "key_span": forest.hop_span,
+            "time_ns": forest.start_ns[forest.group_root[group]],
+            "clock_ns": forest.unit_end_ns[unit] - forest.unit_start_ns[unit],
+            "path_id": self.node_id[head[group]],
+            "entry_id": entry_of_group[group],
+            "threshold": self.group_threshold[group],
+        }
+        producers = {
+            "slot": self.slot_of_trace[forest.trace[lonely]],
+            "side": zero,
+            "key_hi": self.trace_hi[lonely],
+            "key_lo": self.trace_lo[lonely],
+            "key_span": rows["span_id"].to_numpy()[forest.order[lonely]],
+            "time_ns": forest.end_ns[lonely],
+            "clock_ns": zero,
+            "path_id": zero,
+            "entry_id": zero,
+            "threshold": self.threshold[lonely],
+        }
+        return pl.concat(
+            [self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)]
+        )
+
+    def trace_slots(self) -> pl.DataFrame:
+        """The slot of every kept span: ``trace_hi, trace_lo, span_id, slot``."""
+        return pl.DataFrame(
+            {
+                "trace_hi": self.trace_hi,
+                "trace_lo": self.trace_lo,
+                "row": self.forest.order,
+                "slot": self.slot_of_trace[self.forest.trace].astype(np.int32),
+            }
+        )
+
+
+def _exact_sum(index: Any, values: I64, size: int) -> I64:
+    out = np.zeros(size, np.int64)
+    np.add.at(out, index, values)
+    return out

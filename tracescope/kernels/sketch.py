@@ -1,0 +1,64 @@
+"""A mergeable latency sketch: OpenTelemetry's exponential histogram at scale 4.
+
+Bin ``i`` counts values in ``(2**(i/16), 2**((i+1)/16)]``, so a value read back as the bin's
+geometric middle is at most 2.2 % off.  A sketch is a set of (bin, count) rows and merges by SUM.
+
+Source: OpenTelemetry metrics data model, "Exponential Scale".
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracescope.kernels import kernel
+
+SCALE = 4
+PER_OCTAVE = 1 << SCALE
+#: Values of zero (and below, which no duration has).
+ZERO_BIN = -PER_OCTAVE
+
+
+@kernel
+def _bins(values):
+    out = np.empty(len(values), np.int16)
+    for i in range(len(values)):
+        value = values[i]
+        if value <= 0:
+            out[i] = ZERO_BIN
+            continue
+        octave = 0
+        rest = value
+        while rest > 1:
+            rest >>= 1
+            octave += 1
+        if value == np.int64(1) << octave:  # exact powers of two end a bin
+            out[i] = octave * PER_OCTAVE - 1
+            continue
+        inside = math.log2(value / float(np.int64(1) << octave)) * PER_OCTAVE
+        out[i] = octave * PER_OCTAVE + min(max(int(math.ceil(inside)) - 1, 0), PER_OCTAVE - 1)
+    return out
+
+
+def bin_of(values_ns: NDArray[np.int64]) -> NDArray[np.int16]:
+    """Bin of each value ``(n,)``."""
+    return _bins(values_ns)
+
+
+def middle_of(bins: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Geometric middle of each bin, in the unit of the values; 0 for the zero bin."""
+    middle = np.exp2((bins.astype(np.float64) + 0.5) / PER_OCTAVE)
+    return np.where(bins == ZERO_BIN, 0.0, middle)
+
+
+def quantile(bins: NDArray[np.int16], counts: NDArray[np.int64] | NDArray[np.float64], q: float) -> float:
+    """Value at quantile `q` of a sketch given as bins and counts ``(n,)``; NaN when it is empty."""
+    total = counts.sum()
+    if total <= 0:
+        return math.nan
+    order = np.argsort(bins, kind="stable")
+    reached = np.cumsum(counts[order])
+    at = int(np.searchsorted(reached, q * total, side="left"))
+    return float(middle_of(bins[order[min(at, len(order) - 1)] : ][:1])[0])
