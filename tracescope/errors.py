@@ -71,7 +71,14 @@ class MalformedOtlpError(InputError):
         Byte offset of the first thing that could not be read.
     expected
         What should have stood there.
+
+    Attributes
+    ----------
+    payload
+        Number of the message, where several were read together.
     """
+
+    payload = 0
 
     def __init__(self, offset: int, expected: str, hint: str | None = None) -> None:
         super().__init__(f"malformed OTLP at byte {offset}: expected {expected}", hint)
