@@ -39,12 +39,19 @@ class Partial:
     ----------
     tables
         Every table of `schema.ROLLUPS` and `schema.DIMENSIONS`, checked, sorted by its keys.
-    trace_slots
-        ``trace_hi, trace_lo, span_id, slot``: the hour that each kept span belongs to.
+    rows, order, hours
+        The spans given, positions of those that count ``(n,)``, and the hour of each one's trace.
     """
 
     tables: dict[str, pl.DataFrame]
-    trace_slots: pl.DataFrame
+    rows: pl.DataFrame
+    order: I64
+    hours: I64
+
+    def spans(self) -> pl.DataFrame:
+        """SPANS rows that count, with the ``hour`` their trace starts in."""
+        kept = self.rows.select(list(schema.SPANS))[self.order]
+        return kept.with_columns(pl.Series("hour", self.hours, dtype=pl.Int32))
 
 
 def _measure(text: str | None) -> bytes:
@@ -180,7 +187,8 @@ def process(
         for name, table in {**schema.ROLLUPS, **schema.DIMENSIONS}.items()
         for frame in (tables[name],)
     }
-    return Partial(checked, work.trace_slots())
+    hours = work.slot_of_trace[forest.trace] if len(forest.order) else np.empty(0, np.int64)
+    return Partial(checked, spans, forest.order, hours)
 
 
 def _canonical(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -491,17 +499,6 @@ class _Work:
         }
         return pl.concat(
             [self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)]
-        )
-
-    def trace_slots(self) -> pl.DataFrame:
-        """The slot of every kept span: ``trace_hi, trace_lo, span_id, slot``."""
-        return pl.DataFrame(
-            {
-                "trace_hi": self.trace_hi,
-                "trace_lo": self.trace_lo,
-                "row": self.forest.order,
-                "slot": self.slot_of_trace[self.forest.trace].astype(np.int32),
-            }
         )
 
 

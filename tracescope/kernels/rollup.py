@@ -343,6 +343,9 @@ def accumulate(
                     if selfs[i] == node:
                         row[INCLUSIVE] += weight * own_ns[i]
                         row[BUSY] += self_ns[i]
+                        if visited[i]:
+                            row[CHILD_SUM] += weight * child_sum[i]
+                            row[CHILD_UNION] += weight * child_union[i]
                     continue
                 else:
                     seen = visited[home[i]]
@@ -350,9 +353,6 @@ def accumulate(
                     row[CALLS_VISITED] += weight * seen
                     row[VISITS] += weight * seen
                     row[ERRORS] += weight * (status[i] == STATUS_ERROR)
-                    if visited[i]:
-                        row[CHILD_SUM] += weight * child_sum[i]
-                        row[CHILD_UNION] += weight * child_union[i]
                 hi, lo = trace_hi[i], trace_lo[i]
                 if duration > row[SLOW] or row[SLOW_HI] == 0 and row[SLOW_LO] == 0 or (
                     duration == row[SLOW]

@@ -1,1 +1,261 @@
-"""To be written."""
+"""The store: the only state.
+
+    journal/     acknowledged OTLP bytes, not yet decoded
+    landing/     decoded spans, not yet sealed        (tracescope.store.landing)
+    sealed/      Delta tables: spans and rollups      (tracescope.store.sealed)
+    CURRENT.json what of the sealed tables counts
+    marks.json   names given to instants
+
+Everything in ``sealed/`` but the spans can be rebuilt from them.  Writers of landing files need no
+coordination; one process at a time seals, behind a file lock; readers take none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracescope import schema
+from tracescope.errors import StoreBusyError, StoreError
+from tracescope.store.landing import Landing, LandingGroup, write_durably
+from tracescope.store.sealed import Pointer, Sealed, count_hours, sum_rejected
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["SpanStore", "Status", "open_store"]
+
+_FORMAT = "FORMAT.json"
+_MARKS = "marks.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a store holds, counted over its life.
+
+    ``accepted`` counts acknowledged spans less the rejected, ``stored`` distinct
+    (trace_id, span_id); times are ns, 0 where there are none.
+    """
+
+    accepted: int
+    stored: int
+    rejected: dict[str, int]
+    units: int
+    first_ns: int
+    last_ns: int
+    sealed_until_ns: int
+    journal_bytes: int
+    disk_bytes: int
+    landing_spans: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanStore:
+    """An open store; see the module's docstring.  Made by `open_store`."""
+
+    root: Path
+    landing: Landing
+    sealed: Sealed
+    demo: bool
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal lies."""
+        return self.root / "journal"
+
+    # -- landing --
+
+    @contextmanager
+    def group(self, name: str) -> Iterator[LandingGroup]:
+        """Land several batches that become visible together."""
+        with self.landing.group(name) as group:
+            yield group
+
+    def knows(self, batch: str) -> bool:
+        """Whether a batch of that name has landed."""
+        if (self.root / "ledger" / f"{batch}.json").exists():
+            return True
+        return batch in self.sealed.pointer().ledger.batches
+
+    def refuse_closed(self, spans: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Split off spans of hours whose raw spans retention has removed."""
+        import polars as pl
+
+        closed = [hour for hour, (_, _, raw) in self.sealed.pointer().hours.items() if not raw]
+        if not closed:
+            return spans, {}
+        hit = (pl.col("start_ns") // schema.HOUR_NS).is_in(closed)
+        kept = spans.filter(~hit)
+        count = len(spans) - len(kept)
+        return kept, {"hour_closed": count} if count else {}
+
+    def land(
+        self, spans: pl.DataFrame, *, batch: str, accepted: int, rejected: Mapping[str, int], arrived_ns: int
+    ) -> None:
+        """Land one batch of decoded spans; landing a batch again changes nothing.
+
+        Parameters
+        ----------
+        spans
+            SPANS rows.
+        batch
+            Its name, the same whenever the same bytes are landed.
+        accepted, rejected
+            For the ledger.
+        arrived_ns
+            When the bytes arrived.
+        """
+        if self.knows(batch):
+            return
+        spans, closed = self.refuse_closed(spans)
+        with self.landing.group(batch) as group:
+            group.land(
+                spans,
+                batch=batch,
+                accepted=accepted - sum(closed.values()),
+                rejected={**rejected, **closed},
+                arrived_ns=arrived_ns,
+            )
+
+    # -- sealing --
+
+    @contextmanager
+    def sealing(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the sealing lock.
+
+        Raises
+        ------
+        StoreBusyError
+            Another process holds it and `wait` is false.
+        """
+        with (self.root / "seal.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except OSError as error:
+                raise StoreBusyError(
+                    f"another process is sealing {self.root}", "it will seal these hours too; try again later"
+                ) from error
+            yield
+
+    # -- marks --
+
+    def marks(self) -> dict[str, int]:
+        """Named instants in ns."""
+        path = self.root / _MARKS
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def mark(self, name: str, at_ns: int) -> None:
+        """Name an instant, or move it."""
+        write_durably(self.root / _MARKS, json.dumps({**self.marks(), name: at_ns}, indent=1).encode())
+
+    # -- looking --
+
+    def pending(self) -> pl.LazyFrame:
+        """Ids and times of landed spans."""
+        import polars as pl
+
+        files = [path for paths in self.landing.files().values() for path in paths]
+        if not files:
+            return pl.LazyFrame(schema=schema.dtypes(schema.SPANS))
+        return pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
+
+    def status(self) -> Status:
+        """Count what is here; see `Status`."""
+        import polars as pl
+
+        pointer = self.sealed.pointer()
+        ledger = self.landing.ledger(set(pointer.ledger.batches))
+        ids = ["trace_hi", "trace_lo", "span_id"]
+        landed = self.pending().select(*ids, "start_ns", "end_ns").collect()
+        new = landed.unique(ids)
+        if len(landed) and pointer.hours:
+            hours = (landed["start_ns"] // schema.HOUR_NS).unique().to_list()
+            near = [h for hour in hours for h in range(hour - schema.TRACE_WINDOW_HOURS, hour + 2)]
+            old = self.sealed.scan(pointer, "spans").filter(pl.col("hour").is_in(near)).select(ids).collect()
+            new = new.join(old, on=ids, how="anti")
+        units = self.sealed.scan(pointer, "entry_hours").select(pl.col("units").sum()).collect().item()
+        times = [t for t in (pointer.first_ns, landed["start_ns"].min()) if t]
+        ends = [t for t in (pointer.last_ns, landed["end_ns"].max()) if t]
+        return Status(
+            accepted=pointer.ledger.accepted + ledger.accepted,
+            stored=count_hours(pointer.hours) + len(new),
+            rejected=sum_rejected(pointer.ledger, ledger),
+            units=int(units or 0),
+            first_ns=int(min(times)) if times else 0,  # pyright: ignore[reportArgumentType]
+            last_ns=int(max(ends)) if ends else 0,  # pyright: ignore[reportArgumentType]
+            sealed_until_ns=(max(pointer.hours) + 1) * schema.HOUR_NS if pointer.hours else 0,
+            journal_bytes=_size(self.journal_folder),
+            disk_bytes=_size(self.root),
+            landing_spans=len(new),
+        )
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(base) / name).stat().st_size
+            except FileNotFoundError:  # removed while we count
+                continue
+    return total
+
+
+def open_store(path: Path | str, *, create: bool = False, demo: bool = False) -> SpanStore:
+    """Open the store at `path`.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    create
+        Make an empty one when there is none.
+    demo
+        Mark a store made now as a demo, which `tracescope demo` may replace.
+
+    Raises
+    ------
+    StoreError
+        There is none, it is something else, or a newer program wrote it.
+    """
+    root = Path(path)
+    described = root / _FORMAT
+    landing, sealed = Landing(root), Sealed(root)
+    if not described.exists():
+        if not create:
+            raise StoreError(
+                f"no store at {root}", "make one with `tracescope import FILE` or `tracescope serve`"
+            )
+        if root.exists() and any(root.iterdir()):
+            raise StoreError(f"{root} is not empty and holds no store", "choose another folder with --store")
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / "journal").mkdir(mode=0o700)
+        landing.create()
+        sealed.create()
+        write_durably(described, json.dumps({"format": schema.SCHEMA_VERSION, "demo": demo}).encode())
+    try:
+        about: dict[str, Any] = json.loads(described.read_text())
+        version = int(about["format"])
+    except (ValueError, KeyError) as error:
+        raise StoreError(f"{described} is damaged: {error}", "restore it from a backup") from error
+    if version > schema.SCHEMA_VERSION:
+        raise StoreError(
+            f"{root} has format {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"
+        )
+    return SpanStore(root, landing, sealed, bool(about.get("demo")))
+
+
+def recover(store: SpanStore) -> None:
+    """Finish what a killed writer left; writers call it once when they start."""
+    store.landing.recover()
+
+
+def pointer_of(store: SpanStore) -> Pointer:
+    """What of the sealed tables counts now."""
+    return store.sealed.pointer()

@@ -1,0 +1,277 @@
+"""Sealing on one machine: runs of hours, slices of trace ids, a small thread pool.
+
+    landing  |h-1 |h   |h+1 |h+2 |          a trace belongs to the hour it starts in and may go on
+    sealed   |....|....|                    for TRACE_WINDOW_HOURS, so hour h is made of landing and
+                                            sealed spans of h-2 .. h+2
+
+Spans that land late re-open the hours they may belong to.  A run of hours is sealed with one commit
+a table, whatever its length; slices bound the memory.  Results do not depend on runs or slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tracescope import schema
+from tracescope.analysis.process import Partial, process
+from tracescope.analysis.rollup import cap_operations, join_hops, merge
+from tracescope.store import SpanStore
+from tracescope.store.sealed import Pointer
+
+#: Bytes that a span costs while it is sealed, measured with ten attributes.
+SPAN_BYTES = 1_600
+DEFAULT_MEMORY = 768 * 1024 * 1024
+#: Hours sealed in one commit.
+RUN_HOURS = 24 * 7
+HOP_WINDOW_HOURS = 24
+
+_AFTER = schema.TRACE_WINDOW_HOURS
+_TABLES_BY_SLOT = tuple(schema.ROLLUPS)
+
+
+@dataclass(frozen=True, slots=True)
+class SealResult:
+    """Hours sealed, and spans in them."""
+
+    hours: int
+    spans: int
+
+
+def affected(hours: Sequence[int]) -> list[int]:
+    """Hours whose traces may have spans that start in `hours`."""
+    return sorted({h for hour in hours for h in range(hour - _AFTER, hour + 1)})
+
+
+def _runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive hours as half-open runs of at most RUN_HOURS."""
+    begin = None
+    for hour in hours:
+        if begin is None:
+            begin, end = hour, hour + 1
+        elif hour == end and hour - begin < RUN_HOURS:
+            end += 1
+        else:
+            yield begin, end
+            begin, end = hour, hour + 1
+    if begin is not None:
+        yield begin, end
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Spans of some hours, landed and sealed alike.
+
+    Attributes
+    ----------
+    files
+        Landed files of the hours around.
+    sealed
+        Sealed spans of the hours around.
+    """
+
+    files: list[Path]
+    sealed: pl.LazyFrame
+
+    def scan(self) -> pl.LazyFrame:
+        """All of them; a span may occur twice."""
+        columns = list(schema.SPANS)
+        frames = [self.sealed.select(columns)]
+        if self.files:
+            landed = pl.scan_parquet(self.files, missing_columns="insert", extra_columns="ignore")
+            frames.append(landed.select(columns))
+        return pl.concat(frames)
+
+
+def source(store: SpanStore, pointer: Pointer, begin: int, end: int) -> Source:
+    """What traces that start in hours ``[begin, end)`` can be made of."""
+    landed = store.landing.files()
+    wanted = range(begin - _AFTER, end + _AFTER)
+    files = [path for hour in wanted for path in landed.get(hour, ())]
+    near = [hour for hour in wanted if pointer.hours.get(hour, (0, 0, False))[2]]
+    if not near:
+        return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)))
+    names = {f"hour={hour}" for hour in near}
+    chosen = Pointer(files={"spans": [f for f in pointer.files.get("spans", ()) if f.split("/")[1] in names]})
+    return Source(files, store.sealed.scan(chosen, "spans"))
+
+
+def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:
+    """Cut spans by trace id so that `workers` slices fit into `memory_bytes` together."""
+    count = int(spans.select(pl.len()).collect().item())
+    parts = max(1, -(-count * SPAN_BYTES * workers // memory_bytes))
+    if count > 200_000:
+        parts = max(parts, workers)
+    if parts == 1:
+        return [spans]
+    # ids padded to 64 bits have an empty high half; the fold spreads both kinds
+    fold = (pl.col("trace_hi") ^ pl.col("trace_lo")).alias("fold")
+    if spans.select(pl.col("trace_hi").min() == pl.col("trace_hi").max()).collect().item():
+        return [spans.filter((fold % parts + parts) % parts == part) for part in range(parts)]
+    low = spans.select("trace_hi").collect()["trace_hi"]
+    bounds = [int(low.quantile(part / parts, "lower") or 0) for part in range(1, parts)]  # pyright: ignore[reportArgumentType]
+    edges = [None, *sorted(set(bounds)), None]
+    out: list[pl.LazyFrame] = []
+    for left, right in zip(edges, edges[1:], strict=False):
+        part = spans
+        if left is not None:
+            part = part.filter(pl.col("trace_hi") >= left)
+        if right is not None:
+            part = part.filter(pl.col("trace_hi") < right)
+        out.append(part)
+    return out
+
+
+def _process_slices(
+    spans: pl.LazyFrame, keep: tuple[int, int], memory_bytes: int, workers: int
+) -> Iterator[Partial]:
+    parts = slices(spans, memory_bytes, workers)
+
+    def work(part: pl.LazyFrame) -> Partial:
+        return process(part.collect(), keep=keep)
+
+    if len(parts) == 1 or workers == 1:
+        for part in parts:
+            yield work(part)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = [pool.submit(work, part) for part in parts[:workers]]
+        for part in parts[workers:]:
+            yield waiting.pop(0).result()
+            waiting.append(pool.submit(work, part))
+        for future in waiting:
+            yield future.result()
+
+
+def seal(
+    store: SpanStore,
+    *,
+    before_ns: int | None = None,
+    workers: int = 2,
+    memory_bytes: int = DEFAULT_MEMORY,
+    wait: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> SealResult:
+    """Seal every hour that has landed spans, or may have got some.
+
+    Parameters
+    ----------
+    store
+        Where.
+    before_ns
+        Only hours that end by then; None for all.
+    workers, memory_bytes
+        Slices worked on at once, and what they may take together.
+    wait
+        Wait for another process's sealing instead of raising StoreBusyError.
+    progress
+        Called with hours done and hours in all.
+    """
+    with store.sealing(wait=wait):
+        landed = store.landing.files()
+        limit = None if before_ns is None else before_ns // schema.HOUR_NS
+        targets = [hour for hour in affected(list(landed)) if limit is None or hour < limit]
+        pointer = store.sealed.pointer()
+        targets = [hour for hour in targets if _has_spans(hour, landed, pointer)]
+        done = spans = 0
+        for begin, end in _runs(targets):
+            spans += _seal_run(store, begin, end, workers, memory_bytes)
+            done += end - begin
+            if progress is not None:
+                progress(done, len(targets))
+        _clear(store, landed, limit)
+        return SealResult(done, spans)
+
+
+def _has_spans(hour: int, landed: dict[int, list[Path]], pointer: Pointer) -> bool:
+    """Whether a trace can start in `hour`."""
+    return hour in landed or pointer.hours.get(hour, (0, 0, False))[2]
+
+
+def _clear(store: SpanStore, landed: dict[int, list[Path]], limit: int | None) -> None:
+    """Drop landed files that no unsealed hour needs; merge the ledger into the pointer."""
+    files = [path for hour, paths in landed.items() if limit is None or hour + 1 <= limit for path in paths]
+    pointer = store.sealed.pointer()
+    ledger = store.landing.ledger(set(pointer.ledger.batches))
+    pointer.ledger.add(ledger.accepted, ledger.rejected)
+    pointer.ledger.batches.extend(ledger.batches)
+    pointer.ledger.arrived_ns = max(pointer.ledger.arrived_ns, ledger.arrived_ns)
+    store.sealed.publish(pointer)
+    store.landing.forget(ledger.batches)
+    store.landing.drop(files)
+
+
+def _seal_run(store: SpanStore, begin: int, end: int, workers: int, memory_bytes: int) -> int:
+    """Seal hours ``[begin, end)`` and publish them; returns their spans."""
+    pointer = store.sealed.pointer()
+    fresh = not pointer.hours or begin > max(pointer.hours)
+    spans = source(store, pointer, begin, end).scan()
+    keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
+    replace = None if fresh else f"hour >= {begin} AND hour < {end}"
+    tables: list[dict[str, pl.DataFrame]] = []
+    counts: dict[int, int] = {}
+    first, last = pointer.first_ns, pointer.last_ns
+    # the old files stay until a newer pointer is out, so slices may go on reading them
+    for partial in _process_slices(spans, keep, memory_bytes, workers):
+        tables.append(partial.tables)
+        rows = partial.spans()
+        if rows.is_empty() and replace is None:
+            continue
+        store.sealed.write(pointer, "spans", rows, replace)
+        replace = None
+        for hour, count in rows.group_by("hour").len().iter_rows():
+            counts[hour] = counts.get(hour, 0) + count
+        if not rows.is_empty():
+            low, high = int(rows["start_ns"].min()), int(rows["end_ns"].max())  # pyright: ignore[reportArgumentType]
+            first, last = min(first or low, low), max(last, high)
+    merged = merge(tables)
+    merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
+    merged = cap_operations(merged)
+    for name in _TABLES_BY_SLOT:
+        between = None if fresh else f"slot >= {begin} AND slot < {end}"
+        store.sealed.write(pointer, name, merged[name], between)
+    for name in schema.DIMENSIONS:
+        store.sealed.union(pointer, name, merged[name])
+    arrived = store.landing.ledger(set()).arrived_ns or pointer.ledger.arrived_ns
+    for hour in range(begin, end):
+        pointer.hours.pop(hour, None)
+        if hour in counts:
+            pointer.hours[hour] = (counts[hour], arrived, True)
+    pointer.first_ns, pointer.last_ns = first, last
+    store.sealed.publish(pointer)
+    return sum(counts.values())
+
+
+def _halves(
+    store: SpanStore, pointer: Pointer, tables: dict[str, pl.DataFrame], begin: int, end: int
+) -> pl.DataFrame:
+    """Hop halves of these hours and of the day around them."""
+    around = store.sealed.scan(pointer, "hop_halves").filter(
+        pl.col("slot").is_between(begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS),
+        ~pl.col("slot").is_between(begin, end - 1),
+    )
+    return pl.concat([tables["hop_halves"], around.collect()])
+
+
+def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY) -> SealResult:
+    """Make the rollups anew from the spans of every hour that still has them."""
+    seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
+    with store.sealing(wait=True):
+        hours = sorted(hour for hour, (_, _, raw) in store.sealed.pointer().hours.items() if raw)
+        spans = 0
+        for begin, end in _runs(hours):
+            spans += _seal_run(store, begin, end, workers, memory_bytes)
+        return SealResult(len(hours), spans)
+
+
+def recompute(store: SpanStore, begin: int, end: int) -> dict[str, pl.DataFrame]:
+    """Rollups of sealed hours ``[begin, end)`` from their spans, written nowhere."""
+    pointer = store.sealed.pointer()
+    spans = source(store, pointer, begin, end).scan()
+    keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
+    tables = merge([partial.tables for partial in _process_slices(spans, keep, DEFAULT_MEMORY, 2)])
+    return cap_operations(join_hops(tables, _halves(store, pointer, tables, begin, end)))

@@ -1,0 +1,240 @@
+"""Sealed: Delta tables, and the one pointer that says what of them counts.
+
+Delta commits one table at a time.  Readers must see all tables of one sealing or none, so they read
+only what CURRENT.json names: for every table its version and files.  It is replaced atomically after
+every table has been committed and fsynced.  A process killed in between leaves newer table versions
+that nobody reads; the next sealing of those hours overwrites them.
+
+Readers take no lock and need no Delta library: the pointer names plain Parquet files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tracescope import schema
+from tracescope.errors import StoreError
+from tracescope.store.landing import Ledger, fsync_path, write_durably
+
+if TYPE_CHECKING:
+    import polars as pl
+
+POINTER = "CURRENT.json"
+#: Files of a table beyond which they are merged.
+COMPACT_AT = 48
+#: Batches remembered after their ledger entries were merged, so that none counts twice.
+REMEMBERED = 8192
+
+SPANS_SEALED = {**schema.SPANS, "hour": "Int32"}
+_TABLES: dict[str, schema.Table] = {"spans": SPANS_SEALED, **schema.ROLLUPS, **schema.DIMENSIONS}
+
+
+@dataclass(slots=True)
+class Pointer:
+    """What of the sealed tables counts.
+
+    Attributes
+    ----------
+    files, versions
+        Per table: paths below ``sealed/``, and the Delta version they belong to.
+    hours
+        Sealed hour -> (spans, latest arrival in ns, whether its raw spans are still here).
+    ledger
+        Totals of batches whose ledger entries were merged; its ``batches`` are remembered.
+    first_ns, last_ns
+        Earliest start and latest end among sealed spans; 0 when there are none.
+    """
+
+    sequence: int = 0
+    files: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    versions: dict[str, int] = field(default_factory=dict[str, int])
+    hours: dict[int, tuple[int, int, bool]] = field(default_factory=dict[int, tuple[int, int, bool]])
+    ledger: Ledger = field(default_factory=Ledger)
+    first_ns: int = 0
+    last_ns: int = 0
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        return orjson.dumps(
+            {
+                "schema": schema.SCHEMA_VERSION,
+                "sequence": self.sequence,
+                "files": self.files,
+                "versions": self.versions,
+                "hours": {str(hour): value for hour, value in sorted(self.hours.items())},
+                "accepted": self.ledger.accepted,
+                "rejected": self.ledger.rejected,
+                "batches": self.ledger.batches[-REMEMBERED:],
+                "arrived_ns": self.ledger.arrived_ns,
+                "first_ns": self.first_ns,
+                "last_ns": self.last_ns,
+            }
+        )
+
+    @classmethod
+    def load(cls, data: bytes, path: Path) -> Pointer:
+        """From JSON; raises StoreError when it is damaged or newer than this program."""
+        try:
+            raw: dict[str, Any] = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise StoreError(f"{path} is damaged: {error}", "run `tracescope rebuild`") from error
+        if raw["schema"] > schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema {raw['schema']}; this program knows {schema.SCHEMA_VERSION}",
+                "upgrade tracescope",
+            )
+        return cls(
+            sequence=raw["sequence"],
+            files=raw["files"],
+            versions=raw["versions"],
+            hours={int(hour): (v[0], v[1], v[2]) for hour, v in raw["hours"].items()},
+            ledger=Ledger(raw["accepted"], raw["rejected"], raw["batches"], raw["arrived_ns"]),
+            first_ns=raw["first_ns"],
+            last_ns=raw["last_ns"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The sealed part of a store."""
+
+    root: Path
+
+    def create(self) -> None:
+        """Make the folder and an empty pointer."""
+        (self.root / "sealed").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (self.root / POINTER).exists():
+            self.publish(Pointer())
+
+    def pointer(self) -> Pointer:
+        """What counts now."""
+        path = self.root / POINTER
+        try:
+            return Pointer.load(path.read_bytes(), path)
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} is missing", "run `tracescope rebuild`") from error
+
+    def publish(self, pointer: Pointer) -> None:
+        """Make `pointer` what counts."""
+        pointer.sequence += 1
+        write_durably(self.root / POINTER, pointer.dump())
+
+    def scan(self, pointer: Pointer, name: str) -> pl.LazyFrame:
+        """One table as `pointer` names it."""
+        import polars as pl
+
+        files = [self.root / "sealed" / file for file in pointer.files.get(name, ())]
+        types = schema.dtypes(_TABLES[name])
+        if not files:
+            return pl.LazyFrame(schema=types)
+        if name != "spans":
+            return pl.scan_parquet(files, schema=types)
+        return pl.scan_parquet(
+            files, hive_partitioning=True, hive_schema={"hour": pl.Int32()}, missing_columns="insert"
+        ).select(list(SPANS_SEALED))
+
+    # -- writing; the caller holds the sealing lock --
+
+    def write(self, pointer: Pointer, name: str, frame: pl.DataFrame, replace: str | None) -> None:
+        """Commit rows to a Delta table; the pointer learns of them, nobody else yet.
+
+        Parameters
+        ----------
+        pointer
+            Changed in place.
+        name, frame
+            Table and rows, checked against its schema.
+        replace
+            Predicate of the rows that go in the same commit; None to append, ``"true"`` for all.
+        """
+        from deltalake import WriterProperties, write_deltalake
+
+        schema.check(frame, _TABLES[name], name)
+        path = self.root / "sealed" / name
+        exists = (path / "_delta_log").is_dir()
+        if frame.is_empty() and (not exists or replace is None):
+            return
+        options: dict[str, Any] = {}
+        if exists and replace is not None:
+            options = {"mode": "overwrite"} if replace == "true" else {"mode": "overwrite", "predicate": replace}
+        elif exists:
+            options = {"mode": "append"}
+        write_deltalake(
+            path,
+            frame,
+            partition_by=["hour"] if name == "spans" else None,
+            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
+            **options,
+        )
+        self.learn(pointer, name)
+
+    def delete(self, pointer: Pointer, name: str, predicate: str) -> None:
+        """Remove rows."""
+        from deltalake import DeltaTable
+
+        path = self.root / "sealed" / name
+        if (path / "_delta_log").is_dir():
+            DeltaTable(path).delete(predicate)
+            self.learn(pointer, name)
+
+    def learn(self, pointer: Pointer, name: str) -> None:
+        """Put a table's latest version into `pointer`, its new files fsynced."""
+        from deltalake import DeltaTable
+
+        table = DeltaTable(self.root / "sealed" / name)
+        if name != "spans" and len(table.file_uris()) > COMPACT_AT:
+            table.optimize.compact()
+        base = (self.root / "sealed").resolve()
+        files = sorted(str(Path(uri).resolve().relative_to(base)) for uri in table.file_uris())
+        new = set(files) - set(pointer.files.get(name, ()))
+        folders = {base / name / "_delta_log"}
+        for file in new:
+            fsync_path(base / file)
+            folders.add((base / file).parent)
+        for log in (base / name / "_delta_log").glob("*.json"):
+            if int(log.stem.split(".")[0]) > pointer.versions.get(name, -1):
+                fsync_path(log)
+        for folder in folders:
+            fsync_path(folder)
+        pointer.files[name] = files
+        pointer.versions[name] = table.version()
+
+    def vacuum(self, pointer: Pointer) -> int:
+        """Remove table files that the pointer does not name; returns how many went."""
+        removed = 0
+        base = self.root / "sealed"
+        for name in _TABLES:
+            kept = set(pointer.files.get(name, ()))
+            for path in (base / name).rglob("*.parquet"):
+                if "_delta_log" in path.parts or str(path.relative_to(base)) in kept:
+                    continue
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def union(self, pointer: Pointer, name: str, frame: pl.DataFrame) -> None:
+        """Add rows of a dimension that are not there yet."""
+        key = schema.KEYS[name][0]
+        known = self.scan(pointer, name).select(key).collect()
+        new = frame.join(known, on=key, how="anti")
+        if not new.is_empty():
+            self.write(pointer, name, new, None)
+
+
+def sum_rejected(*ledgers: Ledger) -> dict[str, int]:
+    """Rejects by reason over several ledgers."""
+    total: dict[str, int] = {}
+    for ledger in ledgers:
+        for reason, count in ledger.rejected.items():
+            total[reason] = total.get(reason, 0) + count
+    return dict(sorted(total.items()))
+
+
+def count_hours(hours: Mapping[int, tuple[int, int, bool]]) -> int:
+    """Spans in sealed hours."""
+    return sum(spans for spans, _, _ in hours.values())
