@@ -1,0 +1,150 @@
+"""Settings: flags, then TRACESCOPE_*, then ./tracescope.toml, then the user's tracescope.toml.
+
+One frozen object; an unknown key is an error with the place it stands in.  A flag that is None was
+not given.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tracescope.errors import ConfigError
+
+PREFIX = "TRACESCOPE_"
+FILE = "tracescope.toml"
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tracescope"
+
+
+def default_store() -> Path:
+    """Where spans are kept unless told otherwise."""
+    return _data_home() / "store"
+
+
+def default_demo() -> Path:
+    """Where `tracescope demo` keeps its shop."""
+    return _data_home() / "demo"
+
+
+def system_zone() -> str:
+    """The system's time zone; UTC where it cannot be told."""
+    if name := os.environ.get("TZ"):
+        return name.removeprefix(":")
+    try:
+        target = os.readlink("/etc/localtime")
+    except OSError:
+        return "UTC"
+    _, found, zone = target.partition("zoneinfo/")
+    return zone if found else "UTC"
+
+
+def _doc(text: str, default: Any = None, factory: Any = None) -> Any:
+    if factory is not None:
+        return field(default_factory=factory, metadata={"doc": text})
+    return field(default=default, metadata={"doc": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting; its documentation stands in the field's metadata."""
+
+    store: str = _doc("folder of the store", factory=lambda: str(default_store()))
+    env: str = _doc("environment to compare; the busiest when empty", "")
+    tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
+    alpha: float = _doc("false discovery rate at which a change counts as significant", 0.05)
+    min_effect: float = _doc("smallest change in ms that is tested for; 0.5 % of base's clock when 0", 0.0)
+    top: int = _doc("edges listed", 10)
+    include: str = _doc("only entries whose operation matches this regular expression", "")
+    exclude: str = _doc("no entries whose operation matches this regular expression", "")
+    workers: int = _doc("slices and files worked on at once", factory=lambda: min(os.cpu_count() or 1, 8))
+    memory_mb: int = _doc("memory that importing and sealing may use, in MiB", 768)
+    grpc: str = _doc("address of the OTLP gRPC receiver; `off` for none", "127.0.0.1:4317")
+    http: str = _doc("address of the OTLP HTTP receiver; `off` for none", "off")
+    web: str = _doc("address of the web page; `off` for none", "off")
+    retain_spans_days: int = _doc("days that raw spans are kept after they arrived", 14)
+    retain_rollups_days: int = _doc("days that rollups are kept, back from the newest hour", 800)
+    seal_grace_minutes: int = _doc("minutes after which an hour without new spans is sealed", 15)
+
+
+_TYPES = {f.name: f.type for f in fields(Settings)}
+
+
+def _coerce(name: str, value: Any, place: str) -> Any:
+    """`value` as the setting's type."""
+    wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
+    if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
+        raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
+    try:
+        return wanted(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}") from error
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return {_known(key, str(path)): _coerce(_known(key, str(path)), value, str(path)) for key, value in found.items()}
+
+
+def _known(key: str, place: str) -> str:
+    name = key.replace("-", "_")
+    if name not in _TYPES:
+        raise ConfigError(f"{place}: unknown setting {key!r}", "`tracescope config show` lists them all")
+    return name
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX) and value:
+            name = _known(variable.removeprefix(PREFIX).lower(), variable)
+            out[name] = _coerce(name, value, variable)
+    return out
+
+
+def user_file() -> Path:
+    """The user's own settings file."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tracescope" / FILE
+
+
+def load(flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, str]]:
+    """Settings in force, and where each comes from.
+
+    Parameters
+    ----------
+    flags
+        Values given on the command line; None where not given.
+
+    Raises
+    ------
+    ConfigError
+        An unknown or ill-typed setting.
+    """
+    layers = [
+        (str(user_file()), _from_file(user_file())),
+        (f"./{FILE}", _from_file(Path(FILE))),
+        ("environment", _from_environment(os.environ)),
+        ("flag", {key: value for key, value in (flags or {}).items() if value is not None}),
+    ]
+    settings, origin = Settings(), dict.fromkeys(_TYPES, "default")
+    for place, values in layers:
+        for name, value in values.items():
+            settings = replace(settings, **{_known(name, place): _coerce(name, value, place)})
+            origin[name] = place
+    return settings, origin
+
+
+def documentation() -> dict[str, str]:
+    """Setting -> what it is for."""
+    return {f.name: f.metadata["doc"] for f in fields(Settings)}
