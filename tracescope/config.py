@@ -94,7 +94,10 @@ def _from_file(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    return {_known(key, str(path)): _coerce(_known(key, str(path)), value, str(path)) for key, value in found.items()}
+    return {
+        _known(key, str(path)): _coerce(_known(key, str(path)), value, str(path))
+        for key, value in found.items()
+    }
 
 
 def _known(key: str, place: str) -> str:

@@ -21,7 +21,8 @@ from tracescope.schema import DAY_NS, HOUR_NS
 
 _UNITS: Final = {"m": 60 * 10**9, "h": HOUR_NS, "d": DAY_NS, "w": 7 * DAY_NS}
 WORDS: Final = (
-    "today", "yesterday", "this-week", "last-week", "this-month", "last-month", "this-year", "last-year", "all",
+    "today", "yesterday", "this-week", "last-week", "this-month", "last-month", "this-year", "last-year",
+    "all",
 )  # fmt: skip
 _HINT: Final = "try last-month, this-week, 30d, 2026-08, 2026-W40, 2026-08-01/2026-08-15 or a marked name"
 
@@ -66,7 +67,9 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise PeriodError(f"no time zone {name!r}", "give an IANA name such as Europe/Berlin or UTC") from error
+        raise PeriodError(
+            f"no time zone {name!r}", "give an IANA name such as Europe/Berlin or UTC"
+        ) from error
 
 
 def _ns(day: date, zone: ZoneInfo) -> int:
@@ -177,7 +180,8 @@ def parse(text: str, context: Context) -> Period:
         raise PeriodError(f"cannot read the period {text!r}", _HINT)
     if found[1] <= found[0]:
         raise PeriodError(
-            f"the period {text!r} is empty: {format_utc(found[0])} is not before {format_utc(found[1])}", _HINT
+            f"the period {text!r} is empty: {format_utc(found[0])} is not before {format_utc(found[1])}",
+            _HINT,
         )
     return Period(found[0], found[1], text)
 
@@ -208,7 +212,9 @@ def pair(base: str | None, head: str | None, context: Context) -> tuple[Period, 
     if base == "all":
         middle = (first.start_ns + first.end_ns) // 2
         middle = middle // HOUR_NS * HOUR_NS if first.length_ns > 4 * HOUR_NS else middle
-        return Period(first.start_ns, middle, "all (first half)"), Period(middle, first.end_ns, "all (second half)")
+        return Period(first.start_ns, middle, "all (first half)"), Period(
+            middle, first.end_ns, "all (second half)"
+        )
     if first.end_ns >= context.now_ns:
         before = Period(first.start_ns - first.length_ns, first.start_ns, f"the {base} before")
         return before, first

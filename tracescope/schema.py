@@ -117,7 +117,7 @@ PATHS: Final[Table] = {
 # Rollups.  `slot` is the hour since the epoch (start of the trace // HOUR_NS); on-the-fly rollups
 # of short periods use finer slots of the same table.
 PATH_HOURS: Final[Table] = {
-    "slot": "Int32",
+    "slot": "Int64",
     "unit": "Int8",  # UNIT_*
     "path_id": "Int64",
     "threshold": "Int64",
@@ -141,7 +141,7 @@ PATH_HOURS: Final[Table] = {
     "typical_lo": "Int64",
 }
 PATH_SKETCHES: Final[Table] = {
-    "slot": "Int32",
+    "slot": "Int64",
     "unit": "Int8",
     "path_id": "Int64",
     "threshold": "Int64",
@@ -149,7 +149,7 @@ PATH_SKETCHES: Final[Table] = {
     "count": "Int64",
 }
 ENTRY_HOURS: Final[Table] = {
-    "slot": "Int32",
+    "slot": "Int64",
     "unit": "Int8",
     "entry_id": "Int64",
     "threshold": "Int64",
@@ -161,7 +161,7 @@ ENTRY_HOURS: Final[Table] = {
     "errors": "Int64",
 }
 ENTRY_SKETCHES: Final[Table] = {
-    "slot": "Int32",
+    "slot": "Int64",
     "unit": "Int8",
     "entry_id": "Int64",
     "threshold": "Int64",
@@ -169,7 +169,7 @@ ENTRY_SKETCHES: Final[Table] = {
     "count": "Int64",
 }
 EDGE_LOAD: Final[Table] = {
-    "slot": "Int32",  # the hour that owns the row, so that sealing can replace it
+    "slot": "Int64",  # the hour that owns the row, so that sealing can replace it
     "window": "Int64",  # call start // LOAD_SLOT_NS
     "environment": "String",
     "edge_id": "Int64",
@@ -179,7 +179,7 @@ EDGE_LOAD: Final[Table] = {
     "errors": "Int64",
 }
 SERVICE_HOURS: Final[Table] = {
-    "slot": "Int32",
+    "slot": "Int64",
     "environment": "String",
     "service": "String",
     "instance": "String",  # "" when the resource names none
@@ -189,10 +189,10 @@ SERVICE_HOURS: Final[Table] = {
     "last_ns": "Int64",  # merge: max
 }
 #: What was mended or set apart while analysing, by reason.
-COUNTERS: Final[Table] = {"slot": "Int32", "reason": "String", "count": "Int64"}
+COUNTERS: Final[Table] = {"slot": "Int64", "reason": "String", "count": "Int64"}
 #: Queue hops whose two halves lie in different traces, waiting to be joined.
 HOP_HALVES: Final[Table] = {
-    "slot": "Int32",
+    "slot": "Int64",
     "side": "Int8",  # 0: a producer nobody in its trace consumed; 1: a consumer's link
     "key_hi": "Int64",  # the producer span's trace and span id
     "key_lo": "Int64",

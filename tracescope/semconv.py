@@ -41,7 +41,9 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "net.sock.peer.name", "net.sock.peer.addr", "http.host",
     ),
     "db_system": ("db.system.name", "db.system", "db.type"),
-    "db_namespace": ("db.namespace", "db.name", "db.instance", "db.redis.database_index", "db.mongodb.database"),
+    "db_namespace": (
+        "db.namespace", "db.name", "db.instance", "db.redis.database_index", "db.mongodb.database",
+    ),
     "db_collection": (
         "db.collection.name", "db.sql.table", "db.mongodb.collection", "db.cassandra.table",
         "db.cosmosdb.container", "aws.dynamodb.table_names",
@@ -126,7 +128,19 @@ def summarise_query(text: str) -> str:
 
 
 _VERBS_WITH_TABLE: Final = frozenset(
-    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE", "WITH", "CREATE", "DROP", "ALTER"}
+    {
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "MERGE",
+        "REPLACE",
+        "TRUNCATE",
+        "WITH",
+        "CREATE",
+        "DROP",
+        "ALTER",
+    }
 )
 
 
@@ -177,7 +191,11 @@ def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
     if "db_system" in found and kind in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED):
         peer, operation = _database(found, name)
         return Meaning(CLASS_DB, MSG_NONE, peer, operation)
-    if "messaging_system" in found or "messaging_destination" in found or kind in (KIND_PRODUCER, KIND_CONSUMER):
+    if (
+        "messaging_system" in found
+        or "messaging_destination" in found
+        or kind in (KIND_PRODUCER, KIND_CONSUMER)
+    ):
         says = _MESSAGING.get(found.get("messaging_operation", "").lower(), MSG_NONE)
         if says == MSG_NONE and kind == KIND_PRODUCER:
             says = MSG_SEND

@@ -12,8 +12,9 @@ series); Kendall 1954 (bias of the sample autocorrelation); Miller 1974 (the jac
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -68,77 +69,115 @@ def hour_of_week(slots: NDArray[np.int64], slot_ns: int, zone: str) -> NDArray[n
     return ((instants.dt.weekday().cast(pl.Int64) - 1) * 24 + instants.dt.hour().cast(pl.Int64)).to_numpy()
 
 
-def _blocks(slots: NDArray[np.int64], start_ns: int, end_ns: int, slot_ns: int) -> tuple[Any, int]:
-    """Number of the block that each slot lies in: days, several days, hours or slices of time."""
-    length = end_ns - start_ns
-    if length >= 10 * DAY_NS:
-        size = DAY_NS * -(-(-(-length // DAY_NS)) // MOST_BLOCKS)
-    elif length >= FEWEST_BLOCKS * 2 * HOUR_NS:
-        size = HOUR_NS * max(1, -(-length // HOUR_NS) // MOST_BLOCKS)
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A period's slots that hold data.
+
+    Attributes
+    ----------
+    slots, units
+        Slots ``(n,)``, ascending, and units of work in each.
+    start_ns, end_ns, slot_ns
+        The period, half-open, and the length of its slots.
+    """
+
+    slots: NDArray[np.int64]
+    units: NDArray[np.float64]
+    start_ns: int
+    end_ns: int
+    slot_ns: int
+
+    @property
+    def length_ns(self) -> int:
+        """The period's length."""
+        return self.end_ns - self.start_ns
+
+
+def _blocks(period: Extent, kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """Number of the block that each kept slot lies in, and how many there are.
+
+    Days, or several, for periods of ten days and more; else equal numbers of hours; within hours,
+    stretches of time that hold equally many units of work.
+    """
+    slots, n = period.slots[kept], int(kept.sum())
+    if n == 0:
+        return np.empty(0, np.int64), 0
+    if period.length_ns >= 10 * DAY_NS:
+        size = DAY_NS * math.ceil(math.ceil(period.length_ns / DAY_NS) / MOST_BLOCKS)
+        raw = (slots * period.slot_ns - period.start_ns).clip(0) // size
+    elif period.slot_ns >= HOUR_NS:
+        raw = np.arange(n) * min(MOST_BLOCKS, n) // n
     else:
-        size = max(slot_ns, -(-length // MOST_BLOCKS))
-    raw = (slots * slot_ns - start_ns).clip(0) // size
+        units = period.units[kept]
+        before = np.cumsum(units) - units / 2
+        raw = (before * min(MOST_BLOCKS, n) / max(units.sum(), 1.0)).astype(np.int64)
     _, number = np.unique(raw, return_inverse=True)
-    return number, int(number.max(initial=-1)) + 1
+    return number, int(number.max()) + 1
 
 
-def match(
-    base: tuple[NDArray[np.int64], int, int], head: tuple[NDArray[np.int64], int, int], slot_ns: int, zone: str
-) -> Matched:
+def match(base: Extent, head: Extent, zone: str) -> Matched:
     """Match the slots of two periods by hour of the week, and cut them into blocks.
 
     Parameters
     ----------
     base, head
-        Slots with data ``(n,)``, start and end in ns.
-    slot_ns
-        Length of a slot.
+        Their slots with data.
     zone
         IANA name of the zone whose hours count.
     """
     ZoneInfo(zone)
     notes: list[str] = []
-    keep: list[NDArray[np.bool_]] = [np.ones(len(base[0]), np.bool_), np.ones(len(head[0]), np.bool_)]
-    weights: list[Floats] = [np.ones(len(base[0])), np.ones(len(head[0]))]
-    if min(base[2] - base[1], head[2] - head[1]) >= MATCH_FROM_NS and len(base[0]) and len(head[0]):
-        cells = [hour_of_week(period[0], slot_ns, zone) for period in (base, head)]
-        if not _enough(cells):  # too short for weekdays: hours of the day
-            cells = [cell % 24 for cell in cells]
+    sides = (base, head)
+    keep = [np.ones(len(side.slots), np.bool_) for side in sides]
+    weights = [np.ones(len(side.slots)) for side in sides]
+    if max(base.length_ns, head.length_ns) >= MATCH_FROM_NS and len(base.slots) and len(head.slots):
+        cells = [hour_of_week(side.slots, side.slot_ns, zone) for side in sides]
+        words = "hours of the week"
+        if not _enough(cells):  # too short for weekdays
+            cells, words = [cell % 24 for cell in cells], "hours of the day"
         if _enough(cells):
             counts = [np.bincount(cell, minlength=168).astype(np.float64) for cell in cells]
             common = (counts[0] > 0) & (counts[1] > 0)
-            lone = [int(count[~common].sum()) for count in counts]
             shares = [np.where(common, count, 0) / count[common].sum() for count in counts]
             target = (shares[0] + shares[1]) / 2
             for side in (0, 1):
                 factor = np.divide(target, shares[side], out=np.zeros(168), where=shares[side] > 0)
                 keep[side] = common[cells[side]]
                 weights[side] = factor[cells[side]]
-            if sum(lone):
-                notes.append(
-                    f"hours of the week that only one period has are left out: {lone[0]} h of base, "
-                    f"{lone[1]} h of head"
-                )
+            notes += _match_notes(sides, keep, words)
         else:
             notes.append("the periods share too few hours of the week to be matched by them")
-    sides: list[Slots] = []
-    for side, (slots, start, end) in enumerate((base, head)):
-        number, blocks = _blocks(slots[keep[side]], start, end, slot_ns)
+    made: list[Slots] = []
+    for side, kept, weight in zip(sides, keep, weights, strict=True):
+        number, blocks = _blocks(side, kept)
         frame = pl.DataFrame(
             {
-                "slot": pl.Series(slots[keep[side]], dtype=pl.Int32),
+                "slot": pl.Series(side.slots[kept], dtype=pl.Int64),
                 "block": pl.Series(number, dtype=pl.Int32),
-                "weight": weights[side][keep[side]],
+                "weight": weight[kept],
             }
         )
-        sides.append(Slots(frame, blocks))
-    return Matched(sides[0], sides[1], tuple(notes))
+        made.append(Slots(frame, blocks))
+    return Matched(made[0], made[1], tuple(notes))
+
+
+def _match_notes(sides: tuple[Extent, Extent], keep: list[NDArray[np.bool_]], words: str) -> list[str]:
+    """What the match left out."""
+    lone = [float((~kept).sum() * side.slot_ns / HOUR_NS) for side, kept in zip(sides, keep, strict=True)]
+    if not sum(lone):
+        return []
+    for name, other, short in (("head", "base", 0), ("base", "head", 1)):
+        if lone[short] > 0.5 * len(sides[short].slots) * sides[short].slot_ns / HOUR_NS:
+            return [f"{name} is short: it is compared with the same {words} of {other}"]
+    return [
+        f"{words} that only one period has are left out: {lone[0]:.3g} h of base, {lone[1]:.3g} h of head"
+    ]
 
 
 def _enough(cells: list[NDArray[np.int64]]) -> bool:
-    return all(
-        np.isin(mine, theirs).mean() >= LEAST_MATCH for mine, theirs in (cells, cells[::-1])
-    )
+    """Whether the shorter period's hours are found in the longer one."""
+    short, long = sorted(cells, key=lambda cell: len(np.unique(cell)))
+    return bool(np.isin(short, long).mean() >= LEAST_MATCH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,10 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One edge's change; milliseconds are per unit of work, ``ci`` 95 % or None."""
+    """One edge's change; milliseconds are per unit of work, ``ci`` 95 % or None.
+
+    ``share_ci`` is of the share's change, ``credited_ms_ci`` of the credited milliseconds.
+    """
 
     unit: str
     kind: str
@@ -92,6 +95,7 @@ class Edge:
     uninstrumented: bool
     share_base: float
     share_head: float
+    share_ci: tuple[float, float] | None
     own_ms_base: float
     own_ms_head: float
     inclusive_ms_base: float
@@ -156,6 +160,7 @@ class Report:
     rejected: dict[str, int] = field(default_factory=dict[str, int])
     min_effect_ms: float = 0.0
     alpha: float = 0.05
+    edges_in_all: int = 0
 
 
 @dataclass(slots=True)
@@ -269,15 +274,10 @@ def _with_ancestors(wanted: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
         found = pl.concat([found, paths.join(above, on="path_id", how="semi")])
 
 
-def _unit(
-    kind: int, base: Period, head: Period, matched: blocking.Matched, options: Options
-) -> _Unit | None:
+def _unit(kind: int, base: Period, head: Period, matched: blocking.Matched, options: Options) -> _Unit | None:
     """Gather one kind of unit; None when neither period has any."""
     tables = [
-        {
-            name: period.tables[name].filter(pl.col("unit") == kind)
-            for name in ("path_hours", "entry_hours")
-        }
+        {name: period.tables[name].filter(pl.col("unit") == kind) for name in ("path_hours", "entry_hours")}
         for period in (base, head)
     ]
     entries = pl.concat([period.tables["entries"] for period in (base, head)]).unique("entry_id")
@@ -388,7 +388,7 @@ def _pair_renamed(effects: dict[str, Floats], unit: _Unit) -> dict[str, Floats]:
     return effects
 
 
-def _transient(unit: _Unit, slot_ns: int, matched: blocking.Matched) -> Floats:
+def _transient(unit: _Unit, slot_ns: int) -> Floats:
     """What a few blocks carry, per path, on the mean clock; head less base, in ms ``(p,)``."""
     out = np.zeros(len(unit.paths))
     if slot_ns < schema.HOUR_NS:
@@ -477,7 +477,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     Parameters
     ----------
     base, head
-        Their rollups, with the same ``slot_ns``.
+        Their rollups.
     options
         See `Options`.
 
@@ -487,11 +487,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         A period holds fewer than `FEWEST_UNITS` units of work.
     """
     _check_enough(base, head)
-    spans = [
-        (np.unique(period.tables["entry_hours"]["slot"].to_numpy()).astype(np.int64), period.start_ns, period.end_ns)
-        for period in (base, head)
-    ]
-    matched = blocking.match(spans[0], spans[1], base.slot_ns, options.zone)
+    matched = blocking.match(_slots(base), _slots(head), options.zone)
     units = {kind: _unit(kind, base, head, matched, options) for kind in range(len(schema.UNIT_NAMES))}
     requests = units[schema.UNIT_REQUEST]
     if requests is None:
@@ -509,12 +505,16 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     for kind, split in splits.items():
         unit = units[kind]
         assert unit is not None
-        floor = minimum if kind == schema.UNIT_REQUEST else MIN_EFFECT_PART * _clock(unit, base, head)["base_ms"]
+        floor = (
+            minimum if kind == schema.UNIT_REQUEST else MIN_EFFECT_PART * _clock(unit, base, head)["base_ms"]
+        )
         edges += _edges(unit, split, base, head, matched, floor)
     edges = _significance(edges, options.alpha)
     total = {name: sum(e.effects[name] for e in edges if e.unit == "request") for name in EFFECTS}
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
-    entries = [entry for kind, unit in units.items() if unit for entry in _entries(unit, splits[kind], base, head)]
+    entries = [
+        entry for kind, unit in units.items() if unit for entry in _entries(unit, splits[kind], base, head)
+    ]
     notes += _data_notes(requests, base, head, matched)
     per_request = _units_per_request(units)
     ranked = sorted(edges, key=lambda e: _rank(e, per_request))
@@ -538,6 +538,19 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         effects_total=total,
         min_effect_ms=minimum,
         alpha=options.alpha,
+        edges_in_all=len(ranked),
+    )
+
+
+def _slots(period: Period) -> blocking.Extent:
+    """Its slots with data, and the units of work in each."""
+    by_slot = period.tables["entry_hours"].group_by("slot").agg(pl.col("units").sum()).sort("slot")
+    return blocking.Extent(
+        by_slot["slot"].to_numpy().astype(np.int64),
+        by_slot["units"].to_numpy().astype(np.float64),
+        period.start_ns,
+        period.end_ns,
+        period.slot_ns,
     )
 
 
@@ -565,7 +578,9 @@ def _clock(unit: _Unit, base: Period, head: Period) -> dict[str, float]:
         out[f"{name}_ms"] = float(clock / units / MS) if units else 0.0
         rows = period.tables["entry_hours"].filter(pl.col("unit") == unit.kind)
         rows = rows.join(unit.entries.select("entry_id"), on="entry_id", how="semi")
-        sums = rows.select((pl.col("units") * _weight()).sum(), (pl.col("clock_ns") * _weight()).sum().alias("c")).row(0)
+        sums = rows.select(
+            (pl.col("units") * _weight()).sum(), (pl.col("clock_ns") * _weight()).sum().alias("c")
+        ).row(0)
         out[f"{name}_raw_ms"] = float(sums[1] / sums[0] / MS) if sums[0] else 0.0
     out["delta_ms"] = out["head_ms"] - out["base_ms"]
     return out
@@ -593,7 +608,7 @@ def _edges(
     from scipy.special import stdtr, stdtrit
 
     transient = np.zeros(len(split.edges))
-    np.add.at(transient, split.edge, _transient(unit, base.slot_ns, matched))
+    np.add.at(transient, split.edge, _transient(unit, min(base.slot_ns, head.slot_ns)))
     parts = ("calls", "latency", "criticality", "new", "gone")
 
     def credited(effects: dict[str, Floats]) -> Floats:
@@ -615,6 +630,8 @@ def _edges(
         where=error.error > 0,
     )  # fmt: skip
     p = np.where(np.isfinite(error.error), stdtr(error.freedom, -t), 1.0) if enough else np.ones(len(total))
+    share, share_error = _shares(unit, split)
+    share_quantile = stdtrit(share_error.freedom, 0.975)
     spreads = {name: spread(lambda effects, name=name: effects[name]) for name in parts}
     sums = [
         {name: _by_edge(side.paths[name].sum(axis=0), split) for name in _PATH_SUMS}
@@ -646,7 +663,9 @@ def _edges(
             for name in parts
         }
         detached = [s["detached_calls"][k] / s["calls"][k] if s["calls"][k] else 0.0 for s in sums]
-        changed = sums[0]["calls"][k] > 0 < sums[1]["calls"][k] and abs(detached[1] - detached[0]) > DETACHED_CHANGE
+        changed = (
+            sums[0]["calls"][k] > 0 < sums[1]["calls"][k] and abs(detached[1] - detached[0]) > DETACHED_CHANGE
+        )
         out.append(
             Edge(
                 unit=schema.UNIT_NAMES[unit.kind],
@@ -657,6 +676,9 @@ def _edges(
                 uninstrumented=row["uninstrumented"],
                 share_base=float(sums[0]["own_ns"][k] / clocks[0]),
                 share_head=float(sums[1]["own_ns"][k] / clocks[1]),
+                share_ci=_interval(float(share[k]), float(share_error.error[k]), float(share_quantile[k]))
+                if enough
+                else None,
                 own_ms_base=float(sums[0]["own_ns"][k] / units[0] / MS),
                 own_ms_head=float(sums[1]["own_ns"][k] / units[1] / MS),
                 inclusive_ms_base=float(sums[0]["inclusive_ns"][k] / units[0] / MS),
@@ -677,6 +699,22 @@ def _edges(
             )
         )
     return out
+
+
+def _shares(unit: _Unit, split: _Split) -> tuple[Floats, blocking.Spread]:
+    """Change of every edge's share of all critical time ``(k,)``, and its spread."""
+    spreads: list[blocking.Spread] = []
+    wholes: list[Floats] = []
+    for side in (unit.base, unit.head):
+        own, clock = side.paths["own_ns"], side.entries["clock_ns"].sum(axis=1)
+        by_edge = np.zeros((len(own), len(split.edges)))
+        np.add.at(by_edge.T, split.edge, own.T)
+        total, over = by_edge.sum(axis=0), max(clock.sum(), 1e-300)
+        wholes.append(total / over)
+        spreads.append(
+            blocking.jackknife(wholes[-1], (total - by_edge) / np.maximum(over - clock, 1e-300)[:, None])
+        )
+    return wholes[1] - wholes[0], blocking.combine(spreads[0], spreads[1])
 
 
 def _by_edge(values: Floats, split: _Split) -> Floats:
@@ -742,10 +780,10 @@ def _data_notes(requests: _Unit, base: Period, head: Period, matched: blocking.M
         units = side.entries["units"].sum()
         part = side.entries["incomplete"].sum() / units if units else 0.0
         if part > INCOMPLETE_PART:
-            notes.append(f"{part:.0%} of {name}'s requests are incomplete: their traces name spans that are not here")
-    kinds = [
-        set(period.tables["entry_hours"]["threshold"].unique().to_list()) for period in (base, head)
-    ]
+            notes.append(
+                f"{part:.0%} of {name}'s requests are incomplete: their traces name spans that are not here"
+            )
+    kinds = [set(period.tables["entry_hours"]["threshold"].unique().to_list()) for period in (base, head)]
     if kinds[0] != kinds[1]:
         notes.append("the sampling probability changed between the periods; counts are weighted by it")
     elif kinds[0] == {schema.NO_THRESHOLD}:
@@ -753,12 +791,15 @@ def _data_notes(requests: _Unit, base: Period, head: Period, matched: blocking.M
     fewest = min(matched.base.blocks, matched.head.blocks)
     if fewest < blocking.FEWEST_BLOCKS:
         notes.append(
-            f"only {fewest} blocks of time to compare; {blocking.FEWEST_BLOCKS} are needed to tell change from chance"
+            f"only {fewest} blocks of time to compare; {blocking.FEWEST_BLOCKS} are needed to tell "
+            "change from chance"
         )
     return notes
 
 
-def _verdict(edges: Sequence[Edge], clock: Mapping[str, float], matched: blocking.Matched) -> tuple[str, tuple[str, ...]]:
+def _verdict(
+    edges: Sequence[Edge], clock: Mapping[str, float], matched: blocking.Matched
+) -> tuple[str, tuple[str, ...]]:
     """State and reasons; load and headroom join it with the load model."""
     if min(matched.base.blocks, matched.head.blocks) < blocking.FEWEST_BLOCKS:
         return "insufficient data", ("too few blocks of time to tell change from chance",)
@@ -771,5 +812,10 @@ def _verdict(edges: Sequence[Edge], clock: Mapping[str, float], matched: blockin
 def as_period(rollups: Any) -> Period:
     """A `Period` of anything with its attributes, such as the engine's rollups."""
     return Period(
-        rollups.start_ns, rollups.end_ns, rollups.slot_ns, rollups.environment, rollups.tables, tuple(rollups.notes)
+        rollups.start_ns,
+        rollups.end_ns,
+        rollups.slot_ns,
+        rollups.environment,
+        rollups.tables,
+        tuple(rollups.notes),
     )

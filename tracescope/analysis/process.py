@@ -72,7 +72,7 @@ def path_id(parent: int, *names: str | None) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
-class _Names:
+class Names:
     """One table of names for all the columns of a call."""
 
     def __init__(self, spans: pl.DataFrame) -> None:
@@ -96,7 +96,8 @@ class _Names:
         return None if code < 0 else self.texts[code]
 
 
-def _span_arrays(spans: pl.DataFrame, names: _Names) -> forests.SpanArrays:
+def span_arrays(spans: pl.DataFrame, names: Names) -> forests.SpanArrays:
+    """Columns of SPANS as the forest takes them."""
     links = spans["links"]
     lengths = np.zeros(len(spans) + 1, np.int64)
     flat = b""
@@ -173,8 +174,8 @@ def process(
     spans, moved = _fragments(spans)
     if keep is not None:
         spans = spans.filter(pl.col("trace_start_ns").is_between(keep[0], keep[1], closed="left"))
-    names = _Names(spans)
-    arrays = _span_arrays(spans, names)
+    names = Names(spans)
+    arrays = span_arrays(spans, names)
     if moved:
         fragment = spans["fragment"].to_numpy()
         arrays = _with_fragment_ids(arrays, fragment)
@@ -209,7 +210,7 @@ class _Work:
     def __init__(
         self,
         spans: pl.DataFrame,
-        names: _Names,
+        names: Names,
         arrays: forests.SpanArrays,
         forest: forests.Forest,
         path: Walk,
@@ -318,13 +319,9 @@ class _Work:
             above = int(self.node_id[parent])
             self.node_id[number] = path_id(above, *edge)
             entry[number], depth[number] = entry[parent], depth[parent] + 1
-            paths.append(
-                (
-                    int(self.node_id[number]), above, int(entry[number]), int(depth[number]),
-                    int(edges[second, 0]) & 15, edge[1], edge[2], edge[3], int(edge_ids[second]),
-                    bool(edges[second, 0] & 16),
-                )  # fmt: skip
-            )
+            kind = int(edges[second, 0])
+            row = int(self.node_id[number]), above, int(entry[number]), int(depth[number]), kind & 15
+            paths.append((*row, *edge[1:], int(edge_ids[second]), bool(kind & 16)))
         self.node_entry = entry
         self.entries = pl.DataFrame(entries, schema=schema.dtypes(schema.ENTRIES), orient="row")
         self.paths = pl.DataFrame(paths, schema=schema.dtypes(schema.PATHS), orient="row")
@@ -343,13 +340,13 @@ class _Work:
 
     def _path_hours(self, cells: I64, sums: I64) -> pl.DataFrame:
         keys = self._in_context(cells[:, 1])
-        measures = [name for name in schema.PATH_HOURS if name not in ("slot", "unit", "path_id", "threshold")]
+        measures = [
+            name for name in schema.PATH_HOURS if name not in ("slot", "unit", "path_id", "threshold")
+        ]
         drawn = sums[:, kernel.TYPICAL]
         drawn[drawn == np.iinfo(np.int64).max] = 0
         columns = {name: sums[:, at] for at, name in enumerate(measures)}
-        return self._frame(
-            schema.PATH_HOURS, {**keys, "path_id": self.node_id[cells[:, 0]], **columns}
-        )
+        return self._frame(schema.PATH_HOURS, {**keys, "path_id": self.node_id[cells[:, 0]], **columns})
 
     def _path_sketches(self, cells: I64, span_cell: I64, head_cell: I64, clock: I64) -> pl.DataFrame:
         forest = self.forest
@@ -497,9 +494,7 @@ class _Work:
             "entry_id": zero,
             "threshold": self.threshold[lonely],
         }
-        return pl.concat(
-            [self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)]
-        )
+        return pl.concat([self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)])
 
 
 def _exact_sum(index: Any, values: I64, size: int) -> I64:

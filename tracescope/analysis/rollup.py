@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.kernels.sketch import bin_of
@@ -34,8 +36,8 @@ def add_up(name: str, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.unique().sort(keys).unique(keys, keep="first", maintain_order=True)
     if name == "path_hours":
         measures = [column for column in table if column not in keys and column not in _EXEMPLARS]
-        slow = [column for column in _EXEMPLARS[:3]]
-        typical = [column for column in _EXEMPLARS[3:]]
+        slow = _EXEMPLARS[:3]
+        typical = _EXEMPLARS[3:]
         longest = pl.struct(
             (-pl.col("slow_ns")).alias("a"),
             ((pl.col("slow_hi") == 0) & (pl.col("slow_lo") == 0)).alias("b"),
@@ -144,7 +146,9 @@ def _no_dimensions() -> Tables:
     return {name: schema.empty(table) for name, table in schema.DIMENSIONS.items()}
 
 
-def _moved(found: pl.DataFrame, key: str, before: object, after: object) -> pl.DataFrame:
+def _moved(
+    found: pl.DataFrame, key: str, before: NDArray[np.int16], after: NDArray[np.int16]
+) -> pl.DataFrame:
     """Sketch rows that take a value out of one bin and put it into another."""
     name = "path_sketches" if key == "path_id" else "entry_sketches"
     rows = [

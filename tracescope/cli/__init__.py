@@ -1,1 +1,78 @@
-"""To be written."""
+"""The command line: one small module a verb, loaded when it is called.
+
+Data goes to stdout, everything else to stderr.  Exit codes: 0 fine, 1 error, 2 usage, 3 gate failed,
+4 insufficient or incomparable data.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from tracescope import __version__
+from tracescope.errors import TracescopeError
+
+#: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.
+VERBS: Final = {
+    "diff": ("compare", "Which edges take more of the latency than before, why, and how sure that is."),
+    "graph": ("graph", "Who calls whom, how often, and for how much of the clock."),
+    "path": ("path", "One trace as a waterfall with its critical path."),
+    "import": ("load", "Read trace files: OTLP, Jaeger, Zipkin."),
+    "serve": ("serve", "Receive OTLP over gRPC and keep it."),
+    "status": ("status", "What the store holds, and what was refused for which reason."),
+    "demo": ("demo", "Make three months of a growing shop, and compare its first month with its last."),
+    "mark": ("upkeep", "Name an instant, to be used in periods."),
+    "prune": ("upkeep", "Remove what retention no longer keeps."),
+    "verify": ("upkeep", "Prove that a store is what it says."),
+    "rebuild": ("upkeep", "Make the rollups anew from the spans."),
+    "warmup": ("upkeep", "Compile the kernels now, so that the first run is quick."),
+    "config": ("settings", "Show every setting, its value and where it comes from."),
+    "completion": ("settings", "Print the shell code that completes commands."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of `VERBS`."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module; its command is named after the verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"tracescope.cli.{VERBS[cmd_name][0]}")
+        return getattr(module, f"{cmd_name}_command")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line a verb, without importing it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in VERBS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Print what failed and what to do next; nothing a user can cause is a traceback."""
+        try:
+            return super().invoke(ctx)
+        except TracescopeError as error:
+            click.echo(f"tracescope: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"  {error.hint}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # the reader went away (`| head`): nothing is wrong, and nothing more can be said
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tracescope")
+def main() -> None:
+    """Which coordination edges of your system take a growing share of latency, and why.
+
+    Start with `tracescope demo`, then `tracescope import FILE...` and `tracescope diff`.
+    """

@@ -1,6 +1,19 @@
-"""The plan over hours and slices: what to seal, and what a period's rollups are made of."""
+"""The plan over hours and slices: what to seal, what a period's rollups are made of, what is compared."""
 
+from tracescope.engine.comparing import compare
 from tracescope.engine.local import SealResult, rebuild, seal
 from tracescope.engine.periods import PeriodRollups, rollups, trace_spans
+from tracescope.engine.upkeep import PruneResult, prune, verify
 
-__all__ = ["PeriodRollups", "SealResult", "rebuild", "rollups", "seal", "trace_spans"]
+__all__ = [
+    "PeriodRollups",
+    "PruneResult",
+    "SealResult",
+    "compare",
+    "prune",
+    "rebuild",
+    "rollups",
+    "seal",
+    "trace_spans",
+    "verify",
+]

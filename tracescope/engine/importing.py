@@ -41,7 +41,9 @@ class ImportResult:
         return self.read - sum(self.rejected.values()) - self.new
 
 
-def _land(group: LandingGroup, chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[int, dict[str, int]]:
+def _land(
+    group: LandingGroup, chunk: Chunk, arrived_ns: int, closed: list[int]
+) -> tuple[int, dict[str, int]]:
     """Decode one chunk and stage it; spans read and refused."""
     import polars as pl
 

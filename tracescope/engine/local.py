@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -47,18 +48,16 @@ def affected(hours: Sequence[int]) -> list[int]:
     return sorted({h for hour in hours for h in range(hour - _AFTER, hour + 1)})
 
 
-def _runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
+def runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Consecutive hours as half-open runs of at most RUN_HOURS."""
-    begin = None
+    begin = end = 0
     for hour in hours:
-        if begin is None:
-            begin, end = hour, hour + 1
-        elif hour == end and hour - begin < RUN_HOURS:
-            end += 1
-        else:
-            yield begin, end
-            begin, end = hour, hour + 1
-    if begin is not None:
+        if hour != end or hour - begin >= RUN_HOURS:
+            if end > begin:
+                yield begin, end
+            begin = hour
+        end = hour + 1
+    if end > begin:
         yield begin, end
 
 
@@ -116,7 +115,7 @@ def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.Lazy
     bounds = [int(low.quantile(part / parts, "lower") or 0) for part in range(1, parts)]  # pyright: ignore[reportArgumentType]
     edges = [None, *sorted(set(bounds)), None]
     out: list[pl.LazyFrame] = []
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         part = spans
         if left is not None:
             part = part.filter(pl.col("trace_hi") >= left)
@@ -178,7 +177,7 @@ def seal(
         pointer = store.sealed.pointer()
         targets = [hour for hour in targets if _has_spans(hour, landed, pointer)]
         done = spans = 0
-        for begin, end in _runs(targets):
+        for begin, end in runs(targets):
             spans += _seal_run(store, begin, end, workers, memory_bytes)
             done += end - begin
             if progress is not None:
@@ -263,7 +262,7 @@ def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_M
     with store.sealing(wait=True):
         hours = sorted(hour for hour, (_, _, raw) in store.sealed.pointer().hours.items() if raw)
         spans = 0
-        for begin, end in _runs(hours):
+        for begin, end in runs(hours):
             spans += _seal_run(store, begin, end, workers, memory_bytes)
         return SealResult(len(hours), spans)
 

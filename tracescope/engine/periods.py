@@ -183,18 +183,16 @@ def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRo
         ids = entries.select("entry_id")
         tables["entries"] = entries
         tables["paths"] = tables["paths"].join(ids, on="entry_id", how="semi")
-        for name in tables:
+        for name, frame in period.tables.items():
             if name in ("entry_hours", "entry_sketches"):
-                tables[name] = tables[name].join(ids, on="entry_id", how="semi")
+                tables[name] = frame.join(ids, on="entry_id", how="semi")
             elif name in ("path_hours", "path_sketches"):
-                tables[name] = tables[name].join(tables["paths"].select("path_id"), on="path_id", how="semi")
+                tables[name] = frame.join(tables["paths"].select("path_id"), on="path_id", how="semi")
             elif name in ("edge_load", "service_hours"):
-                tables[name] = tables[name].filter(pl.col("environment") == chosen)
+                tables[name] = frame.filter(pl.col("environment") == chosen)
     elif environment is not None and environment not in found:
         tables = {name: frame.clear() for name, frame in tables.items()}
-    return PeriodRollups(
-        period.start_ns, period.end_ns, period.slot_ns, chosen, tables, found, period.notes
-    )
+    return PeriodRollups(period.start_ns, period.end_ns, period.slot_ns, chosen, tables, found, period.notes)
 
 
 def trace_spans(store: SpanStore, trace_hi: int, trace_lo: int) -> pl.DataFrame:

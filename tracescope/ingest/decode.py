@@ -57,9 +57,7 @@ class _Strings:
 
     def __init__(self, scan: wire.Scan) -> None:
         data = scan.data.tobytes() if len(scan.strings) else b""
-        self.values = [
-            data[at : at + size].decode("utf-8", "replace") for at, size in scan.strings.tolist()
-        ]
+        self.values = [data[at : at + size].decode("utf-8", "replace") for at, size in scan.strings.tolist()]
         self.series = pl.Series("", self.values, dtype=pl.String)
 
     def gather(self, codes: np.ndarray[Any, Any]) -> pl.Series:
@@ -108,7 +106,7 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
 
 def _slices(data: np.ndarray[Any, Any], at: np.ndarray[Any, Any], size: np.ndarray[Any, Any]) -> pl.Series:
     """Binary values ``data[at:at + size]`` without a Python object for each."""
-    view = memoryview(data)
+    view = memoryview(data.data)
     return pl.Series(
         [bytes(view[a : a + n]) for a, n in zip(at.tolist(), size.tolist(), strict=True)], dtype=pl.Binary
     )

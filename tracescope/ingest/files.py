@@ -81,7 +81,9 @@ class Chunk:
             try:
                 out.append(self._request(data))
             except otlp_json.Malformed as error:
-                raise InputError(f"{self._place(number)}: {error.message}", error.hint or "fix or remove it") from error
+                raise InputError(
+                    f"{self._place(number)}: {error.message}", error.hint or "fix or remove it"
+                ) from error
         return out
 
     def _request(self, data: bytes) -> bytes:
@@ -105,7 +107,8 @@ class Chunk:
     def misplaced(self, error: MalformedOtlpError) -> InputError:
         """A decoder's error with the place of its message."""
         return InputError(
-            f"{self._place(error.payload)}: {error.message}", "the file is damaged or is not OTLP; see --format"
+            f"{self._place(error.payload)}: {error.message}",
+            "the file is damaged or is not OTLP; see --format",
         )
 
 
@@ -123,11 +126,15 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
             out.append(pattern)
             continue
         if os.path.isdir(pattern):
-            found = sorted(str(path) for path in Path(pattern).rglob("*") if path.is_file() and path.name[0] != ".")
+            found = sorted(
+                str(path) for path in Path(pattern).rglob("*") if path.is_file() and path.name[0] != "."
+            )
         else:
             found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
         if not found:
-            raise InputError(f"{pattern}: no such file", "check the name, or quote a glob that the shell would expand")
+            raise InputError(
+                f"{pattern}: no such file", "check the name, or quote a glob that the shell would expand"
+            )
         out += found
     return out
 
@@ -192,7 +199,7 @@ def _read_stream(counter: _Counter, name: str, form: Format, total: int) -> Iter
     elif head[:4] == _ZSTD:
         import zstandard
 
-        stream = zstandard.ZstdDecompressor().stream_reader(counter, read_across_frames=True)  # pyright: ignore[reportAssignmentType]
+        stream = zstandard.ZstdDecompressor().stream_reader(counter, read_across_frames=True)  # pyright: ignore[reportAssignmentType, reportArgumentType]
     else:
         stream = counter  # pyright: ignore[reportAssignmentType]
     text = io.BufferedReader(stream, 1 << 20)  # pyright: ignore[reportArgumentType]
@@ -208,10 +215,12 @@ def _decompression_errors() -> tuple[type[Exception], ...]:
     import zstandard
     from isal import isal_zlib
 
-    return (zlib.error, isal_zlib.error, zstandard.ZstdError)
+    return (zlib.error, isal_zlib.error, zstandard.ZstdError)  # pyright: ignore[reportReturnType]
 
 
-def _read_plain(text: io.BufferedReader, counter: _Counter, name: str, form: Format, total: int) -> Iterator[Chunk]:
+def _read_plain(
+    text: io.BufferedReader, counter: _Counter, name: str, form: Format, total: int
+) -> Iterator[Chunk]:
     head = text.peek(64)[:64]
     if not head:
         return
@@ -244,24 +253,24 @@ def _framed_kind(head: bytes, text: io.BufferedReader, name: str) -> str:
 def _all_of(text: io.BufferedReader, name: str) -> bytes:
     data = text.read(MAX_DOCUMENT + 1)
     if len(data) > MAX_DOCUMENT:
-        raise InputError(f"{name}: one document of over {MAX_DOCUMENT >> 20} MiB", "split it, or use OTLP JSON lines")
+        raise InputError(
+            f"{name}: one document of over {MAX_DOCUMENT >> 20} MiB", "split it, or use OTLP JSON lines"
+        )
     return data
 
 
-def _json(
-    text: io.BufferedReader, counter: _Counter, name: str, form: Format, total: int
-) -> Iterator[Chunk]:
+def _json(text: io.BufferedReader, counter: _Counter, name: str, form: Format, total: int) -> Iterator[Chunk]:
     """JSON lines, or one document of any kind."""
     first = text.readline(MAX_DOCUMENT)
     line = 1
     while first and not first.strip():
         first, line = text.readline(MAX_DOCUMENT), line + 1
     stripped = first.lstrip(b"\xef\xbb\xbf").strip()
-    if not (stripped[:1] == b"{" and stripped[-1:] == b"}" and b'"resourceSpans"' in stripped[:4096]):
-        if not _is_complete(stripped) or b'"resourceSpans"' not in stripped:
-            rest = stripped + b"\n" + _all_of(text, name)
-            yield _document(rest, counter, name, form, total)
-            return
+    looks_whole = stripped[:1] == b"{" and stripped[-1:] == b"}" and b'"resourceSpans"' in stripped[:4096]
+    if not looks_whole and (not _is_complete(stripped) or b'"resourceSpans"' not in stripped):
+        rest = stripped + b"\n" + _all_of(text, name)
+        yield _document(rest, counter, name, form, total)
+        return
     messages, size, begin = [stripped], len(stripped), line
     for raw in text:
         line += 1
@@ -314,7 +323,9 @@ def _document(data: bytes, counter: _Counter, name: str, form: Format, total: in
 def _protobuf(text: io.BufferedReader, counter: _Counter, name: str, total: int) -> Iterator[Chunk]:
     """Length-prefixed messages, or one bare message: a length in front begins with a byte below 8."""
     head = text.peek(8)[:8]
-    if head[:1] == b"\x0a" and not (len(head) >= 5 and head[0] == 0x0A and head[4:5] == b"\x0a" and _fits(head, total)):
+    if head[:1] == b"\x0a" and not (
+        len(head) >= 5 and head[0] == 0x0A and head[4:5] == b"\x0a" and _fits(head, total)
+    ):
         yield Chunk("proto", (_all_of(text, name),), False, name, 1, (0,), counter.position, total)
         return
     yield from _length_prefixed(text, counter, name, total, "proto", zstd=False)
@@ -332,11 +343,14 @@ def _length_prefixed(
     size = at = number = begin = 0
     while prefix := text.read(4):
         if len(prefix) < 4:
-            raise InputError(f"{name} at byte {at}: {len(prefix)} bytes of a 4-byte length", "the file is cut off")
+            raise InputError(
+                f"{name} at byte {at}: {len(prefix)} bytes of a 4-byte length", "the file is cut off"
+            )
         length = _LENGTH.unpack(prefix)[0]
         if length > MAX_DOCUMENT:
             raise InputError(
-                f"{name} at byte {at}: a message of {length} bytes", "not length-prefixed OTLP; name its --format"
+                f"{name} at byte {at}: a message of {length} bytes",
+                "not length-prefixed OTLP; name its --format",
             )
         message = text.read(length)
         if len(message) < length:

@@ -34,12 +34,18 @@ def _span(span: Json) -> Json:
     failed = any(tag["key"] == "error" and tag.get("value") in (True, "true") for tag in tags)
     parent, links = "", []
     for reference in span.get("references") or []:
-        if not parent and reference["refType"] == "CHILD_OF" and reference.get("traceID", span["traceID"]) == span["traceID"]:  # fmt: skip
+        here = reference.get("traceID", span["traceID"]) == span["traceID"]
+        if not parent and reference["refType"] == "CHILD_OF" and here:
             parent = reference["spanID"]
         else:
             trace = _hex(reference.get("traceID", span["traceID"]), 32)
             links.append({"traceId": trace, "spanId": _hex(reference["spanID"], 16)})
-    if not parent and (only := links[:1]) and only[0]["traceId"] == _hex(span["traceID"], 32) and kind != "consumer":
+    if (
+        not parent
+        and (only := links[:1])
+        and only[0]["traceId"] == _hex(span["traceID"], 32)
+        and kind != "consumer"
+    ):
         parent = only[0]["spanId"]  # FOLLOWS_FROM alone still says who started it
         links = links[1:]
     parent = parent or span.get("parentSpanID", "")
@@ -81,7 +87,9 @@ def transcode(document: Any) -> bytes:
             for name, spans in by_process.items():
                 process = processes.get(name) or {}
                 attributes = [_attribute(tag) for tag in process.get("tags") or []]
-                attributes.append({"key": "service.name", "value": {"stringValue": process.get("serviceName", "")}})
+                attributes.append(
+                    {"key": "service.name", "value": {"stringValue": process.get("serviceName", "")}}
+                )
                 resource_spans.append(
                     {"resource": {"attributes": attributes}, "scopeSpans": [{"spans": spans}]}
                 )

@@ -130,7 +130,8 @@ def _id(value: str, size: int, what: str) -> bytes:
         decoded = b""
     if len(decoded) == size:
         raise Malformed(
-            f"{what} {value!r} is base64", "OTLP JSON has ids in hex; export with the Collector's file exporter"
+            f"{what} {value!r} is base64",
+            "OTLP JSON has ids in hex; export with the Collector's file exporter",
         )
     raise Malformed(f"{what} {value!r} is not hex")
 

@@ -52,7 +52,7 @@ def _open_cache() -> bool:
             stacklevel=2,
         )
         return False
-    numba.config.CACHE_DIR = str(directory)  # pyright: ignore[reportAttributeAccessIssue]
+    numba.config.CACHE_DIR = str(directory)  # pyright: ignore[reportPrivateImportUsage, reportAttributeAccessIssue]
     return True
 
 

@@ -17,6 +17,9 @@ decided, so the order of arrival changes nothing.
 Source: design, section 4 (normalise, clock skew, what blocks, message units).
 """
 
+# Inner kernels carry no annotations: their types are what the compiler infers from the arrays given.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -313,9 +316,7 @@ def _break_cycles(parent, start_ns):
             earliest = j
             k = parent[j]
             while k != j:
-                if start_ns[k] < start_ns[earliest] or (
-                    start_ns[k] == start_ns[earliest] and k < earliest
-                ):
+                if start_ns[k] < start_ns[earliest] or (start_ns[k] == start_ns[earliest] and k < earliest):
                     earliest = k
                 k = parent[k]
             parent[earliest] = -2
@@ -694,9 +695,7 @@ def build_forest(columns: SpanArrays, *, skew: bool = True) -> Forest:
     offset = np.zeros(len(order), np.int64)
     uncertain = np.zeros(len(trace_start) - 1, np.bool_)
     if skew:
-        uncertain = _skew(
-            trace_start, parent, begin, child, role, callee, host, start_ns, end_ns, offset
-        )
+        uncertain = _skew(trace_start, parent, begin, child, role, callee, host, start_ns, end_ns, offset)
         start_ns += offset
         end_ns += offset
     blocks = _blocking(parent, role, service, callee, start_ns, end_ns)

@@ -14,6 +14,9 @@ INTERNAL spans are no nodes, so new middleware makes nothing new.
 Source: design, sections 4 (which edge a segment belongs to), 5 and 6.
 """
 
+# Inner kernels carry no annotations: their types are what the compiler infers from the arrays given.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 import numpy as np
@@ -164,7 +167,11 @@ def attribute(
             elif r == ROLE_PUBLISH:
                 other = np.int64(peer[i]) if peer[i] >= 0 else np.int64(unknown)
                 kind, name = EDGE_QUEUE, np.int64(publish)
-            elif not is_root and service[i] != service[p] and (role[p] != ROLE_CALL or callee[p] < 0 or service[callee[p]] != service[i]):
+            elif (
+                not is_root
+                and service[i] != service[p]
+                and (role[p] != ROLE_CALL or callee[p] < 0 or service[callee[p]] != service[i])
+            ):
                 other = np.int64(service[i])
                 kind = _edge_kind(edge_class[i], edge_class[p])
             caller = np.int64(service[i])
@@ -292,7 +299,7 @@ def accumulate(
                     node = owns[i]
                 else:  # a service's own time: once for each time it is entered
                     p = parent[i]
-                    entered = i == root or opens[i] == -1 and p >= 0 and callee[p] == i
+                    entered = i == root or (opens[i] == -1 and p >= 0 and callee[p] == i)
                     entered = entered or (opens[i] >= 0 and owns[i] != opens[i])
                     node = selfs[i] if entered else np.int64(-1)
                 if node < 0:
@@ -354,9 +361,13 @@ def accumulate(
                     row[VISITS] += weight * seen
                     row[ERRORS] += weight * (status[i] == STATUS_ERROR)
                 hi, lo = trace_hi[i], trace_lo[i]
-                if duration > row[SLOW] or row[SLOW_HI] == 0 and row[SLOW_LO] == 0 or (
-                    duration == row[SLOW]
-                    and (hi < row[SLOW_HI] or (hi == row[SLOW_HI] and lo < row[SLOW_LO]))
+                if (
+                    duration > row[SLOW]
+                    or (row[SLOW_HI] == 0 and row[SLOW_LO] == 0)
+                    or (
+                        duration == row[SLOW]
+                        and (hi < row[SLOW_HI] or (hi == row[SLOW_HI] and lo < row[SLOW_LO]))
+                    )
                 ):
                     row[SLOW], row[SLOW_HI], row[SLOW_LO] = duration, hi, lo
                 draw = _trace_hash(hi, lo)
@@ -367,9 +378,7 @@ def accumulate(
         if late[g] < 0 or p < 0 or group_cell_key[group[p]] < 0:
             continue
         above = group[p]
-        cell, grown_count, cells, table = _intern(
-            cells, count, table, late[g], group_cell_key[above], 0, 0
-        )
+        cell, grown_count, cells, table = _intern(cells, count, table, late[g], group_cell_key[above], 0, 0)
         if grown_count > count:
             count = grown_count
             if count > len(sums):

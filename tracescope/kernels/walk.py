@@ -11,6 +11,9 @@ few microseconds by which real instrumentations let a finished call overlap the 
 Source: Zhang et al., CRISP, USENIX ATC 2022, section 3; design, section 4.
 """
 
+# Inner kernels carry no annotations: their types are what the compiler infers from the arrays given.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

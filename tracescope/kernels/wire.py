@@ -17,6 +17,9 @@ Source: Protocol Buffers encoding specification; opentelemetry-proto trace/v1, c
 resource/v1.
 """
 
+# Inner kernels carry no annotations: their types are what the compiler infers from the arrays given.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -433,7 +436,9 @@ def _put_varint(out, at, value):
 
 
 @kernel
-def _rewrite(data, at, end, out, to, attribute_field, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset):
+def _rewrite(
+    data, at, end, out, to, attribute_field, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset
+):
     """Copy a checked message without its denied attributes; where the copy ends.
 
     `attribute_field` is 9 for a Span, 1 for a Resource; a Span's events (11) and links (13) are
@@ -460,7 +465,17 @@ def _rewrite(data, at, end, out, to, attribute_field, keys, key_offset, key_slot
                     s2, _ = _skip(data, n2, w2, a2, stop)
                     if w2 == 2 and n2 == nested:
                         size2, b2, _ = _length(data, a2, stop)
-                        if _is_denied(data, b2, b2 + size2, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset):
+                        if _is_denied(
+                            data,
+                            b2,
+                            b2 + size2,
+                            keys,
+                            key_offset,
+                            key_slots,
+                            key_denied,
+                            prefixes,
+                            prefix_offset,
+                        ):
                             cut += s2 - inside
                     inside = s2
                 if cut > 0:
@@ -475,7 +490,17 @@ def _rewrite(data, at, end, out, to, attribute_field, keys, key_offset, key_slot
                         drop = False
                         if w2 == 2 and n2 == nested:
                             size2, b2, _ = _length(data, a2, stop)
-                            drop = _is_denied(data, b2, b2 + size2, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset)
+                            drop = _is_denied(
+                                data,
+                                b2,
+                                b2 + size2,
+                                keys,
+                                key_offset,
+                                key_slots,
+                                key_denied,
+                                prefixes,
+                                prefix_offset,
+                            )
                         if not drop:
                             for k in range(inside, s2):
                                 out[to] = data[k]
@@ -710,7 +735,15 @@ def _span(
                             if error:
                                 return error, where, count, link_count, dirty
                             dirty = dirty or _is_denied(
-                                data, b2, inside, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset
+                                data,
+                                b2,
+                                inside,
+                                keys,
+                                key_offset,
+                                key_slots,
+                                key_denied,
+                                prefixes,
+                                prefix_offset,
                             )
                         elif number == 13 and n2 == 1:
                             link_trace = b2 if s2 == 16 else np.int64(-1)
@@ -820,14 +853,47 @@ def _scan(
                 while a < inner:
                     number, wire, after, error = _tag(data, a, inner)
                     if error:
-                        return error, a, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                        return (
+                            error,
+                            a,
+                            payload,
+                            rows,
+                            codes,
+                            resource_codes,
+                            resources,
+                            strings[:count],
+                            links[:link_count],
+                            spare,
+                        )
                     if number == 1 and wire == 2:
                         size, begin, error = _length(data, after, inner)
                         if error:
-                            return error, after, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                            return (
+                                error,
+                                after,
+                                payload,
+                                rows,
+                                codes,
+                                resource_codes,
+                                resources,
+                                strings[:count],
+                                links[:link_count],
+                                spare,
+                            )
                         ka, ks, va, vs, where, error = _attribute(data, begin, begin + size)
                         if error:
-                            return error, where, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                            return (
+                                error,
+                                where,
+                                payload,
+                                rows,
+                                codes,
+                                resource_codes,
+                                resources,
+                                strings[:count],
+                                links[:link_count],
+                                spare,
+                            )
                         a = begin + size
                         key = _find_key(data, ka, ks, keys, key_offset, key_slots)
                         if key < 0:
@@ -844,9 +910,33 @@ def _scan(
                         continue
                     a, error = _skip(data, number, wire, after, inner)
                     if error:
-                        return error, a, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                        return (
+                            error,
+                            a,
+                            payload,
+                            rows,
+                            codes,
+                            resource_codes,
+                            resources,
+                            strings[:count],
+                            links[:link_count],
+                            spare,
+                        )
             if dirty:
-                stop = _rewrite(data, resource_begin, resource_begin + resource_size, data, spare, 1, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset)
+                stop = _rewrite(
+                    data,
+                    resource_begin,
+                    resource_begin + resource_size,
+                    data,
+                    spare,
+                    1,
+                    keys,
+                    key_offset,
+                    key_slots,
+                    key_denied,
+                    prefixes,
+                    prefix_offset,
+                )
                 resource_begin, resource_size, spare = spare, stop - spare, stop
             resources[resource, 0], resources[resource, 1] = resource_begin, resource_size
             resource_hash = hash_bytes(data, resource_begin, resource_size, np.uint64(7))
@@ -873,11 +963,33 @@ def _scan(
                     while a < s:
                         number, wire, after, error = _tag(data, a, s)
                         if error:
-                            return error, a, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                            return (
+                                error,
+                                a,
+                                payload,
+                                rows,
+                                codes,
+                                resource_codes,
+                                resources,
+                                strings[:count],
+                                links[:link_count],
+                                spare,
+                            )
                         if wire == 2:
                             size, begin, error = _length(data, after, s)
                             if error:
-                                return error, after, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                                return (
+                                    error,
+                                    after,
+                                    payload,
+                                    rows,
+                                    codes,
+                                    resource_codes,
+                                    resources,
+                                    strings[:count],
+                                    links[:link_count],
+                                    spare,
+                                )
                             if number == 1:
                                 if count == len(strings):
                                     strings, table = _regrow(data, strings, count)
@@ -885,12 +997,34 @@ def _scan(
                             elif number == 3:
                                 _, _, _, _, where, error = _attribute(data, begin, begin + size)
                                 if error:
-                                    return error, where, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                                    return (
+                                        error,
+                                        where,
+                                        payload,
+                                        rows,
+                                        codes,
+                                        resource_codes,
+                                        resources,
+                                        strings[:count],
+                                        links[:link_count],
+                                        spare,
+                                    )
                             a = begin + size
                             continue
                         a, error = _skip(data, number, wire, after, s)
                         if error:
-                            return error, a, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                            return (
+                                error,
+                                a,
+                                payload,
+                                rows,
+                                codes,
+                                resource_codes,
+                                resources,
+                                strings[:count],
+                                links[:link_count],
+                                spare,
+                            )
                 s = ss_begin
                 while s < ss_end:
                     number, wire, after, error = _tag(data, s, ss_end)
@@ -900,7 +1034,18 @@ def _scan(
                     size, span_begin, error = _length(data, after, ss_end)
                     s = span_begin + size
                     if row == n:
-                        return np.int64(BAD_LENGTH), s, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                        return (
+                            np.int64(BAD_LENGTH),
+                            s,
+                            payload,
+                            rows,
+                            codes,
+                            resource_codes,
+                            resources,
+                            strings[:count],
+                            links[:link_count],
+                            spare,
+                        )
                     while count + INTERNS_PER_FIELD * fields > len(strings):
                         strings, table = _regrow(data, strings, count)
                     if link_count + (s - span_begin) // 4 + 1 > len(links):
@@ -915,9 +1060,33 @@ def _scan(
                         prefix_offset, latest_start[payload],
                     )  # fmt: skip
                     if error:
-                        return error, where, payload, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+                        return (
+                            error,
+                            where,
+                            payload,
+                            rows,
+                            codes,
+                            resource_codes,
+                            resources,
+                            strings[:count],
+                            links[:link_count],
+                            spare,
+                        )
                     if dirty:
-                        stop = _rewrite(data, span_begin, s, data, spare, 9, keys, key_offset, key_slots, key_denied, prefixes, prefix_offset)
+                        stop = _rewrite(
+                            data,
+                            span_begin,
+                            s,
+                            data,
+                            spare,
+                            9,
+                            keys,
+                            key_offset,
+                            key_slots,
+                            key_denied,
+                            prefixes,
+                            prefix_offset,
+                        )
                         rows[row, C_RAW_AT], rows[row, C_RAW_LEN] = spare, stop - spare
                         spare = stop
                     else:
@@ -927,7 +1096,18 @@ def _scan(
                     )
                     row += 1
             resource += 1
-    return np.int64(OK), np.int64(0), 0, rows, codes, resource_codes, resources, strings[:count], links[:link_count], spare
+    return (
+        np.int64(OK),
+        np.int64(0),
+        0,
+        rows,
+        codes,
+        resource_codes,
+        resources,
+        strings[:count],
+        links[:link_count],
+        spare,
+    )
 
 
 def make_key_table(

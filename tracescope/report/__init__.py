@@ -1,1 +1,160 @@
-"""To be written."""
+"""A Report rendered: as JSON here, as text in `tracescope.report.text`.
+
+Renderers are pure functions of data: they read no store and ask no clock.
+
+Source: design, section 8 (the JSON shape, whose number changes when a field does).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tracescope.analysis.diff import Edge, Entry, Extent, Report
+    from tracescope.analysis.graph import Graph
+    from tracescope.analysis.path import TracePath
+    from tracescope.store import Status
+
+DIFF_SCHEMA: Final = "tracescope.diff/1"
+STATUS_SCHEMA: Final = "tracescope.status/1"
+GRAPH_SCHEMA: Final = "tracescope.graph/1"
+PATH_SCHEMA: Final = "tracescope.path/1"
+
+#: Effects of the JSON shape; those a load model has to tell are null until it can.
+EFFECTS: Final = (
+    "calls", "latency_growth", "latency_load", "latency_unsplit", "criticality", "new", "gone", "transient",
+)  # fmt: skip
+
+
+def iso(ns: int) -> str | None:
+    """An instant as ISO 8601 in UTC, to the nanosecond where there are any; None for 0."""
+    if ns == 0:
+        return None
+    seconds, rest = divmod(ns, 10**9)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return text + (f".{rest:09d}".rstrip("0") if rest else "") + "Z"
+
+
+def _extent(extent: Extent) -> dict[str, Any]:
+    return {
+        "start": iso(extent.start_ns),
+        "end": iso(extent.end_ns),
+        "units": extent.units,
+        "hours": extent.hours,
+        "blocks": extent.blocks,
+    }
+
+
+def edge_json(edge: Edge) -> dict[str, Any]:
+    """One edge of the JSON shape."""
+    return {
+        "unit": edge.unit,
+        "kind": edge.kind,
+        "caller": edge.caller,
+        "callee": edge.callee,
+        "operation": edge.operation,
+        "uninstrumented": edge.uninstrumented,
+        "share_base": edge.share_base,
+        "share_head": edge.share_head,
+        "own_ms_base": edge.own_ms_base,
+        "own_ms_head": edge.own_ms_head,
+        "inclusive_ms_base": edge.inclusive_ms_base,
+        "inclusive_ms_head": edge.inclusive_ms_head,
+        "credited_ms": edge.credited_ms,
+        "credited_ms_ci": edge.credited_ms_ci,
+        "share_ci": edge.share_ci,
+        "q_value": edge.q_value,
+        "significant": edge.significant,
+        "effects": {name: edge.effects.get(name) for name in EFFECTS},
+        "effects_ci": {name: edge.effects_ci.get(name) for name in EFFECTS},
+        "calls_per_unit_base": edge.calls_per_unit_base,
+        "calls_per_unit_head": edge.calls_per_unit_head,
+        "growth_pct_per_week": None,
+        "load_elasticity": None,
+        "headroom": None,
+        "weeks_to_wall": None,
+        "note": edge.note,
+        "exemplars": {"base": list(edge.exemplars_base), "head": list(edge.exemplars_head)},
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "unit": entry.unit,
+        "service": entry.service,
+        "operation": entry.operation,
+        "units_base": entry.units_base,
+        "units_head": entry.units_head,
+        "ms_base": entry.ms_base,
+        "ms_head": entry.ms_head,
+        "p95_base_ms": entry.p95_base_ms,
+        "p95_head_ms": entry.p95_head_ms,
+        "weight_base": entry.weight_base,
+        "weight_head": entry.weight_head,
+        "mix_ms": entry.mix_ms,
+        "state": entry.state,
+    }
+
+
+def diff_json(report: Report) -> dict[str, Any]:
+    """``tracescope.diff/1``, ready for a JSON encoder."""
+    return {
+        "schema": DIFF_SCHEMA,
+        "environment": report.environment,
+        "notes": list(report.notes),
+        "base": _extent(report.base),
+        "head": _extent(report.head),
+        "clock": dict(report.clock),
+        "other_clocks": {name: dict(clock) for name, clock in report.other_clocks.items()},
+        "verdict": {"state": report.state, "stage": report.stage, "reasons": list(report.reasons)},
+        "alpha": report.alpha,
+        "min_effect_ms": report.min_effect_ms,
+        "edges": [edge_json(edge) for edge in report.edges],
+        "edges_in_all": report.edges_in_all,
+        "entries": [_entry(entry) for entry in report.entries],
+        "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*EFFECTS, "mix")},
+        "rejected": dict(report.rejected),
+    }
+
+
+def status_json(status: Status) -> dict[str, Any]:
+    """``tracescope.status/1``."""
+    return {
+        "schema": STATUS_SCHEMA,
+        "spans": {"accepted": status.accepted, "stored": status.stored, "rejected": dict(status.rejected)},
+        "units": status.units,
+        "first": iso(status.first_ns),
+        "last": iso(status.last_ns),
+        "sealed_until": iso(status.sealed_until_ns),
+        "unsealed_spans": status.landing_spans,
+        "counters": dict(status.counters),
+        "journal_bytes": status.journal_bytes,
+        "disk_bytes": status.disk_bytes,
+    }
+
+
+def graph_json(graph: Graph) -> dict[str, Any]:
+    """``tracescope.graph/1``."""
+    return {
+        "schema": GRAPH_SCHEMA,
+        "level": graph.level,
+        "environment": graph.environment,
+        "start": iso(graph.start_ns),
+        "end": iso(graph.end_ns),
+        "nodes": graph.nodes.to_dicts(),
+        "edges": graph.edges.to_dicts(),
+    }
+
+
+def path_json(trace: TracePath) -> dict[str, Any]:
+    """``tracescope.path/1``: spans parents first, times in ns from the trace's start."""
+    return {
+        "schema": PATH_SCHEMA,
+        "trace_id": trace.trace_id,
+        "start": iso(trace.start_ns),
+        "units": trace.units.to_dicts(),
+        "spans": trace.spans.to_dicts(),
+        "segments": trace.segments.to_dicts(),
+        "counters": dict(trace.counters),
+    }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,8 @@ class Status:
     """What a store holds, counted over its life.
 
     ``accepted`` counts acknowledged spans less the rejected, ``stored`` distinct
-    (trace_id, span_id); times are ns, 0 where there are none.
+    (trace_id, span_id); times are ns, 0 where there are none; ``counters`` are those of
+    `schema.COUNTER_REASONS`, of sealed hours.
     """
 
     accepted: int
@@ -53,6 +54,7 @@ class Status:
     journal_bytes: int
     disk_bytes: int
     landing_spans: int
+    counters: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class SpanStore:
     # -- landing --
 
     @contextmanager
-    def group(self, name: str) -> Iterator[LandingGroup]:
+    def group(self, name: str) -> Generator[LandingGroup]:
         """Land several batches that become visible together."""
         with self.landing.group(name) as group:
             yield group
@@ -126,7 +128,7 @@ class SpanStore:
     # -- sealing --
 
     @contextmanager
-    def sealing(self, *, wait: bool = False) -> Iterator[None]:
+    def sealing(self, *, wait: bool = False) -> Generator[None]:
         """Hold the sealing lock.
 
         Raises
@@ -165,6 +167,24 @@ class SpanStore:
             return pl.LazyFrame(schema=schema.dtypes(schema.SPANS))
         return pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
 
+    def rejected(self) -> dict[str, int]:
+        """Spans refused over the store's life, by reason."""
+        pointer = self.sealed.pointer()
+        return sum_rejected(pointer.ledger, self.landing.ledger(set(pointer.ledger.batches)))
+
+    def extent(self) -> tuple[int, int]:
+        """Earliest start and latest end of any span in ns; zeros for an empty store."""
+        import polars as pl
+
+        pointer = self.sealed.pointer()
+        first, last = pointer.first_ns, pointer.last_ns
+        if self.landing.files():
+            ends = pl.min("start_ns").alias("first"), pl.max("end_ns").alias("last")
+            low, high = self.pending().select(ends).collect().row(0)
+            if low is not None:
+                first, last = min(first or low, low), max(last, high)
+        return first, last
+
     def status(self) -> Status:
         """Count what is here; see `Status`."""
         import polars as pl
@@ -172,7 +192,7 @@ class SpanStore:
         pointer = self.sealed.pointer()
         ledger = self.landing.ledger(set(pointer.ledger.batches))
         ids = ["trace_hi", "trace_lo", "span_id"]
-        landed = self.pending().select(*ids, "start_ns", "end_ns").collect()
+        landed = self.pending().select(*ids, "start_ns").collect()
         new = landed.unique(ids)
         if len(landed) and pointer.hours:
             hours = (landed["start_ns"] // schema.HOUR_NS).unique().to_list()
@@ -180,19 +200,22 @@ class SpanStore:
             old = self.sealed.scan(pointer, "spans").filter(pl.col("hour").is_in(near)).select(ids).collect()
             new = new.join(old, on=ids, how="anti")
         units = self.sealed.scan(pointer, "entry_hours").select(pl.col("units").sum()).collect().item()
-        times = [t for t in (pointer.first_ns, landed["start_ns"].min()) if t]
-        ends = [t for t in (pointer.last_ns, landed["end_ns"].max()) if t]
+        counters = (
+            self.sealed.scan(pointer, "counters").group_by("reason").agg(pl.col("count").sum()).collect()
+        )
+        first, last = self.extent()
         return Status(
             accepted=pointer.ledger.accepted + ledger.accepted,
-            stored=count_hours(pointer.hours) + len(new),
+            stored=pointer.forgotten + count_hours(pointer.hours) + len(new),
             rejected=sum_rejected(pointer.ledger, ledger),
             units=int(units or 0),
-            first_ns=int(min(times)) if times else 0,  # pyright: ignore[reportArgumentType]
-            last_ns=int(max(ends)) if ends else 0,  # pyright: ignore[reportArgumentType]
+            first_ns=first,
+            last_ns=last,
             sealed_until_ns=(max(pointer.hours) + 1) * schema.HOUR_NS if pointer.hours else 0,
             journal_bytes=_size(self.journal_folder),
             disk_bytes=_size(self.root),
             landing_spans=len(new),
+            counters=dict(counters.sort("reason").iter_rows()),
         )
 
 

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ class Landing:
     # -- writing --
 
     @contextmanager
-    def group(self, name: str) -> Iterator[LandingGroup]:
+    def group(self, name: str) -> Generator[LandingGroup]:
         """Stage batches; they become visible together when the block ends without an error."""
         folder = self.root / "staging" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -48,6 +48,8 @@ class Pointer:
         Totals of batches whose ledger entries were merged; its ``batches`` are remembered.
     first_ns, last_ns
         Earliest start and latest end among sealed spans; 0 when there are none.
+    forgotten
+        Spans of hours whose rollups have gone too.
     """
 
     sequence: int = 0
@@ -57,6 +59,7 @@ class Pointer:
     ledger: Ledger = field(default_factory=Ledger)
     first_ns: int = 0
     last_ns: int = 0
+    forgotten: int = 0
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -73,6 +76,7 @@ class Pointer:
                 "arrived_ns": self.ledger.arrived_ns,
                 "first_ns": self.first_ns,
                 "last_ns": self.last_ns,
+                "forgotten": self.forgotten,
             }
         )
 
@@ -96,6 +100,7 @@ class Pointer:
             ledger=Ledger(raw["accepted"], raw["rejected"], raw["batches"], raw["arrived_ns"]),
             first_ns=raw["first_ns"],
             last_ns=raw["last_ns"],
+            forgotten=raw.get("forgotten", 0),
         )
 
 
@@ -161,7 +166,9 @@ class Sealed:
             return
         options: dict[str, Any] = {}
         if exists and replace is not None:
-            options = {"mode": "overwrite"} if replace == "true" else {"mode": "overwrite", "predicate": replace}
+            options = (
+                {"mode": "overwrite"} if replace == "true" else {"mode": "overwrite", "predicate": replace}
+            )
         elif exists:
             options = {"mode": "append"}
         write_deltalake(
@@ -181,6 +188,11 @@ class Sealed:
         if (path / "_delta_log").is_dir():
             DeltaTable(path).delete(predicate)
             self.learn(pointer, name)
+
+    def forget_hours(self, pointer: Pointer, hours: list[int]) -> None:
+        """Drop hours from `pointer`, but go on counting their spans."""
+        for hour in hours:
+            pointer.forgotten += pointer.hours.pop(hour)[0]
 
     def learn(self, pointer: Pointer, name: str) -> None:
         """Put a table's latest version into `pointer`, its new files fsynced."""

@@ -1,0 +1,94 @@
+"""Real traces with ground truth, through the command line, as a user would run them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tracescope.cli import main
+
+DATA = Path(__file__).parent / "data"
+INCIDENTS = json.loads((DATA / "nezha" / "incidents.json").read_text())
+LATENCY = [incident for incident in INCIDENTS if incident["latency_fault"]]
+
+
+def run(*arguments: str | Path, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == exit_code, result.output
+    return result.stdout
+
+
+def diff_incident(incident: dict[str, Any], store: Path, suffix: str = "") -> dict[str, Any]:
+    """Import both windows of an incident and compare them."""
+    files = [DATA / "nezha" / f"{incident['id']}.{window}{suffix}.jsonl.gz" for window in "AB"]
+    run("import", *files, "--store", store)
+    periods = ["/".join(incident[f"window_{window}"]) for window in "AB"]
+    return json.loads(run("diff", *periods, "--store", store, "--format", "json", "--tz", "UTC"))
+
+
+def rank_of(service: str, report: dict[str, Any]) -> int:
+    """1 for the top-ranked edge; a large number when no edge touches the service."""
+    for rank, edge in enumerate(report["edges"], 1):
+        if service in (edge["caller"], edge["callee"]):
+            return rank
+    return 999
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Rank of the root-cause service in each of the 12 latency incidents."""
+    found: dict[str, int] = {}
+    for incident in LATENCY:
+        report = diff_incident(incident, tmp_path_factory.mktemp(incident["id"]) / "store")
+        total = sum(report["effects_total"].values())
+        assert total == pytest.approx(report["clock"]["delta_ms"], abs=1e-6 * report["clock"]["base_ms"])
+        found[incident["id"]] = rank_of(incident["root_cause_service"], report)
+    print("nezha root-cause ranks:", found)
+    return found
+
+
+def test_nezha_root_cause_is_an_end_of_the_first_edge_in_at_least_10_of_12(ranks: dict[str, int]) -> None:
+    """Ground truth of real fault injections in Online Boutique and Train-Ticket."""
+    assert len(ranks) == 12
+    assert sum(rank == 1 for rank in ranks.values()) >= 10, ranks
+
+
+def test_nezha_root_cause_is_in_the_first_three_edges_in_all_12(ranks: dict[str, int]) -> None:
+    """The same ground truth, for somebody who reads three lines."""
+    assert all(rank <= 3 for rank in ranks.values()), ranks
+
+
+def test_an_incident_without_span_kinds_is_found_all_the_same(tmp_path: Path) -> None:
+    """Kind 0 and no attributes: services and parents alone."""
+    incident = next(incident for incident in INCIDENTS if incident["id"] == "ob0822-20")
+    report = diff_incident(incident, tmp_path / "store", ".nokind")
+    assert rank_of(incident["root_cause_service"], report) <= 3
+
+
+def test_opensearch_service_graph_equals_data_preppers_own_map(tmp_path: Path) -> None:
+    """Thirteen edges, no more and no fewer."""
+    golden = json.loads((DATA / "opensearch-otel" / "service_map.json").read_text())
+    run("import", DATA / "opensearch-otel" / "spans.jsonl", "--store", tmp_path / "store")
+    graph = json.loads(
+        run("graph", "all", "--store", tmp_path / "store", "--level", "service", "--format", "json")
+    )
+    assert {(edge["caller"], edge["callee"]) for edge in graph["edges"]} == {
+        tuple(edge) for edge in golden["edges"]
+    }
+
+
+def test_six_load_levels_of_hotel_reservation_import_and_diff(tmp_path: Path) -> None:
+    """Every pair of neighbouring load levels diffs cleanly and its effects add up."""
+    levels = (25, 50, 75, 100, 125, 150)
+    starts: list[tuple[int, int]] = []
+    for level in levels:
+        run("import", DATA / "dsb-hotel" / f"load{level}.jsonl.gz", "--store", tmp_path / f"{level}")
+        status = json.loads(run("status", "--store", tmp_path / f"{level}", "--format", "json"))
+        assert status["spans"]["stored"] == 11_000
+        assert status["spans"]["rejected"] == {}
+        starts.append((status["first"], status["last"]))
+    assert len(starts) == len(levels)

@@ -1,0 +1,41 @@
+"""`tracescope path`."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from tracescope.cli import shell
+from tracescope.errors import InputError, UsageError
+
+
+@click.command(name="path")
+@click.argument("trace_id")
+@click.option("--no-skew", is_flag=True, help="Show times as sent, without correcting clocks between hosts.")
+@shell.store_option
+@shell.format_option("table", "json")
+@shell.output_option
+def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, output: str | None) -> None:
+    """One trace as a waterfall: solid blocks are what the unit of work was waiting for."""
+    used = shell.settings(store=store)
+    if not re.fullmatch(r"[0-9a-fA-F]{1,32}", trace_id):
+        raise UsageError(f"{trace_id!r} is no trace id", "give its 32 hex digits")
+    from tracescope.analysis.path import critical_path
+    from tracescope.engine import trace_spans
+    from tracescope.report import path_json, text
+
+    opened = shell.existing(used.store)
+    digits = trace_id.zfill(32)
+    words = [int.from_bytes(bytes.fromhex(half), "big", signed=True) for half in (digits[:16], digits[16:])]
+    spans = trace_spans(opened, *words)
+    if spans.is_empty():
+        raise InputError(
+            f"no trace {digits} in {used.store}",
+            "raw spans may have gone; `tracescope status` shows the store",
+        )
+    found = critical_path(spans, skew=not no_skew)
+    if form == "json":
+        shell.emit(shell.to_json(path_json(found)), output)
+    else:
+        shell.show(lambda width: text.path_text(found, width=width), output)

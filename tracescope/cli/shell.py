@@ -1,0 +1,154 @@
+"""What every verb needs from the shell: settings, the store, periods, and a console to print on."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tracescope import config
+from tracescope.errors import InsufficientDataError, UsageError
+from tracescope.periods import Context
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from tracescope.store import SpanStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def store_option(function: F) -> F:
+    """``--store``."""
+    return click.option("--store", metavar="DIR", help="Folder of the store.")(function)
+
+
+def zone_option(function: F) -> F:
+    """``--tz``."""
+    return click.option(
+        "--tz", metavar="ZONE", help="Time zone of calendar words and of the hour of the week."
+    )(function)
+
+
+def env_option(function: F) -> F:
+    """``--env``."""
+    return click.option("--env", metavar="NAME", help="deployment.environment.name; the busiest by default.")(
+        function
+    )
+
+
+def output_option(function: F) -> F:
+    """``-o``."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Write there instead of stdout.",
+    )(function)
+
+
+def format_option(*forms: str) -> Callable[[F], F]:
+    """``--format``, the first being the default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(forms),
+        default=forms[0],
+        show_default=True,
+        help="Form of the output.",
+    )
+
+
+def settings(**flags: Any) -> config.Settings:
+    """Settings in force, flags first."""
+    return config.load(flags)[0]
+
+
+def now_ns() -> int:
+    """The instant that is now."""
+    return time.time_ns()
+
+
+def existing(path: str) -> SpanStore:
+    """The store to read from; an absent one is an empty one.
+
+    Raises
+    ------
+    InsufficientDataError
+        There is none.
+    """
+    from tracescope.store import open_store
+
+    if not (Path(path) / "FORMAT.json").exists() and not (Path(path).is_dir() and any(Path(path).iterdir())):
+        raise InsufficientDataError(
+            f"no store at {path}",
+            "fill one with `tracescope import FILE` or `tracescope serve`, or look at `tracescope demo`",
+        )
+    return open_store(path)
+
+
+def context(store: SpanStore, zone: str) -> Context:
+    """What words of a period refer to."""
+    first, last = store.extent()
+    return Context(now_ns(), zone, first, last, store.marks())
+
+
+def pattern(text: str, what: str) -> re.Pattern[str] | None:
+    """A regular expression, or None for an empty one; raises UsageError."""
+    if not text:
+        return None
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{what} {text!r} is no regular expression: {error}") from error
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; without one as wide as COLUMNS, or 120."""
+    from rich.console import Console
+
+    from tracescope.report.text import PLAIN_WIDTH
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def emit(text: str, output: str | None) -> None:
+    """Write data to stdout, or to a file."""
+    if output is None:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    Path(output).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+
+
+def show(renderable: Callable[[int], RenderableType], output: str | None, *, paged: bool = True) -> None:
+    """Print something rich, given its width; through a pager where it would not fit a terminal."""
+    from rich.console import Console
+
+    if output is not None:
+        with Path(output).open("w", encoding="utf-8") as file:
+            plain = Console(file=file, width=160, no_color=True, highlight=False)
+            plain.print(renderable(160))
+        return
+    screen = console()
+    made = renderable(screen.width)
+    if screen.is_terminal and paged and len(screen.render_lines(made)) > screen.height:
+        with screen.pager(styles=True):
+            screen.print(made)
+        return
+    screen.print(made)
+
+
+def to_json(value: Any) -> str:
+    """JSON with two spaces; numbers as they are."""
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode()

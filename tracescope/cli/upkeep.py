@@ -1,0 +1,101 @@
+"""`tracescope mark`, `prune`, `verify`, `rebuild` and `warmup`."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from tracescope.cli import shell
+from tracescope.errors import StoreError, UsageError
+from tracescope.periods import WORDS, format_utc, parse
+
+
+@click.command(name="mark")
+@click.argument("name", required=False)
+@click.argument("instant", required=False)
+@shell.store_option
+@shell.zone_option
+def mark_command(name: str | None, instant: str | None, store: str | None, tz: str | None) -> None:
+    """Give an INSTANT a NAME (now, when none is given); without a name, list them."""
+    used = shell.settings(store=store, tz=tz)
+    opened = shell.existing(used.store)
+    if name is None:
+        for known, at in sorted(opened.marks().items(), key=lambda pair: pair[1]):
+            click.echo(f"{format_utc(at)}  {known}")
+        return
+    if name in WORDS or not re.fullmatch(r"[A-Za-z][\w.-]*", name) or ".." in name:
+        raise UsageError(
+            f"{name!r} cannot name an instant", "start with a letter; letters, digits, . _ and - may follow"
+        )
+    context = shell.context(opened, used.tz)
+    at = context.now_ns if instant is None else parse(f"{instant}/9999-01-01", context).start_ns
+    opened.mark(name, at)
+    click.echo(f"{name} is {format_utc(at)}", err=True)
+
+
+@click.command(name="prune")
+@click.option("--retain-spans-days", type=click.IntRange(0), metavar="DAYS", help="Keep raw spans so long.")
+@click.option("--retain-rollups-days", type=click.IntRange(1), metavar="DAYS", help="Keep rollups so long.")
+@shell.store_option
+def prune_command(retain_spans_days: int | None, retain_rollups_days: int | None, store: str | None) -> None:
+    """Remove raw spans and rollups that are older than the settings keep."""
+    used = shell.settings(
+        store=store, retain_spans_days=retain_spans_days, retain_rollups_days=retain_rollups_days
+    )
+    from tracescope.engine import prune
+
+    done = prune(
+        shell.existing(used.store),
+        now_ns=shell.now_ns(),
+        spans_days=used.retain_spans_days,
+        rollups_days=used.retain_rollups_days,
+    )
+    click.echo(
+        f"{done.spans} spans of {done.hours} hours and the rollups of {done.rollup_hours} hours removed",
+        err=True,
+    )
+
+
+@click.command(name="verify")
+@shell.store_option
+def verify_command(store: str | None) -> None:
+    """Read everything, count it, and make the rollups anew to compare them."""
+    used = shell.settings(store=store)
+    from tracescope.engine import verify
+
+    problems = verify(shell.existing(used.store))
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise StoreError(f"{used.store}: {len(problems)} problems", "`tracescope rebuild` makes rollups anew")
+    click.echo("all well", err=True)
+
+
+@click.command(name="rebuild")
+@click.option("--workers", type=click.IntRange(1), help="Slices worked on at once.")
+@click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that it may use.")
+@shell.store_option
+def rebuild_command(workers: int | None, memory_mb: int | None, store: str | None) -> None:
+    """Make the rollups anew from the spans of every hour that still has them."""
+    used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
+    from tracescope.engine import rebuild
+
+    done = rebuild(
+        shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024
+    )
+    click.echo(f"{done.hours} hours made anew from {done.spans} spans", err=True)
+
+
+@click.command(name="warmup")
+def warmup_command() -> None:
+    """Compile the kernels into their cache, as an image build would."""
+    from tracescope import demo
+    from tracescope.analysis.process import process
+    from tracescope.ingest.decode import decode
+
+    now = shell.now_ns()
+    _, payload = next(demo.payloads(1, now, days=1))
+    spans = decode([payload], now).spans
+    process(spans.head(2000))
+    click.echo("kernels are compiled", err=True)

@@ -1,0 +1,118 @@
+"""Looking after a store: retention, and proof that it is what it says.
+
+Raw spans are kept for days after they arrived, rollups for years back from the newest hour.  An hour
+whose raw spans have gone is closed: its rollups stay, more spans for it are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from tracescope import schema
+from tracescope.analysis.rollup import checksum
+from tracescope.engine.local import recompute, runs, seal
+from tracescope.errors import TracescopeError
+from tracescope.store import SpanStore
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """Hours whose raw spans went, the spans in them, hours whose rollups went, and files removed."""
+
+    hours: int
+    spans: int
+    rollup_hours: int
+    files: int
+
+
+def prune(store: SpanStore, *, now_ns: int, spans_days: int, rollups_days: int) -> PruneResult:
+    """Remove what retention no longer keeps; what has landed is sealed first.
+
+    Parameters
+    ----------
+    store, now_ns
+        Where, and the instant that ages are counted from.
+    spans_days
+        Raw spans are kept so many days after they arrived.
+    rollups_days
+        Rollups are kept so many days back from the newest hour.
+    """
+    seal(store, wait=True)
+    with store.sealing(wait=True):
+        pointer = store.sealed.pointer()
+        limit = now_ns - spans_days * schema.DAY_NS
+        old = [h for h, (_, arrived, raw) in sorted(pointer.hours.items()) if raw and arrived < limit]
+        newest = max(pointer.hours, default=0)
+        ancient = [h for h in sorted(pointer.hours) if h < newest - rollups_days * 24]
+        gone = sum(pointer.hours[hour][0] for hour in old)
+        for begin, end in runs(sorted({*old, *ancient})):
+            store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
+        for begin, end in runs(ancient):
+            for name in schema.ROLLUPS:
+                store.sealed.delete(pointer, name, f"slot >= {begin} AND slot < {end}")
+        for hour in old:
+            count, arrived, _ = pointer.hours[hour]
+            pointer.hours[hour] = (count, arrived, False)
+        store.sealed.forget_hours(pointer, ancient)
+        store.sealed.publish(pointer)
+        return PruneResult(len(old), gone, len(ancient), store.sealed.vacuum(store.sealed.pointer()))
+
+
+def verify(store: SpanStore, *, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """What is wrong with a store, one sentence each; an empty list when nothing is.
+
+    Every file that counts is read whole; spans are counted against the pointer; the rollups of every
+    hour that still has its spans are made anew and compared by checksum.
+    """
+    pointer = store.sealed.pointer()
+    problems: list[str] = []
+    for name, files in pointer.files.items():
+        for file in files:
+            path = store.root / "sealed" / file
+            try:
+                pl.scan_parquet(path, hive_partitioning=False).select(pl.all().count()).collect()
+            except (OSError, PolarsError) as error:
+                problems.append(f"{path} ({name}) cannot be read: {error}")
+    for paths in store.landing.files().values():
+        for path in paths:
+            try:
+                pl.scan_parquet(path).select(pl.all().count()).collect()
+            except (OSError, PolarsError) as error:
+                problems.append(f"{path} cannot be read: {error}")
+    if problems:
+        return problems
+    counts = store.sealed.scan(pointer, "spans").group_by("hour").len().collect()
+    held = dict(counts.iter_rows())
+    kept = {hour: spans for hour, (spans, _, raw) in pointer.hours.items() if raw}
+    for hour in sorted({*held, *kept}):
+        if held.get(hour, 0) != kept.get(hour, 0):
+            problems.append(f"hour {hour} holds {held.get(hour, 0)} spans; {kept.get(hour, 0)} were sealed")
+    stretches = list(runs(sorted(kept)))
+    for number, (begin, end) in enumerate(stretches, 1):
+        problems += _differences(store, begin, end)
+        if progress is not None:
+            progress(number, len(stretches))
+    return problems
+
+
+def _differences(store: SpanStore, begin: int, end: int) -> list[str]:
+    """Tables whose rows for hours ``[begin, end)`` are not what their spans give."""
+    pointer = store.sealed.pointer()
+    try:
+        fresh = recompute(store, begin, end)
+    except TracescopeError as error:
+        return [f"hours {begin}..{end} cannot be analysed: {error}"]
+    out: list[str] = []
+    inside = (pl.col("slot") >= begin) & (pl.col("slot") < end)
+    for name in schema.ROLLUPS:
+        stored = store.sealed.scan(pointer, name).filter(inside).collect()
+        blank = {key: schema.empty(t) for key, t in {**schema.ROLLUPS, **schema.DIMENSIONS}.items()}
+        if checksum({**blank, name: stored}) != checksum({**blank, name: fresh[name]}):
+            out.append(
+                f"{name} of hours {begin}..{end} is not what the spans give; `tracescope rebuild` makes it so"
+            )
+    return out

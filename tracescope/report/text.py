@@ -1,0 +1,381 @@
+"""Reports as text: tables for a terminal of any width, Markdown and CSV.
+
+The verdict stands first, then what it rests on.  A change that is not significant is ``~``, never a
+number that somebody could quote.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from tracescope.periods import format_utc
+from tracescope.report import diff_json, edge_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tracescope.analysis.diff import Edge, Extent, Report
+    from tracescope.analysis.graph import Graph
+    from tracescope.analysis.path import TracePath
+    from tracescope.store import Status
+
+#: Width where there is no terminal to ask.
+PLAIN_WIDTH: Final = 120
+_MEDIUM, _WIDE = 100, 140
+
+_WORDS: Final = {
+    "calls": "more calls",
+    "latency_unsplit": "slower",
+    "criticality": "more often waited for",
+    "new": "new",
+    "gone": "gone",
+}
+_LESS: Final = {
+    "calls": "fewer calls",
+    "latency_unsplit": "faster",
+    "criticality": "less often waited for",
+}
+
+
+def number(value: float, sign: bool = False) -> str:
+    """Three significant digits, thousands apart, a minus that is one."""
+    if not math.isfinite(value):
+        return "?"
+    size = abs(value)
+    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2
+    text = f"{size:,.{digits}f}"
+    negative = value < 0 and float(text.replace(",", "")) != 0
+    positive = value > 0 and float(text.replace(",", "")) != 0
+    return ("−" if negative else "+" if sign and positive else "") + text
+
+
+def count(value: float) -> str:
+    """A count a person can read: 950, 12.3 k, 4.56 M."""
+    for limit, divisor, unit in ((1e3, 1, ""), (1e6, 1e3, " k"), (1e9, 1e6, " M"), (math.inf, 1e9, " G")):
+        if abs(value) < limit:
+            scaled = value / divisor
+            return (f"{scaled:.0f}" if divisor == 1 else f"{scaled:.3g}") + unit
+    raise AssertionError("the last limit is infinite")
+
+
+def duration(ns: float) -> str:
+    """A duration with the unit that suits it."""
+    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (math.inf, 1e9, "s")):
+        if abs(ns) < limit:
+            return f"{ns / divisor:.3g} {unit}"
+    raise AssertionError("the last limit is infinite")
+
+
+def _share(edge: Edge) -> str:
+    return f"{edge.share_base * 100:.1f} → {edge.share_head * 100:.1f} %"
+
+
+def _credited(edge: Edge) -> str:
+    if not edge.significant:
+        return "~"
+    return f"{number(edge.credited_ms, sign=True)} ms"
+
+
+def _interval(edge: Edge) -> str:
+    if edge.credited_ms_ci is None:
+        return "insufficient"
+    low, high = edge.credited_ms_ci
+    return f"{number(low, sign=True)} … {number(high, sign=True)}"
+
+
+def why(edge: Edge) -> str:
+    """The causes that carry the change, largest first, in words."""
+    if edge.note is not None:
+        return edge.note
+    if not edge.significant:
+        return ""
+    total = sum(abs(value) for name, value in edge.effects.items() if name != "transient")
+    parts = sorted(
+        (
+            (name, value)
+            for name, value in edge.effects.items()
+            if name in _WORDS and abs(value) >= 0.1 * total
+        ),
+        key=lambda pair: -abs(pair[1]),
+    )
+    words: list[str] = []
+    for name, value in parts:
+        word = _WORDS[name] if value > 0 else _LESS.get(name, _WORDS[name])
+        if name == "calls":
+            word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
+        words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
+    return ", ".join(words)
+
+
+def _label(edge: Edge) -> str:
+    arrow = f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}"
+    return arrow + ("" if edge.unit == "request" else f" · per {edge.unit}")
+
+
+def _extent(extent: Extent) -> str:
+    return f"{format_utc(extent.start_ns)} .. {format_utc(extent.end_ns)}"
+
+
+def _summary(report: Report) -> list[str]:
+    """The lines above the table."""
+    base, head, clock = report.base, report.head, report.clock
+    environment = f" · {report.environment}" if report.environment else ""
+    part = clock["delta_ms"] / clock["base_ms"] if clock["base_ms"] else 0.0
+    lines = [
+        f"base  {_extent(base)}   {count(base.units)} requests   mean {number(clock['base_ms'])} ms"
+        f"{environment}",
+        f"head  {_extent(head)}   {count(head.units)} requests   mean {number(clock['head_ms'])} ms"
+        f"   {number(clock['delta_ms'], sign=True)} ms ({number(part * 100, sign=True)} %)",
+    ]
+    mix = report.effects_total.get("mix", 0.0)
+    if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
+        lines.append(
+            f"mix   {number(mix, sign=True)} ms of that is a shift of traffic between entries; "
+            f"{number(clock['delta_mix_adjusted_ms'], sign=True)} ms is not"
+        )
+    for unit, other in report.other_clocks.items():
+        lines.append(
+            f"{unit}s  mean {number(other['base_ms'])} → {number(other['head_ms'])} ms"
+            f" ({number(other['delta_ms'], sign=True)} ms)"
+        )
+    return lines
+
+
+def headline(report: Report) -> str:
+    """The verdict in one sentence."""
+    if report.state == "insufficient data":
+        return f"insufficient data: {report.reasons[0]}"
+    worse = [edge for edge in report.edges if edge.significant and edge.credited_ms > 0]
+    if not worse:
+        return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
+    first = worse[0]
+    more = f" and {len(worse) - 1} more" if len(worse) > 1 else ""
+    arrow = _label(first)
+    return f"{report.state}: {arrow} takes {number(first.credited_ms, sign=True)} ms{more}"
+
+
+def _footer(report: Report) -> list[str]:
+    lines: list[str] = []
+    hidden = report.edges_in_all - len(report.edges)
+    if hidden > 0:
+        lines.append(f"{hidden} more edges (--all)")
+    if any(not edge.significant for edge in report.edges):
+        lines.append("~ not significant: could be chance, or too small to matter")
+    spikes = [edge for edge in report.edges if abs(edge.effects["transient"]) >= report.min_effect_ms > 0]
+    for edge in spikes[:3]:
+        lines.append(
+            f"transient: {_label(edge)} {number(edge.effects['transient'], sign=True)} ms, "
+            "carried by a few blocks of time only; not ranked"
+        )
+    if report.rejected:
+        reasons = ", ".join(f"{count(n)} {reason}" for reason, n in report.rejected.items())
+        lines.append(f"spans refused over the store's life: {reasons}")
+    return lines + [f"note: {note}" for note in report.notes]
+
+
+def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableType:
+    """A report for a terminal of `width` columns; `wide` shows every column whatever the width."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    level = 2 if wide or width >= _WIDE else 1 if width >= _MEDIUM else 0
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("", justify="right", style="dim")
+    table.add_column("edge", no_wrap=True, overflow="ellipsis", ratio=None, min_width=20)
+    if level >= 1:
+        table.add_column("operation", no_wrap=True, overflow="ellipsis", max_width=28 if not wide else None)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    if level >= 2:
+        table.add_column("ms per unit", justify="right", no_wrap=True)
+    table.add_column("credited", justify="right", no_wrap=True)
+    if level >= 2:
+        table.add_column("95 %", justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for rank, edge in enumerate(report.edges, 1):
+        style = ("bold red" if edge.credited_ms > 0 else "green") if edge.significant else "dim"
+        cells: list[Any] = [str(rank), Text(_label(edge), style="" if edge.significant else "dim")]
+        if level >= 1:
+            cells.append(Text(edge.operation or "", style="dim"))
+        cells += [edge.kind, _share(edge)]
+        if level >= 2:
+            cells.append(f"{number(edge.own_ms_base)} → {number(edge.own_ms_head)}")
+        cells.append(Text(_credited(edge), style=style))
+        if level >= 2:
+            cells.append(Text(_interval(edge), style="dim"))
+        cells.append(why(edge))
+        table.add_row(*cells)
+    colour = {"drifting": "bold red", "growth-stable": "bold green"}.get(report.state, "bold yellow")
+    return Group(
+        Text(headline(report), style=colour),
+        *[Text(line, style="dim") for line in _summary(report)],
+        Text(""),
+        table,
+        Text(""),
+        *[Text(line, style="dim") for line in _footer(report)],
+    )
+
+
+_COLUMNS: Final = (
+    "rank", "unit", "kind", "caller", "callee", "operation", "share_base", "share_head", "own_ms_base",
+    "own_ms_head", "inclusive_ms_base", "inclusive_ms_head", "credited_ms", "credited_ms_low",
+    "credited_ms_high", "q_value", "significant", "calls_per_unit_base", "calls_per_unit_head",
+)  # fmt: skip
+
+
+def _flat(report: Report) -> Iterable[dict[str, Any]]:
+    for rank, edge in enumerate(report.edges, 1):
+        row = edge_json(edge)
+        low, high = edge.credited_ms_ci or (None, None)
+        yield {**row, "rank": rank, "credited_ms_low": low, "credited_ms_high": high}
+
+
+def diff_csv(report: Report) -> str:
+    """One line an edge, numbers unrounded."""
+    out = io.StringIO()
+    effects = list(report.edges[0].effects) if report.edges else []
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *(f"effect_{name}" for name in effects)])
+    for edge, row in zip(report.edges, _flat(report), strict=True):
+        writer.writerow([*(row[name] for name in _COLUMNS), *(edge.effects[name] for name in effects)])
+    return out.getvalue()
+
+
+def diff_ndjson(report: Report) -> str:
+    """One JSON object an edge, then one for the whole with ``edges`` left out."""
+    whole = diff_json(report)
+    lines = [json.dumps({"schema": whole["schema"], **edge}) for edge in whole.pop("edges")]
+    return "\n".join([*lines, json.dumps(whole)]) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return "| " + " | ".join(escaped) + " |"
+
+
+def diff_markdown(report: Report) -> str:
+    """A table for a pull request or a wiki."""
+    head = ["", "edge", "operation", "kind", "share", "ms per unit", "credited", "95 %", "why"]
+    rows = [
+        _markdown_row(
+            [
+                str(rank),
+                _label(edge),
+                edge.operation or "",
+                edge.kind,
+                _share(edge),
+                f"{number(edge.own_ms_base)} → {number(edge.own_ms_head)}",
+                _credited(edge),
+                _interval(edge),
+                why(edge),
+            ]
+        )
+        for rank, edge in enumerate(report.edges, 1)
+    ]
+    rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
+    lines = [f"**{headline(report)}**", "", *(f"- {line}" for line in _summary(report)), ""]
+    lines += [_markdown_row(head), rule, *rows, "", *(f"- {line}" for line in _footer(report))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def status_text(status: Status, where: str) -> str:
+    """What a store holds, a line each."""
+    lines = [f"store      {where} ({count(status.disk_bytes)}B)"]
+    if not status.stored:
+        lines.append("           empty: `tracescope import FILE` or `tracescope serve` fills it")
+    else:
+        lines.append(f"spans      {count(status.stored)} stored, {count(status.accepted)} accepted")
+        lines.append(f"covers     {format_utc(status.first_ns)} .. {format_utc(status.last_ns)}")
+        lines.append(f"units      {count(status.units)} of work, in sealed hours")
+        until = format_utc(status.sealed_until_ns) if status.sealed_until_ns else "nothing yet"
+        lines.append(f"sealed     until {until}; {count(status.landing_spans)} spans not sealed yet")
+    lines.append(f"journal    {count(status.journal_bytes)}B")
+    refused = ", ".join(f"{count(n)} {reason}" for reason, n in status.rejected.items())
+    lines.append(f"rejected   {refused or 'none'}")
+    if status.counters:
+        mended = ", ".join(f"{count(n)} {reason}" for reason, n in status.counters.items())
+        lines.append(f"counted    {mended}")
+    return "\n".join(lines) + "\n"
+
+
+def graph_text(graph: Graph, *, width: int) -> RenderableType:
+    """Edges as a table, most critical time first."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, width=width)
+    table.add_column("edge", no_wrap=True, overflow="ellipsis", ratio=3)
+    if graph.level == "operation":
+        table.add_column("operation", no_wrap=True, overflow="ellipsis", ratio=2)
+    for name in ("kind", "calls", "errors", "mean ms", "share", "ms per request"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "kind" else "right")
+    for edge in graph.edges.iter_rows(named=True):
+        cells = [f"{edge['caller']} → {edge['callee']}"]
+        if graph.level == "operation":
+            cells.append(edge["operation"] or "")
+        cells += [
+            edge["kind"],
+            count(edge["calls"]),
+            count(edge["errors"]),
+            number(edge["mean_ms"]),
+            f"{edge['share'] * 100:.1f} %",
+            number(edge["inclusive_ms"]),
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def path_text(trace: TracePath, *, width: int) -> RenderableType:
+    """A waterfall: bars of time, the critical path in solid blocks, its own time in figures."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    spans = trace.spans
+    length = max(int((spans["start_ns"] + spans["duration_ns"]).max() or 1), 1)  # pyright: ignore[reportArgumentType, reportOperatorIssue]
+    bars = max(width - 64, 20)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("span", no_wrap=True, overflow="ellipsis", width=36)
+    table.add_column(f"0 … {duration(length)}", no_wrap=True, width=bars)
+    table.add_column("duration", justify="right", no_wrap=True)
+    table.add_column("on the path", justify="right", no_wrap=True)
+    by_span: dict[int, list[tuple[int, int]]] = {}
+    for span, start, end in trace.segments.select("span", "start_ns", "end_ns").iter_rows():
+        by_span.setdefault(span, []).append((start, end))
+    for row, span in enumerate(spans.iter_rows(named=True)):
+        line = [" "] * bars
+        _fill(line, span["start_ns"], span["start_ns"] + span["duration_ns"], length, "─")
+        for start, end in by_span.get(row, ()):
+            _fill(line, start, end, length, "█")
+        mark = "↳ " if span["detached"] else ""
+        error = " ✗" if span["error"] else ""
+        name = f"{'  ' * min(span['depth'], 12)}{mark}{span['service']} {span['operation']}{error}"
+        own = duration(span["own_ns"]) if span["own_ns"] else ""
+        table.add_row(Text(name), Text("".join(line)), duration(span["duration_ns"]), own)
+    units = [
+        f"{unit['kind']}: {unit['service']} {unit['operation']} {duration(unit['clock_ns'])}"
+        + (f", waited {duration(unit['wait_ns'])}" if unit["wait_ns"] else "")
+        + (", incomplete" if unit["incomplete"] else "")
+        + (", clocks uncertain" if unit["skewed"] else "")
+        for unit in trace.units.iter_rows(named=True)
+    ]
+    notes = [f"{name}: {n}" for name, n in trace.counters.items()]
+    return Group(
+        Text(f"trace {trace.trace_id} · {format_utc(trace.start_ns)}", style="bold"),
+        *[Text(line, style="dim") for line in units],
+        table,
+        *[Text(line, style="dim") for line in notes],
+    )
+
+
+def _fill(line: list[str], start: int, end: int, length: int, mark: str) -> None:
+    cells = len(line)
+    first = min(int(start * cells / length), cells - 1)
+    last = min(max(int(end * cells / length), first + 1), cells)
+    for at in range(first, last):
+        line[at] = mark
