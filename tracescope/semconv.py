@@ -178,6 +178,12 @@ def _http_operation(found: Mapping[str, str], name: str, kind: int) -> str:
     return template_path(name) if "/" in name else name
 
 
+def _host(url: str) -> str | None:
+    """Host and port of a whole URL; None for a path."""
+    _, found, rest = url.partition("://")
+    return re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2] or None if found else None
+
+
 _GRPC_NAME = re.compile(r"^/[\w.]+/\w+$")
 
 
@@ -208,5 +214,6 @@ def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
     ):  # fmt: skip
         return Meaning(CLASS_RPC, MSG_NONE, peer or found.get("rpc_service"), _rpc_operation(found, name))
     if "http_method" in found or "http_route" in found or "url_path" in found:
-        return Meaning(CLASS_HTTP, MSG_NONE, peer, _http_operation(found, name, kind))
+        host = peer or _host(found.get("url_path", ""))
+        return Meaning(CLASS_HTTP, MSG_NONE, host, _http_operation(found, name, kind))
     return Meaning(CLASS_NONE, MSG_NONE, peer, template_path(name) if name.startswith("/") else name)

@@ -85,6 +85,7 @@ class Edge:
     """One edge's change; milliseconds are per unit of work, ``ci`` 95 % or None.
 
     ``share_ci`` is of the share's change, ``credited_ms_ci`` of the credited milliseconds.
+    ``shrunk_ms`` is what noise leaves of the credited milliseconds; it ranks what is not significant.
     """
 
     unit: str
@@ -102,6 +103,7 @@ class Edge:
     inclusive_ms_head: float
     credited_ms: float
     credited_ms_ci: tuple[float, float] | None
+    shrunk_ms: float
     q_value: float | None
     significant: bool
     effects: dict[str, float]
@@ -565,10 +567,24 @@ def _units_per_request(units: Mapping[int, _Unit | None]) -> dict[str, float]:
     return {name: count / requests for name, count in counts.items()}
 
 
-def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[bool, float, str, str, str]:
-    credited = edge.credited_ms * per_request[edge.unit]
+def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
+    """Significant rises by their size; then the rest by what noise leaves of them."""
     worse = edge.significant and edge.credited_ms > 0
-    return (not worse, -credited, edge.caller, edge.callee or "", edge.operation or "")
+    size = edge.credited_ms if edge.significant else edge.shrunk_ms
+    names = edge.caller, edge.callee or "", edge.operation or "", edge.kind, edge.unit
+    return not worse, -size * per_request[edge.unit], -edge.credited_ms, *names
+
+
+def _shrink(value: Floats, error: Floats) -> Floats:
+    """Positive-part shrinkage ``value * (1 - (error / value)^2)`` towards nothing, elementwise.
+
+    What is within one standard error of zero is zero; what has no error is what it is.
+
+    Source: Efron & Morris, "Stein's estimation rule and its competitors", JASA 68, 1973.
+    """
+    known = np.where(np.isfinite(error), error, 0.0)
+    part = np.divide(known, np.abs(value), out=np.ones_like(value), where=value != 0)
+    return value * np.maximum(1 - part**2, 0.0)
 
 
 def _clock(unit: _Unit, base: Period, head: Period) -> dict[str, float]:
@@ -623,6 +639,7 @@ def _edges(
 
     total = credited(split.whole) - transient
     error = spread(credited)
+    shrunk = _shrink(total, error.error)
     enough = min(matched.base.blocks, matched.head.blocks) >= blocking.FEWEST_BLOCKS
     quantile = stdtrit(error.freedom, 0.975)
     t = np.divide(
@@ -687,6 +704,7 @@ def _edges(
                 credited_ms_ci=_interval(float(total[k]), float(error.error[k]), float(quantile[k]))
                 if enough
                 else None,
+                shrunk_ms=float(shrunk[k]),
                 q_value=None if changed else float(p[k]),
                 significant=False,
                 effects=effects,

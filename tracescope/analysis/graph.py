@@ -1,9 +1,9 @@
 """Dependency graphs of a period: who calls whom, how often, and for how much of the clock.
 
-    service      one edge for each (kind, caller, callee)
-    dependency   services only: a queue becomes an edge from its producers to its consumers, databases
-                 and systems that send no spans are left out
-    operation    one edge for each (kind, caller, callee, operation)
+    service      services that send spans, one edge for each (kind, caller, callee); a queue becomes an
+                 edge from its producers to its consumers
+    dependency   all that they lean on as well: databases, queues, systems that send no spans
+    operation    the same with one edge for each (kind, caller, callee, operation)
 
 networkx is a view made at the edge (`Graph.view`); inside, a graph is two frames.
 """
@@ -39,10 +39,11 @@ class Graph:
     nodes
         ``id, type``: type is service, database, queue or external.
     edges
-        ``kind, caller, callee, operation, uninstrumented, calls, errors, share, own_ms,
+        ``kind, caller, callee, operation, uninstrumented, calls, errors, unit, share, own_ms,
         inclusive_ms, mean_ms``, most critical time first; ``operation`` is null but at the
-        operation level; ``share`` is the part of all critical time of requests that the edge's own
-        segments take, times are per call but ``own_ms`` and ``inclusive_ms``, which are per request.
+        operation level.  ``unit`` is the kind of unit of work that most of the calls serve;
+        ``share`` is the part of its critical time that the edge's own segments take, ``own_ms`` and
+        ``inclusive_ms`` are per unit, ``mean_ms`` is per call.
     """
 
     level: Level
@@ -84,35 +85,43 @@ def graph(
     environment, start_ns, end_ns
         What the rollups are of; carried along.
     """
-    sums = tables["path_hours"].group_by("path_id").agg(pl.col(_MEASURES).sum())
+    sums = tables["path_hours"].group_by("path_id", "unit").agg(pl.col(_MEASURES).sum())
     names = ["kind", "caller", "callee", "operation"]
     rows = (
         sums.join(tables["paths"].select("path_id", *names, "uninstrumented"), on="path_id")
         .filter(pl.col("callee").is_not_null())
-        .group_by(names)
+        .group_by(*names, "unit")
         .agg(pl.col("uninstrumented").all(), pl.col(_MEASURES).sum())
         .with_columns(
             pl.col("kind").replace_strict(dict(enumerate(schema.EDGE_KINDS)), return_dtype=pl.String)
         )
     )
-    requests = tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_REQUEST)
-    units, clock = (max(int(requests[name].sum()), 1) for name in ("units", "clock_ns"))
     nodes = _nodes(rows, tables["paths"])
-    if level == "dependency":
+    if level == "service":
         rows, nodes = _services_only(rows, nodes)
     if level != "operation":
-        rows = rows.group_by("kind", "caller", "callee").agg(
-            pl.lit(None, pl.String).alias("operation"),
-            pl.col("uninstrumented").all(),
-            pl.col(_MEASURES).sum(),
+        rows = rows.with_columns(pl.lit(None, pl.String).alias("operation"))
+    totals = tables["entry_hours"].group_by("unit").agg(pl.col("units").sum(), pl.col("clock_ns").sum())
+    named = dict(enumerate(schema.UNIT_NAMES))
+    edges = (
+        rows.group_by(*names, "unit")
+        .agg(pl.col("uninstrumented").all(), pl.col(_MEASURES).sum())
+        .join(totals, on="unit", how="left")
+        .with_columns(
+            (pl.col("own_ns") / pl.col("clock_ns").clip(1)).alias("share"),
+            (pl.col("own_ns") / pl.col("units").clip(1) / 1e6).alias("own_ms"),
+            (pl.col("inclusive_ns") / pl.col("units").clip(1) / 1e6).alias("inclusive_ms"),
+            pl.col("unit").replace_strict(named, return_dtype=pl.String),
         )
-    edges = rows.select(
-        *names[:1], "caller", "callee", "operation", "uninstrumented", "calls", "errors",
-        (pl.col("own_ns") / clock).alias("share"),
-        (pl.col("own_ns") / units / 1e6).alias("own_ms"),
-        (pl.col("inclusive_ns") / units / 1e6).alias("inclusive_ms"),
-        (pl.col("busy_ns") / pl.col("calls").clip(1) / 1e6).alias("mean_ms"),
-    )  # fmt: skip
+        .sort("calls", "unit", descending=[True, False])
+        .group_by(names, maintain_order=True)
+        .agg(
+            pl.col("uninstrumented").all(),
+            pl.col("calls", "errors").sum(),
+            pl.col("unit", "share", "own_ms", "inclusive_ms").first(),
+            (pl.col("busy_ns").sum() / pl.col("calls").sum().clip(1) / 1e6).alias("mean_ms"),
+        )
+    )
     order = ["inclusive_ms", "caller", "callee", "kind", "operation"]
     edges = edges.sort(order, descending=[True, *[False] * 4])
     return Graph(level, environment, start_ns, end_ns, nodes.sort("id"), edges)

@@ -16,7 +16,7 @@ from tracescope.periods import parse
     type=click.Choice(("service", "dependency", "operation")),
     default="service",
     show_default=True,
-    help="service: with databases, queues and external systems; dependency: services only; "
+    help="service: services that send spans; dependency: databases, queues and external systems too; "
     "operation: an edge for each operation.",
 )
 @shell.store_option

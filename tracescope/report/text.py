@@ -312,7 +312,7 @@ def graph_text(graph: Graph, *, width: int) -> RenderableType:
     table.add_column("edge", no_wrap=True, overflow="ellipsis", ratio=3)
     if graph.level == "operation":
         table.add_column("operation", no_wrap=True, overflow="ellipsis", ratio=2)
-    for name in ("kind", "calls", "errors", "mean ms", "share", "ms per request"):
+    for name in ("kind", "calls", "errors", "mean ms", "share", "ms per unit"):
         table.add_column(name, no_wrap=True, justify="left" if name == "kind" else "right")
     for edge in graph.edges.iter_rows(named=True):
         cells = [f"{edge['caller']} → {edge['callee']}"]
@@ -324,7 +324,7 @@ def graph_text(graph: Graph, *, width: int) -> RenderableType:
             count(edge["errors"]),
             number(edge["mean_ms"]),
             f"{edge['share'] * 100:.1f} %",
-            number(edge["inclusive_ms"]),
+            number(edge["inclusive_ms"]) + ("" if edge["unit"] == "request" else f" / {edge['unit']}"),
         ]
         table.add_row(*cells)
     return table
