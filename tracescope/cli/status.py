@@ -13,9 +13,10 @@ from tracescope.cli import shell
 def status_command(store: str | None, form: str) -> None:
     """What the store holds, what it covers, and what was refused for which reason."""
     used = shell.settings(store=store)
+    from tracescope.engine import status as count
     from tracescope.report import status_json, text
 
-    status = shell.existing(used.store).status()
+    status = count(shell.existing(used.store))
     if form == "json":
         click.echo(shell.to_json(status_json(status)))
     else:

@@ -90,6 +90,12 @@ def rebuild_command(workers: int | None, memory_mb: int | None, store: str | Non
 @click.command(name="warmup")
 def warmup_command() -> None:
     """Compile the kernels into their cache, as an image build would."""
+    compile_kernels()
+    click.echo("kernels are compiled", err=True)
+
+
+def compile_kernels() -> None:
+    """Run every kernel once on a day of the demo."""
     from tracescope import demo
     from tracescope.analysis.process import process
     from tracescope.ingest.decode import decode
@@ -98,4 +104,3 @@ def warmup_command() -> None:
     _, payload = next(demo.payloads(1, now, days=1))
     spans = decode([payload], now).spans
     process(spans.head(2000))
-    click.echo("kernels are compiled", err=True)

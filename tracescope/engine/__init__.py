@@ -1,9 +1,9 @@
 """The plan over hours and slices: what to seal, what a period's rollups are made of, what is compared."""
 
 from tracescope.engine.comparing import compare
-from tracescope.engine.local import SealResult, rebuild, seal
+from tracescope.engine.local import SealResult, rebuild, seal, seal_quiet
 from tracescope.engine.periods import PeriodRollups, rollups, trace_spans
-from tracescope.engine.upkeep import PruneResult, prune, verify
+from tracescope.engine.upkeep import PruneResult, prune, status, verify
 
 __all__ = [
     "PeriodRollups",
@@ -14,6 +14,8 @@ __all__ = [
     "rebuild",
     "rollups",
     "seal",
+    "seal_quiet",
+    "status",
     "trace_spans",
     "verify",
 ]

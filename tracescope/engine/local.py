@@ -173,17 +173,56 @@ def seal(
     with store.sealing(wait=wait):
         landed = store.landing.files()
         limit = None if before_ns is None else before_ns // schema.HOUR_NS
-        targets = [hour for hour in affected(list(landed)) if limit is None or hour < limit]
-        pointer = store.sealed.pointer()
-        targets = [hour for hour in targets if _has_spans(hour, landed, pointer)]
-        done = spans = 0
-        for begin, end in runs(targets):
-            spans += _seal_run(store, begin, end, workers, memory_bytes)
-            done += end - begin
-            if progress is not None:
-                progress(done, len(targets))
-        _clear(store, landed, limit)
-        return SealResult(done, spans)
+        chosen = [hour for hour in affected(list(landed)) if limit is None or hour < limit]
+        return _seal(store, landed, chosen, workers, memory_bytes, progress)
+
+
+def seal_quiet(
+    store: SpanStore, *, now_ns: int, grace_s: float, workers: int = 1, memory_bytes: int = DEFAULT_MEMORY
+) -> SealResult:
+    """Seal the hours that are over and have had no new spans for a while.
+
+    Parameters
+    ----------
+    store, now_ns
+        Where and when.
+    grace_s
+        Hours that ended so long ago, and got nothing for as long, are sealed; after four times that
+        they are sealed whatever still trickles in.
+    """
+    with store.sealing():
+        landed = store.landing.files()
+        limit = int(now_ns - grace_s * 1e9) // schema.HOUR_NS
+        quiet: list[int] = []
+        for hour, paths in landed.items():
+            ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths]
+            if hour < limit and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
+                quiet.append(hour)
+        # the hours before go along: traces that began in them may end in these
+        return _seal(store, landed, affected(quiet), workers, memory_bytes, None)
+
+
+def _seal(
+    store: SpanStore,
+    landed: dict[int, list[Path]],
+    chosen: list[int],
+    workers: int,
+    memory_bytes: int,
+    progress: Callable[[int, int], None] | None,
+) -> SealResult:
+    """Seal the chosen hours that have spans, then drop the landed files that no other hour needs."""
+    pointer = store.sealed.pointer()
+    targets = [hour for hour in chosen if _has_spans(hour, landed, pointer)]
+    done = spans = 0
+    for begin, end in runs(targets):
+        spans += _seal_run(store, begin, end, workers, memory_bytes)
+        done += end - begin
+        if progress is not None:
+            progress(done, len(targets))
+    settled = set(chosen)
+    files = [path for hour, paths in landed.items() if settled.issuperset(affected([hour])) for path in paths]
+    _clear(store, files)
+    return SealResult(done, spans)
 
 
 def _has_spans(hour: int, landed: dict[int, list[Path]], pointer: Pointer) -> bool:
@@ -191,9 +230,8 @@ def _has_spans(hour: int, landed: dict[int, list[Path]], pointer: Pointer) -> bo
     return hour in landed or pointer.hours.get(hour, (0, 0, False))[2]
 
 
-def _clear(store: SpanStore, landed: dict[int, list[Path]], limit: int | None) -> None:
-    """Drop landed files that no unsealed hour needs; merge the ledger into the pointer."""
-    files = [path for hour, paths in landed.items() if limit is None or hour + 1 <= limit for path in paths]
+def _clear(store: SpanStore, files: list[Path]) -> None:
+    """Drop landed files that are sealed; merge the ledger into the pointer."""
     pointer = store.sealed.pointer()
     ledger = store.landing.ledger(set(pointer.ledger.batches))
     pointer.ledger.add(ledger.accepted, ledger.rejected)

@@ -14,9 +14,10 @@ from polars.exceptions import PolarsError
 
 from tracescope import schema
 from tracescope.analysis.rollup import checksum
-from tracescope.engine.local import recompute, runs, seal
+from tracescope.engine.local import affected, recompute, runs, seal
 from tracescope.errors import TracescopeError
-from tracescope.store import SpanStore
+from tracescope.ingest.drain import decode_records
+from tracescope.store import SpanStore, Status, journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,10 @@ class PruneResult:
     files: int
 
 
-def prune(store: SpanStore, *, now_ns: int, spans_days: int, rollups_days: int) -> PruneResult:
-    """Remove what retention no longer keeps; what has landed is sealed first.
+def prune(
+    store: SpanStore, *, now_ns: int, spans_days: int, rollups_days: int, sealing_first: bool = True
+) -> PruneResult:
+    """Remove what retention no longer keeps.
 
     Parameters
     ----------
@@ -40,14 +43,19 @@ def prune(store: SpanStore, *, now_ns: int, spans_days: int, rollups_days: int) 
         Raw spans are kept so many days after they arrived.
     rollups_days
         Rollups are kept so many days back from the newest hour.
+    sealing_first
+        Seal what has landed, so that its age counts too; hours with unsealed spans are left alone.
     """
-    seal(store, wait=True)
+    if sealing_first:
+        seal(store, wait=True)
     with store.sealing(wait=True):
         pointer = store.sealed.pointer()
         limit = now_ns - spans_days * schema.DAY_NS
-        old = [h for h, (_, arrived, raw) in sorted(pointer.hours.items()) if raw and arrived < limit]
+        open_hours = set(affected(list(store.landing.files())))
+        settled = [hour for hour in sorted(pointer.hours) if hour not in open_hours]
+        old = [h for h in settled if pointer.hours[h][2] and pointer.hours[h][1] < limit]
         newest = max(pointer.hours, default=0)
-        ancient = [h for h in sorted(pointer.hours) if h < newest - rollups_days * 24]
+        ancient = [h for h in settled if h < newest - rollups_days * 24]
         gone = sum(pointer.hours[hour][0] for hour in old)
         for begin, end in runs(sorted({*old, *ancient})):
             store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
@@ -60,6 +68,19 @@ def prune(store: SpanStore, *, now_ns: int, spans_days: int, rollups_days: int) 
         store.sealed.forget_hours(pointer, ancient)
         store.sealed.publish(pointer)
         return PruneResult(len(old), gone, len(ancient), store.sealed.vacuum(store.sealed.pointer()))
+
+
+def status(store: SpanStore) -> Status:
+    """What a store holds, what is acknowledged but still in the journal included."""
+    waiting = {}
+    for segment in journal.segments(store.journal_folder):
+        try:
+            records = list(journal.read(segment))
+        except FileNotFoundError:  # drained a moment ago
+            continue
+        decoded = decode_records(records)
+        waiting[journal.batch_of(segment)] = (decoded.spans, decoded.rejected)
+    return store.status(waiting)
 
 
 def verify(store: SpanStore, *, progress: Callable[[int, int], None] | None = None) -> list[str]:

@@ -166,6 +166,20 @@ def decode(
     return _without_flaws(spans, rows[:, wire.C_FLAWS])
 
 
+def inspect(payload: bytes, arrived_ns: int) -> tuple[int, dict[str, int]]:
+    """Check one request as `decode` would; spans accepted, and refused by reason.
+
+    Raises
+    ------
+    MalformedOtlpError
+        At the first byte that breaks the wire format.
+    """
+    latest = np.array([arrived_ns + FUTURE_NS], dtype=np.int64)
+    flaws = wire.scan([payload], latest, _keys(semconv.DENIED), _FIELDS).rows[:, wire.C_FLAWS]
+    rejected = _reasons(flaws)
+    return len(flaws) - sum(rejected.values()), rejected
+
+
 def _links(scan: wire.Scan) -> pl.Series:
     """Each span's links, 24 bytes a link; null for none."""
     count = scan.rows[:, wire.C_LINKS]
@@ -176,11 +190,11 @@ def _links(scan: wire.Scan) -> pl.Series:
     return pl.Series(out, dtype=pl.Binary)
 
 
-def _without_flaws(spans: pl.DataFrame, flaws: np.ndarray[Any, Any]) -> Decoded:
-    """Refuse flawed spans, each for its first reason."""
-    if not flaws.any():
-        return Decoded(spans, {})
+def _reasons(flaws: np.ndarray[Any, Any]) -> dict[str, int]:
+    """Flawed spans by the first reason of each."""
     rejected: dict[str, int] = {}
+    if not flaws.any():
+        return rejected
     left = flaws.copy()
     reasons = {
         wire.FLAW_TRACE_ID: "invalid_trace_id",
@@ -193,4 +207,10 @@ def _without_flaws(spans: pl.DataFrame, flaws: np.ndarray[Any, Any]) -> Decoded:
         if count := int(hit.sum()):
             rejected[reason] = count
         left[hit] = 0
-    return Decoded(spans.filter(pl.Series(flaws == 0)), rejected)
+    return rejected
+
+
+def _without_flaws(spans: pl.DataFrame, flaws: np.ndarray[Any, Any]) -> Decoded:
+    """Refuse flawed spans."""
+    rejected = _reasons(flaws)
+    return Decoded(spans.filter(pl.Series(flaws == 0)) if rejected else spans, rejected)

@@ -185,14 +185,25 @@ class SpanStore:
                 first, last = min(first or low, low), max(last, high)
         return first, last
 
-    def status(self) -> Status:
-        """Count what is here; see `Status`."""
+    def status(self, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]] | None = None) -> Status:
+        """Count what is here; see `Status`.
+
+        Parameters
+        ----------
+        waiting
+            Batches that may not have landed yet: SPANS rows and spans refused by reason, by name.
+        """
         import polars as pl
 
         pointer = self.sealed.pointer()
         ledger = self.landing.ledger(set(pointer.ledger.batches))
         ids = ["trace_hi", "trace_lo", "span_id"]
-        landed = self.pending().select(*ids, "start_ns").collect()
+        frames = [self.pending().select(*ids, "start_ns").collect()]
+        for batch, (spans, rejected) in (waiting or {}).items():
+            if batch not in pointer.ledger.batches and batch not in ledger.batches:
+                ledger.add(len(spans), rejected)
+                frames.append(spans.select(*ids, "start_ns"))
+        landed = pl.concat(frames)
         new = landed.unique(ids)
         if len(landed) and pointer.hours:
             hours = (landed["start_ns"] // schema.HOUR_NS).unique().to_list()

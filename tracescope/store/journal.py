@@ -1,0 +1,228 @@
+"""The journal: acknowledged bytes, before anything else is done with them.
+
+    journal/<nanoseconds>-<random>.journal      8 bytes of magic, then records:
+        u32 length | u32 CRC-32 of what follows | u64 arrival in ns | payload
+
+A record is acknowledged after the fsync that covers it; while one fsync runs, the next group
+gathers, so there is no timer.  A tail that a crash tore is cut at the first record that does not
+check, never trusted: nothing behind it was acknowledged.  Segment names are never used twice, and
+name the batch that the segment's spans land as.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tracescope.errors import StoreBusyError, StoreError
+from tracescope.store.landing import fsync_path
+
+MAGIC: Final = b"TSJRNL01"
+SUFFIX: Final = ".journal"
+_HEAD: Final = struct.Struct("<IIQ")
+#: A segment is closed beyond this many bytes.
+SEGMENT_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One acknowledged payload and when it arrived."""
+
+    arrived_ns: int
+    payload: bytes
+
+
+def batch_of(segment: Path) -> str:
+    """Name of the batch that a segment's spans land as."""
+    return f"j-{segment.stem}"
+
+
+def segments(folder: Path) -> list[Path]:
+    """Segments, oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def read(segment: Path) -> Iterator[Record]:
+    """Records of a segment up to the first that does not check.
+
+    Raises
+    ------
+    StoreError
+        The file is not a journal segment.
+    """
+    with segment.open("rb") as file:
+        magic = file.read(len(MAGIC))
+        if len(magic) < len(MAGIC):
+            return  # torn before anything was written
+        if magic != MAGIC:
+            raise StoreError(
+                f"{segment} is no journal segment: it begins with {magic!r}", "move it out of the store"
+            )
+        while True:
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                return
+            length, check, arrived = _HEAD.unpack(head)
+            payload = file.read(length)
+            if len(payload) < length or zlib.crc32(payload, zlib.crc32(head[8:])) != check:
+                return
+            yield Record(arrived, payload)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    record: bytes
+    done: Future[None]
+
+
+@dataclass(slots=True)
+class Journal:
+    """The writing end; one process at a time has it.  Made by `Journal.open`."""
+
+    folder: Path
+    segment_bytes: int = SEGMENT_BYTES
+    _queue: list[_Waiting] = field(default_factory=list[_Waiting])
+    _wake: threading.Condition = field(default_factory=threading.Condition)
+    _file: int = -1
+    _path: Path | None = None
+    _size: int = 0
+    _born: float = 0.0
+    _last_ns: int = 0
+    _closing: bool = False
+    _lock: int = -1
+    _thread: threading.Thread | None = None
+    error: OSError | None = None
+
+    @classmethod
+    def open(cls, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> Journal:
+        """Take the journal for writing.
+
+        Raises
+        ------
+        StoreBusyError
+            Another process has it.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StoreBusyError(
+                f"another process receives spans into {folder.parent}",
+                "stop it, or give this one its own --store",
+            ) from error
+        journal = cls(folder, segment_bytes)
+        journal._lock = lock
+        journal._thread = threading.Thread(target=journal._write, name="journal", daemon=True)
+        journal._thread.start()
+        return journal
+
+    def append(self, payload: bytes, arrived_ns: int) -> Future[None]:
+        """Add one payload; the future is done once it is durable, and fails if it could not be made so."""
+        tail = arrived_ns.to_bytes(8, "little")
+        check = zlib.crc32(payload, zlib.crc32(tail))
+        waiting = _Waiting(_HEAD.pack(len(payload), check, arrived_ns) + payload, Future())
+        with self._wake:
+            if self._closing:
+                raise StoreError("the journal is closed", "the receiver is stopping; send again later")
+            self._queue.append(waiting)
+            self._wake.notify()
+        return waiting.done
+
+    def take(self, *, older_than_s: float = 0.0) -> list[Path]:
+        """Segments that nobody writes any more, oldest first; closes an open one of that age."""
+        with self._wake:
+            if self._path is not None and time.monotonic() - self._born >= older_than_s and not self._queue:
+                self._roll()
+            current = self._path
+        return [path for path in segments(self.folder) if path != current]
+
+    def close(self) -> None:
+        """Write what waits, then give the journal back."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+        with self._wake:
+            self._roll()
+        os.close(self._lock)
+
+    # -- the writing thread --
+
+    def _write(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._closing:
+                    self._wake.wait()
+                group, self._queue = self._queue, []
+                if not group:
+                    return
+                try:
+                    self._open_segment()
+                except OSError as error:
+                    self._fail(group, error)
+                    continue
+                file = self._file
+                try:
+                    self._append(file, group)
+                except OSError as error:
+                    self._abandon()
+                    self._fail(group, error)
+                    continue
+            for waiting in group:
+                waiting.done.set_result(None)
+
+    def _append(self, file: int, group: list[_Waiting]) -> None:
+        data = memoryview(b"".join(waiting.record for waiting in group))
+        written = 0
+        while written < len(data):
+            written += os.write(file, data[written:])
+        os.fsync(file)
+        self._size += written
+        self.error = None
+        if self._size >= self.segment_bytes:
+            self._roll()
+
+    def _fail(self, group: list[_Waiting], error: OSError) -> None:
+        self.error = error
+        for waiting in group:
+            waiting.done.set_exception(
+                StoreError(f"the journal cannot be written: {error}", "free disk space")
+            )
+
+    def _open_segment(self) -> None:
+        if self._file >= 0:
+            return
+        self._last_ns = max(time.time_ns(), self._last_ns + 1)
+        path = self.folder / f"{self._last_ns:020d}-{secrets.token_hex(4)}{SUFFIX}"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._path, self._born = path, time.monotonic()
+        os.write(self._file, MAGIC)
+        self._size = len(MAGIC)
+        fsync_path(self.folder)
+
+    def _roll(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._path, self._size = -1, None, 0
+
+    def _abandon(self) -> None:
+        """Cut what a failed write left, so that it can never be read as acknowledged."""
+        if self._file >= 0:
+            try:
+                os.ftruncate(self._file, self._size)
+            except OSError as error:
+                self.error = error
+        self._roll()
