@@ -73,6 +73,10 @@ RESOURCE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "host": ("host.id", "host.name", "k8s.pod.name", "service.instance.id", "hostname"),
 }
 
+#: Meanings whose values differ from call to call until they are folded: as paths, or as queries.
+FOLDED_PATHS: Final = ("url_path",)
+FOLDED_QUERIES: Final = ("db_text",)
+
 #: Cut before anything is kept; URLs only when they carry a query.
 DENIED: Final = ("db.query.text", "db.statement", "url.query")
 DENIED_PREFIXES: Final = ("http.request.header.", "http.response.header.", "db.query.parameter.")

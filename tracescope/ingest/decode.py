@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,7 @@ FUTURE_NS = 24 * schema.HOUR_NS
 
 _SPAN_FIELDS = tuple(semconv.SPAN_ATTRIBUTES)
 _RESOURCE_FIELDS = tuple(semconv.RESOURCE_ATTRIBUTES)
-_FIELDS = wire.FIRST_ATTRIBUTE_FIELD + len(_SPAN_FIELDS) + len(_RESOURCE_FIELDS)
-_FIRST_RESOURCE_FIELD = wire.FIRST_ATTRIBUTE_FIELD + len(_SPAN_FIELDS)
+_FIELDS = len(_SPAN_FIELDS) + len(_RESOURCE_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +41,26 @@ class Decoded:
 
 
 @lru_cache(maxsize=8)
-def _keys(denied: tuple[str, ...]) -> wire.KeyTable:
-    fields: dict[str, tuple[int, int]] = {}
+def _keys(denied: tuple[str, ...]) -> wire.Keys:
+    fields: dict[str, tuple[int, int, int]] = {}
+    folds = dict.fromkeys(semconv.FOLDED_PATHS, wire.FOLD_PATH)
+    folds |= dict.fromkeys(semconv.FOLDED_QUERIES, wire.FOLD_QUERY)
     meanings = {**semconv.SPAN_ATTRIBUTES, **semconv.RESOURCE_ATTRIBUTES}
-    for number, names in enumerate(meanings.values(), wire.FIRST_ATTRIBUTE_FIELD):
+    for number, (meaning, names) in enumerate(meanings.items()):
         for rank, name in enumerate(names):
             # service.instance.id stands for two things; the instance is copied to the host below
-            fields.setdefault(name, (number, rank))
+            fields.setdefault(name, (number, rank, folds.get(meaning, wire.FOLD_NONE)))
     cut = dict.fromkeys(denied, 1) | dict.fromkeys(semconv.DENIED_WITH_QUERY, 2)
-    return wire.make_key_table(fields, cut, semconv.DENIED_PREFIXES)
+    return wire.make_keys(fields, cut, semconv.DENIED_PREFIXES)
 
 
 class _Strings:
-    """Distinct strings of a scan, read when somebody asks."""
+    """Distinct strings of a scan."""
 
     def __init__(self, scan: wire.Scan) -> None:
-        data = scan.data.tobytes() if len(scan.strings) else b""
-        self.values = [data[at : at + size].decode("utf-8", "replace") for at, size in scan.strings.tolist()]
+        bounds = np.column_stack([scan.strings[:, 0], scan.strings[:, 0] + scan.strings[:, 1]])
+        data = memoryview(scan.data)
+        self.values = [str(data[at:end], "utf-8", "replace") for at, end in bounds.tolist()]
         self.series = pl.Series("", self.values, dtype=pl.String)
 
     def gather(self, codes: np.ndarray[Any, Any]) -> pl.Series:
@@ -66,35 +69,25 @@ class _Strings:
         return self.series.gather(pl.select(pl.when(index >= 0).then(index)).to_series())
 
 
-def _distinct(codes: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Distinct rows of ``(n, k)`` codes and the number of each row's."""
-    frame = pl.DataFrame({str(at): codes[:, at] for at in range(codes.shape[1])})
-    distinct = frame.unique(maintain_order=True).with_row_index("number")
-    numbers = frame.join(distinct, on=frame.columns, how="left", maintain_order="left")["number"]
-    return distinct.drop("number").to_numpy(), numbers.to_numpy()
-
-
 def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
-    """Class, messaging operation, peer and operation of every span."""
-    used = [
-        field
-        for field in range(wire.FIRST_ATTRIBUTE_FIELD, _FIRST_RESOURCE_FIELD)
-        if len(scan.codes) and scan.codes[:, field].max() >= 0
-    ]
-    columns = np.column_stack(
-        [scan.rows[:, wire.C_KIND].astype(np.int32), scan.codes[:, wire.FIELD_NAME], scan.codes[:, used]]
-    )
-    rows, number = _distinct(columns)
-    names = [_SPAN_FIELDS[field - wire.FIRST_ATTRIBUTE_FIELD] for field in used]
+    """Class, messaging operation, peer and operation of every span.
+
+    Resolved once for each distinct combination of attribute values and name.
+    """
+    pairs = pl.DataFrame({"combination": scan.rows[:, wire.C_COMBINATION], "name": scan.rows[:, wire.C_NAME]})
+    distinct = pairs.unique(maintain_order=True).with_row_index("number")
+    number = pairs.join(distinct, on=pairs.columns, how="left", maintain_order="left")["number"]
     text = strings.values
-    meanings = [
-        semconv.meaning(
-            {name: text[code] for name, code in zip(names, codes, strict=True) if code >= 0 and text[code]},
-            kind,
-            text[name_code] if name_code >= 0 else "",
-        )
-        for kind, name_code, *codes in rows.tolist()
-    ]
+    used = [k for k in range(len(_SPAN_FIELDS)) if (scan.combinations[:, k + 1] >= 0).any()]
+    values = scan.combinations[:, [0, *(k + 1 for k in used)]].tolist()
+    fields = [_SPAN_FIELDS[k] for k in used]
+    meanings: list[semconv.Meaning] = []
+    for combination, name in distinct.select("combination", "name").iter_rows():
+        kind, *codes = values[combination]
+        found = {
+            field: text[code] for field, code in zip(fields, codes, strict=True) if code >= 0 and text[code]
+        }
+        meanings.append(semconv.meaning(found, kind, text[name]))
     table = {
         "edge_class": pl.Series([m.edge_class for m in meanings], dtype=pl.Int8),
         "messaging_op": pl.Series([m.messaging_op for m in meanings], dtype=pl.Int8),
@@ -104,12 +97,19 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
     return {name: column.gather(number) for name, column in table.items()}
 
 
-def _slices(data: np.ndarray[Any, Any], at: np.ndarray[Any, Any], size: np.ndarray[Any, Any]) -> pl.Series:
-    """Binary values ``data[at:at + size]`` without a Python object for each."""
-    view = memoryview(data.data)
-    return pl.Series(
-        [bytes(view[a : a + n]) for a, n in zip(at.tolist(), size.tolist(), strict=True)], dtype=pl.Binary
-    )
+def _pieces(data: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> pl.Series:
+    """Binary values that lie end to end in `data`."""
+    stops = ends.tolist()
+    whole = data[: stops[-1]].tobytes() if stops else b""
+    return pl.Series([whole[at:end] for at, end in pairwise([0, *stops])], dtype=pl.Binary)
+
+
+def scan(
+    payloads: Sequence[bytes], arrived_ns: int | Sequence[int], denied: tuple[str, ...] = semconv.DENIED
+) -> wire.Scan:
+    """The integer columns, interned strings and kept bytes of some requests; see `decode`."""
+    arrived = np.broadcast_to(np.asarray(arrived_ns, dtype=np.int64), (len(payloads),))
+    return wire.scan(list(payloads), arrived + FUTURE_NS, _keys(denied), _FIELDS)
 
 
 def decode(
@@ -131,17 +131,16 @@ def decode(
     MalformedOtlpError
         At the first byte that breaks the wire format; nothing of any payload is used then.
     """
-    arrived = np.broadcast_to(np.asarray(arrived_ns, dtype=np.int64), (len(payloads),))
-    scan = wire.scan(list(payloads), arrived + FUTURE_NS, _keys(denied), _FIELDS)
-    strings = _Strings(scan)
-    rows = scan.rows
-    host_field = _FIRST_RESOURCE_FIELD + _RESOURCE_FIELDS.index("host")
-    instance_field = _FIRST_RESOURCE_FIELD + _RESOURCE_FIELDS.index("service_instance")
-    hosts, instances = scan.resource_codes[:, host_field], scan.resource_codes[:, instance_field]
-    scan.resource_codes[:, host_field] = np.where(hosts >= 0, hosts, instances)
+    found = scan(payloads, arrived_ns, denied)
+    strings = _Strings(found)
+    rows = found.rows
+    host_field = len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("host")
+    instance_field = len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("service_instance")
+    hosts, instances = found.resource_codes[:, host_field], found.resource_codes[:, instance_field]
+    found.resource_codes[:, host_field] = np.where(hosts >= 0, hosts, instances)
     resource = rows[:, wire.C_RESOURCE]
     of_resource = {
-        name: strings.gather(scan.resource_codes[:, _FIRST_RESOURCE_FIELD + at]).gather(resource)
+        name: strings.gather(found.resource_codes[:, len(_SPAN_FIELDS) + at]).gather(resource)
         for at, name in enumerate(_RESOURCE_FIELDS)
     }
     plain = {
@@ -153,14 +152,14 @@ def decode(
     columns: dict[str, pl.Series] = {
         name: pl.Series(np.ascontiguousarray(rows[:, at])) for name, at in plain.items()
     }
-    columns |= of_resource | _resolve(scan, strings)
+    columns |= of_resource | _resolve(found, strings)
     columns["service_name"] = columns["service_name"].replace("", None).fill_null(schema.UNKNOWN_SERVICE)
     columns["environment"] = columns["environment"].fill_null("")
-    columns["name"] = strings.gather(scan.codes[:, wire.FIELD_NAME]).fill_null("")
-    columns["scope"] = strings.gather(scan.codes[:, wire.FIELD_SCOPE])
-    columns["raw"] = _slices(scan.data, rows[:, wire.C_RAW_AT], rows[:, wire.C_RAW_LEN])
-    columns["resource"] = _slices(scan.data, scan.resources[:, 0], scan.resources[:, 1]).gather(resource)
-    columns["links"] = _links(scan)
+    columns["name"] = strings.gather(rows[:, wire.C_NAME])
+    columns["scope"] = strings.gather(rows[:, wire.C_SCOPE])
+    columns["raw"] = _pieces(found.raw, rows[:, wire.C_RAW_END])
+    columns["resource"] = _pieces(found.resource_raw, found.resource_end).gather(resource)
+    columns["links"] = _links(found)
     spans = pl.DataFrame({name: columns[name] for name in schema.SPANS})
     spans = spans.cast(schema.dtypes(schema.SPANS))  # pyright: ignore[reportArgumentType]
     return _without_flaws(spans, rows[:, wire.C_FLAWS])
@@ -174,8 +173,7 @@ def inspect(payload: bytes, arrived_ns: int) -> tuple[int, dict[str, int]]:
     MalformedOtlpError
         At the first byte that breaks the wire format.
     """
-    latest = np.array([arrived_ns + FUTURE_NS], dtype=np.int64)
-    flaws = wire.scan([payload], latest, _keys(semconv.DENIED), _FIELDS).rows[:, wire.C_FLAWS]
+    flaws = scan([payload], arrived_ns).rows[:, wire.C_FLAWS]
     rejected = _reasons(flaws)
     return len(flaws) - sum(rejected.values()), rejected
 

@@ -66,4 +66,14 @@ def kernel(function: F) -> F:
 
 def inlined(function: F) -> F:
     """Compile a small function into its callers (`forceinline`; `inline="always"` is far slower)."""
-    return numba.njit(cache=CACHED, nogil=True, forceinline=True)(function)  # pyright: ignore[reportReturnType]
+    return numba.njit(cache=CACHED, nogil=True, _nrt=False, forceinline=True)(function)  # pyright: ignore[reportReturnType]
+
+
+def bare(function: F) -> F:
+    """Compile a function that allocates nothing, without counting references.
+
+    Every array passed on or taken out of a tuple would have its owner's references counted, with
+    atomic operations that cost more than a small function's work; what the caller keeps alive needs
+    no counting.
+    """
+    return numba.njit(cache=CACHED, nogil=True, _nrt=False)(function)  # pyright: ignore[reportReturnType]
