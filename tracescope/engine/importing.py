@@ -1,6 +1,7 @@
 """Importing files: read, decode and land in parallel; visible all at once or not at all.
 
-Workers are processes, because turning JSON into protobuf holds the interpreter.  Each writes its
+Protobuf is decoded in threads, which the kernels let run side by side; turning JSON into protobuf
+holds the interpreter, so much of it goes to processes.  Each writes its
 landing files aside; the group becomes visible when the last one is done, so a failed or killed
 import leaves the store as it was.  Batches are named after their content: the same file again lands
 the same batches, and sealing finds the same spans.
@@ -9,8 +10,10 @@ the same batches, and sealing finds the same spans.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from tracescope.ingest.files import Chunk, Format, read
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
 
-#: Input below this is handled in this process: starting workers takes a second.
+#: Text below this is handled in threads: starting processes takes a second.
 SMALL = 24 * 1024 * 1024
 #: What a worker may hold for each byte of a chunk.
 CHUNK_FACTOR = 24
@@ -72,21 +75,19 @@ def _land(
 def _results(
     group: LandingGroup, chunks: Iterator[Chunk], arrived_ns: int, closed: list[int], workers: int
 ) -> Iterator[tuple[Chunk, tuple[int, dict[str, int]]]]:
-    """Land every chunk, in this process until the input turns out to be large."""
-    seen = 0
-    for chunk in chunks:
-        yield chunk, _land(group, chunk, arrived_ns, closed)
-        seen += sum(map(len, chunk.messages))
-        if seen > SMALL and workers > 1:
-            break
-    else:
-        return
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: list[tuple[Chunk, Future[tuple[int, dict[str, int]]]]] = []
+    """Land every chunk: in threads, once much turns out to be text in processes."""
+    waiting: list[tuple[Chunk, Future[tuple[int, dict[str, int]]]]] = []
+    text = 0
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(workers))
+        processes: ProcessPoolExecutor | None = None
         for chunk in chunks:
+            if chunk.kind != "proto":
+                text += sum(map(len, chunk.messages))
+            if text > SMALL and workers > 1 and processes is None:
+                context = multiprocessing.get_context("spawn")
+                processes = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            pool = threads if chunk.kind == "proto" or processes is None else processes
             waiting.append((chunk, pool.submit(_land, group, chunk, arrived_ns, closed)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
@@ -127,8 +128,8 @@ def import_files(
     before = store.status().stored
     result = ImportResult()
     closed = [hour for hour, (_, _, raw) in store.sealed.pointer().hours.items() if not raw]
-    with store.group(f"import-{arrived_ns}") as group:
-        for chunk, (count, rejected) in _results(group, read(paths, form), arrived_ns, closed, workers):
+    with store.group(f"import-{arrived_ns}") as group, closing(read(paths, form)) as chunks:
+        for chunk, (count, rejected) in _results(group, chunks, arrived_ns, closed, workers):
             result.read += count
             for reason, number in rejected.items():
                 result.rejected[reason] = result.rejected.get(reason, 0) + number

@@ -104,7 +104,7 @@ def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.Lazy
     count = int(spans.select(pl.len()).collect().item())
     parts = max(1, -(-count * SPAN_BYTES * workers // memory_bytes))
     if count > 200_000:
-        parts = max(parts, workers)
+        parts = max(parts, 2 * workers)  # one half is written while the other is worked on
     if parts == 1:
         return [spans]
     # ids padded to 64 bits have an empty high half; the fold spreads both kinds
@@ -140,8 +140,9 @@ def _process_slices(
     with ThreadPoolExecutor(workers) as pool:
         waiting = [pool.submit(work, part) for part in parts[:workers]]
         for part in parts[workers:]:
-            yield waiting.pop(0).result()
+            done = waiting.pop(0).result()
             waiting.append(pool.submit(work, part))
+            yield done
         for future in waiting:
             yield future.result()
 

@@ -43,7 +43,7 @@ class Decoded:
 @lru_cache(maxsize=8)
 def _keys(denied: tuple[str, ...]) -> wire.Keys:
     fields: dict[str, tuple[int, int, int]] = {}
-    folds = dict.fromkeys(semconv.FOLDED_PATHS, wire.FOLD_PATH)
+    folds: dict[str, int] = dict.fromkeys(semconv.FOLDED_PATHS, wire.FOLD_PATH)
     folds |= dict.fromkeys(semconv.FOLDED_QUERIES, wire.FOLD_QUERY)
     meanings = {**semconv.SPAN_ATTRIBUTES, **semconv.RESOURCE_ATTRIBUTES}
     for number, (meaning, names) in enumerate(meanings.items()):
@@ -59,7 +59,7 @@ class _Strings:
 
     def __init__(self, scan: wire.Scan) -> None:
         bounds = np.column_stack([scan.strings[:, 0], scan.strings[:, 0] + scan.strings[:, 1]])
-        data = memoryview(scan.data)
+        data = memoryview(scan.data.data)
         self.values = [str(data[at:end], "utf-8", "replace") for at, end in bounds.tolist()]
         self.series = pl.Series("", self.values, dtype=pl.String)
 

@@ -21,7 +21,7 @@ import io
 import os
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -139,7 +139,7 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
     return out
 
 
-def read(paths: Sequence[str | Path], form: Format = "auto") -> Iterator[Chunk]:
+def read(paths: Sequence[str | Path], form: Format = "auto") -> Generator[Chunk]:
     """Chunks of all files, one after the other.
 
     Raises

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +67,7 @@ def kernel(function: F) -> F:
 
 def inlined(function: F) -> F:
     """Compile a small function into its callers (`forceinline`; `inline="always"` is far slower)."""
-    return numba.njit(cache=CACHED, nogil=True, _nrt=False, forceinline=True)(function)  # pyright: ignore[reportReturnType]
+    return numba.njit(cache=CACHED, nogil=True, _nrt=False, forceinline=True)(function)  # pyright: ignore
 
 
 def bare(function: F) -> F:
@@ -76,4 +77,9 @@ def bare(function: F) -> F:
     atomic operations that cost more than a small function's work; what the caller keeps alive needs
     no counting.
     """
-    return numba.njit(cache=CACHED, nogil=True, _nrt=False)(function)  # pyright: ignore[reportReturnType]
+    return numba.njit(cache=CACHED, nogil=True, _nrt=False)(function)  # pyright: ignore
+
+
+def primitive(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation given as the instructions it stands for; called with values from compiled code."""
+    return intrinsic(function)  # pyright: ignore[reportReturnType]

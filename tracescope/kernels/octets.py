@@ -18,9 +18,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from tracescope.kernels import bare, inlined
+from tracescope.kernels import bare, inlined, primitive
 
 #: What should have stood at the offset of an error, by code.
 EXPECTED = (
@@ -48,7 +47,7 @@ _M2 = np.uint64(0xBF58476D1CE4E5B9)
 _M3 = np.uint64(0x94D049BB133111EB)
 
 
-@intrinsic
+@primitive
 def byte(typingctx: Any, data: Any, at: Any) -> Any:
     """One byte of an array; the offset is not negative, so nothing wraps around."""
 
@@ -59,7 +58,7 @@ def byte(typingctx: Any, data: Any, at: Any) -> Any:
     return types.int64(data, types.int64), generate
 
 
-@intrinsic
+@primitive
 def little_endian(typingctx: Any, data: Any, at: Any) -> Any:
     """Eight bytes of an array as an unsigned integer, the first lowest, wherever they stand."""
 
@@ -71,7 +70,7 @@ def little_endian(typingctx: Any, data: Any, at: Any) -> Any:
     return types.uint64(data, types.int64), generate
 
 
-@intrinsic
+@primitive
 def _move(typingctx: Any, data: Any, at: Any, size: Any, out: Any, to: Any) -> Any:
     """`memmove` between two byte arrays."""
 

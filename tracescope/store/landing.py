@@ -195,12 +195,15 @@ class LandingGroup:
         schema.check(spans, schema.SPANS, "spans")
         hour = (pl.col("start_ns") // schema.HOUR_NS).cast(pl.Int32)
         ordered = spans.with_columns(hour.alias("hour")).sort("hour", "trace_hi", "trace_lo", "span_id")
-        for (number,), part in ordered.group_by("hour", maintain_order=True):
+        hours = ordered["hour"].rle().struct.unnest()
+        bounds = hours.select((pl.col("len").cum_sum() - pl.col("len")).alias("at"), "len", "value")
+        for offset, count, number in bounds.iter_rows():
+            part = ordered.slice(offset, count)
             folder = self.folder / "landing" / str(number)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = folder / f"{batch}.parquet"
             part.drop("hour").write_parquet(
-                path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP, statistics=True
+                path, compression="lz4", row_group_size=ROW_GROUP, statistics=True
             )
             fsync_path(path)
         ledger = self.folder / "ledger"
