@@ -78,7 +78,7 @@ def _share(edge: Edge) -> str:
 def _credited(edge: Edge) -> str:
     if not edge.significant:
         return "~"
-    return f"{number(edge.credited_ms, sign=True)} ms"
+    return f"{number(edge.credited_ms, sign=True)} ms" + ("" if edge.unit == "request" else f" / {edge.unit}")
 
 
 def _interval(edge: Edge) -> str:
@@ -113,8 +113,7 @@ def why(edge: Edge) -> str:
 
 
 def _label(edge: Edge) -> str:
-    arrow = f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}"
-    return arrow + ("" if edge.unit == "request" else f" · per {edge.unit}")
+    return f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}"
 
 
 def _extent(extent: Extent) -> str:
@@ -154,9 +153,8 @@ def headline(report: Report) -> str:
     if not worse:
         return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
     first = worse[0]
-    more = f" and {len(worse) - 1} more" if len(worse) > 1 else ""
-    arrow = _label(first)
-    return f"{report.state}: {arrow} takes {number(first.credited_ms, sign=True)} ms{more}"
+    more = f", and {len(worse) - 1} more edges grow" if len(worse) > 1 else ""
+    return f"{report.state}: {_label(first)} takes {number(first.credited_ms, sign=True)} ms per {first.unit}{more}"
 
 
 def _footer(report: Report) -> list[str]:
