@@ -154,7 +154,8 @@ def headline(report: Report) -> str:
         return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
     first = worse[0]
     more = f", and {len(worse) - 1} more edges grow" if len(worse) > 1 else ""
-    return f"{report.state}: {_label(first)} takes {number(first.credited_ms, sign=True)} ms per {first.unit}{more}"
+    takes = f"{number(first.credited_ms, sign=True)} ms per {first.unit}"
+    return f"{report.state}: {_label(first)} takes {takes}{more}"
 
 
 def _footer(report: Report) -> list[str]:
