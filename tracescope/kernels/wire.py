@@ -587,8 +587,10 @@ def _hex(data, at, end):
 
 @bare
 def _resource(room, at, end, resource, keys):
-    """A Resource's attributes into its row, its kept bytes behind the others; offset and error."""
-    room.best[:] = _UNRANKED
+    """A Resource's attributes into its row, its kept bytes behind the others; offset and error.
+
+    ``room.best`` is set by the caller: of a message given twice, protobuf merges both.
+    """
     data, begin, dirty = room.data, at, False
     while at < end:
         number, wire, after, error = tag(data, at, end)
@@ -621,9 +623,9 @@ def _resource(room, at, end, resource, keys):
 
 
 @bare
-def _scope(room, at, end):
-    """Code of an InstrumentationScope's name (-1: none); offset and error."""
-    data, code = room.data, np.int64(-1)
+def _scope(room, at, end, code):
+    """Code of an InstrumentationScope's name (`code`: none); offset and error."""
+    data = room.data
     while at < end:
         number, wire, after, error = tag(data, at, end)
         if error:
@@ -679,9 +681,8 @@ def _event_or_link(room, at, end, number, keys):
 
 
 @bare
-def _status(data, at, end):
-    """Code of a Status; offset and error."""
-    code = np.int64(0)
+def _status(data, at, end, code):
+    """Code of a Status (`code`: none); offset and error."""
     while at < end:
         number, wire, after, error = tag(data, at, end)
         if error:
@@ -750,7 +751,7 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
             elif number == _NAME:
                 name_at, name_size = first, size
             elif number == _STATUS:
-                row[C_STATUS], where, error = _status(data, first, at)
+                row[C_STATUS], where, error = _status(data, first, at, row[C_STATUS])
                 if error:
                     return where, error
             elif number == _EVENT or number == _LINK:
@@ -824,13 +825,13 @@ def _scan_bare(room, bounds, latest_start, keys):
                 continue
             _, first, _ = length(data, after, end)
             kept_from = room.used[_RESOURCE_RAW]
+            room.best[:] = _UNRANKED
             inner = first
-            while inner < at:  # the resource first, wherever it stands; of several the last counts
+            while inner < at:  # the resource first, wherever it stands
                 number, wire, after, _ = tag(data, inner, at)
                 inner, _ = skip(data, number, wire, after, at)
                 if number == 1 and wire == DELIMITED:
                     _, begin, _ = length(data, after, at)
-                    room.used[_RESOURCE_RAW] = kept_from
                     where, error = _resource(room, begin, inner, resource, keys)
                     if error:
                         return payload, where, error
@@ -850,7 +851,7 @@ def _scan_bare(room, bounds, latest_start, keys):
                     k, _ = skip(data, number, wire, after, inner)
                     if number == 1 and wire == DELIMITED:
                         _, value, _ = length(data, after, inner)
-                        scope_code, where, error = _scope(room, value, k)
+                        scope_code, where, error = _scope(room, value, k, scope_code)
                         if error:
                             return payload, where, error
                 k = begin

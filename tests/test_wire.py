@@ -1,0 +1,365 @@
+"""The wire kernel against the protobuf classes: the same table, or the same refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tracescope import semconv
+from tracescope.errors import MalformedOtlpError
+from tracescope.ingest.decode import FUTURE_NS, decode
+from tracescope.schema import NO_THRESHOLD, UNKNOWN_SERVICE
+
+ARRIVED_NS = 1_790_000_000 * 10**9
+CHECKED = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+KEYS = sorted(
+    {name for table in (semconv.SPAN_ATTRIBUTES, semconv.RESOURCE_ATTRIBUTES) for names in table.values() for name in names}
+) + ["http.request.header.cookie", "url.query", "thread.name", "x", "é", "db.query.parameter.1"]  # fmt: skip
+TEXTS = [
+    "", "orders", "GET", "postgresql", "/orders/17?user=4", "/a/550e8400-e29b-41d4-a716-446655440000/b",
+    "https://api.example:8443/v1/users/9", "SELECT * FROM orders WHERE id = 17 AND name = 'a?b'",
+    "INSERT INTO carts VALUES (1, 'x''y')", "kafka", "publish", "grpc", "shop.Cart/Get", "é" * 70, "a" * 200,
+    "update items set n = 4", "WITH t AS (SELECT 1) SELECT * FROM t", "?", "#", "//", "/1/2/3",
+]  # fmt: skip
+
+
+def values() -> st.SearchStrategy[AnyValue]:
+    plain = st.one_of(
+        st.sampled_from(TEXTS).map(lambda text: AnyValue(string_value=text)),
+        st.text(max_size=12).map(lambda text: AnyValue(string_value=text)),
+        st.integers(-(2**63), 2**63 - 1).map(lambda value: AnyValue(int_value=value)),
+        st.booleans().map(lambda value: AnyValue(bool_value=value)),
+        st.floats(allow_nan=False).map(lambda value: AnyValue(double_value=value)),
+        st.binary(max_size=9).map(lambda value: AnyValue(bytes_value=value)),
+        st.just(AnyValue()),
+    )
+
+    def nest(inner: st.SearchStrategy[AnyValue]) -> st.SearchStrategy[AnyValue]:
+        def array(items: list[AnyValue]) -> AnyValue:
+            made = AnyValue()
+            made.array_value.values.extend(items)
+            made.array_value.SetInParent()
+            return made
+
+        def pairs(items: list[AnyValue]) -> AnyValue:
+            made = AnyValue()
+            made.kvlist_value.SetInParent()
+            for item in items:
+                made.kvlist_value.values.add(key="k").value.CopyFrom(item)
+            return made
+
+        return st.one_of(st.lists(inner, max_size=3).map(array), st.lists(inner, max_size=3).map(pairs))
+
+    return st.recursive(plain, nest, max_leaves=5)
+
+
+def attributes() -> st.SearchStrategy[list[KeyValue]]:
+    pair = st.builds(lambda key, value: KeyValue(key=key, value=value), st.sampled_from(KEYS), values())
+    return st.lists(pair, max_size=6, unique_by=lambda item: item.key)
+
+
+def ids(size: int) -> st.SearchStrategy[bytes]:
+    return st.one_of(
+        st.binary(min_size=size, max_size=size), st.just(bytes(size)), st.binary(max_size=size + 2)
+    )
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    span = Span(
+        trace_id=draw(ids(16)),
+        span_id=draw(ids(8)),
+        parent_span_id=draw(st.one_of(st.just(b""), ids(8))),
+        trace_state=draw(st.sampled_from(["", "ot=th:8", "a=b, ot=rv:1;th:c", "ot=th:zz", "ot=th:123456789abcdef", "th:8"])),
+        name=draw(st.sampled_from(["", "GET", "/orders/17", "SELECT orders", "é", "/shop.Cart/Get"])),
+        kind=draw(st.integers(0, 7)),  # pyright: ignore[reportArgumentType]
+        start_time_unix_nano=draw(st.one_of(st.integers(0, 2**64 - 1), st.just(ARRIVED_NS), st.just(ARRIVED_NS + FUTURE_NS + 1))),
+        end_time_unix_nano=draw(st.one_of(st.integers(0, 2**63 - 1), st.just(ARRIVED_NS + 5))),
+        flags=draw(st.integers(0, 2**32 - 1)),
+    )  # fmt: skip
+    span.attributes.extend(draw(attributes()))
+    span.status.code = draw(st.integers(0, 4))  # pyright: ignore[reportAttributeAccessIssue]
+    for _ in range(draw(st.integers(0, 2))):
+        link = span.links.add(trace_id=draw(ids(16)), span_id=draw(ids(8)))
+        link.attributes.extend(draw(attributes()))
+    for _ in range(draw(st.integers(0, 2))):
+        span.events.add(name="e", time_unix_nano=3).attributes.extend(draw(attributes()))
+    return span
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    request = ExportTraceServiceRequest()
+    for _ in range(draw(st.integers(0, 2))):
+        part = request.resource_spans.add()
+        if draw(st.booleans()):
+            part.resource.attributes.extend(draw(attributes()))
+        for _ in range(draw(st.integers(0, 2))):
+            scope = part.scope_spans.add()
+            if draw(st.booleans()):
+                scope.scope.name = draw(st.sampled_from(["", "io.example", "é"]))
+            for span in draw(st.lists(spans(), max_size=3)):
+                # what other writers may do: fields twice, unknown fields, groups, over-long varints
+                extra = draw(st.sampled_from(EXTRAS))
+                scope.spans.add().ParseFromString(span.SerializeToString() + extra)
+    return request.SerializeToString()
+
+
+EXTRAS = [
+    b"", b"\x2a\x03abc", b"\xa0\x06\x01", b"\xa2\x06\x02hi", b"\xa3\x06\x08\x01\xa4\x06", b"\x30\x83\x00", b"\x7a\x00",
+    b"\x7a\x02\x18\x01", b"\xa5\x06abcd", b"\xa1\x06abcdefgh",
+]  # fmt: skip
+
+
+def text_of(value: AnyValue) -> str | None:
+    return value.string_value if value.WhichOneof("value") == "string_value" else None
+
+
+def picked(items: Any, table: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Meaning -> value, the name of best rank winning."""
+    found = {item.key: text for item in items if (text := text_of(item.value)) is not None}
+    return {
+        meaning: next(found[name] for name in names if name in found)
+        for meaning, names in table.items()
+        if any(name in found for name in names)
+    }
+
+
+def threshold(state: str) -> int:
+    for member in state.split(","):
+        if member.strip(" \t").startswith("ot="):
+            for part in member.strip(" \t")[3:].split(";"):
+                if part.startswith("th:"):
+                    digits = part[3:]
+                    good = 0 < len(digits) <= 14 and all(c in "0123456789abcdef" for c in digits)
+                    return int(digits.ljust(14, "0"), 16) if good else NO_THRESHOLD
+    return NO_THRESHOLD
+
+
+def denied(item: KeyValue) -> bool:
+    if item.key in semconv.DENIED or item.key.startswith(semconv.DENIED_PREFIXES):
+        return True
+    return item.key in semconv.DENIED_WITH_QUERY and "?" in (text_of(item.value) or "")
+
+
+def without_denied(message: Any) -> Any:
+    kept = type(message)()
+    kept.CopyFrom(message)
+    parts = [kept, *getattr(kept, "events", ()), *getattr(kept, "links", ())]
+    for part in parts:
+        rest = [item for item in part.attributes if not denied(item)]
+        del part.attributes[:]
+        part.attributes.extend(rest)
+    return kept
+
+
+def signed(data: bytes) -> int:
+    return int.from_bytes(data, "big", signed=True)
+
+
+def flaw(span: Span) -> str | None:
+    if len(span.trace_id) != 16 or not any(span.trace_id):
+        return "invalid_trace_id"
+    if len(span.span_id) != 8 or not any(span.span_id) or len(span.parent_span_id) not in (0, 8):
+        return "invalid_span_id"
+    start, end = span.start_time_unix_nano, span.end_time_unix_nano
+    if start == 0 or start >= 2**63 or end >= 2**63:
+        return "invalid_time"
+    return "future_time" if start > ARRIVED_NS + FUTURE_NS else None
+
+
+def oracle(data: bytes) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The table by the protobuf classes, slow and obvious."""
+    rows: list[dict[str, Any]] = []
+    rejected: dict[str, int] = {}
+    for part in ExportTraceServiceRequest.FromString(data).resource_spans:
+        about = picked(part.resource.attributes, semconv.RESOURCE_ATTRIBUTES)
+        for scope in part.scope_spans:
+            for span in scope.spans:
+                if reason := flaw(span):
+                    rejected[reason] = rejected.get(reason, 0) + 1
+                    continue
+                kind = span.kind if span.kind <= 5 else 0
+                found = {k: v for k, v in picked(span.attributes, semconv.SPAN_ATTRIBUTES).items() if v}
+                meaning = semconv.meaning(found, kind, span.name)
+                links = [
+                    x.trace_id + x.span_id
+                    for x in span.links
+                    if len(x.trace_id) == 16 and len(x.span_id) == 8
+                ]
+                rows.append(
+                    {
+                        "trace_hi": signed(span.trace_id[:8]),
+                        "trace_lo": signed(span.trace_id[8:]),
+                        "span_id": signed(span.span_id),
+                        "parent_span_id": signed(span.parent_span_id),
+                        "start_ns": span.start_time_unix_nano,
+                        "end_ns": span.end_time_unix_nano,
+                        "kind": kind,
+                        "status": span.status.code if span.status.code <= 2 else 0,
+                        "threshold": threshold(span.trace_state),
+                        "edge_class": meaning.edge_class,
+                        "messaging_op": meaning.messaging_op,
+                        "environment": about.get("environment", ""),
+                        "service_name": about.get("service_name") or UNKNOWN_SERVICE,
+                        "service_instance": about.get("service_instance"),
+                        "service_version": about.get("service_version"),
+                        "host": about.get("host", about.get("service_instance")),
+                        "name": span.name,
+                        "peer": meaning.peer,
+                        "operation": meaning.operation,
+                        "links": b"".join(links) or None,
+                        "scope": scope.scope.name if scope.scope.name else None,
+                        "raw": without_denied(span),
+                        "resource": without_denied(part.resource),
+                    }
+                )
+    return rows, rejected
+
+
+@CHECKED
+@given(st.lists(requests(), min_size=1, max_size=3))
+def test_the_kernel_gives_the_same_table_as_the_protobuf_classes(payloads: list[bytes]) -> None:
+    """Every column of every span, what is kept of its bytes, and every reason of refusal."""
+    decoded = decode(payloads, ARRIVED_NS)
+    rows: list[dict[str, Any]] = []
+    rejected: dict[str, int] = {}
+    for payload in payloads:
+        some, refused = oracle(payload)
+        rows += some
+        for reason, count in refused.items():
+            rejected[reason] = rejected.get(reason, 0) + count
+    assert decoded.rejected == rejected
+    assert decoded.accepted == len(rows)
+    for got, wanted in zip(decoded.spans.iter_rows(named=True), rows, strict=True):
+        assert Span.FromString(got["raw"]) == wanted.pop("raw")
+        assert type(wanted["resource"]).FromString(got["resource"]) == wanted.pop("resource")
+        scope = wanted.pop("scope")
+        assert (got["scope"] or None) == scope
+        assert {name: got[name] for name in wanted} == wanted
+
+
+@CHECKED
+@given(st.data(), requests())
+def test_damaged_bytes_are_refused_where_protobuf_refuses_and_never_worse(
+    data: st.DataObject, payload: bytes
+) -> None:
+    """Whatever the classes accept is decoded to as many spans; the rest gives an offset inside."""
+    damaged = bytearray(payload)
+    for _ in range(data.draw(st.integers(1, 4))):
+        if not damaged:
+            break
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        change = data.draw(st.sampled_from(["set", "drop", "insert", "cut"]))
+        if change == "set":
+            damaged[at] = data.draw(st.integers(0, 255))
+        elif change == "drop":
+            del damaged[at]
+        elif change == "insert":
+            damaged.insert(at, data.draw(st.integers(0, 255)))
+        else:
+            del damaged[at:]
+    try:
+        request = ExportTraceServiceRequest.FromString(bytes(damaged))
+        count = sum(len(scope.spans) for part in request.resource_spans for scope in part.scope_spans)
+    except DecodeError:
+        count = -1
+    try:
+        decoded = decode([bytes(damaged)], ARRIVED_NS)
+    except MalformedOtlpError as error:
+        assert 0 <= error.offset <= len(damaged)
+        assert error.expected
+        assert count == -1
+        return
+    if count >= 0:
+        assert decoded.accepted + sum(decoded.rejected.values()) == count
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_noise_never_crashes(data: bytes) -> None:
+    """Any bytes give a table or an error with its offset."""
+    try:
+        decode([data], ARRIVED_NS)
+    except MalformedOtlpError as error:
+        assert 0 <= error.offset <= len(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "offset", "expected"),
+    [
+        (b"\x0a", 1, "varint"),
+        (b"\x0a\x05\x12", 1, "length"),
+        (b"\x0a\x02\x0a\x05", 3, "length"),
+        (b"\x02\x00", 0, "field number"),
+        (b"\x0b\x0c", None, None),
+        (b"\x0b\x14", 2, "wire type"),
+        (b"\x0b", 1, "group"),
+        (b"\x0f", 1, "wire type"),
+        (b"\x09\x00", 1, "8 more bytes"),
+        (b"\x0d\x00", 1, "4 more bytes"),
+        (b"\x08" + b"\xff" * 10, 1, "varint"),
+        (b"\x0b" * 200, 101, "nesting"),
+    ],
+)
+def test_an_error_says_where_and_what_should_have_stood_there(
+    data: bytes, offset: int | None, expected: str | None
+) -> None:
+    """Offsets are those of the thing that could not be read."""
+    if expected is None:
+        assert decode([data], ARRIVED_NS).accepted == 0
+        return
+    with pytest.raises(MalformedOtlpError) as failure:
+        decode([b"", data], ARRIVED_NS)
+    assert expected in failure.value.expected
+    assert failure.value.offset == offset
+    assert failure.value.payload == 1
+
+
+def delimited(number: int, body: bytes) -> bytes:
+    """A field of bytes, written by hand."""
+    size, length = len(body), b""
+    while size > 127:
+        size, length = size >> 7, length + bytes([size & 127 | 128])
+    return bytes([number << 3 | 2]) + length + bytes([size]) + body
+
+
+def test_deeply_nested_values_are_refused_and_not_followed_for_ever() -> None:
+    """A hundred levels, as protobuf has it; the classes refuse to build more."""
+    for levels, fits in ((20, True), (120, False)):
+        value = delimited(1, b"deep")
+        for _ in range(levels):
+            value = delimited(5, delimited(1, value))
+        pair = delimited(1, b"x") + delimited(2, value)
+        span = delimited(1, b"a" * 16) + delimited(2, b"b" * 8) + delimited(9, pair)
+        request = delimited(1, delimited(2, delimited(2, span)))
+        if fits:
+            assert decode([request], ARRIVED_NS).rejected == {"invalid_time": 1}
+            continue
+        with pytest.raises(MalformedOtlpError, match="nesting"):
+            decode([request], ARRIVED_NS)
+
+
+def test_a_query_is_kept_as_its_summary_only() -> None:
+    """The text with its literals is nowhere in the table."""
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=b"a" * 16, span_id=b"b" * 8, kind=3, start_time_unix_nano=ARRIVED_NS
+    )  # fmt: skip
+    for key, value in (
+        ("db.system", "mysql"),
+        ("db.statement", "SELECT * FROM users WHERE mail = 'secret@x.example'"),
+    ):
+        span.attributes.add(key=key).value.string_value = value
+    row = decode([request.SerializeToString()], ARRIVED_NS).spans.row(0, named=True)
+    assert row["operation"] == "SELECT users"
+    assert b"secret" not in row["raw"]
+    assert "secret" not in str(row)
