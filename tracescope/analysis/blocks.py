@@ -1,13 +1,10 @@
 """Blocks of time: what makes two periods comparable, and what their uncertainty is made of.
 
 Hours are matched by hour of the week, so that a period with one more Monday is no growth.  Traffic
-of one day resembles the next, so uncertainty comes from blocks of time, not from requests: the
-standard error is a jackknife over blocks, widened for serial correlation, with t quantiles at the
-effective degrees of freedom.  (A percentile bootstrap over 4 to 10 blocks flags 10 to 16 % of
-identical periods, and 26 to 37 % at a day-to-day correlation of 0.5.)
+of one day resembles the next, so uncertainty comes from blocks of time, not from requests
+(`tracescope.analysis.significance`).
 
-Source: design, section 6; Bayley & Hammersley 1946 (effective sample size of an autocorrelated
-series); Kendall 1954 (bias of the sample autocorrelation); Miller 1974 (the jackknife).
+Source: design, section 6.
 """
 
 from __future__ import annotations
@@ -23,8 +20,6 @@ from numpy.typing import NDArray
 
 from tracescope.schema import DAY_NS, HOUR_NS
 
-Floats = NDArray[np.float64]
-
 #: Blocks a period is cut into at most, and must have at least.
 MOST_BLOCKS: Final = 32
 FEWEST_BLOCKS: Final = 5
@@ -32,10 +27,6 @@ FEWEST_BLOCKS: Final = 5
 LEAST_MATCH: Final = 0.25
 #: Periods at least so long are matched by hour of the week.
 MATCH_FROM_NS: Final = 2 * DAY_NS
-#: A correlation estimated above this is taken as this.
-MOST_CORRELATION: Final = 0.85
-#: From so many blocks on, a line is taken out before noise is measured.
-TREND_FROM: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,69 +169,3 @@ def _enough(cells: list[NDArray[np.int64]]) -> bool:
     """Whether the shorter period's hours are found in the longer one."""
     short, long = sorted(cells, key=lambda cell: len(np.unique(cell)))
     return bool(np.isin(short, long).mean() >= LEAST_MATCH)
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Standard errors and effective degrees of freedom ``(k,)`` of some statistics."""
-
-    error: Floats
-    freedom: Floats
-
-
-def jackknife(full: Floats, without: Floats) -> Spread:
-    """Standard error of statistics from their values without each block.
-
-    Parameters
-    ----------
-    full
-        The statistics ``(k,)``.
-    without
-        Their values without each block in turn ``(n, k)``.
-
-    Notes
-    -----
-    Pseudo-values ``n * full - (n - 1) * without`` are treated as a line plus an AR(1) series: the
-    variance of their mean grows by ``(1 + r) / (1 - r)``, the effective number shrinks by the same
-    factor.  The line goes first, because growth within a period is what we look for, not noise.
-    """
-    n = len(without)
-    if n < 2:
-        nothing = np.full(full.shape, np.inf)
-        return Spread(nothing, np.ones(full.shape))
-    pseudo = n * full - (n - 1) * without
-    residual = pseudo - pseudo.mean(axis=0)
-    spent = 1
-    if n >= TREND_FROM:
-        time = np.arange(n) - (n - 1) / 2
-        residual = residual - np.outer(time, time @ residual / (time @ time))
-        spent = 2
-    power = (residual**2).sum(axis=0)
-    lagged = (residual[1:] * residual[:-1]).sum(axis=0)
-    r = np.divide(lagged, power, out=np.zeros_like(power), where=power > 0)
-    # the sample autocorrelation of a short series is too small, of a detrended one more so
-    r = np.clip(r + (spent + 2 * (spent + 1) * r / spent) / n, 0.0, MOST_CORRELATION)
-    if (power > 0).any():  # what the edges share is known better than what each has
-        r = np.maximum(r, r[power > 0].mean())
-    inflation = (1 + r) / (1 - r)
-    variance = power / max(n - spent, 1) / n * inflation
-    return Spread(np.sqrt(variance), np.maximum(n / inflation - spent, 1.0))
-
-
-def combine(base: Spread, head: Spread) -> Spread:
-    """Standard error of a difference of independent periods (Welch and Satterthwaite)."""
-    a, b = base.error**2, head.error**2
-    total = a + b
-    below = a**2 / base.freedom + b**2 / head.freedom
-    freedom = np.divide(total**2, below, out=np.ones_like(total), where=below > 0)
-    return Spread(np.sqrt(total), np.maximum(freedom, 1.0))
-
-
-def benjamini_hochberg(p: Floats) -> Floats:
-    """Adjusted p-values ``(k,)`` that bound the false discovery rate (Benjamini & Hochberg 1995)."""
-    k = len(p)
-    order = np.argsort(p)
-    scaled = p[order] * k / np.arange(1, k + 1)
-    out = np.empty(k)
-    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return out

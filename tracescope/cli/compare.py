@@ -14,7 +14,7 @@ from tracescope.errors import UsageError
 from tracescope.periods import pair
 
 if TYPE_CHECKING:
-    from tracescope.analysis.diff import Edge, Report
+    from tracescope.analysis.report import Edge, Report
 
 FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracescope.analysis.diff import Options, Report, as_period, diff
+from tracescope.analysis.diff import Options, diff
+from tracescope.analysis.matched import as_period
+from tracescope.analysis.report import Report
 from tracescope.engine.periods import PeriodRollups, rollups
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc

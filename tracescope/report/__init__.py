@@ -7,24 +7,22 @@ Source: design, section 8 (the JSON shape, whose number changes when a field doe
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.report import EFFECTS
+
 if TYPE_CHECKING:
-    from tracescope.analysis.diff import Edge, Entry, Extent, Report
     from tracescope.analysis.graph import Graph
     from tracescope.analysis.path import TracePath
+    from tracescope.analysis.report import Edge, Entry, Extent, Report
     from tracescope.store import Status
 
 DIFF_SCHEMA: Final = "tracescope.diff/1"
 STATUS_SCHEMA: Final = "tracescope.status/1"
 GRAPH_SCHEMA: Final = "tracescope.graph/1"
 PATH_SCHEMA: Final = "tracescope.path/1"
-
-#: Effects of the JSON shape; those a load model has to tell are null until it can.
-EFFECTS: Final = (
-    "calls", "latency_growth", "latency_load", "latency_unsplit", "criticality", "new", "gone", "transient",
-)  # fmt: skip
 
 
 def iso(ns: int) -> str | None:
@@ -70,11 +68,12 @@ def edge_json(edge: Edge) -> dict[str, Any]:
         "effects_ci": {name: edge.effects_ci.get(name) for name in EFFECTS},
         "calls_per_unit_base": edge.calls_per_unit_base,
         "calls_per_unit_head": edge.calls_per_unit_head,
-        "growth_pct_per_week": None,
-        "load_elasticity": None,
-        "headroom": None,
-        "weeks_to_wall": None,
+        "growth_pct_per_week": edge.growth_pct_per_week,
+        "load_elasticity": edge.load_elasticity,
+        "headroom": edge.headroom,
+        "weeks_to_wall": edge.weeks_to_wall,
         "note": edge.note,
+        "evidence": list(edge.evidence),
         "exemplars": {"base": list(edge.exemplars_base), "head": list(edge.exemplars_head)},
     }
 
@@ -114,6 +113,7 @@ def diff_json(report: Report) -> dict[str, Any]:
         "edges_in_all": report.edges_in_all,
         "entries": [_entry(entry) for entry in report.entries],
         "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*EFFECTS, "mix")},
+        "patterns": [asdict(pattern) for pattern in report.patterns],
         "rejected": dict(report.rejected),
     }
 

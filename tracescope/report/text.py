@@ -13,15 +13,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tracescope.analysis.diff import Edge, Extent, Report
     from tracescope.analysis.graph import Graph
     from tracescope.analysis.path import TracePath
+    from tracescope.analysis.report import Edge, Extent, Report
     from tracescope.store import Status
 
 #: Width where there is no terminal to ask.
@@ -238,11 +239,10 @@ def _flat(report: Report) -> Iterable[dict[str, Any]]:
 def diff_csv(report: Report) -> str:
     """One line an edge, numbers unrounded."""
     out = io.StringIO()
-    effects = list(report.edges[0].effects) if report.edges else []
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"effect_{name}" for name in effects)])
+    writer.writerow([*_COLUMNS, *(f"effect_{name}" for name in EFFECTS)])
     for edge, row in zip(report.edges, _flat(report), strict=True):
-        writer.writerow([*(row[name] for name in _COLUMNS), *(edge.effects[name] for name in effects)])
+        writer.writerow([*(row[name] for name in _COLUMNS), *(edge.effects.get(name) for name in EFFECTS)])
     return out.getvalue()
 
 

@@ -1,0 +1,224 @@
+"""Two periods side by side: sums of their matched blocks over the union of their call paths.
+
+Everything that decomposes or tests takes a `Unit`: one kind of unit of work, its entries and paths,
+and for both periods the weighted sums by block.  Leaving each block out in turn gives the
+replicates that uncertainty is computed from.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope.analysis import blocks as blocking
+from tracescope.analysis.decompose import Sums, Tree
+
+Floats = NDArray[np.float64]
+
+MS: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Rollups of one period; tables as in `schema.ROLLUPS` and `schema.DIMENSIONS`."""
+
+    start_ns: int
+    end_ns: int
+    slot_ns: int
+    environment: str
+    tables: Mapping[str, pl.DataFrame]
+    notes: tuple[str, ...] = ()
+
+
+def as_period(rollups: Any) -> Period:
+    """A `Period` of anything with its attributes, such as the engine's rollups."""
+    return Period(
+        rollups.start_ns,
+        rollups.end_ns,
+        rollups.slot_ns,
+        rollups.environment,
+        rollups.tables,
+        tuple(rollups.notes),
+    )
+
+
+@dataclass(slots=True)
+class Side:
+    """Block sums of one period: ``(b, p)`` and ``(b, e)``."""
+
+    paths: dict[str, Floats]
+    entries: dict[str, Floats]
+
+    def replicates(self) -> tuple[Sums, Sums]:
+        """The whole ``(1, .)``, and without each block in turn ``(b, .)``."""
+        whole: dict[str, Floats] = {}
+        without: dict[str, Floats] = {}
+        for name, values in {**self.paths, **self.entries}.items():
+            total = values.sum(axis=0, keepdims=True)
+            whole[name], without[name] = total, np.maximum(total - values, 0.0)
+        return tuple(  # pyright: ignore[reportReturnType]
+            Sums(
+                units=s["units"],
+                clock=s["clock_ns"],
+                calls=s["calls"],
+                calls_visited=s["calls_visited"],
+                visits=s["visits"],
+                own=s["own_ns"],
+                overlap_sum=s["child_sum_ns"],
+                overlap_union=s["child_union_ns"],
+            )
+            for s in (whole, without)
+        )
+
+
+PATH_SUMS: Final = (
+    "calls", "calls_visited", "visits", "own_ns", "inclusive_ns", "child_sum_ns", "child_union_ns",
+    "detached_calls",
+)  # fmt: skip
+ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors")
+
+
+def weight() -> pl.Expr:
+    """Units that one unit with this sampling threshold stands for."""
+    full = float(2**56)
+    return (
+        pl.when(pl.col("threshold") <= 0)
+        .then(1.0)
+        .otherwise(full / (full - pl.col("threshold").cast(pl.Float64)))
+    )
+
+
+def _dense(
+    frame: pl.DataFrame, slots: blocking.Slots, key: str, index: pl.DataFrame, columns: Sequence[str]
+) -> dict[str, Floats]:
+    """Weighted sums by block and key as arrays ``(b, k)``."""
+    size = slots.blocks * len(index)
+    factor = (weight() * pl.col("weight")).alias("factor")
+    summed = (
+        frame.lazy()
+        .join(slots.frame.lazy(), on="slot")
+        .with_columns(factor)
+        .group_by("block", key)
+        .agg((pl.col(name) * pl.col("factor")).sum() for name in columns)
+        .join(index.lazy(), on=key)
+        .collect()
+    )
+    at = (summed["block"].to_numpy().astype(np.int64) * len(index)) + summed["index"].to_numpy()
+    out: dict[str, Floats] = {}
+    for name in columns:
+        values = np.zeros(size)
+        values[at] = summed[name].to_numpy()
+        out[name] = values.reshape(slots.blocks, len(index))
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One kind of unit of work, both periods, over the union of their paths."""
+
+    kind: int
+    entries: pl.DataFrame
+    paths: pl.DataFrame
+    tree: Tree
+    base: Side
+    head: Side
+
+
+def _tree(paths: pl.DataFrame, entries: pl.DataFrame) -> tuple[pl.DataFrame, Tree]:
+    """Paths sorted parents first, and their structure."""
+    paths = paths.sort("depth", "path_id").with_row_index("index")
+    by_path = paths.select("path_id", pl.col("index").cast(pl.Int64).alias("parent"))
+    by_entry = entries.select("entry_id", pl.col("index").cast(pl.Int64).alias("entry"))
+    linked = paths.join(by_path, left_on="parent_id", right_on="path_id", how="left", maintain_order="left")
+    linked = linked.join(by_entry, on="entry_id", how="left", maintain_order="left")
+    return paths, Tree(
+        parent=linked["parent"].fill_null(-1).to_numpy(),
+        entry=linked["entry"].to_numpy(),
+        depth=linked["depth"].to_numpy().astype(np.int64),
+    )
+
+
+def _with_ancestors(wanted: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `paths` that are wanted, and everything above them."""
+    found = paths.join(wanted, on="path_id", how="semi")
+    while True:
+        above = (
+            found.select(pl.col("parent_id").alias("path_id"))
+            .unique()
+            .join(paths, on="path_id", how="semi")
+            .join(found, on="path_id", how="anti")
+        )
+        if above.is_empty():
+            return found
+        found = pl.concat([found, paths.join(above, on="path_id", how="semi")])
+
+
+def gather(
+    kind: int,
+    base: Period,
+    head: Period,
+    matched: blocking.Matched,
+    keep_entry: Callable[[str, str], bool] | None,
+) -> Unit | None:
+    """Gather one kind of unit; None when neither period has any."""
+    tables = [
+        {name: period.tables[name].filter(pl.col("unit") == kind) for name in ("path_hours", "entry_hours")}
+        for period in (base, head)
+    ]
+    entries = pl.concat([period.tables["entries"] for period in (base, head)]).unique("entry_id")
+    used = pl.concat([table["entry_hours"].select("entry_id") for table in tables]).unique()
+    entries = entries.join(used, on="entry_id", how="semi").sort("entry_id")
+    if keep_entry is not None:
+        keep = [keep_entry(s, o) for s, o in entries.select("service", "operation").iter_rows()]
+        entries = entries.filter(pl.Series(keep, dtype=pl.Boolean))
+    if entries.is_empty():
+        return None
+    entries = entries.with_row_index("index")
+    paths = pl.concat([period.tables["paths"] for period in (base, head)])
+    paths = paths.sort("path_id", "uninstrumented").unique("path_id", keep="first")
+    paths = paths.join(entries, on="entry_id", how="semi")
+    seen = pl.concat([table["path_hours"].select("path_id") for table in tables]).unique()
+    paths, tree = _tree(_with_ancestors(seen, paths), entries)
+    sides = [
+        Side(
+            _dense(table["path_hours"], slots, "path_id", paths.select("path_id", "index"), PATH_SUMS),
+            _dense(table["entry_hours"], slots, "entry_id", entries.select("entry_id", "index"), ENTRY_SUMS),
+        )
+        for table, slots in zip(tables, (matched.base, matched.head), strict=True)
+    ]
+    return Unit(kind, entries, paths, tree, sides[0], sides[1])
+
+
+def slots_of(period: Period) -> blocking.Extent:
+    """Its slots with data, and the units of work in each."""
+    by_slot = period.tables["entry_hours"].group_by("slot").agg(pl.col("units").sum()).sort("slot")
+    return blocking.Extent(
+        by_slot["slot"].to_numpy().astype(np.int64),
+        by_slot["units"].to_numpy().astype(np.float64),
+        period.start_ns,
+        period.end_ns,
+        period.slot_ns,
+    )
+
+
+def clock_of(unit: Unit, base: Period, head: Period) -> dict[str, float]:
+    """Mean clock of both periods in ms, as matched and as it was (``raw``), and its change."""
+    out: dict[str, float] = {}
+    for name, side, period in (("base", unit.base, base), ("head", unit.head, head)):
+        units, clock = side.entries["units"].sum(), side.entries["clock_ns"].sum()
+        out[f"{name}_ms"] = float(clock / units / MS) if units else 0.0
+        rows = period.tables["entry_hours"].filter(pl.col("unit") == unit.kind)
+        rows = rows.join(unit.entries.select("entry_id"), on="entry_id", how="semi")
+        sums = rows.select(
+            (pl.col("units") * weight()).sum(), (pl.col("clock_ns") * weight()).sum().alias("c")
+        ).row(0)
+        out[f"{name}_raw_ms"] = float(sums[1] / sums[0] / MS) if sums[0] else 0.0
+    out["delta_ms"] = out["head_ms"] - out["base_ms"]
+    return out

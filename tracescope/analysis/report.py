@@ -1,0 +1,138 @@
+"""Report: what every surface renders: terminal, JSON, Markdown, HTML, web page.
+
+Frozen data without behaviour beyond names.  What could not be told is absent or None, never a
+made-up number.
+
+Source: design, section 8 (the JSON shape).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Causes of an edge's change, in the order they are shown.  `latency` is either split into growth
+#: and load, where a load model could tell them apart, or `latency_unsplit`; what is not told is
+#: absent from an edge's effects.
+EFFECTS: Final = (
+    "calls", "latency_growth", "latency_load", "latency_unsplit", "criticality", "new", "gone", "transient",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One period as it was compared."""
+
+    start_ns: int
+    end_ns: int
+    units: float
+    hours: float
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One edge's change; milliseconds are per unit of work, ``ci`` 95 % or None.
+
+    ``share_ci`` is of the share's change, ``credited_ms_ci`` of the credited milliseconds.
+    ``shrunk_ms`` is what noise leaves of the credited milliseconds; it ranks what is not significant.
+    ``effects`` has the `EFFECTS` that could be told; they add up to ``credited_ms`` and transient.
+    ``growth_pct_per_week`` (drift at equal load), ``load_elasticity``, ``headroom`` and
+    ``weeks_to_wall`` are the load model's, None where not identifiable; ``evidence`` are sentences.
+    """
+
+    unit: str
+    kind: str
+    caller: str
+    callee: str | None
+    operation: str | None
+    uninstrumented: bool
+    share_base: float
+    share_head: float
+    share_ci: tuple[float, float] | None
+    own_ms_base: float
+    own_ms_head: float
+    inclusive_ms_base: float
+    inclusive_ms_head: float
+    credited_ms: float
+    credited_ms_ci: tuple[float, float] | None
+    shrunk_ms: float
+    q_value: float | None
+    significant: bool
+    effects: dict[str, float]
+    effects_ci: dict[str, tuple[float, float] | None]
+    calls_per_unit_base: float
+    calls_per_unit_head: float
+    note: str | None
+    exemplars_base: tuple[str, ...]
+    exemplars_head: tuple[str, ...]
+    growth_pct_per_week: float | None = None
+    load_elasticity: float | None = None
+    headroom: float | None = None
+    weeks_to_wall: float | None = None
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As a person would write it: ``orders -> postgresql/orders``."""
+        return f"{self.caller} (itself)" if self.callee is None else f"{self.caller} -> {self.callee}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry's change."""
+
+    unit: str
+    service: str
+    operation: str
+    units_base: float
+    units_head: float
+    ms_base: float | None
+    ms_head: float | None
+    p95_base_ms: float | None
+    p95_head_ms: float | None
+    weight_base: float
+    weight_head: float
+    mix_ms: float
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A mechanism with a name, such as ``n+1`` or ``starved caller``, and what speaks for it.
+
+    ``edge`` is the name of the edge it was seen at, ``certainty`` ``found`` or ``possible``.
+    """
+
+    name: str
+    edge: str
+    operation: str | None
+    certainty: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What every surface renders.
+
+    ``clock`` has ``base_ms, head_ms, delta_ms, delta_mix_adjusted_ms, base_raw_ms, head_raw_ms``;
+    ``other_clocks`` the same for message and detached units, by unit.
+    """
+
+    environment: str
+    notes: tuple[str, ...]
+    base: Extent
+    head: Extent
+    clock: dict[str, float]
+    other_clocks: dict[str, dict[str, float]]
+    state: str
+    stage: str | None
+    reasons: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    entries: tuple[Entry, ...]
+    effects_total: dict[str, float]
+    rejected: dict[str, int] = field(default_factory=dict[str, int])
+    min_effect_ms: float = 0.0
+    alpha: float = 0.05
+    edges_in_all: int = 0
+    patterns: tuple[Pattern, ...] = ()

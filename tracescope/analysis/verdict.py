@@ -1,0 +1,51 @@
+"""The verdict: one state for the whole, its reasons, and what a reader should know of the data.
+
+Source: design, sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tracescope import schema
+from tracescope.analysis import blocks as blocking
+from tracescope.analysis.matched import Period, Unit
+from tracescope.analysis.report import Edge
+
+#: Units that could not be put together beyond this part are worth a word on every output.
+INCOMPLETE_PART: Final = 0.2
+
+
+def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Matched) -> list[str]:
+    """What a reader should know of the data before trusting the result."""
+    notes: list[str] = []
+    for name, side in (("base", requests.base), ("head", requests.head)):
+        units = side.entries["units"].sum()
+        part = side.entries["incomplete"].sum() / units if units else 0.0
+        if part > INCOMPLETE_PART:
+            notes.append(
+                f"{part:.0%} of {name}'s requests are incomplete: their traces name spans that are not here"
+            )
+    kinds = [set(period.tables["entry_hours"]["threshold"].unique().to_list()) for period in (base, head)]
+    if kinds[0] != kinds[1]:
+        notes.append("the sampling probability changed between the periods; counts are weighted by it")
+    elif kinds[0] == {schema.NO_THRESHOLD}:
+        notes.append("no sampling probability in the traces: volumes are of sampled traces")
+    fewest = min(matched.base.blocks, matched.head.blocks)
+    if fewest < blocking.FEWEST_BLOCKS:
+        notes.append(
+            f"only {fewest} blocks of time to compare; {blocking.FEWEST_BLOCKS} are needed to tell "
+            "change from chance"
+        )
+    return notes
+
+
+def verdict(edges: Sequence[Edge], matched: blocking.Matched) -> tuple[str, tuple[str, ...]]:
+    """State and reasons; load and headroom join it with the load model."""
+    if min(matched.base.blocks, matched.head.blocks) < blocking.FEWEST_BLOCKS:
+        return "insufficient data", ("too few blocks of time to tell change from chance",)
+    worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
+    if not worse:
+        return "growth-stable", ("no edge takes significantly more time than before",)
+    return "drifting", tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
