@@ -1,15 +1,18 @@
 """The plan over hours and slices: what to seal, what a period's rollups are made of, what is compared."""
 
 from tracescope.engine.comparing import compare
+from tracescope.engine.graphs import Mapped, map_period
 from tracescope.engine.local import SealResult, rebuild, seal, seal_quiet
 from tracescope.engine.periods import PeriodRollups, rollups, trace_spans
 from tracescope.engine.upkeep import PruneResult, prune, status, verify
 
 __all__ = [
+    "Mapped",
     "PeriodRollups",
     "PruneResult",
     "SealResult",
     "compare",
+    "map_period",
     "prune",
     "rebuild",
     "rollups",

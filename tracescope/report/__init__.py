@@ -135,16 +135,21 @@ def status_json(status: Status) -> dict[str, Any]:
 
 
 def graph_json(graph: Graph) -> dict[str, Any]:
-    """``tracescope.graph/1``."""
-    return {
+    """``tracescope.graph/1``; with a base, edges carry its values as ``..._base``."""
+    made: dict[str, Any] = {
         "schema": GRAPH_SCHEMA,
         "level": graph.level,
         "environment": graph.environment,
         "start": iso(graph.start_ns),
         "end": iso(graph.end_ns),
+        "units": dict(graph.units),
         "nodes": graph.nodes.to_dicts(),
         "edges": graph.edges.to_dicts(),
     }
+    if graph.base is not None:
+        start, end = graph.base
+        made["base"] = {"start": iso(start), "end": iso(end), "units": dict(graph.base_units)}
+    return made
 
 
 def path_json(trace: TracePath) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json
+from tracescope.report.names import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -306,26 +307,30 @@ def status_text(status: Status, where: str) -> str:
 def graph_text(graph: Graph, *, width: int) -> RenderableType:
     """Edges as a table, most critical time first."""
     from rich.table import Table
+    from rich.text import Text
 
+    compared = graph.base is not None
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, width=width)
     table.add_column("edge", no_wrap=True, overflow="ellipsis", ratio=3)
     if graph.level == "operation":
         table.add_column("operation", no_wrap=True, overflow="ellipsis", ratio=2)
-    for name in ("kind", "calls", "errors", "mean ms", "share", "ms per unit"):
+    figures = ("kind", "calls", "errors", "mean ms", "p95 ms", "share", *(("change",) if compared else ()))
+    for name in (*figures, "ms per unit"):
         table.add_column(name, no_wrap=True, justify="left" if name == "kind" else "right")
     for edge in graph.edges.iter_rows(named=True):
-        cells = [f"{edge['caller']} → {edge['callee']}"]
+        cells = [f"{one_line(edge['caller'])} → {one_line(edge['callee'])}"]
         if graph.level == "operation":
-            cells.append(edge["operation"] or "")
-        cells += [
-            edge["kind"],
-            count(edge["calls"]),
-            count(edge["errors"]),
-            number(edge["mean_ms"]),
-            f"{edge['share'] * 100:.1f} %",
-            number(edge["inclusive_ms"]) + ("" if edge["unit"] == "request" else f" / {edge['unit']}"),
-        ]
-        table.add_row(*cells)
+            cells.append(one_line(edge["operation"] or ""))
+        cells += [edge["kind"], count(edge["calls"]), count(edge["errors"])]
+        cells += ["" if edge[name] is None else number(edge[name]) for name in ("mean_ms", "p95_ms")]
+        cells.append(f"{edge['share'] * 100:.1f} %")
+        if compared:
+            change = number(edge["change"] * 100, sign=True) + " pt"
+            cells.append(change if edge["state"] == "both" else f"{change} {edge['state']}")
+        cells.append(
+            number(edge["inclusive_ms"]) + ("" if edge["unit"] == "request" else f" / {edge['unit']}")
+        )
+        table.add_row(*[Text(cell) for cell in cells])
     return table
 
 

@@ -1,0 +1,220 @@
+"""Graphs of call paths: levels, shares, quantiles, filters and the change between two periods."""
+
+from __future__ import annotations
+
+import pytest
+from flows import rollups
+
+from tracescope.analysis.flows import Selection, call_tree
+from tracescope.analysis.graph import Graph, graph, namespace_of
+
+SHOP = """
+request web POST /buy: 10 units, 1000 ms
+  self web -> (itself) [POST /buy]: 10 calls, 100 own
+  http web -> cart [POST /cart]: 10 calls, 50 own, 700 inclusive, 2 errors
+    self cart -> (itself) [POST /cart]: 10 calls, 150 own
+    db cart -> postgresql/orders [INSERT orders]: 20 calls, 300 own
+    db cart -> postgresql/orders [SELECT orders]: 10 calls, 100 own
+    queue cart -> mail [publish]: 10 calls, 100 own
+  external web -> !api.psp [POST]: 10 calls, 200 own
+request web GET /home: 30 units, 1000 ms
+  self web -> (itself) [GET /home]: 30 calls, 1000 own
+message mailer process mail: 10 units, 2000 ms
+  queue mail -> mailer [wait]: 10 calls, 1500 own, 2000 inclusive
+    self mailer -> (itself) [process mail]: 10 calls, 500 own
+"""
+
+
+def edges(made: Graph) -> dict[tuple[str, str], dict[str, object]]:
+    return {(row["caller"], row["callee"]): row for row in made.edges.iter_rows(named=True)}
+
+
+def test_dependencies_are_nodes_of_their_own() -> None:
+    """Databases, topics and external hosts are nodes, with the type that their edges show."""
+    made = graph(rollups(SHOP), "dependency")
+    assert dict(made.nodes.select("id", "type").iter_rows()) == {
+        "api.psp": "external", "cart": "service", "mail": "queue", "mailer": "service",
+        "postgresql/orders": "database", "web": "service",
+    }  # fmt: skip
+    assert {(e["caller"], e["callee"], e["kind"]) for e in made.edges.iter_rows(named=True)} == {
+        ("web", "cart", "http"), ("cart", "postgresql/orders", "db"), ("cart", "mail", "queue"),
+        ("mail", "mailer", "queue"), ("web", "api.psp", "external"),
+    }  # fmt: skip
+
+
+def test_edges_sum_their_paths_and_shares_are_of_the_units_own_clock() -> None:
+    """Own shares of edges and services of one kind of unit add up to 1."""
+    made = graph(rollups(SHOP), "dependency")
+    orders = edges(made)["cart", "postgresql/orders"]
+    assert (orders["calls"], orders["unit"]) == (30, "request")
+    assert orders["share"] == pytest.approx(400 / 2000)
+    assert orders["own_ms"] == pytest.approx(400 / 40)
+    assert orders["calls_per_unit"] == pytest.approx(30 / 40)
+    cart = edges(made)["web", "cart"]
+    assert (cart["share"], cart["inclusive_share"]) == (pytest.approx(50 / 2000), pytest.approx(700 / 2000))
+    assert cart["errors"] == 2
+    wait = edges(made)["mail", "mailer"]
+    assert (wait["unit"], wait["share"]) == ("message", pytest.approx(0.75))
+    of_requests = sum(e["share"] for e in edges(made).values() if e["unit"] == "request")
+    services = sum(made.nodes.filter(type="service", entry=True)["share"]) + 150 / 2000
+    assert of_requests + services == pytest.approx(1.0)
+
+
+def test_a_queue_becomes_an_edge_between_services_split_by_what_each_producer_sent() -> None:
+    """At service level topics are contracted; producers share the waits by their messages."""
+    text = (
+        SHOP
+        + """
+request admin POST /news: 30 units, 100 ms
+  queue admin -> mail [publish]: 30 calls, 100 own
+"""
+    )
+    made = graph(rollups(text), "service")
+    assert set(made.nodes["type"]) == {"service"}
+    found = edges(made)
+    assert set(found) == {("web", "cart"), ("cart", "mailer"), ("admin", "mailer")}
+    assert found["admin", "mailer"]["share"] == pytest.approx(0.75 * 30 / 40)
+    assert found["cart", "mailer"]["share"] == pytest.approx(0.75 * 10 / 40)
+
+
+def test_operations_are_edges_at_operation_level_only() -> None:
+    made = graph(rollups(SHOP), "operation")
+    assert set(made.edges.filter(callee="postgresql/orders")["operation"]) == {
+        "INSERT orders",
+        "SELECT orders",
+    }
+    assert graph(rollups(SHOP), "dependency").edges["operation"].null_count() == 5
+
+
+def test_an_edge_that_calls_itself_again_is_not_counted_twice() -> None:
+    """The window of a nested call lies in the window of the outer one."""
+    made = graph(
+        rollups("""
+request a GET /: 1 units, 100 ms
+  http a -> b [x]: 1 calls, 10 own, 90 inclusive
+    http b -> a [y]: 1 calls, 10 own, 70 inclusive
+      http a -> b [x]: 1 calls, 10 own, 40 inclusive
+"""),
+        "dependency",
+    )
+    assert edges(made)["a", "b"]["inclusive_share"] == pytest.approx(0.9)
+    assert edges(made)["a", "b"]["share"] == pytest.approx(0.2)
+
+
+def test_quantiles_come_from_the_sketches_of_all_paths() -> None:
+    """90 calls of 1 ms and 10 of 100 ms: the median is 1 ms, the 95th percentile 100, to 2.2 %."""
+    made = graph(
+        rollups("""
+request a GET /: 100 units, 2000 ms
+  db a -> x/y [one]: 90 calls, 90 own, 1 each
+  db a -> x/y [two]: 10 calls, 1000 own, 100 each
+"""),
+        "dependency",
+    )
+    row = edges(made)["a", "x/y"]
+    assert row["p50_ms"] == pytest.approx(1, rel=0.022)
+    assert row["p95_ms"] == pytest.approx(100, rel=0.022)
+
+
+def test_sampled_units_count_for_what_they_stand_for() -> None:
+    """A threshold of three quarters means that each unit stands for four; shares do not move."""
+    made, whole = graph(rollups(SHOP, threshold=3 << 54), "dependency"), graph(rollups(SHOP), "dependency")
+    assert edges(made)["web", "cart"]["calls"] == 40
+    assert edges(made)["web", "cart"]["sampled_calls"] == 10
+    for column in ("share", "own_ms", "calls_per_unit", "mean_ms", "p95_ms"):
+        assert made.edges[column].to_list() == pytest.approx(whole.edges[column].to_list())
+
+
+def test_entries_choose_flows_and_shares_are_of_those_entries() -> None:
+    made = graph(rollups(SHOP), "dependency", selection=Selection(keep_entry=lambda _, o: o == "POST /buy"))
+    assert edges(made)["cart", "postgresql/orders"]["share"] == pytest.approx(0.4)
+    assert made.units == {"request": 10}
+
+
+def test_through_keeps_what_leads_to_a_node_and_what_follows() -> None:
+    """The way from web to mail stays; the payment provider and the home page have nothing to do with it."""
+    made = graph(rollups(SHOP), "dependency", selection=Selection(through="mail"))
+    assert set(edges(made)) == {("web", "cart"), ("cart", "mail"), ("mail", "mailer")}
+    assert made.units == {"request": 10, "message": 10}
+    below = graph(rollups(SHOP), "dependency", selection=Selection(through="cart"))
+    assert set(edges(below)) == {("web", "cart"), ("cart", "postgresql/orders"), ("cart", "mail")}
+
+
+def test_service_kind_and_namespace_choose_edges_and_leave_shares_alone() -> None:
+    tables, spaces = rollups(SHOP), {"cart": "sales", "mailer": "post"}
+    whole = edges(graph(tables, "dependency"))
+    for selection, left in (
+        (Selection(service="web"), {("web", "cart"), ("web", "api.psp")}),
+        (Selection(kinds=frozenset({"db"})), {("cart", "postgresql/orders")}),
+        (Selection(namespace="post"), {("mail", "mailer")}),
+    ):
+        made = graph(tables, "dependency", selection=selection, namespaces=spaces)
+        assert set(edges(made)) == left
+        assert all(row["share"] == whole[name]["share"] for name, row in edges(made).items())
+        assert set(made.nodes["id"]) == {end for edge in left for end in edge}
+
+
+def test_a_dependency_is_of_the_namespace_that_alone_uses_it() -> None:
+    made = graph(rollups(SHOP), "dependency", namespaces={"cart": "sales", "mailer": "post"})
+    spaces = dict(made.nodes.select("id", "namespace").iter_rows())
+    assert spaces["postgresql/orders"] == "sales"
+    assert spaces["mail"] == ""  # of both
+    assert [namespace_of(name) for name in ("shop/cart", "shop.eu.cart", "cart")] == ["shop", "shop.eu", ""]
+
+
+def test_a_topic_named_like_a_service_is_another_node() -> None:
+    made = graph(
+        rollups("""
+request mail GET /: 1 units, 10 ms
+  queue mail -> mail [publish]: 1 calls, 5 own
+message worker process mail: 1 units, 10 ms
+  queue mail -> worker [wait]: 1 calls, 5 own
+"""),
+        "dependency",
+    )
+    assert dict(made.nodes.select("id", "type").iter_rows()) == {
+        "mail": "service", "mail (queue)": "queue", "worker": "service",
+    }  # fmt: skip
+    assert set(edges(made)) == {("mail", "mail (queue)"), ("mail (queue)", "worker")}
+
+
+def test_two_periods_give_the_union_with_both_values() -> None:
+    """Values of each side, the change of share, and which edges are new or gone."""
+    head = SHOP.replace("!api.psp [POST]: 10 calls, 200", "!api.other [POST]: 10 calls, 200").replace(
+        "[INSERT orders]: 20 calls, 300", "[INSERT orders]: 50 calls, 400"
+    )
+    made = graph(rollups(head), "dependency", base=rollups(SHOP), base_bounds=(1, 2))
+    found = edges(made)
+    orders = found["cart", "postgresql/orders"]
+    assert (orders["calls"], orders["calls_base"], orders["state"]) == (60, 30, "both")
+    assert orders["change"] == pytest.approx(0.05)
+    assert (found["web", "api.other"]["state"], found["web", "api.other"]["share_base"]) == ("new", 0)
+    assert (found["web", "api.psp"]["state"], found["web", "api.psp"]["share"]) == ("gone", 0)
+    assert found["web", "api.psp"]["unit"] == "request"
+    assert {"api.other", "api.psp"} <= set(made.nodes["id"])
+    assert made.base == (1, 2)
+
+
+def test_a_graph_is_a_networkx_graph_too() -> None:
+    view = graph(rollups(SHOP), "dependency").view()
+    assert view.nodes["postgresql/orders"]["type"] == "database"
+    assert view.edges["web", "cart", ("http", None)]["calls"] == 10
+
+
+def test_the_call_tree_holds_the_shares_of_entries_and_paths() -> None:
+    """A path's inclusive share is at least its own and its children's; entries add up to 1 by unit."""
+    entries, paths = call_tree(rollups(SHOP), Selection())
+    requests = entries.filter(unit="request")
+    assert requests["share"].sum() == pytest.approx(1.0)
+    cart = paths.filter(caller="web", callee="cart").row(0, named=True)
+    below = paths.filter(caller="cart")
+    assert cart["inclusive_share"] == pytest.approx(0.35)
+    assert cart["inclusive_share"] == pytest.approx(cart["share"] + below["inclusive_share"].sum())
+    assert set(below["parent"]) == {paths.with_row_index().filter(callee="cart")["index"].item()}
+
+
+def test_the_call_tree_of_two_periods_holds_what_is_gone() -> None:
+    head = SHOP.replace("  external web -> !api.psp [POST]: 10 calls, 200 own\n", "")
+    _, paths = call_tree(rollups(head), Selection(), base=rollups(SHOP))
+    gone = paths.filter(callee="api.psp").row(0, named=True)
+    assert (gone["inclusive_share"], gone["change"]) == (0, pytest.approx(-0.1))
