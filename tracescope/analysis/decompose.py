@@ -32,7 +32,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 EFFECTS: Final = ("calls", "criticality", "latency", "new", "gone")
-#: Overlap of siblings (sum over union of durations) counts as fallen below this part of base's.
+#: Time in which siblings overlap counts as fallen below this part of what it was.
 OVERLAP_FELL: Final = 0.98
 
 
@@ -168,11 +168,14 @@ def decompose(base: Sums, head: Sums, tree: Tree) -> dict[str, Floats]:
 
 
 def _net_calls_and_criticality(effects: dict[str, Floats]) -> None:
-    """A wider fan-out of which each call is less often critical: net into the larger."""
+    """A wider fan-out of which each call is less often critical: net into the larger.
+
+    The whole decides for every replicate, so that leaving a block out is a small step.
+    """
     calls, criticality = effects["calls"], effects["criticality"]
-    against = calls * criticality < 0
+    against = (calls[:1] * criticality[:1] < 0) & np.ones_like(calls, np.bool_)
     total = calls + criticality
-    calls_win = np.abs(calls) >= np.abs(criticality)
+    calls_win = np.abs(calls[:1]) >= np.abs(criticality[:1])
     effects["calls"] = np.where(against, np.where(calls_win, total, 0.0), calls)
     effects["criticality"] = np.where(against, np.where(calls_win, 0.0, total), criticality)
 
@@ -180,8 +183,14 @@ def _net_calls_and_criticality(effects: dict[str, Floats]) -> None:
 def _net_siblings(effects: dict[str, Floats], base: Sums, head: Sums, tree: Tree) -> None:
     """Branches that took over from one another: only their net is anybody's.
 
-    Where the siblings overlap as much as before, nothing was made serial: the branch that took
-    over did so because it got slower, and the net is its latency.
+    Unless work was made serial, or parallel, the branch that took over did so because it got
+    slower, and the net is its latency.  Made serial is:
+
+        base  |--a--|            head  |--a--|
+              |--b--|                        |--b--|
+
+    less time in which siblings overlap, and more in which any of them runs.  Both are sums over the
+    family less unions; a call with one thing under it adds nothing to the first.
     """
     criticality = effects["criticality"]
     family = np.where(tree.parent >= 0, tree.parent, -1 - tree.entry)
@@ -189,7 +198,7 @@ def _net_siblings(effects: dict[str, Floats], base: Sums, head: Sums, tree: Tree
     shape = (criticality.shape[0], len(names))
 
     def total(values: Floats) -> Floats:
-        out = np.zeros(shape)
+        out = np.zeros((values.shape[0], shape[1]))
         np.add.at(out.T, of, values.T)
         return out
 
@@ -199,8 +208,15 @@ def _net_siblings(effects: dict[str, Floats], base: Sums, head: Sums, tree: Tree
     keep_gain = np.where(mixed, _ratio(np.maximum(net, 0), gain), 1.0)[:, of]
     keep_loss = np.where(mixed, _ratio(np.maximum(-net, 0), -loss), 1.0)[:, of]
     netted = np.where(criticality > 0, criticality * keep_gain, criticality * keep_loss)
-    overlap_b = _ratio(total(base.overlap_sum), total(base.overlap_union))
-    overlap_h = _ratio(total(head.overlap_sum), total(head.overlap_union))
-    same = (overlap_h >= overlap_b * OVERLAP_FELL)[:, of] & mixed[:, of]
+    overlap, running = [], []
+    for sums in (base, head):
+        above = np.where(
+            tree.parent < 0, sums.units[:1, tree.entry], sums.visits[:1, np.maximum(tree.parent, 0)]
+        )
+        overlap.append(total(_ratio(sums.overlap_sum[:1] - sums.overlap_union[:1], above)))
+        running.append(total(_ratio(sums.overlap_union[:1], above)))
+    serial = (overlap[1] < overlap[0] * OVERLAP_FELL) & (running[1] > running[0])
+    parallel = (overlap[0] < overlap[1] * OVERLAP_FELL) & (running[0] > running[1])
+    same = (~(serial | parallel) & mixed)[:, of]
     effects["criticality"] = np.where(same, 0.0, netted)
     effects["latency"] = effects["latency"] + np.where(same, netted, 0.0)

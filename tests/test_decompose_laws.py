@@ -1,0 +1,113 @@
+"""Laws of the exact decomposition, over random call trees and periods."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracescope.analysis.decompose import Sums, Tree, decompose, log_mean, mix
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Tree:
+    """1 to 4 entries and up to 12 paths, parents first, ordered by depth as the diff does."""
+    entries = draw(st.integers(1, 4))
+    parent, entry, depth = [-1] * entries, list(range(entries)), [1] * entries
+    for path in range(entries, entries + draw(st.integers(0, 12))):
+        above = draw(st.integers(-1, path - 1))
+        parent.append(above)
+        entry.append(entry[above] if above >= 0 else draw(st.integers(0, entries - 1)))
+        depth.append(depth[above] + 1 if above >= 0 else 1)
+    return Tree(np.array(parent), np.array(entry), np.array(depth))
+
+
+@st.composite
+def sums(draw: st.DrawFn, tree: Tree) -> Sums:
+    """A period in which anything may be missing, from one call to a billion nanoseconds."""
+    size, entries = len(tree.parent), int(tree.entry.max()) + 1
+    units = np.array([draw(st.sampled_from([0, 1, 7, 1000])) for _ in range(entries)], float)
+    calls, visited, visits, own = (np.zeros(size) for _ in range(4))
+    for path in range(size):
+        above = units[tree.entry[path]] if tree.parent[path] < 0 else visits[tree.parent[path]]
+        if above == 0:
+            continue
+        visited[path] = draw(st.sampled_from([0, 1, above, 3 * above]))
+        calls[path] = visited[path] + draw(st.sampled_from([0, 5]))
+        visits[path] = draw(st.sampled_from([0, min(1, visited[path]), visited[path]]))
+        own[path] = draw(st.sampled_from([0, 1, 10**6, 10**9])) * visits[path]
+    children = own * draw(st.sampled_from([1.0, 2.0]))
+    clock = np.bincount(tree.entry, own, entries)
+    return Sums(*(a[None] for a in (units, clock, calls, visited, visits, own, children, own)))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Tree, Sums, Sums]:
+    tree = draw(trees())
+    return tree, draw(sums(tree)), draw(sums(tree))
+
+
+def mean(period: Sums) -> float:
+    total = period.units.sum()
+    return float(period.clock.sum() / total) if total else 0.0
+
+
+@settings(max_examples=300, deadline=None)
+@given(pairs())
+def test_effects_and_mix_add_up_to_the_change_of_the_mean_clock(case: tuple[Tree, Sums, Sums]) -> None:
+    """To 1e-9 of the larger clock, whatever appeared, vanished or flipped."""
+    tree, base, head = case
+    if not base.units.sum() or not head.units.sum():
+        return
+    effects = decompose(base, head, tree)
+    total = sum(float(values.sum()) for values in effects.values()) + float(mix(base, head)[0].sum())
+    change = mean(head) - mean(base)
+    assert math.isclose(total, change, abs_tol=1e-9 * max(mean(base), mean(head)) + 1e-9)
+    assert all(np.isfinite(values).all() for values in effects.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs())
+def test_a_period_compared_with_itself_has_no_effect(case: tuple[Tree, Sums, Sums]) -> None:
+    """Not even by rounding."""
+    tree, base, _ = case
+    assert all((values == 0).all() for values in decompose(base, base, tree).values())
+    assert (mix(base, base)[0] == 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs())
+def test_swapping_the_periods_turns_every_total_around(case: tuple[Tree, Sums, Sums]) -> None:
+    """What is new one way is gone the other; everything else changes its sign."""
+    tree, base, head = case
+    there, back = decompose(base, head, tree), decompose(head, base, tree)
+    scale = 1e-9 * max(mean(base), mean(head)) + 1e-9
+    for name, other in (
+        ("calls", "calls"),
+        ("criticality", "criticality"),
+        ("latency", "latency"),
+        ("new", "gone"),
+    ):
+        assert math.isclose(there[name].sum(), -back[other].sum(), abs_tol=scale), name
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs(), st.sampled_from([0.001, 3.0, 1e6]))
+def test_more_traffic_of_the_same_kind_changes_nothing(case: tuple[Tree, Sums, Sums], factor: float) -> None:
+    """Scaling every sum of one period leaves all effects: volumes alone are no growth."""
+    tree, base, head = case
+    scaled = Sums(**{name: getattr(head, name) * factor for name in Sums.__dataclass_fields__})
+    plain, grown = decompose(base, head, tree), decompose(base, scaled, tree)
+    scale = 1e-9 * max(mean(base), mean(head)) + 1e-9
+    for name, values in plain.items():
+        np.testing.assert_allclose(grown[name], values, rtol=1e-9, atol=scale)
+
+
+@given(st.floats(1e-9, 1e12), st.floats(1e-9, 1e12))
+def test_the_logarithmic_mean_lies_between_its_numbers(a: float, b: float) -> None:
+    """Between the geometric and the arithmetic mean."""
+    value = float(log_mean(np.array([a]), np.array([b]))[0])
+    assert math.sqrt(a) * math.sqrt(b) <= value * (1 + 1e-7)
+    assert value <= (a + b) / 2 * (1 + 1e-7)
