@@ -20,11 +20,24 @@ from numpy.typing import NDArray
 
 from tracescope.schema import DAY_NS, HOUR_NS
 
+Floats = NDArray[np.float64]
+
 #: Blocks a period is cut into at most, and must have at least.
 MOST_BLOCKS: Final = 32
-FEWEST_BLOCKS: Final = 5
-#: Hours of the week match only where at least this part of each period's slots finds a partner.
-LEAST_MATCH: Final = 0.25
+FEWEST_BLOCKS: Final = 4
+#: Periods of so many days and more have days for blocks.
+DAYS_FROM: Final = 4
+#: From so many blocks on a line is taken out before noise is measured, and from so many the weekends.
+TREND_FROM: Final = 8
+WEEKEND_FROM: Final = 7
+#: ... and from so many on the wave of the hours of the day, where there are hours.
+WAVE_FROM: Final = 16
+#: Hours are matched by the first of these that leaves at least its part of the shorter period.
+CELLS: Final = (
+    ("hours of the week", 0.75),
+    ("hours of weekdays and of weekends", 0.5),
+    ("hours of the day", 0.25),
+)
 #: Periods at least so long are matched by hour of the week.
 MATCH_FROM_NS: Final = 2 * DAY_NS
 
@@ -39,10 +52,14 @@ class Slots:
         ``slot, block, weight``: block number, and the factor for all additive rows.
     blocks
         How many blocks.
+    shape
+        What is known of each block ``(blocks, q)`` and no noise: the course of time, its part of
+        weekend, the hour of the day.
     """
 
     frame: pl.DataFrame
     blocks: int
+    shape: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +104,14 @@ class Extent:
 def _blocks(period: Extent, kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
     """Number of the block that each kept slot lies in, and how many there are.
 
-    Days, or several, for periods of ten days and more; else equal numbers of hours; within hours,
-    stretches of time that hold equally many units of work.
+    Days, or several, for periods of `DAYS_FROM` days and more, because what slows a day down tends to
+    last it; else equal numbers of hours; within hours, stretches of time that hold equally many
+    units of work.
     """
     slots, n = period.slots[kept], int(kept.sum())
     if n == 0:
         return np.empty(0, np.int64), 0
-    if period.length_ns >= 10 * DAY_NS:
+    if period.length_ns >= DAYS_FROM * DAY_NS:
         size = DAY_NS * math.ceil(math.ceil(period.length_ns / DAY_NS) / MOST_BLOCKS)
         raw = (slots * period.slot_ns - period.start_ns).clip(0) // size
     elif period.slot_ns >= HOUR_NS:
@@ -122,11 +140,10 @@ def match(base: Extent, head: Extent, zone: str) -> Matched:
     keep = [np.ones(len(side.slots), np.bool_) for side in sides]
     weights = [np.ones(len(side.slots)) for side in sides]
     if max(base.length_ns, head.length_ns) >= MATCH_FROM_NS and len(base.slots) and len(head.slots):
-        cells = [hour_of_week(side.slots, side.slot_ns, zone) for side in sides]
-        words = "hours of the week"
-        if not _enough(cells):  # too short for weekdays
-            cells, words = [cell % 24 for cell in cells], "hours of the day"
-        if _enough(cells):
+        hours = [hour_of_week(side.slots, side.slot_ns, zone) for side in sides]
+        chosen = _cells(hours)
+        if chosen is not None:
+            cells, words = chosen
             counts = [np.bincount(cell, minlength=168).astype(np.float64) for cell in cells]
             common = (counts[0] > 0) & (counts[1] > 0)
             shares = [np.where(common, count, 0) / count[common].sum() for count in counts]
@@ -148,8 +165,30 @@ def match(base: Extent, head: Extent, zone: str) -> Matched:
                 "weight": weight[kept],
             }
         )
-        made.append(Slots(frame, blocks))
+        made.append(Slots(frame, blocks, _shape(side, side.slots[kept], number, blocks, zone)))
     return Matched(made[0], made[1], tuple(notes))
+
+
+def _shape(
+    period: Extent, slots: NDArray[np.int64], number: NDArray[np.int64], blocks: int, zone: str
+) -> Floats:
+    """Columns of `Slots.shape`, each of mean zero; as many as the number of blocks bears."""
+    columns: list[Floats] = []
+    if blocks >= TREND_FROM:  # growth within a period is what is looked for, not noise
+        columns.append(np.arange(blocks, dtype=np.float64))
+    if period.length_ns >= DAY_NS and blocks >= WEEKEND_FROM:
+        hours = hour_of_week(slots, period.slot_ns, zone)
+        held = np.bincount(number, minlength=blocks)
+        by_block: list[Floats] = []
+        if period.length_ns >= DAYS_FROM * DAY_NS:
+            by_block.append((hours >= 5 * 24).astype(np.float64))
+        elif blocks >= WAVE_FROM:
+            turn = 2 * np.pi * (hours % 24) / 24
+            by_block += [np.cos(turn), np.sin(turn)]
+        columns += [np.bincount(number, value, blocks) / held for value in by_block]
+    table = np.column_stack(columns) if columns else np.empty((blocks, 0))
+    table = table - table.mean(axis=0) if blocks else table
+    return table[:, np.abs(table).max(axis=0, initial=0.0) > 1e-9]
 
 
 def _match_notes(sides: tuple[Extent, Extent], keep: list[NDArray[np.bool_]], words: str) -> list[str]:
@@ -165,7 +204,11 @@ def _match_notes(sides: tuple[Extent, Extent], keep: list[NDArray[np.bool_]], wo
     ]
 
 
-def _enough(cells: list[NDArray[np.int64]]) -> bool:
-    """Whether the shorter period's hours are found in the longer one."""
-    short, long = sorted(cells, key=lambda cell: len(np.unique(cell)))
-    return bool(np.isin(short, long).mean() >= LEAST_MATCH)
+def _cells(hours: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], str] | None:
+    """Cells of time to match by, and their name; None where the periods share too few."""
+    for at, (words, least) in enumerate(CELLS):
+        cells = [hour if at == 0 else hour % 24 + (hour // 120 * 24 if at == 1 else 0) for hour in hours]
+        short, long = sorted(cells, key=lambda cell: len(np.unique(cell)))
+        if np.isin(short, long).mean() >= least:
+            return cells, words
+    return None

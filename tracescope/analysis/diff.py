@@ -189,8 +189,8 @@ def _edges(
     def spread(pick: Callable[[dict[str, Floats]], Floats]) -> significance.Spread:
         whole = pick(split.whole)
         return significance.combine(
-            significance.jackknife(whole, pick(split.without_base)),
-            significance.jackknife(whole, pick(split.without_head)),
+            significance.jackknife(whole, pick(split.without_base), matched.base.shape),
+            significance.jackknife(whole, pick(split.without_head), matched.head.shape),
         )
 
     total = credited(split.whole) - transient
@@ -203,7 +203,7 @@ def _edges(
         where=error.error > 0,
     )  # fmt: skip
     p = np.where(np.isfinite(error.error), stdtr(error.freedom, -t), 1.0) if enough else np.ones(len(total))
-    share, share_error = causes.shares(unit, split)
+    share, share_error = causes.shares(unit, split, matched)
     share_quantile = stdtrit(share_error.freedom, 0.975)
     spreads = {name: spread(lambda effects, name=name: effects[name]) for name in parts}
     sums = [
@@ -260,7 +260,7 @@ def _edges(
                 credited_ms_ci=interval(float(total[k]), float(error.error[k]), float(quantile[k]))
                 if enough
                 else None,
-                shrunk_ms=float(shrunk[k]),
+                shrunk_ms=0.0 if changed else float(shrunk[k]),
                 q_value=None if changed else float(p[k]),
                 significant=False,
                 effects=effects,

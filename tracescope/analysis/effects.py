@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis import blocks as blocking
 from tracescope.analysis import significance
 from tracescope.analysis.decompose import Sums, decompose, mix
 from tracescope.analysis.matched import MS, Unit
@@ -141,16 +142,18 @@ def transient(unit: Unit, slot_ns: int) -> Floats:
     return out / MS
 
 
-def shares(unit: Unit, split: Split) -> tuple[Floats, significance.Spread]:
+def shares(unit: Unit, split: Split, matched: blocking.Matched) -> tuple[Floats, significance.Spread]:
     """Change of every edge's share of all critical time ``(k,)``, and its spread."""
     spreads: list[significance.Spread] = []
     wholes: list[Floats] = []
-    for side in (unit.base, unit.head):
+    for side, slots in ((unit.base, matched.base), (unit.head, matched.head)):
         own, clock = side.paths["own_ns"], side.entries["clock_ns"].sum(axis=1)
         by_edge = split.by_edge(own)
         total, over = by_edge.sum(axis=0), max(clock.sum(), 1e-300)
         wholes.append(total / over)
         spreads.append(
-            significance.jackknife(wholes[-1], (total - by_edge) / np.maximum(over - clock, 1e-300)[:, None])
+            significance.jackknife(
+                wholes[-1], (total - by_edge) / np.maximum(over - clock, 1e-300)[:, None], slots.shape
+            )
         )
     return wholes[1] - wholes[0], significance.combine(spreads[0], spreads[1])

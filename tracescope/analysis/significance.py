@@ -1,17 +1,19 @@
 """How sure a change is: standard errors from blocks of time, intervals and false discovery rate.
 
-The standard error is a jackknife over blocks, widened for serial correlation, with t quantiles at
-the effective degrees of freedom.  (A percentile bootstrap over 4 to 10 blocks flags 10 to 16 % of
-identical periods, and 26 to 37 % at a day-to-day correlation of 0.5.)
+The standard error is a jackknife over blocks, with the variance that a serially correlated series
+has, and t quantiles at its effective degrees of freedom.  (A percentile bootstrap over 4 to 10
+blocks flags 10 to 16 % of identical periods, and 26 to 37 % at a day-to-day correlation of 0.5.)
+How often this one does is measured by `benchmarks/calibration.py`.
 
-Source: design, section 6; Bayley & Hammersley 1946 (effective sample size of an autocorrelated
-series); Kendall 1954 (bias of the sample autocorrelation); Miller 1974 (the jackknife).
+Source: design, section 6; Miller 1974 (the jackknife); Satterthwaite 1946 (degrees of freedom of a
+sum of squares); Kendall 1954 (why the sample autocorrelation of a short series is too small).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,10 +21,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: A correlation estimated above this is taken as this.
-MOST_CORRELATION: Final = 0.85
-#: From so many blocks on, a line is taken out before noise is measured.
-TREND_FROM: Final = 8
+#: Serial correlations that are told apart; higher ones are taken as the last.
+CORRELATIONS: Final = np.linspace(0.0, 0.9, 46)
+#: From so many blocks on, an edge may show more correlation than all edges together.
+ALONE_FROM: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,45 @@ class Spread:
     freedom: Floats
 
 
-def jackknife(full: Floats, without: Floats) -> Spread:
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """What an AR(1) series of variance 1 does to residuals, over `CORRELATIONS` ``(c,)``.
+
+    Attributes
+    ----------
+    lagged
+        Expected autocorrelation of the residuals; increasing.
+    inflation
+        Variance of the mean, for each unit of the residuals' sum of squares.
+    freedom
+        Degrees of freedom of that sum of squares (Satterthwaite).
+    """
+
+    lagged: Floats
+    inflation: Floats
+    freedom: Floats
+
+
+@lru_cache(maxsize=64)
+def _moments(blocks: int, shape: bytes) -> _Moments:
+    """Moments of residuals of `blocks` values around a mean and `shape`, by plain matrices."""
+    columns = np.frombuffer(shape, np.float64).reshape(blocks, -1)
+    design, _ = np.linalg.qr(np.column_stack([np.ones(blocks), columns]))
+    rest = np.eye(blocks) - design @ design.T
+    at = np.arange(blocks)
+    distance = np.abs(at[:, None] - at[None, :])
+    out = np.empty((3, len(CORRELATIONS)))
+    for c, correlation in enumerate(CORRELATIONS.tolist()):
+        series = correlation**distance
+        left = rest @ series @ rest
+        power = np.trace(left)
+        out[0, c] = np.trace(left, offset=1) / power
+        out[1, c] = series.mean() / power
+        out[2, c] = power**2 / (left * left).sum()
+    return _Moments(np.maximum.accumulate(out[0]), out[1], out[2])
+
+
+def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
     """Standard error of statistics from their values without each block.
 
     Parameters
@@ -42,34 +82,35 @@ def jackknife(full: Floats, without: Floats) -> Spread:
         The statistics ``(k,)``.
     without
         Their values without each block in turn ``(n, k)``.
+    shape
+        What is no noise ``(n, q)``: the course of time, weekends, the hour of the day.
 
     Notes
     -----
-    Pseudo-values ``n * full - (n - 1) * without`` are treated as a line plus an AR(1) series: the
-    variance of their mean grows by ``(1 + r) / (1 - r)``, the effective number shrinks by the same
-    factor.  The line goes first, because growth within a period is what we look for, not noise.
+    Pseudo-values ``n * full - (n - 1) * without`` are treated as `shape` plus an AR(1) series.  Its
+    correlation is that whose residuals would show the autocorrelation seen, so that short series
+    are judged without bias; what the edges show together is the least that each of them has.  The
+    error and its degrees of freedom are then what such a series gives, exactly.
     """
     n = len(without)
-    if n < 2:
+    if n < 2 or n - 1 - shape.shape[1] < 1:
         nothing = np.full(full.shape, np.inf)
         return Spread(nothing, np.ones(full.shape))
     pseudo = n * full - (n - 1) * without
-    residual = pseudo - pseudo.mean(axis=0)
-    spent = 1
-    if n >= TREND_FROM:
-        time = np.arange(n) - (n - 1) / 2
-        residual = residual - np.outer(time, time @ residual / (time @ time))
-        spent = 2
+    moments = _moments(n, np.ascontiguousarray(shape, np.float64).tobytes())
+    design, _ = np.linalg.qr(np.column_stack([np.ones(n), shape]))
+    residual = pseudo - design @ (design.T @ pseudo)
     power = (residual**2).sum(axis=0)
+    # what is left of a constant by rounding is no noise
+    power = np.where(power > (1e-9 * np.abs(pseudo)).max(axis=0, initial=0.0) ** 2, power, 0.0)
     lagged = (residual[1:] * residual[:-1]).sum(axis=0)
     r = np.divide(lagged, power, out=np.zeros_like(power), where=power > 0)
-    # the sample autocorrelation of a short series is too small, of a detrended one more so
-    r = np.clip(r + (spent + 2 * (spent + 1) * r / spent) / n, 0.0, MOST_CORRELATION)
-    if (power > 0).any():  # what the edges share is known better than what each has
-        r = np.maximum(r, r[power > 0].mean())
-    inflation = (1 + r) / (1 - r)
-    variance = power / max(n - spent, 1) / n * inflation
-    return Spread(np.sqrt(variance), np.maximum(n / inflation - spent, 1.0))
+    together = float(np.interp(r[power > 0].mean(), moments.lagged, CORRELATIONS)) if power.any() else 0.0
+    correlation = np.full(full.shape, together)
+    if n >= ALONE_FROM:
+        correlation = np.maximum(np.interp(r, moments.lagged, CORRELATIONS), together)
+    variance = power * np.interp(correlation, CORRELATIONS, moments.inflation)
+    return Spread(np.sqrt(variance), np.maximum(np.interp(correlation, CORRELATIONS, moments.freedom), 1.0))
 
 
 def combine(base: Spread, head: Spread) -> Spread:
@@ -77,7 +118,8 @@ def combine(base: Spread, head: Spread) -> Spread:
     a, b = base.error**2, head.error**2
     total = a + b
     below = a**2 / base.freedom + b**2 / head.freedom
-    freedom = np.divide(total**2, below, out=np.ones_like(total), where=below > 0)
+    known = (below > 0) & np.isfinite(below) & np.isfinite(total)
+    freedom = np.divide(total**2, below, out=np.ones_like(total), where=known)
     return Spread(np.sqrt(total), np.maximum(freedom, 1.0))
 
 
