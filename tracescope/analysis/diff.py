@@ -96,7 +96,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
             "insufficient data: no requests in either period", "only messages or detached work were seen"
         )
     notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes]
-    splits = {kind: causes.split(unit) for kind, unit in units.items() if unit is not None}
+    splits = {kind: causes.split(unit, matched) for kind, unit in units.items() if unit is not None}
     clock = clock_of(requests, base, head)
     clock["delta_mix_adjusted_ms"] = clock["delta_ms"] - float(splits[schema.UNIT_REQUEST].mix.sum())
     minimum = options.min_effect_ms
@@ -142,6 +142,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         min_effect_ms=minimum,
         alpha=options.alpha,
         edges_in_all=len(ranked),
+        patterns=tuple(pattern for split in splits.values() for pattern in split.patterns),
     )
 
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis import blocks as blocking
-from tracescope.analysis import significance
+from tracescope.analysis import significance, starved
 from tracescope.analysis.decompose import Sums, decompose, mix
 from tracescope.analysis.matched import MS, Unit
+from tracescope.analysis.report import Pattern
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +46,10 @@ def _repeat(whole: Sums, times: int) -> Sums:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Effects per edge: the whole ``(k,)`` and without each block ``(b, k)`` of either period."""
+    """Effects per edge: the whole ``(k,)`` and without each block ``(b, k)`` of either period.
+
+    ``patterns`` are those that credit was moved for, or might have to be.
+    """
 
     edge: NDArray[np.int64]
     edges: pl.DataFrame
@@ -53,6 +57,7 @@ class Split:
     without_base: dict[str, Floats]
     without_head: dict[str, Floats]
     mix: Floats
+    patterns: tuple[Pattern, ...] = ()
 
     def by_edge(self, values: Floats) -> Floats:
         """Add values per path ``(..., p)`` up to edges ``(..., k)``."""
@@ -66,7 +71,7 @@ def add_up(values: Floats, number: NDArray[np.int64], size: int) -> Floats:
     return out
 
 
-def split(unit: Unit) -> Split:
+def split(unit: Unit, matched: blocking.Matched) -> Split:
     """Decompose with every replicate, and add paths up to edges."""
     base, head = unit.base.replicates(), unit.head.replicates()
     n_base, n_head = len(base[1].units), len(head[1].units)
@@ -74,6 +79,7 @@ def split(unit: Unit) -> Split:
     sums_h = _stack(_stack(head[0], _repeat(head[0], n_base)), head[1])
     effects = decompose(sums_b, sums_h, unit.tree)
     effects = _pair_renamed(effects, unit)
+    effects["latency"], patterns = starved.credit(effects["latency"], unit, matched)
     names = ["kind", "caller", "callee", "operation"]
     edges = (
         unit.paths.group_by(names)
@@ -93,6 +99,7 @@ def split(unit: Unit) -> Split:
         {name: values[1 : 1 + n_base] for name, values in summed.items()},
         {name: values[1 + n_base :] for name, values in summed.items()},
         shift[0] / MS,
+        patterns,
     )
 
 
