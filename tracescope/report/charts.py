@@ -1,0 +1,407 @@
+"""Small pictures as SVG text: sparkline, trend, icicle of call paths, waterfall of a trace, effect bars.
+
+Pure functions of data.  Geometry stands in attributes and looks in classes, so that a page may forbid
+inline styles and a dark theme is a matter of the style sheet.  Everything that comes from spans is
+text: escaped, shortened, and freed of what would reorder or hide its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from tracescope.report.text import duration, number
+
+if TYPE_CHECKING:
+    from tracescope.analysis.path import TracePath
+    from tracescope.analysis.series import CallPath, EntryPaths, Series
+
+#: Change of time that counts as a change in a picture, in parts of base.
+STEPS: Final = ((0.5, "up3"), (0.15, "up2"), (0.05, "up1"))
+_CONTROL: Final = {*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F),
+                   *range(0x2066, 0x206A), 0xFEFF, 0x2028, 0x2029}  # fmt: skip
+_HIDDEN: Final = dict.fromkeys(_CONTROL, "\N{REPLACEMENT CHARACTER}")
+
+
+def shown(text: str | None, limit: int = 200) -> str:
+    """A name as it may be shown: no control or direction marks, at most `limit` characters."""
+    clean = (text or "").translate(_HIDDEN)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def change_class(base: float, head: float, only: str | None = None) -> str:
+    """Class of a colour for a change of time."""
+    if only == "head":
+        return "new"
+    if only == "base":
+        return "gone"
+    if base <= 0:
+        return "flat"
+    part = head / base - 1
+    for least, name in STEPS:
+        if part >= least:
+            return name
+        if part <= -least:
+            return name.replace("up", "down")
+    return "flat"
+
+
+def _rect(style: str, x: float, y: float, width: float, height: float) -> str:
+    box = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
+    return f'<rect class="{style}" {box}/>'
+
+
+def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _text(style: str, x: float, y: float, text: str, *, anchor: str = "start", limit: int = 200) -> str:
+    words = escape(shown(text, limit))
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+
+
+def _points(xs: Sequence[float], ys: Sequence[float]) -> list[str]:
+    """Runs of points that are numbers, as ``x,y x,y``."""
+    runs: list[list[str]] = [[]]
+    for x, y in zip(xs, ys, strict=True):
+        if math.isfinite(y):
+            runs[-1].append(f"{x:.1f},{y:.1f}")
+        elif runs[-1]:
+            runs.append([])
+    return [" ".join(run) for run in runs if run]
+
+
+def _svg(style: str, width: float, height: float, title: str, parts: Iterable[str]) -> Markup:
+    about = escape(shown(title, 400))
+    opening = f'<svg class="{style}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{about}">'
+    return Markup("".join([opening, f"<title>{about}</title>", *parts, "</svg>"]))
+
+
+def sparkline(
+    values: Sequence[float], *, split: int | None = None, width: int = 110, height: int = 22
+) -> Markup:
+    """A line of values from zero; the part before `split` is base and stands back."""
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:
+        return Markup("")
+    top = max(finite) or 1.0
+    step = (width - 2) / max(len(values) - 1, 1)
+    xs = [1 + step * at for at in range(len(values))]
+    ys = [height - 2 - (height - 4) * value / top if math.isfinite(value) else math.nan for value in values]
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    parts = [f'<svg class="spark" {size} aria-hidden="true">']
+    if split is not None and 0 < split < len(values):
+        parts.append(_rect("spark-base", 0, 0, xs[split] - step / 2, height))
+    for run in _points(xs, ys):
+        first, last = run.split(" ")[0].split(",")[0], run.split(" ")[-1].split(",")[0]
+        parts.append(f'<polygon class="spark-area" points="{first},{height - 1} {run} {last},{height - 1}"/>')
+        parts.append(f'<polyline class="spark-line" points="{run}"/>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def nice_ticks(top: float, most: int = 4) -> list[float]:
+    """Round values from 0 up to at least `top`."""
+    if not math.isfinite(top) or top <= 0:
+        return [0.0, 1.0]
+    raw = top / most
+    size = 10 ** math.floor(math.log10(raw))
+    step = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= raw * 0.999999)
+    return [step * k for k in range(math.ceil(top / step - 1e-9) + 1)]
+
+
+def _instant(ns: float, wide_ns: float) -> str:
+    instant = datetime.fromtimestamp(ns / 1e9, UTC)
+    if wide_ns < 3 * 60 * 10**9:
+        return instant.strftime("%H:%M:%S")
+    return instant.strftime("%H:%M" if wide_ns < 2 * 86_400 * 10**9 else "%-d %b")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The inside of a chart: from instants and values to places."""
+
+    first_ns: float
+    last_ns: float
+    top: float
+    width: int
+    height: int
+    left: int = 52
+    right: int = 10
+    above: int = 10
+    below: int = 26
+
+    @property
+    def floor(self) -> int:
+        """Where zero is."""
+        return self.height - self.below
+
+    def x(self, ns: float) -> float:
+        """Place of an instant."""
+        wide = self.width - self.left - self.right
+        return self.left + wide * (ns - self.first_ns) / max(self.last_ns - self.first_ns, 1)
+
+    def y(self, value: float) -> float:
+        """Place of a value."""
+        return self.above + (self.floor - self.above) * (1 - value / self.top)
+
+    def grid(self, ticks: Sequence[float], unit: str) -> list[str]:
+        """Lines and labels of the values."""
+        parts: list[str] = []
+        for tick in ticks:
+            y = self.y(tick)
+            parts.append(_line("grid", self.left, y, self.width - self.right, y))
+            parts.append(_text("axis", self.left - 6, y + 4, f"{tick:.3g} {unit}".strip(), anchor="end"))
+        return parts
+
+    def curve(self, starts: Sequence[float], values: NDArray[np.float64], style: str = "line") -> list[str]:
+        """A line through what is a number."""
+        ys = [self.y(value) if math.isfinite(value) else math.nan for value in values.tolist()]
+        runs = _points([self.x(ns) for ns in starts], ys)
+        return [f'<polyline class="{style}" points="{run}"/>' for run in runs]
+
+    def band(self, starts: Sequence[float], low: NDArray[np.float64], high: NDArray[np.float64]) -> list[str]:
+        """An area between two lines, where both are numbers."""
+        good = [
+            (self.x(ns), a, b)
+            for ns, a, b in zip(starts, low.tolist(), high.tolist(), strict=True)
+            if math.isfinite(a) and math.isfinite(b)
+        ]
+        if len(good) < 2:
+            return []
+        over = [f"{x:.1f},{self.y(b):.1f}" for x, _, b in good]
+        under = [f"{x:.1f},{self.y(a):.1f}" for x, a, _ in reversed(good)]
+        return [f'<polygon class="band" points="{" ".join([*over, *under])}"/>']
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change point to mark: instant, its interval in ns, and words."""
+
+    at_ns: int
+    low_ns: int
+    high_ns: int
+    words: str
+
+
+def _mark(frame: Frame, change: Change) -> list[str]:
+    if not frame.first_ns <= change.at_ns <= frame.last_ns:
+        return []
+    low, high = frame.x(max(change.low_ns, frame.first_ns)), frame.x(min(change.high_ns, frame.last_ns))
+    at, tall = frame.x(change.at_ns), frame.floor - frame.above
+    late = at > frame.width * 0.6
+    return [
+        _rect("change-band", low, frame.above, max(high - low, 1), tall),
+        _line("change", at, frame.above, at, frame.floor),
+        _text(
+            "change-text", at + (-6 if late else 6), frame.above + 14, change.words,
+            anchor="end" if late else "start", limit=60,
+        ),
+    ]  # fmt: skip
+
+
+def trend(
+    base: Series,
+    head: Series,
+    *,
+    measure: Literal["share", "own_ms", "calls_per_unit", "call_ms"] = "share",
+    title: str = "",
+    changes: Iterable[Change] = (),
+    width: int = 560,
+    height: int = 240,
+) -> Markup:
+    """One measure of an edge over both periods, base shaded; a share with its band, as percentages."""
+    share = measure == "share"
+    scale, unit = (100.0, "%") if share else (1.0, "" if measure == "calls_per_unit" else "ms")
+    both = [np.asarray(getattr(side, measure)) * scale for side in (base, head)]
+    values = np.concatenate(both)
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2:
+        return Markup('<p class="muted">Too few points for a trend.</p>')
+    top = float(finite.max())
+    if share:
+        highs = np.concatenate([base.share_high, head.share_high]) * scale
+        top = max(top, min(float(highs[np.isfinite(highs)].max(initial=0.0)), 2 * top))
+    ticks = nice_ticks(top)
+    frame = Frame(base.starts_ns[0], head.starts_ns[-1], ticks[-1], width, height)
+    border = frame.x((base.starts_ns[-1] + head.starts_ns[0]) / 2)
+    parts = [_rect("chart-base", frame.left, frame.above, border - frame.left, frame.floor - frame.above)]
+    parts += frame.grid(ticks, unit)
+    for side, line in zip((base, head), both, strict=True):
+        if share:
+            parts += frame.band(
+                side.starts_ns, side.share_low * scale, np.minimum(side.share_high * scale, frame.top)
+            )
+        parts += frame.curve(side.starts_ns, line)
+    parts.append(_line("border", border, frame.above, border, frame.floor))
+    for change in changes:
+        parts += _mark(frame, change)
+    wide_ns = frame.last_ns - frame.first_ns
+    parts.append(_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
+    at = min(max(border + 4, frame.left + 110), width - 96)
+    parts.append(_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
+    return _svg("chart", width, height, title, parts)
+
+
+def _path_label(path: CallPath) -> str:
+    name = f"{path.caller} (itself)" if path.callee is None else path.callee
+    return f"{name} {path.operation}" if path.operation and path.callee is not None else name
+
+
+def percent(base: float, head: float, only: str | None = None) -> str:
+    """A change in words: ``+48 %``, ``new``, ``gone``."""
+    if only is not None:
+        return "new" if only == "head" else "gone"
+    return f"{number((head / base - 1) * 100, sign=True)} %" if base > 0 else ""
+
+
+def icicle(
+    entry: EntryPaths, *, link: Callable[[CallPath], str] | None = None, width: int = 1000, row: int = 26
+) -> Markup:
+    """Call paths of an entry: width is time in head, colour is the change against base.
+
+    A path that only base has keeps a narrow column: it takes no time any more, and is not forgotten.
+    """
+    total = max(entry.ms_head, entry.ms_base, 1e-12)
+    children: dict[int, list[CallPath]] = {}
+    for path in entry.paths:
+        children.setdefault(path.parent_id, []).append(path)
+    whole = width * entry.ms_head / total if entry.ms_head else width * 0.02
+    label = f"{entry.service} {entry.operation} {percent(entry.ms_base, entry.ms_head)}"
+    about = f"{label}: {number(entry.ms_base)} → {number(entry.ms_head)} ms per {entry.unit}"
+    parts = [_box((0, 0, whole, row), change_class(entry.ms_base, entry.ms_head), label, about)]
+    stack: list[tuple[int, float, float, int]] = [(entry.entry_id, 0.0, whole, 1)]
+    deepest = 0
+    while stack:
+        parent, left, room, level = stack.pop()
+        below = sorted(children.get(parent, []), key=lambda p: (-p.ms_head, p.path_id))
+        wanted = sum(path.ms_head for path in below) / total * width
+        squeeze = min(1.0, room / wanted) if wanted > 0 else 1.0
+        at = left
+        for path in below:
+            size = path.ms_head / total * width * squeeze
+            if path.only == "base":
+                size = min(max(room * 0.02, 3.0), 8.0)
+            if size < 1.0 or at >= left + room:
+                continue
+            name = f"{_path_label(path)} {percent(path.ms_base, path.ms_head, path.only)}"
+            about = (
+                f"{_path_label(path)} ({path.kind}): {number(path.ms_base)} → {number(path.ms_head)} ms, "
+                f"calls {number(path.calls_base)} → {number(path.calls_head)} per {entry.unit}"
+            )
+            where = link(path) if link is not None and path.callee is not None else None
+            style = change_class(path.ms_base, path.ms_head, path.only)
+            place = (at, level * row, min(size, left + room - at), row)
+            parts.append(_box(place, style, name, about, where))
+            stack.append((path.path_id, at, size, level + 1))
+            deepest = max(deepest, level)
+            at += size
+    title = f"{entry.service} {entry.operation}: time in head by call path, coloured by its change"
+    opening = f'<svg class="icicle" viewBox="0 0 {width} {row * (deepest + 1)}" role="group" '
+    return Markup("".join([opening, f'aria-label="{escape(shown(title, 400))}">', *parts, "</svg>"]))
+
+
+def _box(
+    place: tuple[float, float, float, float], style: str, label: str, about: str, href: str | None = None
+) -> str:
+    x, y, width, height = place
+    room = int((width - 8) / 6.6)
+    text = _text("label", x + 5, y + height - 9, label, limit=room) if room >= 3 else ""
+    box = _rect(style, x, y, max(width - 1, 0.5), height - 1)
+    whole = f"<g><title>{escape(shown(about, 400))}</title>{box}{text}</g>"
+    return f'<a href="{escape(href)}">{whole}</a>' if href else whole
+
+
+def waterfall(trace: TracePath, *, width: int = 1000, row: int = 22, most: int = 400) -> Markup:
+    """A trace as bars of time, its critical path underlined; repeats of one call stand together.
+
+    At most `most` rows: the rest is counted in the last one.
+    """
+    spans = trace.spans
+    length = max(int((spans["start_ns"] + spans["duration_ns"]).max() or 1), 1)  # pyright: ignore[reportArgumentType]
+    segments: dict[int, list[tuple[int, int]]] = {}
+    for span, start, end in trace.segments.select("span", "start_ns", "end_ns").iter_rows():
+        segments.setdefault(span, []).append((start, end))
+    rows = list(grouped(trace))
+    hidden = max(len(rows) - most, 0)
+    parts: list[str] = []
+    left, right = 340, 90
+    scale = (width - left - right) / length
+    for line, repeats in enumerate(rows[:most]):
+        span, y = spans.row(repeats[0], named=True), line * row + 2
+        name = f"{span['service']} {span['operation']}" + (f" ×{len(repeats)}" if len(repeats) > 1 else "")
+        indent = min(span["depth"], 16) * 12
+        parts.append(f'<g class="{_row_class(trace, repeats)}">')
+        total = sum(spans.item(at, "duration_ns") for at in repeats)
+        own = sum(spans.item(at, "own_ns") for at in repeats)
+        about = f"{name}: {duration(total)}, {duration(own)} of it on the critical path"
+        parts.append(f"<title>{escape(shown(about, 400))}</title>")
+        parts.append(_text("wf-name", indent + 4, y + 14, name, limit=max((left - indent) // 7, 8)))
+        last = 0.0
+        for at in repeats:
+            x = left + scale * spans.item(at, "start_ns")
+            size = max(scale * spans.item(at, "duration_ns"), 1.0)
+            parts.append(_rect("wf-bar", x, y + 3, size, 11))
+            for start, end in segments.get(at, ()):
+                parts.append(
+                    _rect("wf-crit", left + scale * start, y + 14, max(scale * (end - start), 0.7), 3)
+                )
+            last = max(last, x + size)
+        parts.append(_text("wf-time", last + 5, y + 13, duration(total)) + "</g>")
+    height = row * (min(len(rows), most) + (1 if hidden else 0)) + 4
+    if hidden:
+        parts.append(_text("wf-name", 4, height - 8, f"{hidden} more rows"))
+    title = f"trace {trace.trace_id}, {len(spans)} spans over {duration(length)}"
+    return _svg("waterfall", width, height, title, parts)
+
+
+def _row_class(trace: TracePath, repeats: Sequence[int]) -> str:
+    spans = trace.spans
+    style = "wf-path" if any(spans.item(at, "on_path") for at in repeats) else "wf-off"
+    style += " wf-error" if any(spans.item(at, "error") for at in repeats) else ""
+    return style + (" wf-detached" if spans.item(repeats[0], "detached") else "")
+
+
+def grouped(trace: TracePath) -> Iterable[list[int]]:
+    """Rows of a waterfall: runs of three or more leaf calls alike under one parent are one row."""
+    spans = trace.spans
+    depth = spans["depth"].to_list()
+    names = spans.select("parent_span_id", "service", "operation", "peer").rows()
+    leaf = [at + 1 == len(depth) or depth[at + 1] <= depth[at] for at in range(len(depth))]
+    at = 0
+    while at < len(depth):
+        run = [at]
+        while leaf[at] and run[-1] + 1 < len(depth) and leaf[run[-1] + 1] and names[run[-1] + 1] == names[at]:
+            run.append(run[-1] + 1)
+        if len(run) < 3:
+            run = [at]
+        yield run
+        at = run[-1] + 1
+
+
+def effect_bars(effects: Sequence[tuple[str, float]], *, width: int = 560, row: int = 24) -> Markup:
+    """Effects as a running sum from nothing to the credited change, in milliseconds."""
+    if not effects:
+        return Markup("")
+    marks = [0.0, *np.cumsum([value for _, value in effects]).tolist()]
+    low, high = min(marks), max(marks)
+    left, right = 190, 90
+    scale = (width - left - right) / max(high - low, 1e-12)
+    height = row * (len(effects) + 1)
+    zero = left - low * scale
+    parts = [_line("grid", zero, 0, zero, height)]
+    for line, (name, value) in enumerate([*effects, ("in all", marks[-1])]):
+        whole = line == len(effects)
+        begin = 0.0 if whole else marks[line]
+        a, b = sorted((zero + begin * scale, zero + (begin + value) * scale))
+        style, y = "sum" if whole else "more" if value > 0 else "less", line * row
+        parts.append(_text("axis", left - 8, y + 16, name, anchor="end", limit=28))
+        parts.append(_rect(style, a, y + 4, max(b - a, 1), row - 8))
+        parts.append(_text("axis", b + 5, y + 16, f"{number(value, sign=True)} ms"))
+    return _svg("effects", width, height, "causes of the change", parts)
