@@ -1,6 +1,6 @@
 """The plan over hours and slices: what to seal, what a period's rollups are made of, what is compared."""
 
-from tracescope.engine.comparing import compare
+from tracescope.engine.comparing import compare, slot_of
 from tracescope.engine.graphs import Mapped, map_period
 from tracescope.engine.local import SealResult, rebuild, seal, seal_quiet
 from tracescope.engine.periods import PeriodRollups, rollups, trace_spans
@@ -18,6 +18,7 @@ __all__ = [
     "rollups",
     "seal",
     "seal_quiet",
+    "slot_of",
     "status",
     "trace_spans",
     "verify",

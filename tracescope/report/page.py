@@ -1,0 +1,94 @@
+"""Pages as HTML: one set of templates for the web page and the self-contained report.
+
+Everything is escaped unless it was drawn here; names are cleaned as in `tracescope.report.charts`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache, partial
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from tracescope.periods import format_utc
+from tracescope.report import text
+from tracescope.report.charts import shown
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from tracescope.analysis.report import Edge
+
+EFFECT_WORDS: Final = {
+    "calls": "more calls",
+    "latency_growth": "slower at equal load",
+    "latency_load": "slower under more load",
+    "latency_unsplit": "slower",
+    "criticality": "more often waited for",
+    "new": "new",
+    "gone": "gone",
+    "transient": "one-off spikes",
+}
+
+
+def points(edge: Edge) -> float:
+    """Change of an edge's share in percentage points."""
+    return (edge.share_head - edge.share_base) * 100
+
+
+def interval(pair: tuple[float, float] | None, scale: float = 1.0) -> str:
+    """An interval in words; ``insufficient`` for None."""
+    if pair is None:
+        return "insufficient"
+    return f"{text.number(pair[0] * scale, sign=True)} … {text.number(pair[1] * scale, sign=True)}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage with one digit."""
+    return f"{value * 100:.1f} %" if math.isfinite(value) else "–"
+
+
+def label(edge: Edge) -> str:
+    """An edge's ends."""
+    return shown(f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}", 120)
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates, with every filter they use."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("tracescope.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {
+        "count": text.count,
+        "number": text.number,
+        "signed": partial(text.number, sign=True),
+        "utc": format_utc,
+        "duration": text.duration,
+        "shown": shown,
+        "share": share,
+        "interval": interval,
+        "label": label,
+        "points": points,
+        "why": text.why,
+        "effect": EFFECT_WORDS.__getitem__,
+    }
+    made.filters.update(filters)
+    return made
+
+
+def render(name: str, **values: Any) -> str:
+    """One template with its values."""
+    return environment().get_template(name).render(**values)
+
+
+@lru_cache(maxsize=8)
+def asset(name: str) -> str:
+    """A style sheet or script that stands beside the templates."""
+    return files("tracescope.report").joinpath("static", name).read_text(encoding="utf-8")

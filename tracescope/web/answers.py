@@ -1,0 +1,296 @@
+"""What a store says to a view, remembered until the store changes.
+
+One computation at a time: pages must never take the cores that receiving needs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import polars as pl
+
+from tracescope.analysis.diff import Options, trace_hex
+from tracescope.analysis.path import TracePath, critical_path
+from tracescope.analysis.report import Report
+from tracescope.analysis.series import (
+    EdgeName,
+    EntryPaths,
+    Series,
+    edge_series,
+    entry_paths,
+    quantile_of,
+    stretches,
+)
+from tracescope.config import Settings
+from tracescope.engine import PeriodRollups, compare, rollups, slot_of, status, trace_spans
+from tracescope.errors import InputError, InsufficientDataError, UsageError
+from tracescope.periods import Context, Period, pair
+from tracescope.schema import EDGE_KINDS, UNIT_NAMES
+from tracescope.store import SpanStore, Status, open_store
+from tracescope.web.view import View
+
+T = TypeVar("T")
+
+#: Answers kept, and how long those that end now stay true enough.
+REMEMBERED: Final = 48
+STALE_S: Final = 30.0
+#: Points of a sparkline, and of a trend, for each period.
+SPARK_POINTS, TREND_POINTS = 28, 90
+_TABLES: Final = ("path_hours", "entry_hours", "entry_sketches")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A trace worth looking at: which period it is of, how long its longest call on the edge took, why."""
+
+    side: str
+    trace_id: str
+    ms: float | None
+    why: str
+
+
+class Answers:
+    """Answers from one store; safe to call from several threads."""
+
+    def __init__(self, store: Path | str, settings: Settings) -> None:
+        self.path = Path(store)
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
+
+    # -- the store --
+
+    def store(self) -> SpanStore:
+        """The store as it is now; raises InsufficientDataError when there is none."""
+        if not (self.path / "FORMAT.json").exists():
+            raise InsufficientDataError(
+                f"no store at {self.path}", "fill one with `tracescope import FILE` or `tracescope serve`"
+            )
+        return open_store(self.path)
+
+    def _state(self, store: SpanStore) -> Hashable:
+        """Changes whenever an answer might."""
+        landed = store.landing.files()
+        newest = max((paths[-1].name for paths in landed.values()), default="")
+        return store.sealed.pointer().sequence, sum(map(len, landed.values())), newest, repr(store.marks())
+
+    def _remember(self, key: Hashable, make: Callable[[SpanStore], T], *, stale_s: float = STALE_S) -> T:
+        store = self.store()
+        whole = (self._state(store), key)
+        with self._lock:
+            found = self._known.get(whole)
+            if found is not None and time.monotonic() - found[0] < stale_s:
+                self._known.move_to_end(whole)
+                return found[1]
+            value = make(store)
+            self._known[whole] = (time.monotonic(), value)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+            return value
+
+    # -- periods --
+
+    def periods(self, store: SpanStore, view: View) -> tuple[Period, Period]:
+        """BASE and HEAD of a view; without any, last week and this week, or the store's two halves."""
+        first, last = store.extent()
+        context = Context(time.time_ns(), self.settings.tz, first, last, store.marks())
+        if view.base or view.head:
+            if view.head and not view.base:
+                raise UsageError("head without base", "give both, or base alone")
+            return pair(view.base, view.head or None, context)
+        base, head = pair(None, None, context)
+        if first and first < base.end_ns and last > head.start_ns + (head.length_ns // 4):
+            return base, head
+        return pair("all", None, context)
+
+    def sides(self, view: View) -> tuple[PeriodRollups, PeriodRollups]:
+        """Rollups of both periods, of one environment."""
+
+        def make(store: SpanStore) -> tuple[PeriodRollups, PeriodRollups]:
+            base, head = self.periods(store, view)
+            wanted = view.env or self.settings.env or None
+            later = _rollups(store, head, wanted)
+            return _rollups(store, base, wanted if wanted is not None else later.environment), later
+
+        return self._remember(("sides", view.base, view.head, view.env), make)
+
+    # -- answers --
+
+    def report(self, view: View) -> Report:
+        """The diff of the view's periods, all edges."""
+
+        def make(store: SpanStore) -> Report:
+            base, head = self.periods(store, view)
+            options = Options(
+                alpha=self.settings.alpha,
+                min_effect_ms=self.settings.min_effect or None,
+                zone=self.settings.tz,
+                keep_entry=self._only(store, view),
+            )
+            return compare(
+                store, base, head, options=options, environment=view.env or self.settings.env or None
+            )
+
+        return self._remember(("report", view.base, view.head, view.env, view.entry), make)
+
+    def _only(self, store: SpanStore, view: View) -> Callable[[str, str], bool] | None:
+        if not view.entry:
+            return None
+        names = store.sealed.scan(store.sealed.pointer(), "entries").collect()
+        chosen = names.filter(pl.col("entry_id") == entry_number(view.entry))
+        if chosen.is_empty():
+            raise InputError(f"no entry {view.entry}", "take one from the list on the Paths page")
+        wanted = set(chosen.select("service", "operation").iter_rows())
+        return lambda service, operation: (service, operation) in wanted
+
+    def series(
+        self, view: View, edges: tuple[EdgeName, ...], points: int
+    ) -> dict[EdgeName, tuple[Series, Series]]:
+        """Both periods' series of some edges."""
+        earlier, later = self.sides(view)
+
+        def make(_: SpanStore) -> dict[EdgeName, tuple[Series, Series]]:
+            both = [
+                edge_series(
+                    side.tables,
+                    side.slot_ns,
+                    stretches(side.start_ns, side.end_ns, side.slot_ns, points),
+                    list(edges),
+                )
+                for side in (earlier, later)
+            ]
+            return {edge: (both[0][edge], both[1][edge]) for edge in edges}
+
+        return self._remember(("series", view.base, view.head, view.env, edges, points), make)
+
+    def entries(self, view: View) -> list[tuple[int, str, str, int]]:
+        """Entries of either period, busiest in head first: id, service, operation, units in head."""
+        earlier, later = self.sides(view)
+        names = pl.concat([side.tables["entries"] for side in (earlier, later)]).unique("entry_id")
+        counts = later.tables["entry_hours"].group_by("entry_id").agg(pl.col("units").sum())
+        rows = names.join(counts, on="entry_id", how="left").with_columns(pl.col("units").fill_null(0))
+        rows = rows.sort("units", "service", "operation", descending=[True, False, False])
+        return rows.select("entry_id", "service", "operation", "units").rows()
+
+    def paths(self, view: View, entry_id: int) -> EntryPaths | None:
+        """Call paths of an entry."""
+        earlier, later = self.sides(view)
+        return self._remember(
+            ("paths", view.base, view.head, view.env, entry_id),
+            lambda _: entry_paths(earlier.tables, later.tables, entry_id),
+        )
+
+    def examples(self, view: View, edge: EdgeName | None, most: int = 12) -> list[Example]:
+        """Traces of an edge, or of any: the slowest of each period, then typical ones."""
+        out: list[Example] = []
+        for name, side in zip(("base", "head"), self.sides(view), strict=True):
+            rows = side.tables["path_hours"]
+            if edge is not None:
+                rows = rows.join(path_ids(side, edge), on=["path_id", "unit"], how="semi")
+            slow = (
+                rows.filter(pl.col("slow_hi") != 0)
+                .sort("slow_ns", "slow_hi", "slow_lo", descending=[True, False, False])
+                .unique(["slow_hi", "slow_lo"], keep="first", maintain_order=True)
+                .head(most)
+            )
+            out += [
+                Example(name, trace_hex(hi, lo), ns / 1e6, "slowest")
+                for ns, hi, lo in slow.select("slow_ns", "slow_hi", "slow_lo").iter_rows()
+            ]
+            drawn = (
+                rows.filter(pl.col("typical_hash") > 0)
+                .sort("typical_hash")
+                .unique(["typical_hi", "typical_lo"], keep="first", maintain_order=True)
+                .head(most // 2)
+            )
+            out += [
+                Example(name, trace_hex(hi, lo), None, "typical")
+                for hi, lo in drawn.select("typical_hi", "typical_lo").iter_rows()
+            ]
+        return out
+
+    def quantiles(self, view: View, edge: EdgeName) -> dict[str, tuple[float | None, float | None]]:
+        """Median, 95th and 99th percentile of an edge's calls in ms, base and head."""
+        sides = self.sides(view)
+
+        def make(store: SpanStore) -> dict[str, tuple[float | None, float | None]]:
+            sketches: list[pl.DataFrame] = []
+            for side in sides:
+                found = rollups(
+                    store,
+                    side.start_ns,
+                    side.end_ns,
+                    slot_ns=side.slot_ns,
+                    environment=side.environment,
+                    tables=("path_sketches",),
+                )
+                ids = path_ids(side, edge)
+                sketches.append(found.tables["path_sketches"].join(ids, on=["path_id", "unit"], how="semi"))
+            return {
+                name: (quantile_of(sketches[0], part), quantile_of(sketches[1], part))
+                for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+            }
+
+        return self._remember(("quantiles", view.base, view.head, view.env, edge), make)
+
+    def trace(self, digits: str) -> TracePath:
+        """One trace with its critical path; raises InputError when it is not here."""
+        if not digits or len(digits) > 32 or any(c not in "0123456789abcdefABCDEF" for c in digits):
+            raise UsageError(f"{digits[:40]!r} is no trace id", "give its 32 hex digits")
+        whole = digits.zfill(32).lower()
+        words = [int.from_bytes(bytes.fromhex(part), "big", signed=True) for part in (whole[:16], whole[16:])]
+
+        def make(store: SpanStore) -> TracePath:
+            spans = trace_spans(store, *words)
+            if spans.is_empty():
+                raise InputError(f"no trace {whole} in the store", "its raw spans may have been removed")
+            return critical_path(spans)
+
+        return self._remember(("trace", whole), make)
+
+    def status(self) -> Status:
+        """What the store holds."""
+        return self._remember(("status",), status, stale_s=5.0)
+
+
+def _rollups(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
+    return rollups(
+        store,
+        period.start_ns,
+        period.end_ns,
+        slot_ns=slot_of(period),
+        environment=environment,
+        tables=_TABLES,
+    )
+
+
+def path_ids(side: PeriodRollups, edge: EdgeName) -> pl.DataFrame:
+    """Call paths that end in an edge: ``path_id, unit``."""
+    unit, kind, caller, callee, operation = edge
+    mine = (
+        (pl.col("kind") == EDGE_KINDS.index(kind))
+        & (pl.col("caller") == caller)
+        & pl.col("callee").eq_missing(pl.lit(callee, pl.String))
+        & pl.col("operation").eq_missing(pl.lit(operation, pl.String))
+    )
+    number = pl.lit(UNIT_NAMES.index(unit), pl.Int8).alias("unit")
+    return side.tables["paths"].filter(mine).select("path_id", number)
+
+
+def entry_number(digits: str) -> int:
+    """An entry's id from its 16 hex digits; raises UsageError."""
+    try:
+        return int.from_bytes(bytes.fromhex(digits.zfill(16)), "big", signed=True)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{digits[:40]!r} is no entry", "its id has 16 hex digits") from error
+
+
+def entry_digits(entry_id: int) -> str:
+    """An entry's id as 16 hex digits."""
+    return f"{entry_id & (2**64 - 1):016x}"

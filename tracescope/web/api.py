@@ -1,0 +1,162 @@
+"""The JSON twin of every page, and an OpenAPI description of them all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+import numpy as np
+from starlette.responses import Response
+
+from tracescope import __version__
+from tracescope.analysis.series import Series
+from tracescope.report import diff_json, edge_json, iso, path_json, status_json
+from tracescope.web import pages
+from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
+from tracescope.web.view import View
+
+Builder = Callable[..., Any]
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """JSON; NaN and infinity are null."""
+    import orjson
+
+    return Response(
+        orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=str),
+        status,
+        media_type="application/json",
+    )
+
+
+def _numbers(values: np.ndarray[Any, Any]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
+
+
+def series_json(series: Series) -> dict[str, Any]:
+    """A series as lists; null where nothing was seen."""
+    measures = {f.name: _numbers(getattr(series, f.name)) for f in fields(Series) if f.name != "starts_ns"}
+    return {"start": [iso(ns) for ns in series.starts_ns], **measures}
+
+
+def growth(answers: Answers, view: View) -> Any:
+    """``tracescope.diff/1`` with the view's edges, and the series of those listed."""
+    report = answers.report(view)
+    edges = pages.listed(report, view)[: view.top]
+    keys = tuple(pages.key_of(edge) for edge in edges)
+    found = answers.series(view, keys, SPARK_POINTS)
+    series = [{"base": series_json(found[key][0]), "head": series_json(found[key][1])} for key in keys]
+    return {**diff_json(report), "edges": [edge_json(edge) for edge in edges], "series": series}
+
+
+def edge(answers: Answers, view: View) -> Any:
+    """One edge: its row, series, quantiles, callers and example traces."""
+    found = pages.find_edge(answers.report(view), view)
+    key = pages.key_of(found)
+    base, head = answers.series(view, (key,), TREND_POINTS)[key]
+    return {
+        "edge": edge_json(found),
+        "series": {"base": series_json(base), "head": series_json(head)},
+        "quantiles_ms": {k: {"base": v[0], "head": v[1]} for k, v in answers.quantiles(view, key).items()},
+        "callers": pages.callers(answers, view, key),
+        "traces": [asdict(example) for example in answers.examples(view, key)],
+    }
+
+
+def service(answers: Answers, view: View, name: str) -> Any:
+    """One service's edges and entries."""
+    found = pages.service(answers, view, name)
+    return {
+        "service": name,
+        "outgoing": [edge_json(edge) for edge in found["outgoing"]],
+        "incoming": [edge_json(edge) for edge in found["incoming"]],
+        "entries": [asdict(entry) for entry in found["its_entries"]],
+    }
+
+
+def paths(answers: Answers, view: View) -> Any:
+    """Entries, and the call paths of the chosen one."""
+    entries = answers.entries(view)
+    wanted = entry_number(view.entry) if view.entry else entries[0][0] if entries else 0
+    found = answers.paths(view, wanted)
+    return {
+        "entries": [
+            {"entry": entry_digits(id_), "service": service, "operation": operation, "units": units}
+            for id_, service, operation, units in entries
+        ],
+        "entry": None if found is None else {**asdict(found), "entry_id": entry_digits(found.entry_id)},
+    }
+
+
+def traces(answers: Answers, view: View) -> Any:
+    """Example traces."""
+    key = view.edge_key if view.edge_kind else None
+    return {"traces": [asdict(example) for example in answers.examples(view, key)]}
+
+
+def trace(answers: Answers, view: View, trace_id: str) -> Any:
+    """``tracescope.path/1``."""
+    return path_json(answers.trace(trace_id))
+
+
+def quality(answers: Answers, view: View) -> Any:
+    """``tracescope.status/1``, and what can be said of the periods."""
+    found = pages.quality(answers, view)
+    return {
+        **status_json(found["status"]),
+        "periods": [{"what": name, "base": base, "head": head} for name, base, head in found["sides"]],
+        "notes": list(found["report"].notes) if found["report"] else [],
+        "summary": found["sentence"],
+    }
+
+
+def openapi(answers: Answers, view: View) -> Any:
+    """OpenAPI 3.1 of these routes."""
+    parameters = [
+        {
+            "name": f.name,
+            "in": "query",
+            "required": False,
+            "schema": {"type": {"str": "string", "int": "integer", "float": "number"}[str(f.type)]},
+        }
+        for f in fields(View)
+    ]
+    paths_: dict[str, Any] = {}
+    for path, build in ROUTES:
+        name = path.replace(":path", "")
+        inside = [
+            {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+            for part in name.split("/")
+            if part.startswith("{")
+        ]
+        responses = {
+            "200": {
+                "description": (build.__doc__ or "").strip(),
+                "content": {"application/json": {"schema": {}}},
+            },
+            "400": {"description": "a parameter that cannot be read"},
+            "404": {"description": "nothing there, or too little data"},
+        }
+        paths_[name] = {
+            "get": {
+                "summary": (build.__doc__ or "").strip().split("\n")[0],
+                "operationId": build.__name__,
+                "parameters": [*inside, *parameters],
+                "responses": responses,
+            }
+        }
+    return {"openapi": "3.1.0", "info": {"title": "tracescope", "version": __version__}, "paths": paths_}
+
+
+ROUTES: Final[tuple[tuple[str, Builder], ...]] = (
+    ("/api/growth", growth),
+    ("/api/edge", edge),
+    ("/api/service/{name:path}", service),
+    ("/api/paths", paths),
+    ("/api/traces", traces),
+    ("/api/trace/{trace_id}", trace),
+    ("/api/quality", quality),
+    ("/api/openapi.json", openapi),
+)

@@ -1,0 +1,219 @@
+"""The ASGI application: routes, what is allowed to ask, and how errors look.
+
+    GET /page?state ─► guard (host, origin, token, method) ─► View ─► Answers ─► template or JSON
+
+Source: design, section 8; OWASP "DNS rebinding" (why the Host header is checked on loopback too).
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
+from tracescope.report import page, text
+from tracescope.web import api, pages
+from tracescope.web.answers import Answers
+from tracescope.web.view import View, read
+
+#: Names under which a server on loopback may be asked.
+LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
+SECURITY: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_STATIC: Final = {
+    "tracescope.css": "text/css; charset=utf-8",
+    "tracescope.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+Builder = Callable[..., dict[str, Any]]
+
+
+class Guard:
+    """Lets through what may ask, and puts the security headers on every answer."""
+
+    def __init__(
+        self, app: ASGIApp, hosts: tuple[str, ...] | None, token: Callable[[], str | None] | None
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = self._refused(Request(scope))
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                known = {name.lower() for name, _ in message["headers"]}
+                message["headers"] += [
+                    (name.encode(), value.encode())
+                    for name, value in SECURITY.items()
+                    if name.encode() not in known
+                ]
+            await send(message)
+
+        await (refused or self._app)(scope, receive, guarded)
+
+    def _refused(self, request: Request) -> Response | None:
+        if request.method not in ("GET", "HEAD"):
+            return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
+        host = request.headers.get("host", "").rpartition("@")[2].lower()
+        name = host if host.endswith("]") else host.rsplit(":", 1)[0] if ":" in host else host
+        if self._hosts is not None and name not in self._hosts:
+            return PlainTextResponse(f"host {name[:80]!r} is not served here\n", 421)
+        origin = request.headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host:
+            return PlainTextResponse("requests from other sites are refused\n", 403)
+        wanted = self._token() if self._token is not None else None
+        if wanted is None:
+            return None
+        given = request.headers.get("authorization", "").partition("Bearer ")[2] or request.cookies.get(
+            "tracescope", ""
+        )
+        if hmac.compare_digest(given.encode(), wanted.encode()):
+            return None
+        return PlainTextResponse("a bearer token is needed\n", 401, {"www-authenticate": "Bearer"})
+
+
+def _status_of(error: TracescopeError) -> int:
+    if isinstance(error, UsageError):
+        return 400
+    return 404 if isinstance(error, InputError | InsufficientDataError) else 500
+
+
+def make_app(
+    answers: Answers,
+    *,
+    hosts: tuple[str, ...] | None = LOCAL_HOSTS,
+    token: Callable[[], str | None] | None = None,
+    state: Callable[[], str] | None = None,
+) -> ASGIApp:
+    """The application.
+
+    Parameters
+    ----------
+    answers
+        What it shows.
+    hosts
+        Host names it may be asked by; None for any.
+    token
+        Gives the bearer token that is asked for, None for none; called for each request.
+    state
+        One short line on the receiver, shown on top.
+    """
+    said = state or (lambda: _state(answers))
+
+    def html(path: str, template: str, build: Builder) -> Route:
+        async def show(request: Request) -> Response:
+            begin = time.perf_counter()
+            view = View()
+            try:
+                view = read(request.query_params)
+                values = await run_in_threadpool(partial(build, answers, view, **request.path_params))
+                shown = {**pages.common(view, path), "state": await run_in_threadpool(said), **values}
+                shown["twin"] = view.url("/api" + _place(path, request.path_params))
+                body = await run_in_threadpool(partial(page.render, template, **shown))
+            except TracescopeError as error:
+                return _failed(error, view, path)
+            took = f"app;dur={(time.perf_counter() - begin) * 1e3:.0f}"
+            return HTMLResponse(body, headers={"server-timing": took})
+
+        return Route(path, show)
+
+    def data(path: str, build: Callable[..., Any]) -> Route:
+        async def show(request: Request) -> Response:
+            try:
+                view = read(request.query_params)
+                found = await run_in_threadpool(partial(build, answers, view, **request.path_params))
+            except TracescopeError as error:
+                return api.answer({"error": error.message, "hint": error.hint}, _status_of(error))
+            return api.answer(found)
+
+        return Route(path, show)
+
+    async def open_trace(request: Request) -> Response:
+        digits = request.query_params.get("id", "").strip()
+        return RedirectResponse(f"/trace/{quote(digits, safe='')}" if digits else "/traces", 303)
+
+    routes = [
+        Route("/trace", open_trace),
+        Route("/static/{name}", _static),
+        *(html(path, template, build) for path, template, build in _PAGES),
+        *(data(path, build) for path, build in api.ROUTES),
+    ]
+    handlers = {404: _not_found}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), hosts, token)
+
+
+_PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
+    ("/", "growth.html", pages.growth),
+    ("/edge", "edge.html", pages.edge),
+    ("/service/{name:path}", "service.html", pages.service),
+    ("/paths", "paths.html", pages.paths),
+    ("/traces", "traces.html", pages.traces),
+    ("/trace/{trace_id}", "trace.html", pages.trace),
+    ("/quality", "quality.html", pages.quality),
+)
+
+
+def _place(path: str, params: Mapping[str, str]) -> str:
+    if path == "/":
+        return "/growth"
+    for name, value in params.items():
+        path = path.replace(f"{{{name}:path}}", quote(value)).replace(f"{{{name}}}", quote(value))
+    return path
+
+
+def _state(answers: Answers) -> str:
+    try:
+        status = answers.status()
+    except TracescopeError:
+        return "no store yet"
+    return f"{text.count(status.stored)} spans · {text.count(status.disk_bytes)}B"
+
+
+def _failed(error: TracescopeError, view: View, path: str) -> Response:
+    values = {**pages.common(view, path), "state": "", "title": "Error"}
+    body = page.render("error.html", **values, message=error.message, hint=error.hint or "")
+    return HTMLResponse(body, _status_of(error))
+
+
+def _not_found(request: Request, error: Exception) -> Awaitable[Response] | Response:
+    if request.url.path.startswith("/api/"):
+        return api.answer(
+            {"error": f"no route {request.url.path}", "hint": "/api/openapi.json lists all"}, 404
+        )
+    missing = InputError(f"no page {request.url.path}", "the pages are named above")
+    return _failed(missing, View(), "")
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        return PlainTextResponse("no such file\n", 404)
+    content = files("tracescope.report").joinpath("static", name).read_bytes()
+    return Response(content, media_type=_STATIC[name], headers={"cache-control": "max-age=300"})

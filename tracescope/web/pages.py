@@ -1,0 +1,383 @@
+"""What each page shows: values for its template, from the answers to its view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from tracescope import schema
+from tracescope.analysis.report import Edge, Report
+from tracescope.analysis.series import CallPath, EdgeName
+from tracescope.errors import InputError, TracescopeError
+from tracescope.periods import WORDS
+from tracescope.report import charts, page, text
+from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
+from tracescope.web.view import View
+
+NAV: Final = (
+    ("/", "Growth"),
+    ("/map", "Map"),
+    ("/paths", "Paths"),
+    ("/traces", "Traces"),
+    ("/quality", "Data quality"),
+)
+#: Spans listed below a waterfall.
+LISTED_SPANS: Final = 1000
+Values = dict[str, Any]
+
+
+def key_of(edge: Edge) -> EdgeName:
+    """An edge as series and links name it."""
+    return edge.unit, edge.kind, edge.caller, edge.callee, edge.operation
+
+
+def listed(report: Report, view: View) -> list[Edge]:
+    """Edges that the view's filters leave, best first."""
+    return [
+        edge
+        for edge in report.edges
+        if (not view.kind or edge.kind == view.kind)
+        and (not view.service or view.service in (edge.caller, edge.callee))
+        and abs(page.points(edge)) >= view.min_change
+    ]
+
+
+def common(view: View, path: str) -> Values:
+    """Values every page needs; links of the navigation keep the periods and the environment."""
+    default = View()
+    kept = {"base", "head", "env"}
+    plain = {name: getattr(default, name) for name in View.__dataclass_fields__ if name not in kept}
+    return {
+        "view": view,
+        "plain": plain,
+        "nav": NAV,
+        "here": path,
+        "twin": view.url("/api" + (path if path != "/" else "/growth")),
+        "period_words": WORDS,
+        "kinds": schema.EDGE_KINDS,
+        "digits": entry_digits,
+    }
+
+
+def sentence(edge: Edge) -> str:
+    """What a colleague would say of an edge."""
+    change = f"{text.number(edge.own_ms_base)} → {text.number(edge.own_ms_head)} ms per {edge.unit}"
+    if not edge.significant:
+        return f"It takes {change}; that could be chance, or is too small to matter."
+    cause = text.why(edge)
+    return f"It takes {change}; {text.number(edge.credited_ms, sign=True)} ms are its own doing" + (
+        f": {cause}." if cause else "."
+    )
+
+
+def lead(report: Report) -> str:
+    """How much of the change the edges that grew explain, below the headline."""
+    clock = report.clock
+    part = clock["delta_ms"] / clock["base_ms"] * 100 if clock["base_ms"] else 0.0
+    said = (
+        f"The mean request takes {text.number(clock['base_ms'])} → {text.number(clock['head_ms'])} ms "
+        f"({text.number(part, sign=True)} %)."
+    )
+    worse = [e for e in report.edges if e.significant and e.credited_ms > 0 and e.unit == "request"]
+    adjusted = clock["delta_mix_adjusted_ms"]
+    total = sum(edge.credited_ms for edge in worse)
+    if worse and adjusted > 0:
+        edges = "One edge takes" if len(worse) == 1 else f"{len(worse)} edges take"
+        said += f" {edges} {text.number(total, sign=True)} ms more."
+    mix = report.effects_total.get("mix", 0.0)
+    if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
+        said += f" {text.number(mix, sign=True)} ms is a shift of traffic between entries, nobody's fault."
+    return said
+
+
+def _sparks(answers: Answers, view: View, edges: Sequence[Edge]) -> list[Any]:
+    keys = tuple(key_of(edge) for edge in edges)
+    found = answers.series(view, keys, SPARK_POINTS)
+    return [
+        charts.sparkline([*base.share.tolist(), *head.share.tolist()], split=len(base.share))
+        for base, head in (found[key] for key in keys)
+    ]
+
+
+def _links(view: View, edges: Sequence[Edge]) -> list[str]:
+    return [view.edge_url(key_of(edge)) for edge in edges]
+
+
+def growth(answers: Answers, view: View) -> Values:
+    """One sentence, what is worse, and whether it is real."""
+    report = answers.report(view)
+    chosen = listed(report, view)
+    edges = chosen[: view.top]
+    values: Values = {
+        "title": "Growth",
+        "report": report,
+        "headline": text.headline(report),
+        "lead": lead(report),
+        "edges": edges,
+        "hidden": len(chosen) - len(edges),
+        "links": _links(view, edges),
+        "sparks": _sparks(answers, view, edges),
+        "services": sorted({end for e in report.edges for end in (e.caller, e.callee) if end}),
+        "entries": answers.entries(view),
+        "patterns": report.patterns,
+        "selected": 0,
+        "chosen": edges[0] if edges else None,
+        "graph": "",
+    }
+    if edges:
+        values["trend"] = _trend(answers, view, edges[0])
+        values["sentence"] = sentence(edges[0])
+    return {**values, **_first_paths(answers, view), **_first_trace(answers, view, edges)}
+
+
+def _trend(answers: Answers, view: View, edge: Edge, measure: Any = "share") -> Any:
+    base, head = answers.series(view, (key_of(edge),), TREND_POINTS)[key_of(edge)]
+    return charts.trend(base, head, measure=measure, title=f"{edge.name}: {measure} over time")
+
+
+def _first_paths(answers: Answers, view: View) -> Values:
+    """The icicle of the chosen entry, or of the one whose mean clock rose most."""
+    entries = answers.entries(view)
+    if view.entry:
+        wanted = entry_number(view.entry)
+    else:
+        found = [answers.paths(view, entry_id) for entry_id, *_ in entries[:12]]
+        grown = [p for p in found if p is not None and p.units_base and p.units_head and p.unit == "request"]
+        if not grown:
+            return {"icicle": "", "icicle_title": "", "paths_url": ""}
+        wanted = max(grown, key=lambda p: (p.ms_head - p.ms_base) * p.units_head).entry_id
+    entry = answers.paths(view, wanted)
+    if entry is None:
+        return {"icicle": "", "icicle_title": "", "paths_url": ""}
+    return {
+        "icicle": charts.icicle(entry, link=partial(path_link, view, entry.unit)),
+        "icicle_title": f"{entry.service} {entry.operation}",
+        "paths_url": view.url("/paths", entry=entry_digits(wanted)),
+    }
+
+
+def path_link(view: View, unit: str, path: CallPath) -> str:
+    """The page of the edge that a call path ends in."""
+    return view.edge_url((unit, path.kind, path.caller, path.callee, path.operation))
+
+
+def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
+    """The slowest trace of head on the first edge, where its spans are still here."""
+    for edge in edges[:3]:
+        for trace_id in edge.exemplars_head:
+            try:
+                trace = answers.trace(trace_id)
+            except InputError:  # its raw spans have gone
+                continue
+            return {
+                "trace": charts.waterfall(trace, most=24),
+                "trace_url": view.url(f"/trace/{trace_id}"),
+            }
+    return {"trace": "", "trace_url": ""}
+
+
+def edge(answers: Answers, view: View) -> Values:
+    """One edge: trend, load, effects, examples."""
+    report = answers.report(view)
+    found = find_edge(report, view)
+    key = key_of(found)
+    effects = [
+        (page.EFFECT_WORDS.get(name, name), value)
+        for name, value in found.effects.items()
+        if value and name != "transient"
+    ]
+    return {
+        "title": found.name,
+        "report": report,
+        "edge": found,
+        "sentence": sentence(found),
+        "trend_share": _trend(answers, view, found),
+        "trend_calls": _trend(answers, view, found, "calls_per_unit"),
+        "trend_call": _trend(answers, view, found, "call_ms"),
+        "effects": charts.effect_bars(effects),
+        "quantiles": answers.quantiles(view, key),
+        "callers": callers(answers, view, key),
+        "examples": answers.examples(view, key),
+        "curve": "",
+    }
+
+
+def find_edge(report: Report, view: View) -> Edge:
+    """The edge a view names; raises InputError with near ones."""
+    for found in report.edges:
+        if key_of(found) == view.edge_key:
+            return found
+    near = [e.name for e in report.edges if view.caller and view.caller in (e.caller, e.callee)]
+    raise InputError(
+        f"no edge {view.caller} -> {view.callee or '(itself)'} {view.operation} in these periods",
+        f"near it: {', '.join(dict.fromkeys(near[:5]))}" if near else "choose one on the Growth page",
+    )
+
+
+def callers(answers: Answers, view: View, key: EdgeName, most: int = 30) -> list[Values]:
+    """Call paths that end in an edge, most calls in head first."""
+    rows: list[Values] = []
+    for entry_id, service, operation, _ in answers.entries(view)[:60]:
+        entry = answers.paths(view, entry_id)
+        if entry is None or entry.unit != key[0]:
+            continue
+        by_id = {path.path_id: path for path in entry.paths}
+        for path in entry.paths:
+            if (entry.unit, path.kind, path.caller, path.callee, path.operation) != key:
+                continue
+            chain: list[str] = []
+            at: CallPath | None = path
+            while at is not None:
+                chain.append(at.callee or f"{at.caller} (itself)")
+                at = by_id.get(at.parent_id)
+            rows.append(
+                {
+                    "entry": f"{service} {operation}",
+                    "url": view.url("/paths", entry=entry_digits(entry_id)),
+                    "chain": " → ".join([service, *reversed(chain)]),
+                    "base": path.calls_base * entry.units_base,
+                    "head": path.calls_head * entry.units_head,
+                }
+            )
+    return sorted(rows, key=lambda row: -row["head"])[:most]
+
+
+def service(answers: Answers, view: View, name: str) -> Values:
+    """One service: what it waits for, who waits for it, its entries."""
+    report = answers.report(view)
+    outgoing = [e for e in report.edges if e.caller == name][: view.top * 2]
+    incoming = [e for e in report.edges if e.callee == name][: view.top * 2]
+    entries = [e for e in report.entries if e.service == name]
+    if not outgoing and not incoming and not entries:
+        raise InputError(f"no service {name} in these periods", "choose one on the Map page")
+    share = [
+        sum(getattr(e, side) for e in outgoing if e.unit == "request")
+        for side in ("share_base", "share_head")
+    ]
+    grown = sum(e.credited_ms for e in outgoing if e.significant and e.unit == "request")
+    said = (
+        f"It and what it waits for directly take {page.share(share[0])} → {page.share(share[1])} of latency"
+    )
+    said += f"; {text.number(grown, sign=True)} ms of significant change per request." if grown else "."
+    return {
+        "title": name,
+        "report": report,
+        "name": name,
+        "sentence": said,
+        "outgoing": outgoing,
+        "links_out": _links(view, outgoing),
+        "sparks_out": _sparks(answers, view, outgoing),
+        "incoming": incoming,
+        "links_in": _links(view, incoming),
+        "sparks_in": _sparks(answers, view, incoming),
+        "its_entries": entries,
+    }
+
+
+def paths(answers: Answers, view: View) -> Values:
+    """The call paths of one entry."""
+    entries = answers.entries(view)
+    values: Values = {"title": "Call paths", "entries": entries, "entry": None, "entry_id": 0, "tree": []}
+    if not entries:
+        return values
+    wanted = entry_number(view.entry) if view.entry else entries[0][0]
+    entry = answers.paths(view, wanted)
+    if entry is None:
+        raise InputError(f"no entry {view.entry} in these periods", "choose one from the list")
+    return {
+        **values,
+        "entry": entry,
+        "entry_id": wanted,
+        "icicle": charts.icicle(entry, link=partial(path_link, view, entry.unit)),
+        "tree": reading_order(entry.entry_id, entry.paths),
+        "path_link": partial(path_link, view, entry.unit),
+    }
+
+
+def reading_order(entry_id: int, rows: Sequence[CallPath]) -> list[tuple[int, CallPath]]:
+    """Depth and path, a parent before its children, the largest in head first."""
+    below: dict[int, list[CallPath]] = {}
+    for path in rows:
+        below.setdefault(path.parent_id, []).append(path)
+    out: list[tuple[int, CallPath]] = []
+    stack = [(0, path) for path in reversed(below.get(entry_id, []))]
+    while stack:
+        depth, path = stack.pop()
+        out.append((depth, path))
+        stack.extend((depth + 1, child) for child in reversed(below.get(path.path_id, [])))
+    return out
+
+
+def traces(answers: Answers, view: View) -> Values:
+    """Examples of an edge, or of everything."""
+    key = view.edge_key if view.edge_kind else None
+    about = f"{view.caller} → {view.callee or '(itself)'} {view.operation}".strip() if key else ""
+    return {"title": "Traces", "about": about, "examples": answers.examples(view, key)}
+
+
+def trace(answers: Answers, view: View, trace_id: str) -> Values:
+    """One trace."""
+    found = answers.trace(trace_id)
+    return {
+        "title": f"Trace {found.trace_id}",
+        "trace": found,
+        "picture": charts.waterfall(found),
+        "units": found.units.to_dicts(),
+        "spans": found.spans.head(LISTED_SPANS).to_dicts(),
+        "more": max(len(found.spans) - LISTED_SPANS, 0),
+    }
+
+
+def quality(answers: Answers, view: View) -> Values:
+    """Rejects, mends, sampling, orphans, and whether the periods can be compared."""
+    status = answers.status()
+    values: Values = {
+        "title": "Data quality",
+        "status": status,
+        "rejected": [(k, n, schema.REJECT_REASONS.get(k, "")) for k, n in status.rejected.items()],
+        "counters": [(k, n, schema.COUNTER_REASONS.get(k, "")) for k, n in status.counters.items()],
+        "sides": [],
+        "report": None,
+    }
+    refused = sum(status.rejected.values())
+    said = f"{text.count(refused)} spans were refused" if refused else "No span was refused"
+    try:
+        report, both = answers.report(view), answers.sides(view)
+    except TracescopeError as error:
+        return {**values, "sentence": f"{said}. {error.message}"}
+    rows = [side.tables["entry_hours"] for side in both]
+    sums = [
+        {name: int(frame[name].sum()) for name in ("units", "incomplete", "skewed", "mixed")}
+        for frame in rows
+    ]
+    facts: list[tuple[str, str, str]] = [
+        ("units of work", *(text.count(s["units"]) for s in sums)),  # type: ignore[list-item]
+        *(  # type: ignore[list-item]
+            (words, *(page.share(s[name] / max(s["units"], 1)) for s in sums))
+            for name, words in (
+                ("incomplete", "incomplete: a parent is not here"),
+                ("skewed", "clocks could not be reconciled"),
+                ("mixed", "spans of different sampling in one unit"),
+            )
+        ),
+        ("blocks of time for the statistics", str(report.base.blocks), str(report.head.blocks)),
+        ("hours compared", f"{report.base.hours:.4g}", f"{report.head.hours:.4g}"),
+        ("sampling", *(_sampling(frame) for frame in rows)),  # type: ignore[list-item]
+    ]
+    return {
+        **values,
+        "report": report,
+        "sides": facts,
+        "sentence": f"{said}; {len(report.notes)} remarks on the periods.",
+    }
+
+
+def _sampling(frame: Any) -> str:
+    """The sampling probabilities that units carry, in words."""
+    thresholds = sorted(frame["threshold"].unique().to_list())
+    if thresholds == [schema.NO_THRESHOLD]:
+        return "none stated"
+    known = [1 - t / 2**56 for t in thresholds if t >= 0]
+    words = ", ".join(f"{part * 100:.3g} %" for part in sorted(known, reverse=True)[:4])
+    return words + (" and some unstated" if schema.NO_THRESHOLD in thresholds else "")

@@ -1,0 +1,140 @@
+"""All of a page's state, read from its URL and written back into links.
+
+A value that cannot be read is an error with the parameter's name, never a silent default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from tracescope.errors import UsageError
+from tracescope.schema import EDGE_KINDS, UNIT_NAMES
+
+LEVELS: Final = ("service", "dependency", "operation")
+SIDES: Final = ("change", "head", "base")
+LONGEST: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a page shows; every field is a query parameter, left out of links where it is its default.
+
+    Attributes
+    ----------
+    base, head
+        Periods as the command line takes them; empty for the page's choice.
+    env
+        Environment; empty for the busiest.
+    kind, service, min_change
+        Narrow the edges listed: their kind, a service at an end, and a least change of share in points.
+    top
+        Edges listed.
+    entry
+        An entry's id in hex: only flows through it.
+    unit, edge_kind, caller, callee, operation
+        One edge; an empty callee is the caller's own work.
+    level, side
+        Of the map: `LEVELS`, `SIDES`.
+    hops
+        Of the map: show only what lies so many edges from `service`; 0 for everything.
+    growth, horizon
+        Of the forecast: today's load times so much; weeks.
+    """
+
+    base: str = ""
+    head: str = ""
+    env: str = ""
+    kind: str = ""
+    service: str = ""
+    min_change: float = 0.0
+    top: int = 12
+    entry: str = ""
+    unit: str = "request"
+    edge_kind: str = ""
+    caller: str = ""
+    callee: str = ""
+    operation: str = ""
+    level: str = "dependency"
+    side: str = "change"
+    hops: int = 0
+    growth: float = 2.0
+    horizon: int = 12
+
+    def url(self, path: str, **changes: Any) -> str:
+        """A link to `path` with this state, some of it changed."""
+        wanted = replace(self, **changes) if changes else self
+        default = View()
+        query = {
+            f.name: f"{value:g}" if isinstance(value, float) else value
+            for f in fields(View)
+            if (value := getattr(wanted, f.name)) != getattr(default, f.name)
+        }
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def edge_url(self, key: tuple[str, str, str, str | None, str | None], path: str = "/edge") -> str:
+        """A link to the page of one edge: unit, kind, caller, callee, operation."""
+        unit, kind, caller, callee, operation = key
+        return self.url(
+            path, unit=unit, edge_kind=kind, caller=caller, callee=callee or "", operation=operation or ""
+        )
+
+    @property
+    def edge_key(self) -> tuple[str, str, str, str | None, str | None]:
+        """The edge that the URL names."""
+        return self.unit, self.edge_kind, self.caller, self.callee or None, self.operation or None
+
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "kind": ("", *EDGE_KINDS),
+    "edge_kind": ("", *EDGE_KINDS),
+    "unit": UNIT_NAMES,
+    "level": LEVELS,
+    "side": SIDES,
+}
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "top": (1, 500),
+    "min_change": (0, 100),
+    "hops": (0, 20),
+    "growth": (0.1, 1000),
+    "horizon": (1, 520),
+}
+
+
+def read(query: Mapping[str, str]) -> View:
+    """The state in a URL's query.
+
+    Raises
+    ------
+    UsageError
+        An unknown parameter, or a value out of its range.
+    """
+    known = {f.name: f for f in fields(View)}
+    values: dict[str, Any] = {}
+    for name, text in query.items():
+        if name not in known:
+            raise UsageError(f"no parameter {name[:60]!r}", f"known are {', '.join(known)}")
+        if len(text) > LONGEST:
+            raise UsageError(f"{name} is {len(text)} characters long", f"at most {LONGEST}")
+        if not text:
+            continue
+        values[name] = _value(name, str(known[name].type), text)
+    return View(**values)
+
+
+def _value(name: str, kind: str, text: str) -> Any:
+    if kind == "str":
+        if name in _CHOICES and text not in _CHOICES[name]:
+            choices = ", ".join(choice for choice in _CHOICES[name] if choice)
+            raise UsageError(f"{name} cannot be {text[:60]!r}", f"one of {choices}")
+        return text
+    try:
+        value = int(text) if kind == "int" else float(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is {text[:60]!r}, not a number") from error
+    low, high = _RANGES[name]
+    if not low <= value <= high:
+        raise UsageError(f"{name} is {value:g}", f"from {low:g} to {high:g}")
+    return value
