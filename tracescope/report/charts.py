@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
+import polars as pl
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
@@ -262,7 +263,7 @@ def percent(base: float, head: float, only: str | None = None) -> str:
 
 
 def icicle(
-    entry: EntryPaths, *, link: Callable[[CallPath], str] | None = None, width: int = 1000, row: int = 26
+    entry: EntryPaths, *, link: Callable[[CallPath], str] | None = None, width: int = 1480, row: int = 26
 ) -> Markup:
     """Call paths of an entry: width is time in head, colour is the change against base.
 
@@ -318,16 +319,18 @@ def _box(
     return f'<a href="{escape(href)}">{whole}</a>' if href else whole
 
 
-def waterfall(trace: TracePath, *, width: int = 1000, row: int = 22, most: int = 400) -> Markup:
+def waterfall(trace: TracePath, *, width: int = 1480, row: int = 22, most: int = 400) -> Markup:
     """A trace as bars of time, its critical path underlined; repeats of one call stand together.
 
-    At most `most` rows: the rest is counted in the last one.
+    A message's wait in its queue is a thin line before its consumer.  At most `most` rows: the rest is
+    counted in the last one.
     """
     spans = trace.spans
     length = max(int((spans["start_ns"] + spans["duration_ns"]).max() or 1), 1)  # pyright: ignore[reportArgumentType]
     segments: dict[int, list[tuple[int, int]]] = {}
     for span, start, end in trace.segments.select("span", "start_ns", "end_ns").iter_rows():
         segments.setdefault(span, []).append((start, end))
+    waits = _waits(trace)
     rows = list(grouped(trace))
     hidden = max(len(rows) - most, 0)
     parts: list[str] = []
@@ -343,6 +346,9 @@ def waterfall(trace: TracePath, *, width: int = 1000, row: int = 22, most: int =
         about = f"{name}: {duration(total)}, {duration(own)} of it on the critical path"
         parts.append(f"<title>{escape(shown(about, 400))}</title>")
         parts.append(_text("wf-name", indent + 4, y + 14, name, limit=max((left - indent) // 7, 8)))
+        if repeats[0] in waits:
+            begin, wait = waits[repeats[0]]
+            parts.append(_rect("wf-wait", left + scale * begin, y + 8, scale * wait, 2))
         last = 0.0
         for at in repeats:
             x = left + scale * spans.item(at, "start_ns")
@@ -359,6 +365,15 @@ def waterfall(trace: TracePath, *, width: int = 1000, row: int = 22, most: int =
         parts.append(_text("wf-name", 4, height - 8, f"{hidden} more rows"))
     title = f"trace {trace.trace_id}, {len(spans)} spans over {duration(length)}"
     return _svg("waterfall", width, height, title, parts)
+
+
+def _waits(trace: TracePath) -> dict[int, tuple[int, int]]:
+    """Row of a message's first span -> start and length of its wait in ns."""
+    first: dict[int, int] = {}
+    for at, unit in enumerate(trace.spans["unit"].to_list()):
+        first.setdefault(unit, at)
+    rows = trace.units.filter(pl.col("wait_ns") > 0).select("unit", "start_ns", "wait_ns").iter_rows()
+    return {first[unit]: (start, wait) for unit, start, wait in rows if unit in first}
 
 
 def _row_class(trace: TracePath, repeats: Sequence[int]) -> str:

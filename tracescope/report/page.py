@@ -73,6 +73,7 @@ def environment() -> Environment:
         "duration": text.duration,
         "shown": shown,
         "share": share,
+        "tenth": "{:.1f}".format,
         "interval": interval,
         "label": label,
         "points": points,
