@@ -17,7 +17,7 @@ from tracescope.report.charts import shown
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from tracescope.analysis.report import Edge
+    from tracescope.analysis.report import Edge, Report
 
 EFFECT_WORDS: Final = {
     "calls": "more calls",
@@ -53,6 +53,37 @@ def label(edge: Edge) -> str:
     return shown(f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}", 120)
 
 
+def sentence(edge: Edge) -> str:
+    """What a colleague would say of an edge."""
+    change = f"{text.number(edge.own_ms_base)} → {text.number(edge.own_ms_head)} ms per {edge.unit}"
+    if not edge.significant:
+        return f"It takes {change}; that could be chance, or is too small to matter."
+    cause = text.why(edge)
+    return f"It takes {change}; {text.number(edge.credited_ms, sign=True)} ms are its own doing" + (
+        f": {cause}." if cause else "."
+    )
+
+
+def lead(report: Report) -> str:
+    """How much of the change the edges that grew explain, below the headline."""
+    clock = report.clock
+    part = clock["delta_ms"] / clock["base_ms"] * 100 if clock["base_ms"] else 0.0
+    said = (
+        f"The mean request takes {text.number(clock['base_ms'])} → {text.number(clock['head_ms'])} ms "
+        f"({text.number(part, sign=True)} %)."
+    )
+    worse = [e for e in report.edges if e.significant and e.credited_ms > 0 and e.unit == "request"]
+    adjusted = clock["delta_mix_adjusted_ms"]
+    total = sum(edge.credited_ms for edge in worse)
+    if worse and adjusted > 0:
+        edges = "One edge takes" if len(worse) == 1 else f"{len(worse)} edges take"
+        said += f" {edges} {text.number(total, sign=True)} ms more."
+    mix = report.effects_total.get("mix", 0.0)
+    if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
+        said += f" {text.number(mix, sign=True)} ms is a shift of traffic between entries, nobody's fault."
+    return said
+
+
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates, with every filter they use."""
@@ -84,7 +115,7 @@ def environment() -> Environment:
     return made
 
 
-def render(name: str, **values: Any) -> str:
+def render(name: str, /, **values: Any) -> str:
     """One template with its values."""
     return environment().get_template(name).render(**values)
 

@@ -186,7 +186,7 @@ class Answers:
             lambda _: entry_paths(earlier.tables, later.tables, entry_id),
         )
 
-    def examples(self, view: View, edge: EdgeName | None, most: int = 12) -> list[Example]:
+    def examples(self, view: View, edge: EdgeName | None, most: int = 8) -> list[Example]:
         """Traces of an edge, or of any: the slowest of each period, then typical ones."""
         out: list[Example] = []
         for name, side in zip(("base", "head"), self.sides(view), strict=True):

@@ -159,8 +159,21 @@ def make_app(
         digits = request.query_params.get("id", "").strip()
         return RedirectResponse(f"/trace/{quote(digits, safe='')}" if digits else "/traces", 303)
 
+    async def report(request: Request) -> Response:
+        try:
+            view = read(request.query_params)
+            command = pages.command_of(await run_in_threadpool(partial(answers.report, view)))
+            body = await run_in_threadpool(partial(pages.review, answers, view, command))
+        except TracescopeError as error:
+            return _failed(error, View(), "/report")
+        # opened in place the page's policy would forbid the file's own style sheet, so it is saved
+        return HTMLResponse(
+            body, headers={"content-disposition": 'attachment; filename="tracescope-review.html"'}
+        )
+
     routes = [
         Route("/trace", open_trace),
+        Route("/report", report),
         Route("/static/{name}", _static),
         *(html(path, template, build) for path, template, build in _PAGES),
         *(data(path, build) for path, build in api.ROUTES),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from markupsafe import Markup
+
 from tracescope import schema
 from tracescope.analysis.report import Edge, Report
-from tracescope.analysis.series import CallPath, EdgeName
+from tracescope.analysis.series import CallPath, EdgeName, EntryPaths
 from tracescope.errors import InputError, TracescopeError
 from tracescope.periods import WORDS
-from tracescope.report import charts, page, text
+from tracescope.report import charts, iso, page, text
+from tracescope.report.review import Review, growing, review_html
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.view import View
 
@@ -24,6 +29,8 @@ NAV: Final = (
 )
 #: Spans listed below a waterfall.
 LISTED_SPANS: Final = 1000
+#: Entries looked at for the one that grew most.
+BUSIEST: Final = 12
 Values = dict[str, Any]
 
 
@@ -60,37 +67,6 @@ def common(view: View, path: str) -> Values:
     }
 
 
-def sentence(edge: Edge) -> str:
-    """What a colleague would say of an edge."""
-    change = f"{text.number(edge.own_ms_base)} → {text.number(edge.own_ms_head)} ms per {edge.unit}"
-    if not edge.significant:
-        return f"It takes {change}; that could be chance, or is too small to matter."
-    cause = text.why(edge)
-    return f"It takes {change}; {text.number(edge.credited_ms, sign=True)} ms are its own doing" + (
-        f": {cause}." if cause else "."
-    )
-
-
-def lead(report: Report) -> str:
-    """How much of the change the edges that grew explain, below the headline."""
-    clock = report.clock
-    part = clock["delta_ms"] / clock["base_ms"] * 100 if clock["base_ms"] else 0.0
-    said = (
-        f"The mean request takes {text.number(clock['base_ms'])} → {text.number(clock['head_ms'])} ms "
-        f"({text.number(part, sign=True)} %)."
-    )
-    worse = [e for e in report.edges if e.significant and e.credited_ms > 0 and e.unit == "request"]
-    adjusted = clock["delta_mix_adjusted_ms"]
-    total = sum(edge.credited_ms for edge in worse)
-    if worse and adjusted > 0:
-        edges = "One edge takes" if len(worse) == 1 else f"{len(worse)} edges take"
-        said += f" {edges} {text.number(total, sign=True)} ms more."
-    mix = report.effects_total.get("mix", 0.0)
-    if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
-        said += f" {text.number(mix, sign=True)} ms is a shift of traffic between entries, nobody's fault."
-    return said
-
-
 def _sparks(answers: Answers, view: View, edges: Sequence[Edge]) -> list[Any]:
     keys = tuple(key_of(edge) for edge in edges)
     found = answers.series(view, keys, SPARK_POINTS)
@@ -113,7 +89,7 @@ def growth(answers: Answers, view: View) -> Values:
         "title": "Growth",
         "report": report,
         "headline": text.headline(report),
-        "lead": lead(report),
+        "lead": page.lead(report),
         "edges": edges,
         "hidden": len(chosen) - len(edges),
         "links": _links(view, edges),
@@ -127,7 +103,7 @@ def growth(answers: Answers, view: View) -> Values:
     }
     if edges:
         values["trend"] = _trend(answers, view, edges[0])
-        values["sentence"] = sentence(edges[0])
+        values["sentence"] = page.sentence(edges[0])
     return {**values, **_first_paths(answers, view), **_first_trace(answers, view, edges)}
 
 
@@ -136,24 +112,23 @@ def _trend(answers: Answers, view: View, edge: Edge, measure: Any = "share") -> 
     return charts.trend(base, head, measure=measure, title=f"{edge.name}: {measure} over time")
 
 
-def _first_paths(answers: Answers, view: View) -> Values:
-    """The icicle of the chosen entry, or of the one whose mean clock rose most."""
-    entries = answers.entries(view)
+def grown_entry(answers: Answers, view: View) -> EntryPaths | None:
+    """The view's entry, or the one whose clock grew most over all its requests."""
     if view.entry:
-        wanted = entry_number(view.entry)
-    else:
-        found = [answers.paths(view, entry_id) for entry_id, *_ in entries[:12]]
-        grown = [p for p in found if p is not None and p.units_base and p.units_head and p.unit == "request"]
-        if not grown:
-            return {"icicle": "", "icicle_title": "", "paths_url": ""}
-        wanted = max(grown, key=lambda p: (p.ms_head - p.ms_base) * p.units_head).entry_id
-    entry = answers.paths(view, wanted)
+        return answers.paths(view, entry_number(view.entry))
+    found = [answers.paths(view, entry_id) for entry_id, *_ in answers.entries(view)[:BUSIEST]]
+    both = [p for p in found if p is not None and p.units_base and p.units_head and p.unit == "request"]
+    return max(both, key=lambda p: (p.ms_head - p.ms_base) * p.units_head, default=None)
+
+
+def _first_paths(answers: Answers, view: View) -> Values:
+    entry = grown_entry(answers, view)
     if entry is None:
         return {"icicle": "", "icicle_title": "", "paths_url": ""}
     return {
         "icicle": charts.icicle(entry, link=partial(path_link, view, entry.unit)),
         "icicle_title": f"{entry.service} {entry.operation}",
-        "paths_url": view.url("/paths", entry=entry_digits(wanted)),
+        "paths_url": view.url("/paths", entry=entry_digits(entry.entry_id)),
     }
 
 
@@ -191,7 +166,7 @@ def edge(answers: Answers, view: View) -> Values:
         "title": found.name,
         "report": report,
         "edge": found,
-        "sentence": sentence(found),
+        "sentence": page.sentence(found),
         "trend_share": _trend(answers, view, found),
         "trend_calls": _trend(answers, view, found, "calls_per_unit"),
         "trend_call": _trend(answers, view, found, "call_ms"),
@@ -381,3 +356,30 @@ def _sampling(frame: Any) -> str:
     known = [1 - t / 2**56 for t in thresholds if t >= 0]
     words = ", ".join(f"{part * 100:.3g} %" for part in sorted(known, reverse=True)[:4])
     return words + (" and some unstated" if schema.NO_THRESHOLD in thresholds else "")
+
+
+def review(answers: Answers, view: View, command: str) -> str:
+    """The self-contained report of the view's periods."""
+    report = answers.report(view)
+    edges = growing(report)
+    keys = tuple(key_of(found) for found in edges)
+    series = answers.series(view, keys, TREND_POINTS)
+    return review_html(
+        Review(
+            report=report,
+            series=[series[key] for key in keys],
+            entry=grown_entry(answers, view),
+            graph=Markup(""),
+            forecast=Markup(""),
+            findings=(),
+            command=command,
+            made_ns=time.time_ns(),
+        )
+    )
+
+
+def command_of(report: Report) -> str:
+    """The command that makes a report again."""
+    periods = [f"{iso(side.start_ns)}/{iso(side.end_ns)}" for side in (report.base, report.head)]
+    environment = f" --env {shlex.quote(report.environment)}" if report.environment else ""
+    return f"tracescope report {' '.join(periods)}{environment} -o review.html"

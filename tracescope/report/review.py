@@ -1,0 +1,119 @@
+"""The report for an architecture review: one self-contained file of the page's own templates.
+
+No script, no request: it opens from a disk and prints.  The numbers it shows are embedded as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from tracescope import __version__
+from tracescope.analysis.report import Edge, Report
+from tracescope.analysis.series import EntryPaths, Series
+from tracescope.report import charts, diff_json, page, text
+
+#: Edges that get a page of their own.
+MOST_PAGES: Final = 12
+
+#: What to ask of an edge that grew, by its largest cause.
+QUESTIONS: Final[Mapping[str, str]] = {
+    "calls": "Should one request make so many calls, and does the number stop growing?",
+    "latency_growth": "What grew with the weeks, and who prunes, indexes or shards it before it doubles?",
+    "latency_load": "How much more load may come before it waits for itself, and what is the plan then?",
+    "latency_unsplit": "Is it slower because there is more data, or because there is more load?",
+    "criticality": "Which work used to run beside it, and must it now come after?",
+    "new": "Who decided on this dependency, and what happens to a request when it is down?",
+    "gone": "Was it meant to go?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Everything the file shows.
+
+    Attributes
+    ----------
+    report
+        The diff, all edges.
+    series
+        Both periods' series of the edges that grew, in the order of `growing`.
+    entry
+        Call paths of the entry that grew most; None without one.
+    graph, forecast
+        Pictures and tables drawn elsewhere; empty for none.
+    findings
+        What the architecture shows, a sentence each.
+    command
+        What makes this report again.
+    made_ns
+        When it was made.
+    """
+
+    report: Report
+    series: Sequence[tuple[Series, Series]]
+    entry: EntryPaths | None
+    graph: Markup
+    forecast: Markup
+    findings: Sequence[str]
+    command: str
+    made_ns: int
+
+
+def growing(report: Report) -> list[Edge]:
+    """Edges that take significantly more time, at most `MOST_PAGES`."""
+    return [edge for edge in report.edges if edge.significant and edge.credited_ms > 0][:MOST_PAGES]
+
+
+def question(edge: Edge) -> str:
+    """What a review should ask of an edge that grew."""
+    told = {name: value for name, value in edge.effects.items() if name in QUESTIONS and value > 0}
+    if not told:
+        return ""
+    if edge.kind == "queue" and max(told, key=lambda name: told[name]).startswith("latency"):
+        return "Does the consumer keep up at the next peak, and who notices when it does not?"
+    return QUESTIONS[max(told, key=lambda name: told[name])]
+
+
+def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
+    effects = [
+        (page.EFFECT_WORDS[name], value)
+        for name, value in edge.effects.items()
+        if value and name != "transient"
+    ]
+    return {
+        "edge": edge,
+        "sentence": page.sentence(edge),
+        "question": question(edge),
+        "trend": charts.trend(*series, title=f"{edge.name}: share over time"),
+        "effects": charts.effect_bars(effects),
+    }
+
+
+def review_html(review: Review) -> str:
+    """The file."""
+    report = review.report
+    # "</" would end the script element that holds the data
+    data = json.dumps(diff_json(report), default=str).replace("<", "\\u003c")
+    entry = review.entry
+    return page.render(
+        "review.html",
+        report=report,
+        headline=text.headline(report),
+        lead=page.lead(report),
+        growing=[_item(e, s) for e, s in zip(growing(report), review.series, strict=True)],
+        graph=review.graph,
+        forecast=review.forecast,
+        findings=review.findings,
+        icicle=charts.icicle(entry) if entry is not None else "",
+        icicle_title=f"{entry.service} {entry.operation}" if entry is not None else "",
+        command=review.command,
+        css=Markup(page.asset("tracescope.css")),
+        data=Markup(data),
+        made_ns=review.made_ns,
+        version=__version__,
+    )
