@@ -148,7 +148,8 @@ class _Trace:
         number = self.reserve()
         end = self._server(work, number, service, at)
         self._put(
-            number, parent, at, end, service, schema.KIND_CLIENT, work.operation, edge_class=schema.CLASS_HTTP,
+            number, parent, at, end, service, schema.KIND_CLIENT, work.operation,
+            edge_class=schema.CLASS_HTTP,
             peer=work.peer,
         )  # fmt: skip
         return end

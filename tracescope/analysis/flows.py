@@ -77,7 +77,8 @@ def flows(tables: Tables, selection: Selection, services: frozenset[str] | None 
     Returns
     -------
     polars.DataFrame
-        ``path_id, unit, parent_id, parent, entry_id, depth, kind`` (name), ``caller_type, caller, callee_type,
+        ``path_id, unit, parent_id, parent, entry_id, depth, kind`` (name), ``caller_type, caller,
+        callee_type,
         callee, operation, uninstrumented, calls, sampled_calls, errors, own_ns, inclusive_ns,
         busy_ns, units``; ``parent`` is the row of the parent path of the same unit kind, or -1.
     """

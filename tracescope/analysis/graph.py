@@ -189,10 +189,7 @@ def _side(
         rows = rows.with_columns(pl.col("operation").alias("leg"))
     remote = rows.filter(pl.col("callee").is_not_null())
     remote = remote.with_columns(nested(rows, _EDGE).filter(rows["callee"].is_not_null()))
-    if level == "service":
-        remote = _hops(remote)
-    else:
-        remote = remote.with_columns(pl.lit(1.0).alias("factor"))
+    remote = _hops(remote) if level == "service" else remote.with_columns(pl.lit(1.0).alias("factor"))
     totals = _totals(tables, selection, rows)
     edges = _edges(remote, totals)
     if "path_sketches" in tables:

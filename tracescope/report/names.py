@@ -14,7 +14,7 @@ from typing import Final
 SHOWN: Final = 40
 #: Letters of a name in exports.
 KEPT: Final = 512
-#: Control, format (direction marks, joiners), surrogate, private and unassigned characters; separators of lines.
+#: Control, format (direction marks, joiners), surrogate, private, unassigned; separators of lines.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
