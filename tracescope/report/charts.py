@@ -18,6 +18,7 @@ import polars as pl
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from tracescope.report.names import one_line
 from tracescope.report.text import duration, number
 
 if TYPE_CHECKING:
@@ -26,15 +27,11 @@ if TYPE_CHECKING:
 
 #: Change of time that counts as a change in a picture, in parts of base.
 STEPS: Final = ((0.5, "up3"), (0.15, "up2"), (0.05, "up1"))
-_CONTROL: Final = {*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F),
-                   *range(0x2066, 0x206A), 0xFEFF, 0x2028, 0x2029}  # fmt: skip
-_HIDDEN: Final = dict.fromkeys(_CONTROL, "\N{REPLACEMENT CHARACTER}")
 
 
 def shown(text: str | None, limit: int = 200) -> str:
-    """A name as it may be shown: no control or direction marks, at most `limit` characters."""
-    clean = (text or "").translate(_HIDDEN)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+    """A name as one line of at most `limit` characters that can be seen; see `names`."""
+    return one_line(text or "", limit)
 
 
 def change_class(base: float, head: float, only: str | None = None) -> str:
