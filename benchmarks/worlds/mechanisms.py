@@ -409,6 +409,26 @@ def mix_shift(author: _Author) -> None:
     author.conditions.weights[chosen] = lambda t: np.where(t >= head, factor, 1.0)
 
 
+def routed_shift(author: _Author) -> None:
+    """Behind a gateway whose one entry says nothing, requests for something slow become more."""
+    head, old = author.timeline.head_ns, author.system
+    calls = tuple(
+        Call(12_000 + k, "http", "edge", old.operations[number].service, old.operations[number].name, 0.8, weight,
+             target=number)
+        for k, (number, weight) in enumerate(sorted(old.entries.items()))
+    )  # fmt: skip
+    gateway = Operation(12_100, "edge", "GET /*", "http", 1.0, (Step(12_101, calls, False, one_of=True),))
+    author.system = replace(
+        old,
+        operations={**old.operations, gateway.number: gateway},
+        entries={gateway.number: 1.0},
+        replicas={**old.replicas, "edge": 2},
+    )
+    factor = float(author.rng.uniform(1.8, 4))
+    chosen = calls[int(author.rng.integers(len(calls)))]
+    author.conditions.made[chosen.number] = lambda t: chosen.probability * np.where(t >= head, factor, 1.0)
+
+
 def spike(author: _Author) -> None:
     """One afternoon, something is ten times slower."""
     call = author.pick(author.critical(lambda c: c.target is None and c.kind != "queue"))
@@ -515,7 +535,7 @@ MECHANISMS: dict[str, Callable[[_Author], None]] = {
     "serialised": serialised, "new dependency": new_dependency, "starved caller": starved,
 }  # fmt: skip
 TRAPS: dict[str, Callable[[_Author], None]] = {
-    "nothing": nothing, "pure growth": pure_growth, "mix shift": mix_shift, "spike": spike,
+    "nothing": nothing, "pure growth": pure_growth, "mix shift": mix_shift, "routed shift": routed_shift, "spike": spike,
     "sampling change": sampling_change, "clock skew": skewed, "lost spans": lost_spans,
     "off the path": off_path, "others shrank": others_shrank, "flipped branch": flipped,
     "renamed attributes": renamed, "deploys": deploys, "extra monday": extra_monday,

@@ -283,6 +283,8 @@ class Simulation:
         return now
 
     def _step(self, step: Step, rows: Ints, now: Ints, parent: Ints, entered: Ints) -> Ints:
+        if step.one_of:
+            return self._one_of(step, rows, now, parent)
         serial = np.full(len(rows), not step.parallel)
         if step.number in self.conditions.serial:
             serial = self.rng.random(len(rows)) < self.conditions.serial[step.number](entered)
@@ -291,6 +293,23 @@ class Simulation:
             end = self._calls(call, rows, np.where(serial, done, now), parent)
             done = np.maximum(done, end)
         return done
+
+    def _one_of(self, step: Step, rows: Ints, now: Ints, parent: Ints) -> Ints:
+        """Make one of the calls, as a router does."""
+        made = [self.conditions.made.get(call.number) for call in step.calls]
+        parts = np.stack(
+            [
+                np.full(len(rows), call.probability) if curve is None else curve(now)
+                for call, curve in zip(step.calls, made, strict=True)
+            ]
+        )
+        bounds = np.cumsum(parts, axis=0) / parts.sum(axis=0)
+        turn = (self.rng.random(len(rows)) > bounds[:-1]).sum(axis=0)
+        now = now.copy()
+        for number, call in enumerate(step.calls):
+            at = np.flatnonzero(turn == number)
+            now[at] = self._call(call, rows[at], now[at] + 30_000, parent[at])
+        return now
 
     def _calls(self, call: Call, rows: Ints, now: Ints, parent: Ints) -> Ints:
         """As often as the visit makes the call; one after another."""

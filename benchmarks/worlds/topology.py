@@ -43,11 +43,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Calls made one after another, or all at once."""
+    """Calls made one after another, or all at once; or just one of them, by their probabilities."""
 
     number: int
     calls: tuple[Call, ...]
     parallel: bool
+    one_of: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from tracescope.analysis import significance, starved
 from tracescope.analysis.decompose import Sums, decompose, mix
 from tracescope.analysis.matched import MS, Unit
 from tracescope.analysis.report import Pattern
+from tracescope.analysis.routing import routed
 
 Floats = NDArray[np.float64]
 
@@ -78,6 +79,7 @@ def split(unit: Unit, matched: blocking.Matched) -> Split:
     sums_b = _stack(_stack(base[0], base[1]), _repeat(base[0], n_head))
     sums_h = _stack(_stack(head[0], _repeat(head[0], n_base)), head[1])
     effects = decompose(sums_b, sums_h, unit.tree)
+    effects, chosen = routed(effects, sums_b, sums_h, unit.tree, unit.paths["kind"].to_numpy())
     effects = _pair_renamed(effects, unit)
     effects["latency"], patterns = starved.credit(effects["latency"], unit, matched)
     names = ["kind", "caller", "callee", "operation"]
@@ -98,7 +100,7 @@ def split(unit: Unit, matched: blocking.Matched) -> Split:
         {name: values[0] for name, values in summed.items()},
         {name: values[1 : 1 + n_base] for name, values in summed.items()},
         {name: values[1 + n_base :] for name, values in summed.items()},
-        shift[0] / MS,
+        (shift[0] + chosen) / MS,
         patterns,
     )
 
