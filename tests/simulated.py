@@ -147,11 +147,8 @@ class _Trace:
     def _call(self, work: Work, parent: int, service: str, at: float) -> float:
         number = self.reserve()
         end = self._server(work, number, service, at)
-        self._put(
-            number, parent, at, end, service, schema.KIND_CLIENT, work.operation,
-            edge_class=schema.CLASS_HTTP,
-            peer=work.peer,
-        )  # fmt: skip
+        kind, about = schema.KIND_CLIENT, schema.CLASS_HTTP
+        self._put(number, parent, at, end, service, kind, work.operation, edge_class=about, peer=work.peer)
         return end
 
     def _db(self, work: Work, parent: int, service: str, at: float) -> float:
