@@ -218,6 +218,8 @@ def _edges(
     path_ids = dict(by_edge.iter_rows())
     for row in split.edges.iter_rows(named=True):
         k = row["edge"]
+        if not any(side["calls"][k] or side["own_ns"][k] for side in sums):
+            continue  # nothing of it in either period, or put back where it belongs
         effects = {
             "calls": float(split.whole["calls"][k]),
             "latency_unsplit": float(split.whole["latency"][k] - transient[k]),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tracescope.analysis import blocks as blocking
 from tracescope.analysis.decompose import Sums, Tree
+from tracescope.analysis.lost import lost_callees, rejoin
 
 Floats = NDArray[np.float64]
 
@@ -121,7 +122,10 @@ def _dense(
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One kind of unit of work, both periods, over the union of their paths."""
+    """One kind of unit of work, both periods, over the union of their paths.
+
+    ``lost_part`` is the largest part of one call's callees whose spans were lost and put back.
+    """
 
     kind: int
     entries: pl.DataFrame
@@ -129,6 +133,7 @@ class Unit:
     tree: Tree
     base: Side
     head: Side
+    lost_part: float
 
 
 def _tree(paths: pl.DataFrame, entries: pl.DataFrame) -> tuple[pl.DataFrame, Tree]:
@@ -193,7 +198,8 @@ def gather(
         )
         for table, slots in zip(tables, (matched.base, matched.head), strict=True)
     ]
-    return Unit(kind, entries, paths, tree, sides[0], sides[1])
+    lost = rejoin(lost_callees(paths), tree, [side.paths for side in sides])
+    return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
 
 
 def slots_of(period: Period) -> blocking.Extent:

@@ -15,6 +15,8 @@ from tracescope.analysis.report import Edge
 
 #: Units that could not be put together beyond this part are worth a word on every output.
 INCOMPLETE_PART: Final = 0.2
+#: ... and callees' spans that were lost, beyond this one.
+LOST_PART: Final = 0.001
 
 
 def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Matched) -> list[str]:
@@ -27,6 +29,10 @@ def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Mat
             notes.append(
                 f"{part:.0%} of {name}'s requests are incomplete: their traces name spans that are not here"
             )
+    if requests.lost_part > LOST_PART:
+        notes.append(
+            f"up to {requests.lost_part:.1%} of a call's spans lack their callee's; they count as the rest do"
+        )
     kinds = [set(period.tables["entry_hours"]["threshold"].unique().to_list()) for period in (base, head)]
     if kinds[0] != kinds[1]:
         notes.append("the sampling probability changed between the periods; counts are weighted by it")
