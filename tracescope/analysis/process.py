@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from tracescope import schema
 from tracescope.errors import KernelError
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
+from tracescope.kernels.roles import ROLE_LEAF_CALL
 from tracescope.kernels.sketch import bin_of
+from tracescope.kernels.traces import Traces, group_traces
 from tracescope.kernels.walk import Walk, walk
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
@@ -120,29 +122,6 @@ def span_arrays(spans: pl.DataFrame, names: Names) -> forests.SpanArrays:
     )
 
 
-def _fragments(spans: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Split traces that outlast their window; returns spans with ``slot_start`` and how many moved.
-
-    A trace's first fragment holds what starts within TRACE_WINDOW_HOURS of the hour it starts in;
-    what is left makes further fragments by the same rule.
-    """
-    window = (schema.TRACE_WINDOW_HOURS + 1) * schema.HOUR_NS
-    ids = ["trace_hi", "trace_lo"]
-    spans = spans.with_columns(pl.lit(0, pl.Int64).alias("fragment"))
-    first = pl.col("start_ns").min().over([*ids, "fragment"])
-    hour = schema.HOUR_NS
-    spans = spans.with_columns(first.alias("trace_start_ns"))
-    late = pl.col("start_ns") >= pl.col("trace_start_ns") // hour * hour + window
-    moved = 0
-    while True:
-        count = int(spans.select(late.sum()).item())
-        if count == 0:
-            return spans, moved
-        moved += count
-        spans = spans.with_columns(pl.when(late).then(pl.col("fragment") + 1).otherwise(pl.col("fragment")))
-        spans = spans.with_columns(first.alias("trace_start_ns"))
-
-
 def process(
     spans: pl.DataFrame,
     *,
@@ -171,17 +150,20 @@ def process(
     schema.check(spans, schema.SPANS, "spans")
     if len(spans) >= 2**31 - 1:
         raise KernelError(f"{len(spans)} spans in one call; give `process` fewer traces at a time")
-    spans, moved = _fragments(spans)
-    if keep is not None:
-        spans = spans.filter(pl.col("trace_start_ns").is_between(keep[0], keep[1], closed="left"))
+    traces = group_traces(
+        *(spans[name].to_numpy() for name in ("trace_hi", "trace_lo", "span_id", "content_hash", "start_ns")),
+        window_ns=(schema.TRACE_WINDOW_HOURS + 1) * schema.HOUR_NS,
+        keep=keep,
+    )
+    if len(traces.order) < len(spans):
+        kept = np.zeros(len(spans), np.bool_)
+        kept[traces.order] = True
+        spans = spans.filter(pl.Series(kept))
+        traces = replace(traces, order=(np.cumsum(kept) - 1)[traces.order])
     names = Names(spans)
     arrays = span_arrays(spans, names)
-    if moved:
-        fragment = spans["fragment"].to_numpy()
-        arrays = _with_fragment_ids(arrays, fragment)
-    forest = forests.build_forest(arrays, skew=skew)
-    path = walk(forest)
-    work = _Work(spans, names, arrays, forest, path, slot_ns)
+    forest = forests.build_forest(arrays, traces, skew=skew)
+    work = _Work(spans, names, arrays, traces, forest, walk(forest), slot_ns)
     tables = work.tables()
     checked = {
         name: schema.check(_canonical(frame, name), table, name)
@@ -196,14 +178,6 @@ def _canonical(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.sort(schema.KEYS[name])
 
 
-def _with_fragment_ids(arrays: forests.SpanArrays, fragment: I64) -> forests.SpanArrays:
-    """Make later fragments traces of their own inside the kernels."""
-    from dataclasses import replace
-
-    salt = fragment * np.int64(0x5851F42D4C957F2D)
-    return replace(arrays, trace_lo=arrays.trace_lo ^ salt)
-
-
 class _Work:
     """One call of `process`: arrays in sorted order and the tables made from them."""
 
@@ -212,6 +186,7 @@ class _Work:
         spans: pl.DataFrame,
         names: Names,
         arrays: forests.SpanArrays,
+        traces: Traces,
         forest: forests.Forest,
         path: Walk,
         slot_ns: int,
@@ -227,9 +202,8 @@ class _Work:
         self.trace_hi = spans["trace_hi"].to_numpy()[order]
         self.trace_lo = spans["trace_lo"].to_numpy()[order]
         self.codes = {name: column[order] for name, column in names.columns.items()}
-        starts = spans["trace_start_ns"].to_numpy()[order]
-        first = starts[np.minimum(forest.trace_start[:-1], max(len(order) - 1, 0))] if len(order) else starts
-        self.slot_of_trace = (first // slot_ns).astype(np.int64)
+        self.traces = traces
+        self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
         self.threshold = spans["threshold"].to_numpy()[order]
         self._contexts()
 
@@ -262,24 +236,25 @@ class _Work:
         forest, names, path = self.forest, self.names, self.path
         groups = len(forest.group_root)
         producer = np.full(groups, -1, np.int64)
-        producer[forest.unit_group] = forest.unit_producer
+        known = np.flatnonzero(forest.unit_producer >= 0)[::-1]  # the first of a batch names the topic
+        producer[forest.unit_group[known]] = forest.unit_producer[known]
         wait = _exact_sum(forest.unit_group, forest.unit_wait_ns, groups)
         clock = _exact_sum(forest.unit_group, forest.unit_end_ns - forest.unit_start_ns, groups)
         edges, nodes, opens, owns, selfs, home, head, late = kernel.attribute(
             forest.sequence, forest.group_start, forest.group_root, self.group_kind, producer,
-            forest.parent, forest.role, forest.callee, forest.blocks, self.edge_class, self.service,
-            self.codes["peer"], self.codes["operation"], self.codes["environment"], names.publish,
-            names.wait, names.unknown,
+            forest.parent, forest.role, forest.callee, forest.answers, forest.blocks, self.edge_class,
+            self.service, self.codes["peer"], self.codes["operation"], self.codes["environment"],
+            names.publish, names.wait, names.unknown,
         )  # fmt: skip
         message = self.group_kind == schema.UNIT_MESSAGE
         wait_head = np.where(message, head, -1)
         cells, sums, span_cell, head_cell = kernel.accumulate(
             forest.sequence, forest.group_start, forest.group_root, forest.hops, self.group_context,
-            wait, clock, wait_head, late, forest.group, forest.parent, forest.callee, opens, owns, selfs,
+            wait, clock, wait_head, late, forest.group, forest.parent, forest.answers, opens, owns, selfs,
             home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns, path.visited,
             path.self_ns, path.child_sum_ns, path.child_union_ns, self.trace_hi, self.trace_lo,
         )  # fmt: skip
-        self._name_nodes(edges, nodes)
+        self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, opens, late))
         entry_of_group = self._entry_of_head(nodes, head)
         return {
             "path_hours": self._path_hours(cells, sums),
@@ -294,7 +269,18 @@ class _Work:
             "paths": self.paths,
         }
 
-    def _name_nodes(self, edges: I64, nodes: I64) -> None:
+    def _uninstrumented(self, edges: I64, nodes: I64, opens: I64, late: I64) -> np.ndarray[Any, Any]:
+        """Whether nobody answered any call of an edge ``(e,)``."""
+        forest = self.forest
+        calls, silent = np.flatnonzero(opens >= 0), np.flatnonzero(late >= 0)
+        code = nodes[np.concatenate([opens[calls], late[silent]]), 1]
+        role = forest.role[np.concatenate([calls, forest.group_root[silent]])]
+        out = np.zeros(len(edges), np.bool_)
+        out[code[role == ROLE_LEAF_CALL]] = True
+        out[code[role != ROLE_LEAF_CALL]] = False
+        return out
+
+    def _name_nodes(self, edges: I64, nodes: I64, uninstrumented: np.ndarray[Any, Any]) -> None:
         """Ids and names of nodes; parents come before children in `nodes`."""
         text = self.names.text
         self.node_id = np.zeros(len(nodes), np.int64)
@@ -303,7 +289,7 @@ class _Work:
         described: list[tuple[str, str | None, str | None, str | None]] = []
         edge_ids = np.zeros(len(edges), np.int64)
         for number, (kind, caller, callee, operation) in enumerate(edges.tolist()):
-            edge = (schema.EDGE_KINDS[kind & 15], text(caller), text(callee), text(operation))
+            edge = (schema.EDGE_KINDS[kind], text(caller), text(callee), text(operation))
             described.append(edge)
             edge_ids[number] = path_id(0, *edge)
         self.edge_id = edge_ids
@@ -320,12 +306,11 @@ class _Work:
             self.node_id[number] = path_id(above, *edge)
             entry[number], depth[number] = entry[parent], depth[parent] + 1
             kind = int(edges[second, 0])
-            row = int(self.node_id[number]), above, int(entry[number]), int(depth[number]), kind & 15
-            paths.append((*row, *edge[1:], int(edge_ids[second]), bool(kind & 16)))
+            row = int(self.node_id[number]), above, int(entry[number]), int(depth[number]), kind
+            paths.append((*row, *edge[1:], int(edge_ids[second]), bool(uninstrumented[second])))
         self.node_entry = entry
         self.entries = pl.DataFrame(entries, schema=schema.dtypes(schema.ENTRIES), orient="row")
         self.paths = pl.DataFrame(paths, schema=schema.dtypes(schema.PATHS), orient="row")
-        self.paths = self.paths.sort("path_id", "uninstrumented").unique("path_id", keep="first")
 
     def _entry_of_head(self, nodes: I64, head: I64) -> I64:
         return self.node_entry[head] if len(head) else np.empty(0, np.int64)
@@ -451,8 +436,7 @@ class _Work:
 
     def _counters(self) -> pl.DataFrame:
         """Counters by reason, on the slot of the trace they were counted in."""
-        moved = self.rows["fragment"].to_numpy()[self.forest.order] > 0
-        beyond = np.bincount(self.forest.trace[moved], minlength=len(self.slot_of_trace))
+        beyond = np.where(self.traces.later, np.diff(self.traces.start), 0)
         counts = {reason: self.forest.counts[:, at] for at, reason in enumerate(forests.COUNTERS)}
         summed = (
             pl.DataFrame({"slot": self.slot_of_trace, **counts, "beyond_window": beyond})

@@ -32,8 +32,10 @@ def add_up(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     """One row a key: sums, and the exemplar rules of the schema."""
     keys = list(schema.KEYS[name])
     table = {**schema.ROLLUPS, **schema.DIMENSIONS}[name]
-    if name in schema.DIMENSIONS or name == "hop_halves":
-        return frame.unique().sort(keys).unique(keys, keep="first", maintain_order=True)
+    if name in schema.DIMENSIONS:  # an edge that was answered anywhere is instrumented: False sorts first
+        return frame.unique().sort(list(table)).unique(keys, keep="first", maintain_order=True)
+    if name == "hop_halves":  # two consumers may look alike, and are two
+        return frame.sort(keys)
     if name == "path_hours":
         measures = [column for column in table if column not in keys and column not in _EXEMPLARS]
         slow = _EXEMPLARS[:3]

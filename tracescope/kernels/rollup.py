@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracescope.kernels import inlined, kernel
-from tracescope.kernels.forest import (
+from tracescope.kernels.roles import (
     ROLE_CALL,
     ROLE_CONSUMER,
     ROLE_DB,
@@ -98,7 +98,7 @@ def _edge_kind(mine, theirs):
 
 @kernel
 def attribute(
-    sequence, group_start, group_root, group_kind, group_producer, parent, role, callee, blocks,
+    sequence, group_start, group_root, group_kind, group_producer, parent, role, callee, answers, blocks,
     edge_class, service, peer, operation, environment, publish, wait, unknown,
 ):  # fmt: skip
     """Give every span its edge and call path.
@@ -109,7 +109,7 @@ def attribute(
     Returns
     -------
     edges ``(e, 4)``
-        kind + 16 when uninstrumented, caller, callee (-1: none), operation.
+        kind, caller, callee (-1: none), operation.
     nodes ``(p, 4)``
         parent node (-1: an entry), edge or environment, service or -1, operation or -1.
     opens, owns, selfs ``(n,)``
@@ -160,18 +160,14 @@ def attribute(
             elif r == ROLE_LEAF_CALL:
                 other = np.int64(peer[i]) if peer[i] >= 0 else np.int64(unknown)
                 named = peer[i] >= 0 and (edge_class[i] == CLASS_HTTP or edge_class[i] == CLASS_RPC)
-                kind = (_edge_kind(edge_class[i], edge_class[i]) + 16) if named else EDGE_EXTERNAL + 16
+                kind = _edge_kind(edge_class[i], edge_class[i]) if named else EDGE_EXTERNAL
             elif r == ROLE_DB:
                 other = np.int64(peer[i]) if peer[i] >= 0 else np.int64(unknown)
                 kind = EDGE_DB
             elif r == ROLE_PUBLISH:
                 other = np.int64(peer[i]) if peer[i] >= 0 else np.int64(unknown)
                 kind, name = EDGE_QUEUE, np.int64(publish)
-            elif (
-                not is_root
-                and service[i] != service[p]
-                and (role[p] != ROLE_CALL or callee[p] < 0 or service[callee[p]] != service[i])
-            ):
+            elif not is_root and service[i] != service[p] and not answers[i]:
                 other = np.int64(service[i])
                 kind = _edge_kind(edge_class[i], edge_class[p])
             caller = np.int64(service[i])
@@ -212,9 +208,7 @@ def attribute(
                         nodes, node_count, node_table, base, code, -1, -1
                     )
                     head[g] = node
-            starts_service = served and (
-                is_root or opens[i] >= 0 or (role[p] == ROLE_CALL and callee[p] == i)
-            )
+            starts_service = served and (is_root or opens[i] >= 0 or answers[i])
             if starts_service or (is_root and not served):
                 code, edge_count, edges, edge_table = _intern(
                     edges, edge_count, edge_table, EDGE_SELF, service[i], -1, operation[i]
@@ -254,7 +248,7 @@ def _trace_hash(hi, lo):
 @kernel
 def accumulate(
     sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head, late,
-    group, parent, callee, opens, owns, selfs, home, status, start_ns, end_ns, own_ns, inclusive_ns,
+    group, parent, answers, opens, owns, selfs, home, status, start_ns, end_ns, own_ns, inclusive_ns,
     visited, self_ns, child_sum, child_union, trace_hi, trace_lo,
 ):  # fmt: skip
     """Sum spans into cells: one for each (call path, context) pair.
@@ -298,9 +292,7 @@ def accumulate(
                 elif part == 1:
                     node = owns[i]
                 else:  # a service's own time: once for each time it is entered
-                    p = parent[i]
-                    entered = i == root or (opens[i] == -1 and p >= 0 and callee[p] == i)
-                    entered = entered or (opens[i] >= 0 and owns[i] != opens[i])
+                    entered = i == root or answers[i] or (opens[i] >= 0 and owns[i] != opens[i])
                     node = selfs[i] if entered else np.int64(-1)
                 if node < 0:
                     continue

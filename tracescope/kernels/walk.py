@@ -228,7 +228,7 @@ def walk(
     eps
         Forgive small overlaps; off, the laws of order, scaling and slack hold exactly.
     compat
-        ``"jaeger"``: strict ``<`` and no eps, as Jaeger's UI draws it.
+        ``"jaeger"``: strict ``<`` and no eps, as Jaeger's UI draws it; for a forest built the same way.
     segments
         Also return the segments, not only sums.
     """

@@ -1,0 +1,613 @@
+"""The analysis once more, slow and obvious: plain Python, one span at a time, recursion.
+
+The text of the design, section by section; the kernels are held against it.  Spans are `Made`;
+their ids are the keys of every dictionary here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from builders import Key, Made
+
+from tracescope import schema
+
+MS = 1_000_000
+WINDOW_NS = 3 * schema.HOUR_NS  # the hour a trace starts in, and two more
+#: Edge: kind, caller, callee, operation; a path is an entry and the edges below it.
+Edge = tuple[str, str | None, str | None, str | None]
+Entry = tuple[str, str, str]  # environment, service, operation
+Path = tuple[Entry, *tuple[Edge, ...]]
+
+
+@dataclass
+class Unit:
+    """A clock on the work that starts at `root`."""
+
+    root: int
+    kind: int
+    start: int
+    end: int
+    wait: int = 0
+    producer: int | None = None
+    linked: Key | None = None  # producer in another trace
+    negative: bool = False
+
+
+@dataclass
+class Tree:
+    """One trace, analysed."""
+
+    spans: dict[int, Made]
+    conflicts: int = 0
+    later: bool = False
+    backwards: int = 0
+    cycles: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+    parent: dict[int, int | None] = field(default_factory=dict)
+    offset: dict[int, int] = field(default_factory=dict)
+    uncertain: bool = False
+    role: dict[int, str] = field(default_factory=dict)
+    callee: dict[int, int | None] = field(default_factory=dict)
+    answers: set[int] = field(default_factory=set)
+    blocks: set[int] = field(default_factory=set)
+    idle: set[int] = field(default_factory=set)
+    units: list[Unit] = field(default_factory=list)
+    segments: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)  # root: span, start, end
+    first_ns: int = 0
+
+    def children(self, span: int) -> list[int]:
+        return [other for other in sorted(self.spans) if self.parent[other] == span]
+
+    def roots(self) -> list[int]:
+        return [span for span in sorted(self.spans) if self.parent[span] is None]
+
+    def waited_for(self, span: int) -> list[int]:
+        return [child for child in self.children(span) if child in self.blocks]
+
+    def group(self, root: int) -> Iterator[int]:
+        """A span and everything it waits for."""
+        yield root
+        for child in self.waited_for(root):
+            yield from self.group(child)
+
+
+# -- normalise ------------------------------------------------------------------------------------
+
+
+def normalise(spans: Sequence[Made]) -> list[Tree]:
+    """Traces without duplicates, cut where they outlast their window, with parents found."""
+    trees: list[Tree] = []
+    for trace in sorted({span.trace for span in spans}):
+        kept: list[Made] = []
+        conflicts = 0
+        for number in {span.span for span in spans if span.trace == trace}:
+            same = [span for span in spans if (span.trace, span.span) == (trace, number)]
+            kept.append(min(same, key=lambda span: span.content_hash))
+            conflicts += len({span.content_hash for span in same}) - 1
+        later = False
+        while kept:
+            first = min(span.start for span in kept)
+            limit = first // schema.HOUR_NS * schema.HOUR_NS + WINDOW_NS
+            inside = {span.span: span for span in kept if span.start < limit}
+            kept = [span for span in kept if span.start >= limit]
+            trees.append(Tree(inside, conflicts, later, first_ns=first))
+            conflicts, later = 0, True
+    for tree in trees:
+        mend(tree)
+    return trees
+
+
+def mend(tree: Tree) -> None:
+    for number, span in tree.spans.items():
+        if span.end < span.start:
+            tree.backwards += 1
+            tree.spans[number] = replace(span, end=span.start)
+        tree.parent[number] = span.parent or None
+        if span.parent and span.parent not in tree.spans:
+            tree.parent[number] = None
+            tree.missing.add(number)
+    for number in tree.spans:
+        above, chain = tree.parent[number], [number]
+        while above is not None and above not in chain:
+            chain.append(above)
+            above = tree.parent[above]
+        if above is not None:
+            ring = chain[chain.index(above) :]
+            cut = min(ring, key=lambda span: (tree.spans[span].start, span))
+            tree.parent[cut] = None
+            tree.cycles.add(cut)
+
+
+# -- roles ----------------------------------------------------------------------------------------
+
+
+def find_roles(tree: Tree) -> None:
+    spans = tree.spans
+    first: dict[int, str] = {}
+    for number, span in spans.items():
+        above = tree.parent[number]
+        if span.kind == schema.KIND_SERVER:
+            first[number] = "server"
+        elif span.kind == schema.KIND_CONSUMER:
+            first[number] = "consumer"
+        elif span.kind == schema.KIND_PRODUCER or (
+            span.kind == schema.KIND_CLIENT and span.messaging_op == schema.MSG_SEND
+        ):
+            first[number] = "publish"
+        elif span.edge_class == schema.CLASS_DB:
+            first[number] = "db"
+        elif span.kind == schema.KIND_CLIENT:
+            first[number] = "leaf"
+        elif above is not None and spans[above].service != span.service:
+            first[number] = "server"  # sources without kinds
+        else:
+            first[number] = "internal"
+    for number, span in spans.items():
+        role, below = first[number], tree.children(number)
+        served = [c for c in below if first[c] == "server"]
+        served = [
+            c for c in served if span.service != spans[c].service or spans[c].kind == schema.KIND_SERVER
+        ]
+        answer = min(served, key=lambda c: (spans[c].start, c), default=None)
+        tree.callee[number] = None
+        if role == "db":
+            tree.callee[number] = answer
+        elif role == "leaf" and answer is not None:
+            role, tree.callee[number] = "call", answer
+        elif role == "leaf":
+            own = [c for c in below if spans[c].service == span.service]
+            if any(first[c] in ("leaf", "db", "publish") for c in own):
+                role = "internal"  # it wraps calls of its own service
+        elif role == "internal" and answer and len(below) == 1 and spans[answer].service != span.service:
+            role, tree.callee[number] = "call", answer
+        tree.role[number] = role
+    for number, span in spans.items():
+        above = tree.parent[number]
+        answer = tree.callee[above] if above is not None else None
+        if above is None or answer is None or tree.role[number] != "server":
+            continue
+        elsewhere = span.kind == schema.KIND_SERVER or span.service != spans[above].service
+        if span.service == spans[answer].service and elsewhere:
+            tree.answers.add(number)
+
+
+# -- clocks ---------------------------------------------------------------------------------------
+
+
+def reconcile(tree: Tree) -> None:
+    """Offsets of hosts, from the calls whose answers are no longer than they are."""
+    spans = tree.spans
+    votes: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    calls: set[int] = set()
+    for number in tree.answers:
+        call, answer = spans[tree.parent[number] or 0], spans[number]
+        if call.host is None or answer.host is None or call.host == answer.host:
+            continue
+        if answer.end - answer.start <= call.end - call.start:
+            calls.add(number)
+            low, high = call.start - answer.start, call.end - answer.end
+            votes[call.host, answer.host].append((low, high))
+            votes[answer.host, call.host].append((-high, -low))
+    between: dict[tuple[str, str], int] = {}
+    for pair, intervals in votes.items():
+        low, high = max(low for low, _ in intervals), min(high for _, high in intervals)
+        if low > high:
+            tree.uncertain = True
+            between[pair] = int(abs(low + high) // 2 * (1 if low + high > 0 else -1))
+        else:
+            between[pair] = min(max(0, low), high)
+    known: dict[str, int] = {}
+
+    def reach(number: int) -> None:
+        if number in calls:
+            a, b = spans[tree.parent[number] or 0].host or "", spans[number].host or ""
+            known.setdefault(a, 0)
+            known.setdefault(b, known[a] + between[a, b])
+        for child in tree.children(number):
+            reach(child)
+
+    def move(number: int, above: int) -> None:
+        span = spans[number]
+        shift = above if span.host is None else known.get(span.host, 0)
+        tree.offset[number] = shift
+        spans[number] = replace(span, start=span.start + shift, end=span.end + shift)
+        for child in tree.children(number):
+            move(child, shift)
+
+    for root in tree.roots():
+        reach(root)
+    for root in tree.roots():
+        move(root, 0)
+
+
+# -- what blocks, units of work -------------------------------------------------------------------
+
+
+def find_blocking(tree: Tree) -> None:
+    for number, span in tree.spans.items():
+        above = tree.parent[number]
+        if above is None:
+            continue
+        over = tree.spans[above]
+        hop = tree.role[above] == "publish" or span.service != over.service
+        if tree.role[number] == "consumer" and hop:
+            continue
+        moment = span.start == span.end
+        if span.start >= over.end and not (moment and span.start == over.end):
+            continue
+        if span.end <= over.start and not moment:
+            continue
+        overhang = span.end - over.end
+        if overhang > max(MS, (span.end - span.start) // 20) and number not in tree.answers:
+            continue
+        tree.blocks.add(number)
+    for number in tree.spans:
+        above = tree.parent[number]
+        if above is None or {tree.role[number], tree.role[above]} != {"consumer"}:
+            continue
+        receives = schema.MSG_RECEIVE
+        if tree.spans[above].messaging_op == receives and tree.spans[number].messaging_op != receives:
+            tree.blocks.discard(number)
+            tree.idle.add(above)
+
+
+def find_units(tree: Tree) -> None:
+    spans = tree.spans
+    for root in sorted(spans):
+        if root in tree.blocks or root in tree.idle:
+            continue
+        span, above = spans[root], tree.parent[root]
+        found: list[Unit] = []
+        if tree.role[root] == "consumer":
+            source = root
+            if above in tree.idle and not span.links:
+                source = above or 0
+            inside: list[int] = []
+            outside: list[Key] = []
+            up = tree.parent[source]
+            if up is not None and tree.role[up] != "consumer":
+                inside.append(up)
+            for trace, other in spans[source].links:
+                if trace == span.trace and other in spans:
+                    inside.append(other)
+                else:
+                    outside.append((trace, other))
+            for producer in dict.fromkeys(inside):
+                start = min(spans[producer].end, span.start)
+                late = spans[producer].end > span.start
+                unit = Unit(root, schema.UNIT_MESSAGE, start, span.end, span.start - start, producer)
+                unit.negative = late
+                found.append(unit)
+            for key in dict.fromkeys(outside):
+                found.append(Unit(root, schema.UNIT_MESSAGE, span.start, span.end, linked=key))
+        if not found:
+            asked = above is None or tree.role[root] == "consumer"
+            kind = schema.UNIT_REQUEST if asked else schema.UNIT_DETACHED
+            found.append(Unit(root, kind, span.start, span.end))
+        tree.units += found
+
+
+# -- the walk -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Walked:
+    own: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    inclusive: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    visited: set[int] = field(default_factory=set)
+    eff: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+def walk_tree(tree: Tree, *, eps: bool = True) -> Walked:
+    out = Walked()
+
+    def clip(number: int, low: int, high: int) -> None:
+        span = tree.spans[number]
+        start = min(max(span.start, low), high)
+        end = max(min(span.end, high), start)
+        out.eff[number] = start, end
+        for child in tree.waited_for(number):
+            clip(child, start, end)
+
+    def go(number: int, low: int, high: int, segments: list[tuple[int, int, int]]) -> None:
+        start, end = out.eff[number]
+        out.visited.add(number)
+        out.inclusive[number] = high - low
+        children = sorted(
+            tree.waited_for(number), key=lambda c: (-min(out.eff[c][1], high), out.eff[c][0], c)
+        )
+        t = high
+        for child in children:
+            begin, stop = out.eff[child]
+            forgiven = min(MS, (end - start) // 100, (stop - begin) // 10) if eps else 0
+            if stop == begin or begin >= t or (min(stop, high) > t and min(stop, high) - t > forgiven):
+                continue
+            e = min(stop, t)
+            if e < t:
+                segments.append((number, e, t))
+            go(child, begin, e, segments)
+            t = begin
+        if low < t:
+            segments.append((number, low, t))
+
+    for root in sorted(tree.spans):
+        if root in tree.blocks:
+            continue
+        span = tree.spans[root]
+        clip(root, span.start, span.end)
+        tree.segments[root] = []
+        go(root, span.start, span.end, tree.segments[root])
+        for number, begin, end in tree.segments[root]:
+            out.own[number] += end - begin
+    return out
+
+
+def analyse(spans: Sequence[Made], *, skew: bool = True, eps: bool = True) -> list[tuple[Tree, Walked]]:
+    out: list[tuple[Tree, Walked]] = []
+    for tree in normalise(spans):
+        find_roles(tree)
+        if skew:
+            reconcile(tree)
+        else:
+            tree.offset = dict.fromkeys(tree.spans, 0)
+        find_blocking(tree)
+        find_units(tree)
+        out.append((tree, walk_tree(tree, eps=eps)))
+    return out
+
+
+# -- edges and sums -------------------------------------------------------------------------------
+
+
+def path_id(path: Path) -> int:
+    """The documented hash, over the whole path."""
+
+    def digest(parent: int, names: Sequence[str | None]) -> int:
+        data = parent.to_bytes(8, "big", signed=True)
+        for name in names:
+            text = b"" if name is None else name.encode()
+            data += struct.pack(">I", 2**32 - 1 if name is None else len(text)) + text
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
+
+    number = digest(0, path[0])
+    for edge in path[1:]:
+        number = digest(number, edge)
+    return number
+
+
+@dataclass
+class Place:
+    """Where a span stands: the paths its calls, its own time and its service's own time go to."""
+
+    under: Path
+    owns: Path
+    service_self: Path
+    opens: Path | None
+    opener: int  # the span that opened the path it stands under
+    enters: bool
+
+
+def find_place(tree: Tree, number: int, above: Place | None, wait: Edge | None) -> tuple[Place, Edge | None]:
+    """A span's place below its parent's (None: it starts a unit), and the edge it opens."""
+    span, up = tree.spans[number], tree.parent[number]
+    over = tree.spans[up] if up is not None else None
+    role = tree.role[number]
+    if above is None:
+        base: Path = ((span.environment, span.service, span.operation),)
+        opener = number
+    else:
+        base, opener = above.under, above.opener
+
+    def web(*spans: Made) -> str:
+        return "rpc" if schema.CLASS_RPC in [one.edge_class for one in spans] else "http"
+
+    edge: Edge | None = None
+    answer = tree.callee[number]
+    if role == "db":
+        edge = ("db", span.service, span.peer or "unknown", span.operation)
+    elif role == "publish":
+        edge = ("queue", span.service, span.peer or "unknown", "publish")
+    elif role == "call" and answer is not None:
+        server = tree.spans[answer]
+        edge = (web(span, server), span.service, server.service, server.operation)
+    elif role == "leaf":
+        named = span.peer is not None and span.edge_class in (schema.CLASS_HTTP, schema.CLASS_RPC)
+        edge = (web(span) if named else "external", span.service, span.peer or "unknown", span.operation)
+    elif above and over and span.service != over.service and number not in tree.answers:
+        edge = (web(span, over), over.service, span.service, span.operation)
+    under, opens = base, None
+    if edge is not None:
+        again = role == "db" and above is not None and tree.role[up or 0] == "db" and base[-1] == edge
+        if not again:
+            under = opens = (*base, edge)
+            opener = number
+    if wait is not None:
+        under = (*base, wait)
+    served = role in ("server", "consumer", "internal")
+    enters = served and (above is None or opens is not None or number in tree.answers)
+    if enters or above is None:
+        top = under if enters else base
+        service_self: Path = (*top, ("self", span.service, None, span.operation))
+    else:
+        service_self = above.service_self
+    owns = service_self if served else under
+    return Place(under, owns, service_self, opens, opener, enters or above is None), edge
+
+
+Row = dict[str, int]
+CellKey = tuple[int, int, Path, int]  # slot, unit, path, threshold
+
+
+@dataclass
+class Rolled:
+    paths: dict[CellKey, Row] = field(default_factory=dict)
+    entries: dict[tuple[int, int, Entry, int], Row] = field(default_factory=dict)
+    counters: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
+    lengths: dict[CellKey, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+
+def roll_up(spans: Sequence[Made]) -> Rolled:
+    out = Rolled()
+    for tree, walked in analyse(spans):
+        slot = tree.first_ns // schema.HOUR_NS
+        moved = sum(shift != 0 for shift in tree.offset.values())
+        for reason, count in {
+            "duplicate_conflict": tree.conflicts,
+            "end_before_start": tree.backwards,
+            "parent_cycle": len(tree.cycles),
+            "missing_parent": len(tree.missing - tree.cycles),
+            "skew_uncertain": tree.uncertain,
+            "skew_corrected": moved,
+            "negative_wait": sum(unit.negative for unit in tree.units),
+            "detached": sum(unit.kind == schema.UNIT_DETACHED for unit in tree.units),
+            "beyond_window": len(tree.spans) if tree.later else 0,
+        }.items():
+            if count:
+                out.counters[slot, reason] += count
+        add_trace(out, tree, walked, slot)
+    return out
+
+
+@dataclass
+class Cells:
+    """Rows of one context; which were touched is remembered."""
+
+    out: Rolled
+    slot: int
+    kind: int
+    threshold: int
+    touched: set[CellKey]
+
+    def name(self, path: Path) -> CellKey:
+        return self.slot, self.kind, path, self.threshold
+
+    def __getitem__(self, path: Path) -> Row:
+        self.touched.add(self.name(path))
+        return self.out.paths.setdefault(self.name(path), defaultdict(int))
+
+
+def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
+    units: dict[int, list[Unit]] = defaultdict(list)
+    for unit in tree.units:
+        units[unit.root].append(unit)
+    places: dict[int, Place] = {}
+    of_root: dict[int, tuple[int, int]] = {}  # kind, threshold
+    weights: dict[int, int] = {}
+    home: dict[int, int] = {}
+    for root in tree.segments:
+        members = list(tree.group(root))
+        here = units.get(root, [])
+        thresholds = {tree.spans[number].threshold for number in members}
+        kind = here[0].kind if here else -1
+        of_root[root] = kind, max(thresholds)
+        weights[root] = len(here)
+        wait: Edge | None = None
+        if kind == schema.UNIT_MESSAGE:
+            producers = [unit.producer for unit in here if unit.producer is not None]
+            topic = tree.spans[root].peer
+            if topic is None and producers:
+                topic = tree.spans[producers[0]].peer
+            wait = ("queue", topic or "unknown", tree.spans[root].service, "wait")
+        touched: set[CellKey] = set()
+        cell = Cells(out, slot, kind, max(thresholds), touched)
+        for number in members:
+            home[number] = root
+            above = tree.parent[number] if number != root else None
+            place, _ = find_place(
+                tree, number, places[above] if above is not None else None, wait if number == root else None
+            )
+            places[number] = place
+            if here:
+                upper = places[above] if above is not None else None
+                add_span(cell, tree, walked, number, place, upper, len(here))
+        span = tree.spans[root]
+        entry = (span.environment, span.service, span.operation)
+        for unit in here:
+            row = out.entries.setdefault((slot, kind, entry, max(thresholds)), defaultdict(int))
+            row["units"] += 1
+            row["clock_ns"] += unit.end - unit.start
+            row["incomplete"] += root in tree.missing or root in tree.cycles
+            row["skewed"] += tree.uncertain
+            row["mixed"] += len(thresholds) > 1
+            row["errors"] += span.status == schema.STATUS_ERROR
+        if wait is not None:
+            row = cell[places[root].under]
+            total, clocks = sum(u.wait for u in here), sum(u.end - u.start for u in here)
+            for name in ("calls", "calls_visited", "visits"):
+                row[name] += len(here)
+            row["own_ns"] += total
+            row["own_all_ns"] += total
+            row["inclusive_ns"] += clocks
+            row["busy_ns"] += total // len(here)
+            row["slow_ns"] = max(row["slow_ns"], clocks // len(here))
+            out.lengths[slot, kind, places[root].under, max(thresholds)] += [u.wait for u in here]
+        for name in touched:
+            out.paths[name]["units"] += len(here)
+    for root, here in units.items():  # calls that nobody waited for, on the path they were made on
+        above = tree.parent[root]
+        if above is None or here[0].kind != schema.UNIT_DETACHED or of_root[home[above]][0] < 0:
+            continue
+        place, edge = find_place(tree, root, places[above], None)
+        if edge is not None and place.opens is not None:
+            kind, threshold = of_root[home[above]]
+            row = out.paths.setdefault((slot, kind, place.opens, threshold), defaultdict(int))
+            weight = weights[home[above]]
+            row["calls"] += weight
+            row["calls_visited"] += weight * (places[above].opener in walked.visited)
+            row["detached_calls"] += weight
+
+
+def add_span(
+    cell: Cells, tree: Tree, walked: Walked, number: int, place: Place, upper: Place | None, weight: int
+) -> None:
+    span = tree.spans[number]
+    start, end = walked.eff[number]
+    inside = [walked.eff[child] for child in tree.waited_for(number)]
+    summed = sum(b - a for a, b in inside)
+    united = union(inside)
+    own, alone = walked.own[number], end - start - united
+    seen, failed = number in walked.visited, span.status == schema.STATUS_ERROR
+
+    def count(row: Row, made: bool, visited: bool, duration: int) -> None:
+        row["calls"] += weight
+        row["calls_visited"] += weight * made
+        row["visits"] += weight * visited
+        row["errors"] += weight * failed
+        row["slow_ns"] = max(row["slow_ns"], duration)
+
+    if place.opens is not None:
+        row = cell[place.opens]
+        count(row, upper is None or upper.opener in walked.visited, seen, span.end - span.start)
+        row["inclusive_ns"] += weight * walked.inclusive[number]
+        row["busy_ns"] += span.end - span.start
+        row["child_sum_ns"] += weight * summed * seen
+        row["child_union_ns"] += weight * united * seen
+        cell.out.lengths[cell.name(place.opens)] += [span.end - span.start] * weight
+    row = cell[place.owns]
+    row["own_ns"] += weight * own
+    row["own_all_ns"] += weight * alone
+    if place.owns == place.service_self:
+        row["inclusive_ns"] += weight * own
+        row["busy_ns"] += alone
+        row["child_sum_ns"] += weight * summed * seen
+        row["child_union_ns"] += weight * united * seen
+    if place.enters:
+        row = cell[place.service_self]
+        entered = place.opener in walked.visited
+        count(row, entered, entered, span.end - span.start)
+
+
+def union(intervals: Sequence[tuple[int, int]]) -> int:
+    """Length of what some intervals cover together."""
+    total, reached = 0, None
+    for begin, end in sorted(intervals):
+        if reached is None or begin > reached:
+            total, reached = total + end - begin, end
+        elif end > reached:
+            total, reached = total + end - reached, end
+    return total
