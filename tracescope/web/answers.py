@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 
 import polars as pl
 
-from tracescope.analysis.diff import Options, trace_hex
+from tracescope.analysis.diff import Options
+from tracescope.analysis.edges import trace_hex
 from tracescope.analysis.path import TracePath, critical_path
 from tracescope.analysis.report import Report
 from tracescope.analysis.series import (

@@ -1,0 +1,220 @@
+"""Edges of a report: what each took, what it is credited with, and how sure that is.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope import schema
+from tracescope.analysis import blocks as blocking
+from tracescope.analysis import effects as causes
+from tracescope.analysis.effects import Split
+from tracescope.analysis.matched import MS, PATH_SUMS, Period, Unit
+from tracescope.analysis.report import Edge
+from tracescope.analysis.significance import (
+    Spread,
+    benjamini_hochberg,
+    combine,
+    interval,
+    jackknife,
+    shrink,
+)
+
+Floats = NDArray[np.float64]
+
+#: A change of the detached part beyond this says the blocking rule changed, not the work.
+DETACHED_CHANGE: Final = 0.05
+#: What the decomposition gives, and what it is called until a load model splits latency.
+_PARTS: Final = {
+    "calls": "calls", "latency": "latency_unsplit", "criticality": "criticality", "new": "new",
+    "gone": "gone",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One period's sums per edge ``(k,)``, and its totals."""
+
+    sums: dict[str, Floats]
+    units: float
+    clock_ns: float
+
+    def of(self, k: int) -> dict[str, float]:
+        """What edge `k` took, per unit of work."""
+        own, inclusive, calls = (self.sums[name][k] for name in ("own_ns", "inclusive_ns", "calls"))
+        return {
+            "share": float(own / self.clock_ns),
+            "own_ms": float(own / self.units / MS),
+            "inclusive_ms": float(inclusive / self.units / MS),
+            "calls_per_unit": float(calls / self.units),
+        }
+
+    def detached(self, k: int) -> float:
+        """Part of the calls of edge `k` that nobody waited for."""
+        calls = self.sums["calls"][k]
+        return float(self.sums["detached_calls"][k] / calls) if calls else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """Some statistics of every edge ``(k,)``, and their 95 % intervals where there is enough data."""
+
+    value: Floats
+    spread: Spread
+    enough: bool
+
+    def interval(self, k: int) -> tuple[float, float] | None:
+        """Of edge `k`."""
+        from scipy.special import stdtrit
+
+        if not self.enough:
+            return None
+        quantile = float(stdtrit(self.spread.freedom[k], 0.975))
+        return interval(float(self.value[k]), float(self.spread.error[k]), quantile)
+
+    def p_value(self, minimum: float) -> Floats:
+        """Of the hypothesis that the truth is no further from zero than `minimum`."""
+        from scipy.special import stdtr
+
+        error, size = self.spread.error, np.abs(self.value)
+        if not self.enough:
+            return np.ones(len(size))
+        sure = np.where(size > minimum, np.inf, -np.inf)
+        t = np.divide(size - minimum, error, out=sure, where=error > 0)
+        return np.where(np.isfinite(error), stdtr(self.spread.freedom, -t), 1.0)
+
+
+def edge_rows(
+    unit: Unit, split: Split, periods: tuple[Period, Period], matched: blocking.Matched, minimum: float
+) -> list[Edge]:
+    """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`."""
+    base, head = periods
+    enough = min(matched.base.blocks, matched.head.blocks) >= blocking.FEWEST_BLOCKS
+    transient = split.by_edge(causes.transient(unit, min(base.slot_ns, head.slot_ns)))
+
+    def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
+        whole = pick(split.whole)
+        spreads = [
+            jackknife(whole, pick(without), slots.shape)
+            for without, slots in ((split.without_base, matched.base), (split.without_head, matched.head))
+        ]
+        return _Tested(whole - less, combine(*spreads), enough)
+
+    credited = tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1)))
+    parts = {
+        name: tested(transient if name == "latency" else 0.0, lambda effects, name=name: effects[name])
+        for name in _PARTS
+    }
+    shares = _Tested(*causes.shares(unit, split, matched), enough)
+    p = credited.p_value(minimum)
+    shrunk = shrink(credited.value, credited.spread.error)
+    sides = [
+        _Side(
+            {name: split.by_edge(side.paths[name].sum(axis=0)) for name in PATH_SUMS},
+            max(float(side.entries["units"].sum()), 1e-300),
+            max(float(side.entries["clock_ns"].sum()), 1e-300),
+        )
+        for side in (unit.base, unit.head)
+    ]
+    numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
+    examples = [exemplars(period, unit.kind, numbered) for period in periods]
+    out: list[Edge] = []
+    for row in split.edges.iter_rows(named=True):
+        k = row.pop("edge")
+        if not any(side.sums["calls"][k] or side.sums["own_ns"][k] for side in sides):
+            continue  # nothing of it in either period, or put back where it belongs
+        changed = (
+            sides[0].sums["calls"][k] > 0 < sides[1].sums["calls"][k]
+            and abs(sides[1].detached(k) - sides[0].detached(k)) > DETACHED_CHANGE
+        )
+        measures: dict[str, Any] = {
+            f"{name}_{which}": value
+            for which, side in zip(("base", "head"), sides, strict=True)
+            for name, value in side.of(k).items()
+        }
+        made = Edge(
+            unit=schema.UNIT_NAMES[unit.kind],
+            kind=schema.EDGE_KINDS[row.pop("kind")],
+            **row,
+            **measures,
+            share_ci=shares.interval(k),
+            credited_ms=float(credited.value[k]),
+            credited_ms_ci=credited.interval(k),
+            shrunk_ms=0.0 if changed else float(shrunk[k]),
+            q_value=None if changed else float(p[k]),
+            significant=False,
+            effects={
+                **{_PARTS[name]: float(part.value[k]) for name, part in parts.items()},
+                "transient": float(transient[k]),
+            },
+            effects_ci={_PARTS[name]: part.interval(k) for name, part in parts.items()},
+            note="blocking rule changed" if changed else None,
+            exemplars_base=examples[0].get(k, ()),
+            exemplars_head=examples[1].get(k, ()),
+        )
+        out.append(made)
+    return out
+
+
+def adjusted(edges: list[Edge], alpha: float) -> list[Edge]:
+    """Adjust p-values over all edges."""
+    tested = [edge for edge in edges if edge.q_value is not None]
+    q = benjamini_hochberg(np.array([edge.q_value for edge in tested], dtype=np.float64))
+    adjusted = iter(q.tolist())
+    out: list[Edge] = []
+    for edge in edges:
+        if edge.q_value is None:
+            out.append(edge)
+            continue
+        value = next(adjusted)
+        out.append(replace(edge, q_value=value, significant=value <= alpha))
+    return out
+
+
+def exemplars(period: Period, kind: int, numbered: pl.DataFrame) -> dict[int, tuple[str, ...]]:
+    """Trace ids of the slowest and of a typical call on each edge.
+
+    Parameters
+    ----------
+    period, kind
+        Where from.
+    numbered
+        ``path_id, edge``.
+    """
+    rows = period.tables["path_hours"]
+    if "slow_ns" not in rows.columns:
+        return {}
+    rows = (
+        rows.lazy()
+        .filter((pl.col("unit") == kind) & (pl.col("calls") > 0))
+        .select("path_id", "slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
+        .join(numbered.lazy(), on="path_id")
+    )
+    picked = [
+        rows.filter(pl.col("slow_ns") == pl.col("slow_ns").max().over("edge"))
+        .group_by("edge")
+        .agg(pl.struct(hi="slow_hi", lo="slow_lo").sort().first().alias("id"))
+        .with_columns(pl.lit(0).alias("turn")),
+        rows.filter(pl.col("typical_hash") > 0)
+        .filter(pl.col("typical_hash") == pl.col("typical_hash").min().over("edge"))
+        .group_by("edge")
+        .agg(pl.struct(hi="typical_hi", lo="typical_lo").sort().first().alias("id"))
+        .with_columns(pl.lit(1).alias("turn")),
+    ]
+    found: dict[int, tuple[str, ...]] = {}
+    for edge, trace in pl.concat(picked).sort("turn").select("edge", "id").collect().iter_rows():
+        found[edge] = tuple(dict.fromkeys((*found.get(edge, ()), trace_hex(trace["hi"], trace["lo"]))))
+    return found
+
+
+def trace_hex(hi: int, lo: int) -> str:
+    """A trace id as 32 hex digits."""
+    return f"{hi & (2**64 - 1):016x}{lo & (2**64 - 1):016x}"
