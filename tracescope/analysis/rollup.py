@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.process import path_id
 from tracescope.kernels.sketch import bin_of
 
 Tables = dict[str, pl.DataFrame]
 
-#: Distinct operations a service may have in an hour; the rest become OTHER.
+#: Distinct operations a service may have in an hour; the rest become one, OTHER.
 MAX_OPERATIONS: Final = 1000
 OTHER: Final = "(other)"
 
@@ -96,13 +97,14 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     mine = tables["hop_halves"].filter(pl.col("side") == 1)
     if mine.is_empty():
         return dict(tables)
-    producers = halves.filter(pl.col("side") == 0).select(
-        "key_hi", "key_lo", "key_span", pl.col("time_ns").alias("published_ns")
-    ).unique(["key_hi", "key_lo", "key_span"], keep="first")  # fmt: skip
-    joined = mine.join(producers, on=["key_hi", "key_lo", "key_span"], how="left")
+    key = ["key_hi", "key_lo", "key_span"]
+    published = halves.filter(pl.col("side") == 0).select(*key, pl.col("time_ns").alias("published_ns"))
+    producers = published.sort("published_ns").unique(key, keep="first", maintain_order=True)
+    joined = mine.join(producers, on=key, how="left")
     lost = joined.filter(pl.col("published_ns").is_null())
     found = joined.filter(pl.col("published_ns").is_not_null()).with_columns(
         (pl.col("time_ns") - pl.col("published_ns")).clip(0).alias("wait_ns"),
+        (pl.col("time_ns") < pl.col("published_ns")).alias("negative"),
         pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"),
     )
     changes: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
@@ -133,10 +135,12 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     waits, clocks = found["wait_ns"].to_numpy(), found["clock_ns"].to_numpy()
     changes["path_sketches"] = _moved(found, "path_id", bin_of(waits * 0), bin_of(waits))
     changes["entry_sketches"] = _moved(found, "entry_id", bin_of(clocks), bin_of(clocks + waits))
-    changes["counters"] = (
-        lost.group_by("slot")
+    counted = {"unmatched_hop": lost, "negative_wait": found.filter("negative")}
+    changes["counters"] = pl.concat(
+        rows.group_by("slot")
         .agg(pl.len().cast(pl.Int64).alias("count"))
-        .select("slot", pl.lit("unmatched_hop").alias("reason"), "count")
+        .select("slot", pl.lit(reason).alias("reason"), "count")
+        for reason, rows in counted.items()
     )
     whole = merge([{**tables, **_no_dimensions()}, {**changes, **_no_dimensions()}])
     for name in ("path_sketches", "entry_sketches"):
@@ -163,33 +167,148 @@ def _moved(
 
 
 def cap_operations(tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIONS) -> Tables:
-    """Count operations beyond a service's cap, by (calls descending, name), as the reason they are.
+    """Give each service at most `limit` operations a slot; the rest are one, OTHER.
 
-    Names of call paths are content-addressed, so what is beyond the cap is reported and left out of
-    display (`tracescope.analysis.graph` and the reports group it as OTHER); nothing is renamed.
+    A service's operations are kept by (calls descending, name); those beyond are renamed in entries,
+    edges and every call path through them, and rows that fall together are added up.  An id is the
+    hash of the new names, so capped hours merge like any others, and a rebuild from the spans, which
+    keep their names, gives the same.  Publishing and waiting are no names and are never capped.
+
+    Parameters
+    ----------
+    tables
+        Whole rollups of the slots they cover: of parts, other names would be kept.
+    limit
+        Operations that keep their name.
+
+    Returns
+    -------
+    Tables
+        With what was renamed counted as ``operation_capped``; names that no row uses are gone.
     """
-    paths = tables["paths"]
-    per = (
-        tables["path_hours"]
-        .group_by("slot", "path_id")
-        .agg(pl.col("calls").sum())
-        .join(paths.select("path_id", "callee", "operation"), on="path_id")
-        .filter(pl.col("callee").is_not_null())
-        .group_by("slot", "callee", "operation")
-        .agg(pl.col("calls").sum())
-    )
-    beyond = (
-        per.group_by("slot", "callee")
-        .agg(pl.len().alias("operations"))
-        .filter(pl.col("operations") > limit)
-        .group_by("slot")
-        .agg((pl.col("operations") - limit).sum().cast(pl.Int64).alias("count"))
-        .select("slot", pl.lit("operation_capped").alias("reason"), "count")
-    )
+    beyond = _beyond(tables, limit)
     if beyond.is_empty():
         return dict(tables)
-    counters = add_up("counters", pl.concat([tables["counters"], beyond]))
-    return {**tables, "counters": counters}
+    renaming = _Renaming(tables)
+    for (slot,), rows in beyond.partition_by("slot", as_dict=True, include_key=False).items():
+        renaming.rename(int(slot), set(rows.select("owner", "operation").iter_rows()))
+    capped = beyond.group_by("slot").agg(pl.len().cast(pl.Int64).alias("count"))
+    counted = capped.select("slot", pl.lit("operation_capped").alias("reason"), "count")
+    out = renaming.apply()
+    out["counters"] = add_up("counters", pl.concat([tables["counters"], counted]))
+    return out
+
+
+def _beyond(tables: Mapping[str, pl.DataFrame], limit: int) -> pl.DataFrame:
+    """Operations beyond the cap: ``slot, owner, operation``.
+
+    A service serves a call once (its `self`), whoever makes it; what sends no spans is only called.
+    """
+    serves = pl.col("kind") == schema.EDGE_SELF
+    owned = tables["paths"].filter(pl.col("kind") != schema.EDGE_QUEUE)
+    names = owned.select("path_id", "kind", "operation", owner=pl.coalesce("callee", "caller"))
+    calls = tables["path_hours"].select("slot", "path_id", "calls").join(names, on="path_id")
+    return (
+        calls.filter(pl.col("operation") != OTHER)
+        .group_by("slot", "owner", "operation")
+        .agg(
+            pl.max_horizontal(
+                pl.col("calls").filter(serves).sum(), pl.col("calls").filter(~serves).sum()
+            ).alias("calls")
+        )
+        .sort("slot", "owner", "calls", "operation", descending=[False, False, True, False])
+        .filter(pl.int_range(pl.len()).over("slot", "owner") >= limit)
+        .select("slot", "owner", "operation")
+    )
+
+
+class _Renaming:
+    """Call paths, entries and edges under new names, slot by slot."""
+
+    def __init__(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        self.tables = tables
+        self.paths = {row["path_id"]: row for row in tables["paths"].iter_rows(named=True)}
+        self.entries = {row["entry_id"]: row for row in tables["entries"].iter_rows(named=True)}
+        self.made: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "entries": {}}
+        self.ids: dict[str, list[tuple[int, int, int]]] = {"path_id": [], "entry_id": [], "edge_id": []}
+
+    def rename(self, slot: int, gone: set[tuple[str, str]]) -> None:
+        """Find the new ids of whatever `slot` has, where `gone` (owner, operation) are OTHER."""
+        fresh: dict[int, int] = {}
+        edges: dict[int, int] = {}
+        entries: dict[int, int] = {}
+        here = pl.col("slot") == slot
+        for number in self.tables["entry_hours"].filter(here)["entry_id"].unique().to_list():
+            entries[number] = self._entry(number, gone)
+        for number in self.tables["path_hours"].filter(here)["path_id"].unique().to_list():
+            chain: list[int] = []
+            at = number
+            while at in self.paths and at not in fresh:
+                chain.append(at)
+                at = self.paths[at]["parent_id"]
+            for path in reversed(chain):
+                row = dict(self.paths[path])
+                if (
+                    row["kind"] != schema.EDGE_QUEUE
+                    and (row["callee"] or row["caller"], row["operation"]) in gone
+                ):
+                    row["operation"] = OTHER
+                if row["entry_id"] not in entries:
+                    entries[row["entry_id"]] = self._entry(row["entry_id"], gone)
+                row["entry_id"] = entries[row["entry_id"]]
+                above = row["parent_id"]
+                row["parent_id"] = fresh[above] if above in fresh else entries[above]
+                edge = schema.EDGE_KINDS[row["kind"]], row["caller"], row["callee"], row["operation"]
+                edges[row["edge_id"]] = row["edge_id"] = path_id(0, *edge)
+                fresh[path] = row["path_id"] = path_id(row["parent_id"], *edge)
+                self._keep(row)
+        for name, found in (("path_id", fresh), ("entry_id", entries), ("edge_id", edges)):
+            self.ids[name] += [(slot, old, new) for old, new in found.items() if old != new]
+
+    def _entry(self, number: int, gone: set[tuple[str, str]]) -> int:
+        row = dict(self.entries[number])
+        if (row["service"], row["operation"]) in gone:
+            row["operation"] = OTHER
+        row["entry_id"] = path_id(0, row["environment"], row["service"], row["operation"])
+        self.made["entries"][row["entry_id"]] = row
+        return row["entry_id"]
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Add a path; one that was answered anywhere is instrumented."""
+        old = self.made["paths"].get(row["path_id"], row)
+        row["uninstrumented"] = row["uninstrumented"] and old["uninstrumented"]
+        self.made["paths"][row["path_id"]] = row
+
+    def apply(self) -> Tables:
+        """The tables under their new ids, and the names that they use."""
+        out = dict(self.tables)
+        renamed = {
+            name: pl.DataFrame(rows, {"slot": pl.Int64, name: pl.Int64, "new": pl.Int64}, orient="row")
+            for name, rows in self.ids.items()
+        }
+        for name, table in schema.ROLLUPS.items():
+            frame = out[name]
+            for key, ids in renamed.items():
+                if key in table:
+                    frame = frame.join(ids, on=["slot", key], how="left", maintain_order="left")
+                    frame = frame.with_columns(pl.coalesce("new", key).alias(key)).drop("new")
+            out[name] = add_up(name, frame)
+        for name, table in schema.DIMENSIONS.items():
+            made = pl.DataFrame(list(self.made[name].values()), schema.dtypes(table))
+            out[name] = add_up(name, pl.concat([self.tables[name], made]))
+        used = pl.concat([out[name]["path_id"] for name in ("path_hours", "path_sketches", "hop_halves")])
+        used = used.unique()
+        paths = out["paths"]
+        while True:  # with what stands above them, a level a turn
+            parents = paths.filter(pl.col("path_id").is_in(used.implode()))["parent_id"]
+            more = pl.concat([used, parents]).unique()
+            if len(more) == len(used):
+                break
+            used = more
+        out["paths"] = paths.filter(pl.col("path_id").is_in(used.implode()))
+        held = pl.concat([out["paths"]["entry_id"], out["entry_hours"]["entry_id"]]).unique()
+        out["entries"] = out["entries"].filter(pl.col("entry_id").is_in(held.implode()))
+        return out
 
 
 def checksum(tables: Mapping[str, pl.DataFrame]) -> str:
