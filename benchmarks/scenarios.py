@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, World, write
+from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, Truth, World, write
 from tracescope.analysis.diff import Edge, Period, Report, diff
 from tracescope.analysis.process import process
 from tracescope.schema import HOUR_NS
@@ -34,7 +34,9 @@ class Outcome:
 
     ``rank`` of the true edge (0: not listed), the effect that dominates it, ``found``: the effect of
     the first significant rise (``none``: there is none, ``wrong``: another edge's), ``alarms``: edges
-    blamed for more than `ALARM_PART` in a trap, with their part of the clock.
+    blamed for more than `ALARM_PART` in a trap, with their part of the clock, ``since``: whether the
+    interval of the change point holds the instant at which it began (``held``, ``missed``, ``none``:
+    no change point), and for a change that crept ``crept`` or ``invented``.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Outcome:
     found: str
     alarms: tuple[str, ...]
     first: str
+    since: str
 
 
 def compare(world: World, seed: int) -> Report:
@@ -98,7 +101,18 @@ def judge(world: World, report: Report, seed: int) -> Outcome:
     return Outcome(
         world.name, seed, rank, bool(edge and edge.significant), effect, effect in truth.effects, found,
         alarms, f"{first.kind} {first.name} {first.operation} {first.credited_ms:+.3g} ms" if first else "",
+        _since(truth, edge),
     )  # fmt: skip
+
+
+def _since(truth: Truth, edge: Edge | None) -> str:
+    if edge is None or not edge.significant:
+        return ""
+    if truth.began_ns is None:
+        return "crept" if edge.change is None else "invented"
+    if edge.change is None:
+        return "none"
+    return "held" if edge.change.low_ns <= truth.began_ns <= edge.change.high_ns else "missed"
 
 
 def run(name: str, seed: int, quick: bool = False) -> Outcome:
@@ -139,6 +153,10 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         f"true edge significant    {sum(o.significant for o in real)} of {len(real)}",
         f"dominant effect right    {sum(o.effect_right for o in real)} of {len(real)}"
         f" ({sum(o.effect_right for o in real) / n:.0%}; goal 95 %)",
+        "since when              "
+        + ", ".join(
+            f"{count} {word}" for word, count in sorted(Counter(o.since for o in real if o.since).items())
+        ),
         f"traps without an alarm   {sum(not o.alarms for o in null)} of {len(null)} (goal: all)",
     ]
     return "\n".join(lines)
@@ -150,7 +168,8 @@ def _report(outcome: Outcome, verbose: bool) -> None:
     )
     if verbose or bad:
         print(
-            f"{'-' if bad else ' '} {outcome.name} seed {outcome.seed}: rank {outcome.rank}, {outcome.effect}; "
+            f"{'-' if bad else ' '} {outcome.name} seed {outcome.seed}: rank {outcome.rank}, {outcome.effect},"
+            f" significant {outcome.significant}, since {outcome.since or '-'}; "
             f"first {outcome.first}; alarms {list(outcome.alarms)}",
             file=sys.stderr, flush=True,
         )  # fmt: skip

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis import blocks as blocking
+from tracescope.analysis import changes
 from tracescope.analysis import effects as causes
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
@@ -115,7 +116,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     ]
     notes += data_notes(requests, base, head, matched)
     per_request = _units_per_request(units)
-    ranked = sorted(edges, key=lambda e: _rank(e, per_request))
+    ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), base, head)
     state, reasons = verdict(ranked, matched)
     return Report(
         environment=head.environment or base.environment,

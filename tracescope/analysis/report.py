@@ -31,6 +31,39 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Appeared:
+    """A version of a service, and when its first span was seen."""
+
+    service: str
+    version: str
+    first_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Since when an edge is what it is, from ``low_ns`` to ``high_ns`` 95 %, and what appeared then."""
+
+    at_ns: int
+    low_ns: int
+    high_ns: int
+    versions: tuple[Appeared, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A mechanism with a name, such as ``n+1`` or ``starved caller``, and what speaks for it.
+
+    ``edge`` is the name of the edge it was seen at, ``certainty`` ``found`` or ``possible``.
+    """
+
+    name: str
+    edge: str
+    operation: str | None
+    certainty: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One edge's change; milliseconds are per unit of work, ``ci`` 95 % or None.
 
@@ -39,6 +72,7 @@ class Edge:
     ``effects`` has the `EFFECTS` that could be told; they add up to ``credited_ms`` and transient.
     ``growth_pct_per_week`` (drift at equal load), ``load_elasticity``, ``headroom`` and
     ``weeks_to_wall`` are the load model's, None where not identifiable; ``evidence`` are sentences.
+    ``change`` is None where no instant can be told: what creeps has none.
     """
 
     unit: str
@@ -71,6 +105,8 @@ class Edge:
     headroom: float | None = None
     weeks_to_wall: float | None = None
     evidence: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    change: Change | None = None
 
     @property
     def name(self) -> str:
@@ -95,20 +131,6 @@ class Entry:
     weight_head: float
     mix_ms: float
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A mechanism with a name, such as ``n+1`` or ``starved caller``, and what speaks for it.
-
-    ``edge`` is the name of the edge it was seen at, ``certainty`` ``found`` or ``possible``.
-    """
-
-    name: str
-    edge: str
-    operation: str | None
-    certainty: str
-    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

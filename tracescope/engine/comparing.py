@@ -66,7 +66,14 @@ def compare(
 
 
 def _rollups(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
-    return rollups(store, period.start_ns, period.end_ns, slot_ns=slot_of(period), environment=environment)
+    return rollups(
+        store,
+        period.start_ns,
+        period.end_ns,
+        slot_ns=slot_of(period),
+        environment=environment,
+        tables=("path_hours", "entry_hours", "entry_sketches", "service_hours", "counters"),
+    )
 
 
 def _held(store: SpanStore) -> str:

@@ -16,7 +16,7 @@ from tracescope.analysis.report import EFFECTS
 if TYPE_CHECKING:
     from tracescope.analysis.graph import Graph
     from tracescope.analysis.path import TracePath
-    from tracescope.analysis.report import Edge, Entry, Extent, Report
+    from tracescope.analysis.report import Change, Edge, Entry, Extent, Report
     from tracescope.store import Status
 
 DIFF_SCHEMA: Final = "tracescope.diff/1"
@@ -41,6 +41,18 @@ def _extent(extent: Extent) -> dict[str, Any]:
         "units": extent.units,
         "hours": extent.hours,
         "blocks": extent.blocks,
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "at": iso(change.at_ns),
+        "low": iso(change.low_ns),
+        "high": iso(change.high_ns),
+        "versions": [
+            {"service": one.service, "version": one.version, "first": iso(one.first_ns)}
+            for one in change.versions
+        ],
     }
 
 
@@ -74,6 +86,8 @@ def edge_json(edge: Edge) -> dict[str, Any]:
         "weeks_to_wall": edge.weeks_to_wall,
         "note": edge.note,
         "evidence": list(edge.evidence),
+        "patterns": [asdict(pattern) for pattern in edge.patterns],
+        "change": None if edge.change is None else _change(edge.change),
         "exemplars": {"base": list(edge.exemplars_base), "head": list(edge.exemplars_head)},
     }
 

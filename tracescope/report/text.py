@@ -111,7 +111,21 @@ def why(edge: Edge) -> str:
         if name == "calls":
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
-    return ", ".join(words)
+    words += [
+        pattern.name + ("" if pattern.certainty == "found" else "?")
+        for pattern in edge.patterns
+        if pattern.name not in words
+    ]
+    return ", ".join(words) + _since(edge)
+
+
+def _since(edge: Edge) -> str:
+    """When a step began, and the version that appeared then."""
+    if edge.change is None:
+        return ""
+    versions = [f"{one.service} {one.version}" for one in edge.change.versions[:2]]
+    beside = f" ({', '.join(versions)})" if versions else ""
+    return f" since {format_utc(edge.change.at_ns)[:10]}{beside}"
 
 
 def _label(edge: Edge) -> str:
