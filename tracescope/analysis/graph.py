@@ -16,8 +16,8 @@ Source: design, sections 2 (shares) and 8 (the JSON shape).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import polars as pl
@@ -38,6 +38,8 @@ from tracescope.kernels.sketch import middle_of
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from tracescope.analysis.report import Edge
 
 Level = Literal["service", "dependency", "operation"]
 LEVELS: Final[tuple[Level, ...]] = ("service", "dependency", "operation")
@@ -78,7 +80,7 @@ class Graph:
         ``calls`` and ``errors`` are weighted by the sampling probability, ``sampled_calls`` are not.
     base
         Bounds of the period it is compared with; then edges carry each of `COMPARED` with ``_base``
-        too, ``change`` (of share) and ``state``: both, new or gone.
+        too, ``change`` (of share) and ``state``: both, new or gone; after `judged` ``significant``.
     units
         Units of work by kind, weighted; ``base_units`` the base's.
     """
@@ -109,10 +111,7 @@ class Graph:
         """The same with these of its edges only, and the nodes they join."""
         ends = set(edges["caller"].to_list()) | set(edges["callee"].to_list())
         nodes = self.nodes.filter(pl.col("id").is_in(sorted(ends)))
-        return Graph(
-            self.level, self.environment, self.start_ns, self.end_ns, nodes, edges,
-            self.base, self.units, self.base_units,
-        )  # fmt: skip
+        return replace(self, nodes=nodes, edges=edges)
 
 
 def graph(
@@ -372,6 +371,31 @@ def _compared(head: pl.DataFrame, base: pl.DataFrame) -> pl.DataFrame:
         (pl.col("share") - pl.col("share_base")).alias("change"),
         "state",
     )
+
+
+def judged(graph: Graph, changes: Iterable[Edge]) -> Graph:
+    """A compared graph with ``significant``: whether `diff` finds that the edge's change is no chance.
+
+    An edge that stands for several operations is significant when one of them is; a contracted queue
+    when the wait is.  A shift of traffic between entries moves shares, but is no edge's doing: there
+    it stays false.
+    """
+    found: set[tuple[str, str, str, str | None]] = set()
+    for change in changes:
+        if change.significant and change.callee is not None:
+            operation = change.operation if graph.level == "operation" else None
+            found.add((change.kind, change.caller, change.callee, operation))
+            if graph.level == "service" and change.operation == schema.QUEUE_WAIT:
+                found.add((change.kind, "", change.callee, None))
+    names = dict(graph.nodes.select("id", "name").iter_rows())
+    marks = [
+        (kind, names[caller], names[callee], operation) in found
+        or (kind == "queue" and (kind, "", names[callee], None) in found)
+        for kind, caller, callee, operation in graph.edges.select(
+            "kind", "caller", "callee", "operation"
+        ).iter_rows()
+    ]
+    return replace(graph, edges=graph.edges.with_columns(pl.Series("significant", marks, pl.Boolean)))
 
 
 def _united(head: pl.DataFrame, base: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +16,20 @@ from tracescope.periods import parse
 
 if TYPE_CHECKING:
     from tracescope.analysis.flows import Selection
+    from tracescope.analysis.graph import Graph
+    from tracescope.config import Settings
     from tracescope.engine import Mapped
+    from tracescope.periods import Period
+    from tracescope.report.svg import Look
+    from tracescope.store import SpanStore
 
-FORMS = ("tree", "table", "json", "csv", "dot")
+FORMS = (
+    "tree", "table", "json", "csv", "svg", "png", "dot", "mermaid", "graphml", "cytoscape", "structurizr",
+)  # fmt: skip
+#: Drawn by us: of a large graph only the backbone.
+DRAWN = ("svg", "png")
+#: Forms that people look at; they show dependencies unless told otherwise.
+DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr")
 
 
 @click.command(name="graph")
@@ -32,6 +46,25 @@ FORMS = ("tree", "table", "json", "csv", "dot")
 @click.option("--service", metavar="NAME", help="Only edges with this service at an end.")
 @click.option("--kind", multiple=True, metavar="KIND", help="Only edges of this kind; may be repeated.")
 @click.option("--namespace", metavar="NAME", help="Only edges with a node of this namespace at an end.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(2),
+    metavar="N",
+    help="At most so many nodes: the backbone.  [default: 60 in drawings, else all]",
+)
+@click.option("--collapse", is_flag=True, help="Each namespace as one node.")
+@click.option(
+    "--width",
+    type=click.Choice(("own", "inclusive")),
+    default="own",
+    show_default=True,
+    help="Share that line widths show: an edge's own, or with all that lies below it.",
+)
+@click.option(
+    "--theme",
+    type=click.Choice(("auto", "light", "dark")),
+    help="Colours of drawings.  [default: auto in SVG, light in PNG]",
+)
 @shell.store_option
 @shell.env_option
 @shell.zone_option
@@ -46,6 +79,10 @@ def graph_command(
     service: str | None,
     kind: tuple[str, ...],
     namespace: str | None,
+    nodes: int | None,
+    collapse: bool,
+    width: str,
+    theme: str | None,
     store: str | None,
     env: str | None,
     tz: str | None,
@@ -57,22 +94,63 @@ def graph_command(
     In a terminal the heaviest call paths are drawn as a tree; other formats hold every node and edge.
     """
     used = shell.settings(store=store, env=env, tz=tz)
+    from tracescope.analysis.backbone import LARGEST, backbone, collapsed
     from tracescope.engine import map_period
+    from tracescope.report.svg import Look
 
     selection = select(entry, through, service, kind, namespace)
     opened = shell.existing(used.store)
     context = shell.context(opened, used.tz)
+    chosen = level or ("dependency" if form in DIAGRAMS else "service")
+    head, before = parse(period, context), None if base is None else parse(base, context)
     found = map_period(
         opened,
-        parse(period, context),
-        level or "service",  # pyright: ignore[reportArgumentType] - click has checked it
-        base=None if base is None else parse(base, context),
+        head,
+        chosen,  # pyright: ignore[reportArgumentType] - click has checked it
+        base=before,
         selection=selection,
         environment=used.env or None,
     )
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
-    _print(found, selection, form, output)
+    if form == "tree":
+        _print_tree(found, selection, output)
+        return
+    made = _judged(opened, found, head, before, used) if before is not None else found.graph
+    made = collapsed(made) if collapse else made
+    limit = nodes if nodes is not None else LARGEST if form in DRAWN else len(made.nodes)
+    shown = backbone(made, limit)
+    if len(shown.nodes) < len(made.nodes):
+        click.echo(f"the backbone: {len(shown.nodes)} of {len(made.nodes)} nodes (--nodes)", err=True)
+    if form == "table":
+        from tracescope.report import text
+
+        shell.show(lambda wide: text.graph_text(shown, width=wide), output)
+    elif form in DRAWN:
+        heading = f"{found.graph.environment or 'all environments'} · {_when(head, before)}"
+        look = Look(
+            width="share" if width == "own" else "inclusive_share",
+            theme=theme or ("auto" if form == "svg" else "light"),  # pyright: ignore[reportArgumentType] - click has checked it
+            heading=heading,
+        )
+        _draw(shown, form, look, output)
+    else:
+        shell.emit(_exported(shown, form), output)
+
+
+def _judged(store: SpanStore, found: Mapped, head: Period, base: Period, used: Settings) -> Graph:
+    """The graph, with `diff`'s word on which of its changes are more than chance or traffic."""
+    from tracescope.analysis.diff import Options
+    from tracescope.analysis.graph import judged
+    from tracescope.engine import compare
+
+    options = Options(alpha=used.alpha, min_effect_ms=used.min_effect or None, zone=used.tz)
+    report = compare(store, base, head, options=options, environment=found.graph.environment)
+    return judged(found.graph, report.edges)
+
+
+def _when(head: Period, base: Period | None) -> str:
+    return head.utc() if base is None else f"{base.utc()} → {head.utc()}"
 
 
 def select(
@@ -93,21 +171,42 @@ def select(
     return Selection(keep, through, service, frozenset(kinds), namespace)
 
 
-def _print(found: Mapped, selection: Selection, form: str, output: str | None) -> None:
-    from tracescope.report import export, graph_json, text
+def _print_tree(found: Mapped, selection: Selection, output: str | None) -> None:
+    from tracescope.analysis.flows import call_tree
+    from tracescope.report.tree import tree_text
 
-    made = found.graph
-    if form == "tree":
-        from tracescope.analysis.flows import call_tree
-        from tracescope.report.tree import tree_text
+    parts = call_tree(found.tables, selection, base=found.base_tables)
+    shell.show(lambda width: tree_text(*parts, width=width), output)
 
-        parts = call_tree(found.tables, selection, base=found.base_tables)
-        shell.show(lambda width: tree_text(*parts, width=width), output)
-    elif form == "table":
-        shell.show(lambda width: text.graph_text(made, width=width), output)
-    elif form == "json":
-        shell.emit(shell.to_json(graph_json(made)), output)
-    elif form == "csv":
-        shell.emit(export.as_csv(made), output)
+
+def _draw(made: Graph, form: str, look: Look, output: str | None) -> None:
+    from tracescope.report.png import as_png
+    from tracescope.report.svg import arrange, draw
+
+    drawn = draw(made, arrange(made, width=look.width), look)
+    if form == "svg":
+        shell.emit(drawn, output)
+        return
+    image = as_png(drawn)
+    if output is not None:
+        Path(output).write_bytes(image)
+    elif sys.stdout.isatty():
+        raise UsageError("a PNG is no text for a terminal", "write it to a file with -o FILE")
     else:
-        shell.emit(export.as_dot(made), output)
+        click.get_binary_stream("stdout").write(image)
+
+
+def _exported(made: Graph, form: str) -> str:
+    from tracescope.report import export, graph_json
+    from tracescope.report.structurizr import as_structurizr
+
+    makers: dict[str, Callable[[], str]] = {
+        "json": lambda: shell.to_json(graph_json(made)),
+        "csv": lambda: export.as_csv(made),
+        "dot": lambda: export.as_dot(made),
+        "mermaid": lambda: export.as_mermaid(made),
+        "graphml": lambda: export.as_graphml(made),
+        "cytoscape": lambda: shell.to_json(export.as_cytoscape(made)),
+        "structurizr": lambda: as_structurizr(made),
+    }
+    return makers[form]()

@@ -11,22 +11,54 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tracescope.report.names import one_line, shortened
+from tracescope.report import graph_json
+from tracescope.report.names import KEPT, one_line, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tracescope.analysis.graph import Graph
 
-_SHAPES: Final = {"service": "box", "database": "cylinder", "queue": "cds", "external": "ellipse"}
+_DOT_SHAPES: Final = {
+    "service": "box",
+    "database": "cylinder",
+    "queue": "cds",
+    "external": "ellipse",
+    "namespace": "folder",
+}
 
 
 def measures(edge: Mapping[str, Any]) -> str:
     """What is said of an edge beside it: calls, mean, share."""
     mean = "" if edge["mean_ms"] is None else f", {edge['mean_ms']:.3g} ms"
     return f"{edge['calls']} calls{mean}, {edge['share']:.1%}"
+
+
+def distinct(names: Iterable[str], limit: int = KEPT) -> dict[str, str]:
+    """Name -> one visible line; names that look alike then are numbered apart."""
+    taken: set[str] = set()
+    out: dict[str, str] = {}
+    for name in names:
+        clean = one_line(name, limit) or "(no name)"
+        made, number = clean, 1
+        while made.casefold() in taken:
+            number += 1
+            made = f"{clean} ~{number}"
+        taken.add(made.casefold())
+        out[name] = made
+    return out
+
+
+def _said(edge: Mapping[str, Any], *, compared: bool) -> str:
+    """An edge's label: its operation, its measures, its change."""
+    text = measures(edge)
+    if edge["operation"] is not None:
+        text = f"{shortened(edge['operation'])}: {text}"
+    if compared:
+        text += f", {edge['change'] * 100:+.1f} pt" + ("" if edge["state"] == "both" else f" {edge['state']}")
+    return text
 
 
 def as_dot(graph: Graph) -> str:
@@ -36,19 +68,112 @@ def as_dot(graph: Graph) -> str:
         # one line, so the only things left that end or change a quoted string are these two
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
+    ids = distinct(graph.nodes["id"].to_list())
     lines = ["digraph tracescope {", "  rankdir=LR;", '  node [fontname="sans-serif"];']
     for node in graph.nodes.iter_rows(named=True):
-        label = quoted(shortened(node["name"]))
-        lines.append(f"  {quoted(one_line(node['id']))} [shape={_SHAPES[node['type']]}, label={label}];")
+        label = quoted(shortened(node["name"]) or "(no name)")
+        lines.append(f"  {quoted(ids[node['id']])} [shape={_DOT_SHAPES[node['type']]}, label={label}];")
     for edge in graph.edges.iter_rows(named=True):
-        about = measures(edge)
-        text = quoted(about if edge["operation"] is None else f"{shortened(edge['operation'])}: {about}")
         style = ", style=dashed" if edge["kind"] == "queue" else ""
         lines.append(
-            f"  {quoted(one_line(edge['caller']))} -> {quoted(one_line(edge['callee']))} "
-            f"[label={text}, penwidth={1 + 6 * edge['share']:.2f}{style}];"
+            f"  {quoted(ids[edge['caller']])} -> {quoted(ids[edge['callee']])} "
+            f"[label={quoted(_said(edge, compared=graph.base is not None))}, "
+            f"penwidth={1 + 6 * edge['share']:.2f}{style}];"
         )
     return "\n".join([*lines, "}"]) + "\n"
+
+
+_MERMAID_SHAPES: Final = {
+    "service": ("[", "]"), "database": ("[(", ")]"), "queue": ("([", "])"), "external": ("{{", "}}"),
+    "namespace": ("[[", "]]"),
+}  # fmt: skip
+#: What a Mermaid label may hold as it is; everything else is written as a character code.
+_MERMAID_PLAIN: Final = re.compile(r"[^\w .,:/%~+-]")
+
+
+def as_mermaid(graph: Graph) -> str:
+    """A Mermaid flowchart, as GitHub and GitLab draw it in Markdown; dotted is a queue hop."""
+
+    def text(raw: str) -> str:
+        return _MERMAID_PLAIN.sub(lambda found: f"#{ord(found[0])};", raw)
+
+    numbers = {name: f"n{at}" for at, name in enumerate(graph.nodes["id"].to_list())}
+    lines = ["flowchart LR"]
+    for node in graph.nodes.iter_rows(named=True):
+        left, right = _MERMAID_SHAPES[node["type"]]
+        label = text(shortened(node["name"]) or "(no name)")
+        lines.append(f'  {numbers[node["id"]]}{left}"{label}"{right}:::{node["type"]}')
+    for edge in graph.edges.iter_rows(named=True):
+        arrow = "-.->" if edge["kind"] == "queue" else "==>" if edge["share"] > 0.1 else "-->"
+        label = text(_said(edge, compared=graph.base is not None))
+        lines.append(f'  {numbers[edge["caller"]]} {arrow}|"{label}"| {numbers[edge["callee"]]}')
+    lines += [
+        "  classDef service fill:#ffffff,stroke:#5d6778,color:#1d2433",
+        "  classDef database fill:#fdf3df,stroke:#d8b163,color:#1d2433",
+        "  classDef queue fill:#e2f4ee,stroke:#66b39a,color:#1d2433",
+        "  classDef external fill:#f2f4f8,stroke:#98a3b6,color:#1d2433,stroke-dasharray:3 2",
+        "  classDef namespace fill:#edf1fe,stroke:#8ea2e4,color:#1d2433",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_graphml(graph: Graph) -> str:
+    """GraphML with every column as an attribute, for yEd, Gephi and the like."""
+    import networkx as nx
+
+    made: nx.MultiDiGraph[str] = nx.MultiDiGraph(level=graph.level, environment=one_line(graph.environment))
+    numbers = {name: f"n{at}" for at, name in enumerate(graph.nodes["id"].to_list())}
+    for node in graph.nodes.iter_rows(named=True):
+        made.add_node(numbers[node["id"]], label=shortened(node["name"]), **_plain(node))
+    for at, edge in enumerate(graph.edges.iter_rows(named=True)):
+        caller, callee = numbers[edge["caller"]], numbers[edge["callee"]]
+        made.add_edge(caller, callee, key=f"e{at}", **_plain(edge))
+    return "\n".join(nx.generate_graphml(made, named_key_ids=True)) + "\n"
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without nulls, its texts on one line each."""
+    return {
+        key: one_line(value) if isinstance(value, str) else value
+        for key, value in row.items()
+        if value is not None and key != "id"
+    }
+
+
+def as_cytoscape(graph: Graph) -> dict[str, Any]:
+    """Cytoscape.js elements, which networkx reads too; ready for a JSON encoder."""
+    numbers = {name: f"n{at}" for at, name in enumerate(graph.nodes["id"].to_list())}
+    nodes = [
+        {
+            "data": {
+                **_plain(node),
+                "id": numbers[node["id"]],
+                "value": numbers[node["id"]],  # what networkx takes for the node
+                "label": shortened(node["name"]),
+            }
+        }
+        for node in graph.nodes.iter_rows(named=True)
+    ]
+    edges = [
+        {
+            "data": {
+                **_plain(edge),
+                "id": f"e{at}",
+                "key": f"e{at}",
+                "source": numbers[edge["caller"]],
+                "target": numbers[edge["callee"]],
+            }
+        }
+        for at, edge in enumerate(graph.edges.iter_rows(named=True))
+    ]
+    about = {key: value for key, value in graph_json(graph).items() if key not in ("nodes", "edges")}
+    elements = {"nodes": nodes, "edges": edges}
+    return {
+        "data": [list(pair) for pair in about.items() if not isinstance(pair[1], dict)],
+        "directed": True,
+        "multigraph": True,
+        "elements": elements,
+    }
 
 
 def as_csv(graph: Graph) -> str:

@@ -41,3 +41,18 @@ def escaped(text: str) -> str:
     for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
         text = text.replace(raw, safe)
     return text
+
+
+def text_width(text: str, size: float) -> float:
+    """Room that a sans-serif line of this size needs, in px; near, for there is no font here to ask."""
+    ems = 0.0
+    for char in text:
+        if unicodedata.east_asian_width(char) in "WF":
+            ems += 1.05
+        elif char in "il.,:;'|!jItfr()[]{}/ ":
+            ems += 0.34
+        elif char in "mwMW@%" or char.isupper():
+            ems += 0.74
+        else:
+            ems += 0.57
+    return ems * size
