@@ -116,7 +116,7 @@ def graph_command(
     if form == "tree":
         _print_tree(found, selection, output)
         return
-    made = _judged(opened, found, head, before, used) if before is not None else found.graph
+    made = _judged(opened, found, head, before, used, selection) if before is not None else found.graph
     made = collapsed(made) if collapse else made
     limit = nodes if nodes is not None else LARGEST if form in DRAWN else len(made.nodes)
     shown = backbone(made, limit)
@@ -138,13 +138,20 @@ def graph_command(
         shell.emit(_exported(shown, form), output)
 
 
-def _judged(store: SpanStore, found: Mapped, head: Period, base: Period, used: Settings) -> Graph:
+def _judged(
+    store: SpanStore, found: Mapped, head: Period, base: Period, used: Settings, selection: Selection
+) -> Graph:
     """The graph, with `diff`'s word on which of its changes are more than chance or traffic."""
     from tracescope.analysis.diff import Options
     from tracescope.analysis.graph import judged
     from tracescope.engine import compare
 
-    options = Options(alpha=used.alpha, min_effect_ms=used.min_effect or None, zone=used.tz)
+    options = Options(
+        alpha=used.alpha,
+        min_effect_ms=used.min_effect or None,
+        zone=used.tz,
+        keep_entry=selection.keep_entry,
+    )
     report = compare(store, base, head, options=options, environment=found.graph.environment)
     return judged(found.graph, report.edges)
 
@@ -193,7 +200,7 @@ def _draw(made: Graph, form: str, look: Look, output: str | None) -> None:
     elif sys.stdout.isatty():
         raise UsageError("a PNG is no text for a terminal", "write it to a file with -o FILE")
     else:
-        click.get_binary_stream("stdout").write(image)
+        sys.stdout.buffer.write(image)
 
 
 def _exported(made: Graph, form: str) -> str:

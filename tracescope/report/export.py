@@ -57,7 +57,9 @@ def _said(edge: Mapping[str, Any], *, compared: bool) -> str:
     if edge["operation"] is not None:
         text = f"{shortened(edge['operation'])}: {text}"
     if compared:
-        text += f", {edge['change'] * 100:+.1f} pt" + ("" if edge["state"] == "both" else f" {edge['state']}")
+        chance = edge.get("significant") is False
+        text += ", ~" if chance else f", {edge['change'] * 100:+.1f} pt"
+        text += "" if edge["state"] == "both" else f" {edge['state']}"
     return text
 
 

@@ -178,7 +178,8 @@ def _sentence(edge: _Row, *, compared: bool) -> str:
     operation = f" {shortened(edge['operation'])}" if edge["operation"] else ""
     text = f"{name}{operation}, {edge['kind']}: {edge['share'] * 100:.1f} % of the clock"
     if compared:
-        text += f", {_points(edge['change'])}" + ("" if edge["state"] == "both" else f", {edge['state']}")
+        text += ", no clear change" if edge.get("significant") is False else f", {_points(edge['change'])}"
+        text += "" if edge["state"] == "both" else f", {edge['state']}"
     if edge["calls_per_unit"]:
         text += f", {edge['calls_per_unit']:.3g} calls per {edge['unit']}"
     return text

@@ -339,7 +339,8 @@ def graph_text(graph: Graph, *, width: int) -> RenderableType:
         cells += ["" if edge[name] is None else number(edge[name]) for name in ("mean_ms", "p95_ms")]
         cells.append(f"{edge['share'] * 100:.1f} %")
         if compared:
-            change = number(edge["change"] * 100, sign=True) + " pt"
+            chance = edge.get("significant") is False
+            change = "~" if chance else number(edge["change"] * 100, sign=True) + " pt"
             cells.append(change if edge["state"] == "both" else f"{change} {edge['state']}")
         cells.append(
             number(edge["inclusive_ms"]) + ("" if edge["unit"] == "request" else f" / {edge['unit']}")
