@@ -43,6 +43,9 @@ Bytes = NDArray[np.uint8]
 DAYS = 91
 #: Traffic growth; the demand behind every trend of the shop.
 GROWTH_PER_WEEK = 0.05
+#: Growth of the stock table's work at equal load, and the load at which its row locks are always held.
+STOCK_GROWTH_PER_WEEK = 0.06
+STOCK_CAPACITY = 7.5
 #: Traces in an average hour of the first week, after sampling.
 TRACES_PER_HOUR = 45
 #: Head sampling at 1 %, as the shop's SDKs state it in tracestate.
@@ -256,6 +259,10 @@ class _Shop:
         """Traffic at `t`, as a multiple of the first week's mean."""
         return _traffic(t) * (1 + GROWTH_PER_WEEK) ** self.week
 
+    def orders(self, t: Ints) -> NDArray[np.float64]:
+        """Checkouts at `t`, as a multiple of the first week's mean."""
+        return self.load(t) * (_mix(self.day)["POST /api/checkout"] / _mix(0)["POST /api/checkout"])
+
     # -- entries --
 
     def serve(self, entry: str, start: Ints) -> None:
@@ -295,7 +302,8 @@ class _Shop:
     def reserve(self, at: _Call, t: Ints) -> Ints:
         """Update the stock under a row lock: slower under load, and slower every week."""
         n = len(t)
-        held = 7 * 1.06**self.week * (1 + 0.35 * self.load(t) + 0.12 * self.load(t) ** 2)
+        grown = (1 + STOCK_GROWTH_PER_WEEK) ** self.week  # more work for one update takes capacity too
+        held = 9 * grown / (1 - self.orders(t) * grown / STOCK_CAPACITY)
         update = _database("inventory", "postgresql", "stock", "UPDATE", "stock")
         return self.leaf(at, t + self.lasting(n, 1), update, self.lasting(n, held, 0.5)) + self.lasting(
             n, 0.5
@@ -310,7 +318,7 @@ class _Shop:
     def fulfil(self, producer: _Call, published: Ints) -> None:
         """Consume the order: the wait grows as arrivals outpace one worker."""
         n = len(producer)
-        busy = np.minimum(0.35 * self.load(published), 0.985)
+        busy = np.minimum(0.37 * self.orders(published), 0.985)
         start = published + self.lasting(n, 25 * busy / (1 - busy) + 1, 0.6)
         at = _Call(producer.trace, self.ids(n), start)
         insert = _database("fulfilment", "postgresql", "shipments", "INSERT", "shipments")

@@ -26,15 +26,14 @@ from tracescope.analysis import changes
 from tracescope.analysis import effects as causes
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
+from tracescope.analysis.growth import tell_apart
 from tracescope.analysis.matched import Period, Side, Unit, clock_of, gather, slots_of
-from tracescope.analysis.report import Edge, Extent, Report
+from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
 from tracescope.analysis.verdict import data_notes, verdict
 from tracescope.errors import InsufficientDataError
 
 Floats = NDArray[np.float64]
 
-#: Causes told here; a load model splits latency further.
-EFFECTS: Final = ("calls", "latency_unsplit", "criticality", "new", "gone", "transient")
 #: A change under this part of base's clock is not worth an alarm.
 MIN_EFFECT_PART: Final = 0.005
 
@@ -108,8 +107,8 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
             else MIN_EFFECT_PART * clock_of(unit, base, head)["base_ms"]
         )
         edges += edge_rows(unit, split, (base, head), matched, floor)
-    edges = adjusted(edges, options.alpha)
-    total = {name: sum(e.effects[name] for e in edges if e.unit == "request") for name in EFFECTS}
+    edges = tell_apart(adjusted(edges, options.alpha), base, head, minimum)
+    total = {name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS}
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
     entries = [
         entry for kind, unit in units.items() if unit for entry in entry_rows(unit, splits[kind], base, head)

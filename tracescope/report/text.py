@@ -32,6 +32,8 @@ _MEDIUM, _WIDE = 100, 140
 
 _WORDS: Final = {
     "calls": "more calls",
+    "latency_growth": "slower at equal load",
+    "latency_load": "slower under more load",
     "latency_unsplit": "slower",
     "criticality": "more often waited for",
     "new": "new",
@@ -39,6 +41,8 @@ _WORDS: Final = {
 }
 _LESS: Final = {
     "calls": "fewer calls",
+    "latency_growth": "faster at equal load",
+    "latency_load": "faster under less load",
     "latency_unsplit": "faster",
     "criticality": "less often waited for",
 }

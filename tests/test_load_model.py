@@ -1,0 +1,292 @@
+"""The load model: what load does, told apart from what time does."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from scipy.optimize import brentq
+
+from benchmarks.queues import two_periods
+from tracescope import schema
+from tracescope.analysis import arrivals, load
+from tracescope.analysis.curve import SHAPES, Curve, fit_closed, slowdown
+from tracescope.analysis.levels import judge
+from tracescope.analysis.load import Points
+from tracescope.analysis.matched import Period, as_period
+from tracescope.cli import main
+from tracescope.engine.periods import rollups
+from tracescope.schema import HOUR_NS
+from tracescope.store import open_store
+
+DATA = Path(__file__).parent / "data"
+#: Threads and queries a second of a Cisco benchmark: Schwartz, "Practical Scalability Analysis with the
+#: Universal Scalability Law", 2015, which also gives lambda, sigma, kappa and the peak.
+CISCO = (
+    955.16, 1878.91, 2688.01, 3548.68, 4315.54, 5130.43, 5931.37, 6531.08, 7219.80, 7867.61, 8278.71,
+    8646.70, 9047.84, 9426.55, 9645.37, 9897.24, 10097.60, 10240.50, 10532.39, 10798.52, 11151.43,
+    11518.63, 11806.00, 12089.37, 12075.41, 12177.29, 12211.41, 12158.93, 12155.27, 12118.04, 12140.40,
+    12074.39,
+)  # fmt: skip
+
+
+def of_curve(
+    curve: Curve, rng: np.random.Generator, *, growth: float = 0.0, noise: float = 0.02, shift: float = 1.0
+) -> Points:
+    """Two months of the law itself, head at `shift` times the load."""
+    made: list[Points] = []
+    for period, (begin, end) in enumerate(((-12.0, -8.0), (-4.0, 0.0))):
+        t = np.sort(rng.uniform(begin, end, 20))
+        x = 20 * rng.permutation(np.linspace(0.4, 1.6, 20)) * (shift if period else 1.0)
+        took = curve.latency_s(x, growth * t) * np.exp(rng.normal(0, noise, 20))
+        made.append(Points(t, x, took, np.full(20, 1000.0), np.full(20, period)))
+    return Points.join(made)
+
+
+def test_the_curve_solves_the_law_for_the_arrivals() -> None:
+    """Oracle: a root finder on R = R0 (1 + aN + bN^2) with N = X R."""
+    for r0, a, b in ((0.01, 0.5, 0.0), (0.01, 0.0, 0.3), (0.2, 0.05, 0.01)):
+        curve = Curve.of(r0, a, b)
+        assert curve.contention == pytest.approx(a)
+        assert curve.coherency == pytest.approx(b)
+        for part in (0.1, 0.5, 0.9):
+            x = part * curve.capacity
+
+            def gap(r: float, x: float = x, r0: float = r0, a: float = a, b: float = b) -> float:
+                return r0 * (1 + a * x * r + b * (x * r) ** 2) - r
+
+            first = next(r for r in np.geomspace(r0, 1e4 * r0, 4000) if gap(r) < 0)
+            assert curve.latency_s(np.array([x]))[0] == pytest.approx(
+                brentq(gap, r0 * 0.999, first), rel=1e-6
+            )
+
+
+def test_every_shape_reaches_three_times_its_low_load_latency_at_its_wall() -> None:
+    """Except coherency alone, which is at the end of its capacity before."""
+    for shape in SHAPES:
+        wall = shape.wall()
+        value = math.exp(float(shape.slowdown(np.array([wall]))[0][0]))
+        if wall < 0.98:
+            assert value == pytest.approx(3.0, rel=1e-3)
+        else:  # the end of capacity comes first
+            assert shape.phi >= 2 / 3 or shape.queue is not None
+        tiny = 1e-6
+        slope = (shape.slowdown(np.array([0.5 + tiny]))[0] - shape.slowdown(np.array([0.5]))[0]) / tiny
+        assert shape.slowdown(np.array([0.5]))[1] == pytest.approx(slope, rel=1e-3)
+
+
+def test_a_published_scalability_example_is_reproduced() -> None:
+    """The fit gives the book's lambda, sigma and kappa, and the open form the book's peak."""
+    lam, sigma, kappa = fit_closed(np.arange(1, 33, dtype=np.float64), np.array(CISCO))
+    assert (lam, sigma, kappa) == pytest.approx((995.6486, 0.02671591, 7.690945e-4), rel=1e-4)
+    curve = Curve.of((1 - sigma) / lam, (sigma - kappa) / (1 - sigma), kappa / (1 - sigma))
+    assert curve.capacity == pytest.approx(12341, rel=1e-3)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5])
+def test_a_curve_and_its_growth_are_found_in_the_laws_own_data(phi: float) -> None:
+    """Capacity, growth at equal load and the wall, within their intervals about as often as they say."""
+    truth = Curve(0.01, 60.0, phi)
+    inside = [0, 0]
+    for seed in range(40):
+        found = load.fit(of_curve(truth, np.random.default_rng(seed), growth=0.03))
+        low, high = found.interval(found.draws["growth"])
+        inside[0] += low <= 0.03 <= high
+        low, high = found.interval(found.walls(), 0.8)
+        inside[1] += low <= truth.wall <= high
+    assert inside[0] >= 35, inside
+    assert inside[1] >= 22, inside
+
+
+@pytest.mark.parametrize("kind", ["M/M/1", "M/M/4", "lock"])
+def test_growth_of_a_simulated_queue_is_found_at_equal_load(kind: str) -> None:
+    """3 % a week, whatever kind of queue: the 95 % interval holds it in at least 16 of 20 runs."""
+    options = {"M/M/1": {}, "M/M/4": {"servers": 4}, "lock": {"parallel_s": 0.01}}[kind]
+    rng = np.random.default_rng(7)
+    inside, found = 0, []
+    for _ in range(20):
+        fitted = load.fit(two_periods(rng, peak=0.75, growth=0.03, calls=600, **options))
+        low, high = fitted.interval(fitted.draws["growth"])
+        inside += low <= 0.03 <= high
+        found.append(fitted.growth)
+    assert inside >= 16
+    assert np.mean(found) == pytest.approx(0.03, abs=0.004)
+
+
+def test_more_load_at_equal_work_is_no_growth() -> None:
+    """Head at 1.4 times the load: the whole rise is the load's part."""
+    points = of_curve(Curve(0.01, 60.0, 0.0), np.random.default_rng(2), shift=1.4)
+    told = load.shift(load.better(points), points)
+    assert told.load > 0.2
+    assert told.growth_interval[0] <= 0.0 <= told.growth_interval[1]
+    assert abs(told.growth) < 0.05
+
+
+def test_a_step_between_the_periods_is_found_as_one() -> None:
+    """A deploy that makes everything a fifth slower."""
+    points = of_curve(Curve(0.01, 60.0, 0.0), np.random.default_rng(3))
+    slower = Points(
+        points.weeks,
+        points.load,
+        points.latency_s * np.where(points.period, 1.2, 1.0),
+        points.calls,
+        points.period,
+    )
+    assert load.better(slower).step
+    assert load.shift(load.better(slower), slower).growth == pytest.approx(math.log(1.2), abs=0.04)
+
+
+def test_the_scale_of_the_load_does_not_matter() -> None:
+    """Sampled without saying so, load is a part of what it was; headroom and growth stay."""
+    points = of_curve(Curve(0.01, 60.0, 0.2), np.random.default_rng(4), growth=0.02)
+    a = load.fit(points)
+    b = load.fit(Points(points.weeks, points.load / 100, points.latency_s, points.calls, points.period))
+    assert b.curve.wall * 100 == pytest.approx(a.curve.wall, rel=1e-3)
+    assert b.growth == pytest.approx(a.growth, abs=1e-4)
+
+
+def test_periods_without_common_loads_are_refused_in_words() -> None:
+    """Never a made-up number."""
+    points = of_curve(Curve(0.01, 600.0, 0.0), np.random.default_rng(5), shift=8.0)
+    assert "loads do not overlap" in (load.refusal(points) or "")
+    few = points.select(np.arange(len(points)) < 22)
+    assert "head has" in (load.refusal(few) or "")
+    flat = Points(
+        points.weeks, np.where(points.period, 10.5, 10.0), points.latency_s, points.calls, points.period
+    )
+    assert "hardly varies" in (load.refusal(flat) or "")
+    assert load.refusal(of_curve(Curve(0.01, 60.0, 0.0), np.random.default_rng(5))) is None
+
+
+def level(curve: Curve, x: float, number: int, rng: np.random.Generator, factor: float = 1.0) -> Points:
+    took = curve.latency_s(np.array([x])) * factor * np.exp(rng.normal(0, 0.02, 1))
+    return Points(np.array([0.0]), np.array([x]), took, np.array([1000.0]), np.array([number]))
+
+
+def test_other_load_levels_judge_a_period_without_overlap() -> None:
+    """What the curve expects is consistent with load; half as slow again is not; two levels say nothing."""
+    curve, rng = Curve(0.01, 60.0, 0.0), np.random.default_rng(6)
+    known = Points.join([level(curve, x, n, rng) for n, x in enumerate((5.0, 10.0, 15.0, 20.0, 25.0, 30.0))])
+    assert judge(known, level(curve, 35.0, 9, rng)).consistent is True
+    slow = judge(known, level(curve, 27.0, 9, rng, 1.5))
+    assert slow.consistent is False
+    assert "not explained by load" in slow.words
+    assert judge(known.select(known.period < 2), level(curve, 20.0, 9, rng)).consistent is None
+
+
+def period_of(
+    rows: list[tuple[int, str, int, float]], hours: int, threshold: int = schema.NO_THRESHOLD
+) -> Period:
+    """Rollups of database calls: hour, caller, calls, mean ms."""
+    callers = sorted({caller for _, caller, _, _ in rows})
+    ids = {caller: number + 1 for number, caller in enumerate(callers)}
+    blank = dict.fromkeys(schema.PATH_HOURS, 0)
+    path_hours = pl.DataFrame(
+        [
+            {**blank, "slot": slot, "path_id": ids[caller], "threshold": threshold, "calls": calls,
+             "units": calls, "own_all_ns": int(ms * 1e6 * calls)}
+            for slot, caller, calls, ms in rows
+        ],
+        schema=schema.dtypes(schema.PATH_HOURS),
+    )  # fmt: skip
+    paths = pl.DataFrame(
+        [
+            {"path_id": ids[caller], "parent_id": 0, "entry_id": 0, "depth": 1, "kind": schema.EDGE_DB,
+             "caller": caller, "callee": "postgresql/shared", "operation": "SELECT", "edge_id": ids[caller],
+             "uninstrumented": False}
+            for caller in callers
+        ],
+        schema=schema.dtypes(schema.PATHS),
+    )  # fmt: skip
+    return Period(0, hours * HOUR_NS, HOUR_NS, "", {"path_hours": path_hours, "paths": paths})
+
+
+def test_a_shared_database_whose_other_caller_doubles_shows_no_growth() -> None:
+    """The load is the database's, over all callers: one edge's own arrivals would invent growth."""
+    curve, rng = Curve(0.005, 8000 / 3600, 0.0), np.random.default_rng(8)
+    rows: list[tuple[int, str, int, float]] = []
+    weeks = 12
+    for slot in range(weeks * 168):
+        day = 1 + 0.6 * math.sin(slot / 24 * 2 * math.pi)
+        calls = {"a": rng.poisson(1200 * day), "b": rng.poisson(900 * day * (1 + slot / (weeks * 168)))}
+        total = sum(calls.values())
+        for caller, n in calls.items():
+            ms = float(curve.latency_s(np.array([total / 3600]))[0]) * 1e3 * math.exp(rng.normal(0, 0.02))
+            rows.append((slot, caller, int(n), ms))
+    whole = period_of(rows, weeks * 168)
+    edge = arrivals.by_edge(whole, [1])[1]
+    points = arrivals.points(edge, whole.end_ns, 0)
+    points = Points(
+        *(getattr(points, n) for n in ("weeks", "load", "latency_s", "calls")),
+        (points.weeks > -6).astype(int),
+    )
+    found = load.fit(points)
+    assert abs(found.growth) < 0.003
+    assert found.curve.capacity == pytest.approx(curve.capacity, rel=0.1)
+
+
+@pytest.mark.parametrize("probability", [1.0, 0.1, 0.01])
+def test_headroom_is_the_same_at_every_sampling_probability(probability: float) -> None:
+    """The same traffic, counted whole, by tenths and by hundredths with its threshold written on it."""
+    curve, rng = Curve(0.005, 20.0, 0.0), np.random.default_rng(9)
+    threshold = int((1 - probability) * 2**56) if probability < 1 else schema.NO_THRESHOLD
+    rows: list[tuple[int, str, int, float]] = []
+    for slot in range(6 * 168):
+        rate = 8 * (1 + 0.6 * math.sin(slot / 24 * 2 * math.pi))
+        n = int(rng.binomial(rng.poisson(rate * 3600), probability))
+        if n:
+            ms = (
+                float(curve.latency_s(np.array([rate]))[0])
+                * 1e3
+                * math.exp(rng.normal(0, 0.5 / math.sqrt(n)))
+            )
+            rows.append((slot, "a", n, ms))
+    whole = period_of(rows, 6 * 168, threshold)
+    edge = arrivals.by_edge(whole)[1]
+    found = load.fit(arrivals.points(edge, whole.end_ns, 0))
+    assert found.curve.wall / edge.peak_load == pytest.approx(curve.wall / (8 * 1.6), rel=0.08)
+    assert abs(found.growth) < 0.01
+
+
+def test_six_real_load_levels_are_consistent_with_load(tmp_path: Path) -> None:
+    """DeathStarBench: each level against the curve of the other five; no pair of levels is called growth."""
+    levels: list[Period] = []
+    for rate in (25, 50, 75, 100, 125, 150):
+        where = tmp_path / str(rate)
+        source = DATA / "dsb-hotel" / f"load{rate}.jsonl.gz"
+        done = CliRunner().invoke(main, ["import", str(source), "--store", str(where)])
+        assert done.exit_code == 0, done.output
+        store = open_store(where)
+        first, last = store.extent()
+        levels.append(as_period(rollups(store, first, last + 1, slot_ns=(last + 1 - first) // 512)))
+    edges = [arrivals.by_edge(period) for period in levels]
+    common = set.intersection(*(set(found) for found in edges))
+    assert len(common) >= 10
+    single = 0
+    for edge in common:
+        made = [arrivals.points(found[edge], 0, n) for n, found in enumerate(edges)]
+        for n in range(6):
+            others = Points.join([points for m, points in enumerate(made) if m != n])
+            assert judge(others, made[n], alpha=0.05 / len(common)).consistent is True
+            single += judge(others, made[n]).consistent is True
+            for m in range(n):
+                pair = Points.join(
+                    [made[m], Points(*(getattr(made[n], f) for f in Points.__dataclass_fields__))]
+                )
+                pair = Points(
+                    pair.weeks, pair.load, pair.latency_s, pair.calls, (pair.period == n).astype(int)
+                )
+                assert load.refusal(pair) is not None
+    assert single >= 0.95 * 6 * len(common)
+
+
+def test_slowdown_goes_on_as_a_line_beyond_capacity() -> None:
+    """So that an optimiser may pass; finite everywhere."""
+    value, slope = slowdown(np.array([0.5, 0.98, 1.5, 3.0]), 0.0)
+    assert np.isfinite(value).all()
+    assert (np.diff(value) > 0).all()
+    assert slope[1] == slope[2] == slope[3]

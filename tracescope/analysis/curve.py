@@ -1,0 +1,186 @@
+"""Curves that a resource's latency may follow as its load grows.
+
+    R = R0 * (1 + a*N + b*N^2),   N = X * R          X arrivals/s, R seconds, N in the resource
+
+is the Universal Scalability Law in open form: without its -1, so that sampling cannot move a and b.
+Concurrency is endogenous (slow calls overlap more), so it is solved for R(X):
+
+    R(X) / R0 = 2 / (A + sqrt(A^2 - (phi*rho)^2)),   A = 1 - (1 - phi)*rho,   rho = X / capacity
+
+    capacity = 1 / (R0 * (a + 2*sqrt(b)))     no more arrivals than this can be served
+    phi      = 2*sqrt(b) / (a + 2*sqrt(b))    0: contention alone (M/M/1), 1: coherency alone
+
+Source: Gunther, "Guerrilla Capacity Planning", 2007, section 4.4; Sakasegawa, "An approximation formula
+L_q = alpha * rho^beta / (1 - rho)", 1977; design, section 7.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: The wall: latency at this multiple of its low-load value.
+WALL_TIMES: Final = 3.0
+#: Where a curve is continued as a straight line of its logarithm, so that a fit may pass beyond.
+_STEEP: Final = 0.98
+#: `Curve.less` of a queue's waits; not all of it, because the emptiest queue takes a moment too.
+WAIT: Final = 0.98
+
+
+def slowdown(rho: Floats, phi: Floats | float) -> tuple[Floats, Floats]:
+    """Log of latency over its low-load value at utilisation `rho`, and its derivative by `rho`.
+
+    Beyond `_STEEP` of capacity it goes on as a straight line.
+    """
+    inside = np.minimum(rho, _STEEP)
+    a = 1 - (1 - phi) * inside
+    root = np.sqrt(np.maximum(a * a - (phi * inside) ** 2, 1e-12))
+    value = math.log(2) - np.log(a + root)
+    slope = ((1 - phi) + (a * (1 - phi) + phi**2 * inside) / root) / (a + root)
+    return value + slope * (rho - inside), slope
+
+
+def waiting(rho: Floats, phi: Floats | float, less: float) -> tuple[Floats, Floats]:
+    """As `slowdown`, of what is left of the latency without `less` of its low-load value.
+
+    A queue's wait has no low-load value of its own: M/M/1 waits ``S * (1 / (1 - rho) - 1)``.
+    """
+    value, slope = slowdown(rho, phi)
+    if less == 0:
+        return value, slope
+    whole = np.exp(np.minimum(value, 300.0))
+    return np.log(whole - less), slope * whole / (whole - less)
+
+
+def wall_utilisation(phi: Floats, times: float = WALL_TIMES) -> Floats:
+    """Part of capacity at which latency is `times` its low-load value; at most all of it."""
+    phi = np.asarray(phi, dtype=np.float64)
+    square = phi**2 / 4
+    linear = 1 - phi
+    # square * z^2 + linear * z = times - 1, z = rho * times; stable for square near 0
+    z = 2 * (times - 1) / (linear + np.sqrt(linear**2 + 4 * square * (times - 1)))
+    return np.where(times * phi > 2, 1.0, np.minimum(z / times, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A curve that a resource's may have: the law with some phi, or a queue that the law only resembles.
+
+    ``queue`` is None, or s and k of ``R / R0 = 1 + s * rho^k / (1 - rho)``: a lock held for the part s of
+    the work (k = 1), or c servers (s = 1/c, k = sqrt(2 * (c + 1)) - 1; Sakasegawa 1977).
+    """
+
+    phi: float = 0.0
+    queue: tuple[float, float] | None = None
+
+    def slowdown(self, rho: Floats, less: float = 0.0) -> tuple[Floats, Floats]:
+        """As `waiting`."""
+        if self.queue is None:
+            return waiting(rho, self.phi, less)
+        s, k = self.queue
+        inside = np.clip(rho, 1e-9, _STEEP)
+        power = inside**k
+        more = s * power / (1 - inside)
+        slope = more * (k / inside + 1 / (1 - inside)) / (1 + more - less)
+        return np.log(1 + more - less) + slope * (rho - inside), slope
+
+    def wall(self, times: float = WALL_TIMES) -> float:
+        """Part of capacity at which latency is `times` its low-load value."""
+        if self.queue is None:
+            return float(wall_utilisation(np.array(self.phi), times))
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            s, k = self.queue
+            low, high = (middle, high) if 1 + s * middle**k / (1 - middle) < times else (low, middle)
+        return low
+
+
+#: Curves that intervals allow for.
+SHAPES: Final = (
+    *(Shape(phi=number / 6) for number in range(7)),
+    *(Shape(queue=(1 / c, math.sqrt(2 * (c + 1)) - 1)) for c in (2, 4, 8, 16, 32)),
+    *(Shape(queue=(part, 1.0)) for part in (0.75, 0.5, 0.25)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A load curve as it is now.
+
+    Attributes
+    ----------
+    r0_s
+        Latency at no load.
+    capacity
+        Most arrivals a second; infinite when load does nothing.
+    phi
+        Coherency's part, 0 to 1.
+    less
+        Part of `r0_s` that is not counted; `WAIT` for a queue's waits, where `r0_s` is what
+        serving takes.
+    """
+
+    r0_s: float
+    capacity: float
+    phi: float
+    less: float = 0.0
+
+    def latency_s(self, load: Floats, drift: Floats | float = 0.0) -> Floats:
+        """Latency at `load` ``(n,)``, after log growth `drift` at equal load."""
+        value, _ = waiting(np.asarray(load) * np.exp(drift) / self.capacity, self.phi, self.less)
+        return self.r0_s * np.exp(value + drift)
+
+    @property
+    def contention(self) -> float:
+        """``a`` of the law."""
+        return (1 - self.phi) / (self.capacity * self.r0_s)
+
+    @property
+    def coherency(self) -> float:
+        """``b`` of the law."""
+        return (self.phi / (2 * self.capacity * self.r0_s)) ** 2
+
+    @property
+    def wall(self) -> float:
+        """Arrivals a second at which latency is `WALL_TIMES` its low-load value."""
+        return self.capacity * float(wall_utilisation(np.array(self.phi)))
+
+    def elasticity(self, load: float) -> float:
+        """Per cent of latency for one per cent of load."""
+        rho = np.array(load / self.capacity)
+        return float(rho * waiting(rho, self.phi, self.less)[1])
+
+    @staticmethod
+    def of(r0_s: float, a: float, b: float) -> Curve:
+        """From the law's own coefficients."""
+        both = a + 2 * math.sqrt(b)
+        if both <= 0:
+            return Curve(r0_s, math.inf, 0.0)
+        return Curve(r0_s, 1 / (r0_s * both), 2 * math.sqrt(b) / both)
+
+
+def fit_closed(concurrency: Floats, throughput: Floats) -> tuple[float, float, float]:
+    """Gunther's law on closed-form data: ``lambda, sigma, kappa`` of ``(n,)`` measurements.
+
+    ``X(N) = lambda * N / (1 + sigma * (N - 1) + kappa * N * (N - 1))``; the same curve as `Curve.of`
+    with ``R0 = (1 - sigma) / lambda, a = (sigma - kappa) / (1 - sigma), b = kappa / (1 - sigma)``.
+    """
+    from scipy.optimize import least_squares
+
+    def residual(theta: Floats) -> Floats:
+        slow = 1 + theta[1] * (concurrency - 1) + theta[2] * concurrency * (concurrency - 1)
+        return theta[0] * concurrency / slow - throughput
+
+    first = float(throughput[0] / concurrency[0])
+    found: Any = least_squares(
+        residual, [first, 0.01, 1e-4], bounds=([0, 0, 0], [np.inf, 1, 1]), x_scale=[first, 0.01, 1e-3],
+        ftol=1e-14, xtol=1e-14, gtol=1e-14,
+    )  # fmt: skip
+    return float(found.x[0]), float(found.x[1]), float(found.x[2])

@@ -1,0 +1,273 @@
+"""Latency of every edge told apart: slower because of more load, or slower at the same load.
+
+What the load explains is `latency_load`; the rest of the latency effect is `latency_growth`, so the sum
+is kept exactly.  Where load and growth cannot be told apart the effect stays `latency_unsplit`, and the
+edge's evidence says why.
+
+Source: design, sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracescope import schema
+from tracescope.analysis import load as model
+from tracescope.analysis.arrivals import Arrivals, by_edge, edge_ids, points
+from tracescope.analysis.levels import judge
+from tracescope.analysis.load import Fit, Points
+from tracescope.analysis.matched import Period
+from tracescope.analysis.report import Edge
+
+Floats = NDArray[np.float64]
+
+#: Edges whose latency effect is under this part of the smallest effect tested for are left unsplit.
+WORTH: Final = 0.5
+MOST_EDGES: Final = 30
+#: Periods whose middles are closer than this know no growth per week.
+LEAST_WEEKS: Final = 0.5
+#: Beyond so many weeks nobody knows.
+MOST_WEEKS: Final = 104.0
+
+
+@dataclass(frozen=True, slots=True)
+class Modelled:
+    """One edge's load model.
+
+    Attributes
+    ----------
+    points
+        Of all periods.
+    fitted
+        None where refused.
+    reason
+        Why it was refused; None where it was not.
+    peak_load
+        Arrivals a second at the resource in the busiest hours of the last week.
+    weeks, peaks
+        Weeks from now ``(w,)`` and the peak load of each.
+    """
+
+    points: Points
+    fitted: Fit | None
+    reason: str | None
+    peak_load: float
+    weeks: Floats
+    peaks: Floats
+
+    @property
+    def growth_per_week(self) -> float | None:
+        """Log growth a week at equal load."""
+        if self.fitted is None:
+            return None
+        if not self.fitted.step:
+            return self.fitted.growth
+        apart = weeks_apart(self.points)
+        return self.fitted.growth / apart if apart >= LEAST_WEEKS else None
+
+    @property
+    def headroom(self) -> float | None:
+        """Load at the wall over peak load."""
+        if self.fitted is None or not math.isfinite(self.fitted.wall):
+            return None
+        return self.fitted.wall / self.peak_load
+
+    @property
+    def lower_bound(self) -> bool:
+        """Peak load is under half of capacity: the wall is far, and nobody has seen it."""
+        fitted = self.fitted
+        return fitted is not None and self.peak_load < fitted.curve.capacity / 2
+
+
+def weeks_apart(points: Points) -> float:
+    """Weeks between the middles of base and head."""
+    middle = [
+        float(np.average(points.weeks[rows], weights=points.calls[rows]))
+        for rows in (points.period == 0, points.period == 1)
+    ]
+    return middle[1] - middle[0]
+
+
+def model_edge(base: Arrivals, head: Arrivals, now_ns: int, *, waits: bool) -> Modelled:
+    """Fit one edge's load model to two periods, or say why not."""
+    made = Points.join([points(base, now_ns, 0), points(head, now_ns, 1)])
+    (wb, pb), (wh, ph) = base.weekly_peaks(now_ns), head.weekly_peaks(now_ns)
+    weeks, peaks = np.concatenate([wb, wh]), np.concatenate([pb, ph])
+    reason = model.refusal(made)
+    fitted = None if reason is not None else model.better(made, waits=waits)
+    return Modelled(made, fitted, reason, head.peak_load, weeks, peaks)
+
+
+def is_wait(edge: Edge) -> bool:
+    """Whether an edge is a queue's wait."""
+    return edge.kind == "queue" and edge.operation == schema.QUEUE_WAIT
+
+
+def tell_apart(edges: Sequence[Edge], base: Period, head: Period, minimum_ms: float) -> list[Edge]:
+    """Split the latency effects that are worth it, and say how far the wall is.
+
+    Parameters
+    ----------
+    edges
+        Of one comparison, with ``latency_unsplit``.
+    base, head
+        What they were made of.
+    minimum_ms
+        Smallest effect tested for.
+    """
+    ids = edge_ids([base, head])
+    worth = [
+        (abs(edge.effects.get("latency_unsplit", 0.0)), number)
+        for number, edge in enumerate(edges)
+        if edge.significant or abs(edge.effects.get("latency_unsplit", 0.0)) >= WORTH * minimum_ms > 0
+    ]
+    chosen = {number for _, number in sorted(worth, reverse=True)[:MOST_EDGES]}
+    keys = {number: ids.get(_key(edges[number])) for number in chosen}
+    wanted = {key for key in keys.values() if key is not None}
+    if not wanted:
+        return list(edges)
+    before, after = by_edge(base, wanted), by_edge(head, wanted)
+    out = list(edges)
+    for number, key in keys.items():
+        if key is None or key not in before or key not in after:
+            continue
+        edge = edges[number]
+        modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
+        out[number] = _told(edge, modelled)
+    return out
+
+
+def _key(edge: Edge) -> tuple[int, str, str | None, str]:
+    return schema.EDGE_KINDS.index(edge.kind), edge.caller, edge.callee, edge.operation or ""
+
+
+def _log_mean(a: float, b: float) -> float:
+    if a <= 0 or b <= 0:
+        return 0.0
+    return a if abs(a - b) < 1e-12 * a else (b - a) / math.log(b / a)
+
+
+def _told(edge: Edge, modelled: Modelled) -> Edge:
+    """An edge with what its load model says; unsplit, with the reason, where it says nothing."""
+    fitted = modelled.fitted
+    latency = edge.effects.get("latency_unsplit", 0.0)
+    if fitted is None:
+        said = _by_base_alone(modelled.points) or modelled.reason
+        assert said is not None
+        return replace(edge, evidence=(*edge.evidence, said))
+    told = model.shift(fitted, modelled.points)
+    reason = None
+    if fitted.freedom < 3:
+        reason = "not identifiable: the windows are too alike in time to count as independent"
+    elif told.load_error > max(model.MOST_UNCERTAIN, 0.3 * abs(told.load + told.growth)):
+        reason = (
+            f"not identifiable: what more load explains is uncertain "
+            f"({(math.exp(told.load) - 1) * 100:+.0f} %, standard error {told.load_error * 100:.0f} %)"
+        )
+    if reason is not None:
+        return replace(edge, evidence=(*edge.evidence, reason))
+    scale = _log_mean(edge.own_ms_base, edge.own_ms_head)
+    by_load = scale * told.load
+    effects = {name: value for name, value in edge.effects.items() if name != "latency_unsplit"}
+    effects |= {"latency_load": by_load, "latency_growth": latency - by_load}
+    intervals = {name: value for name, value in edge.effects_ci.items() if name != "latency_unsplit"}
+    whole = edge.effects_ci.get("latency_unsplit")
+    spread = 1.96 * scale * told.load_error
+    intervals["latency_load"] = (by_load - spread, by_load + spread)
+    if whole is not None:
+        half = math.hypot((whole[1] - whole[0]) / 2, spread)
+        intervals["latency_growth"] = (latency - by_load - half, latency - by_load + half)
+    growth = modelled.growth_per_week
+    headroom = modelled.headroom
+    return replace(
+        edge,
+        effects=effects,
+        effects_ci=intervals,
+        growth_pct_per_week=None if growth is None else (math.exp(growth) - 1) * 100,
+        load_elasticity=fitted.curve.elasticity(modelled.peak_load),
+        headroom=headroom,
+        weeks_to_wall=weeks_to_wall(modelled),
+        evidence=(*edge.evidence, *_evidence(modelled, told)),
+    )
+
+
+def _evidence(modelled: Modelled, told: model.Shift) -> list[str]:
+    """What the split rests on."""
+    fitted, points = modelled.fitted, modelled.points
+    assert fitted is not None
+    loads = [float(np.exp(model.mean_load(points.select(points.period == number)))) for number in (0, 1)]
+    more = (loads[1] / loads[0] - 1) * 100
+    by_load, by_growth = ((math.exp(part) - 1) * 100 for part in (told.load, told.growth))
+    how = ", a step between the periods" if fitted.step else ""
+    out = [
+        f"load {more:+.0f} % explains {by_load:+.0f} % of latency; at equal load it is "
+        f"{by_growth:+.0f} % ({_pct(told.growth_interval)}){how}"
+    ]
+    if modelled.lower_bound and modelled.headroom is not None:
+        out.append("headroom is a lower bound: peak load is under half of the fitted capacity")
+    return out
+
+
+def _pct(logs: tuple[float, float]) -> str:
+    low, high = ((math.exp(min(value, 20.0)) - 1) * 100 for value in logs)
+    return f"{low:+.0f} to {high:+.0f} %"
+
+
+def load_trend(weeks: Floats, peaks: Floats) -> tuple[float, float]:
+    """Log growth of peak load a week, and its standard error; Theil and Sen's slope.
+
+    Source: Theil 1950; Sen 1968; the interval's width is scaled to a standard error.
+    """
+    from scipy.stats import theilslopes
+
+    if len(weeks) < 3:
+        return 0.0, math.inf
+    found: Any = theilslopes(np.log(peaks), weeks, 0.68)
+    slope, _, low, high = (float(value) for value in found)
+    width = (high - low) / 2
+    fewest = 0.02 / float(np.ptp(weeks))
+    return slope, max(width, fewest)
+
+
+def weeks_to_wall(modelled: Modelled) -> float | None:
+    """Weeks until latency is three times its low-load value, at today's growth; None: not in sight."""
+    headroom, growth = modelled.headroom, modelled.growth_per_week
+    if headroom is None or growth is None:
+        return None
+    trend, error = load_trend(modelled.weeks, modelled.peaks)
+    if not math.isfinite(error):
+        return None
+    if headroom <= 1:
+        return 0.0
+    rate = trend + growth
+    if rate <= 0:
+        return None
+    weeks = math.log(headroom) / rate
+    return weeks if weeks <= MOST_WEEKS else None
+
+
+def _by_base_alone(points: Points) -> str | None:
+    """Without overlap: whether base's curve, seen at three loads or more, expects what head shows."""
+    base, head = points.select(points.period == 0), points.select(points.period == 1)
+    if (
+        len(base) < model.FEWEST_POINTS_IN_ALL
+        or len(head) == 0
+        or model.overlap(points) >= model.LEAST_OVERLAP
+    ):
+        return None
+    if base.load.max() < 2 * base.load.min():
+        return None
+    order = np.argsort(base.load)
+    level = np.empty(len(base), np.int64)
+    level[order] = np.arange(len(base)) * 5 // len(base)
+    known = Points(base.weeks, base.load, base.latency_s, base.calls, level)
+    found = judge(known, head)
+    if not found.consistent:
+        return None
+    return f"loads do not overlap, but base's curve at other loads says: {found.words}"
