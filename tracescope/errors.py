@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "GateFailedError",
     "IncomparableError",
     "InputError",
     "InsufficientDataError",
@@ -96,6 +97,12 @@ class StoreError(TracescopeError):
 
 class StoreBusyError(StoreError):
     """Another process holds the sealing lock."""
+
+
+class GateFailedError(TracescopeError):
+    """A condition of ``--fail-on`` or of a rules file is met; exit code 3."""
+
+    exit_code = 3
 
 
 class InsufficientDataError(TracescopeError):

@@ -42,14 +42,15 @@ MIN_EFFECT_PART: Final = 0.005
 class Options:
     """How to compare.
 
-    ``min_effect_ms`` None is `MIN_EFFECT_PART` of base's clock.  ``keep_entry`` and ``keep_edge``
-    narrow what is compared and what is listed.
+    ``min_effect_ms`` None is `MIN_EFFECT_PART` of base's clock.  ``keep_entry`` narrows what is
+    compared.  ``by`` is a level of `tracescope.analysis.effects.LEVELS`.
     """
 
     alpha: float = 0.05
     min_effect_ms: float | None = None
     zone: str = "UTC"
     keep_entry: Callable[[str, str], bool] | None = None
+    by: str = "operation"
 
 
 def _check_enough(base: Period, head: Period) -> None:
@@ -91,7 +92,9 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
             "insufficient data: no requests in either period", "only messages or detached work were seen"
         )
     notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes]
-    splits = {kind: causes.split(unit, matched) for kind, unit in units.items() if unit is not None}
+    splits = {
+        kind: causes.split(unit, matched, options.by) for kind, unit in units.items() if unit is not None
+    }
     clock = clock_of(requests, base, head)
     clock["delta_mix_adjusted_ms"] = clock["delta_ms"] - float(splits[schema.UNIT_REQUEST].mix.sum())
     minimum = options.min_effect_ms

@@ -30,6 +30,19 @@ TRANSIENT_DEVIATIONS: Final = 6.0
 TRANSIENT_PART: Final = 0.1
 
 
+#: What edges can be added up to: all their operations, or everything of a kind.
+ALL: Final = "(all)"
+LEVELS: Final[dict[str, tuple[pl.Expr, ...]]] = {
+    "operation": (),
+    "service": (pl.lit(None, pl.String).alias("operation"),),
+    "kind": (
+        pl.lit(ALL).alias("caller"),
+        pl.when(pl.col("callee").is_not_null()).then(pl.lit(ALL)).alias("callee"),
+        pl.lit(None, pl.String).alias("operation"),
+    ),
+}
+
+
 def _stack(whole: Sums, without: Sums) -> Sums:
     return Sums(
         **{
@@ -72,8 +85,8 @@ def add_up(values: Floats, number: NDArray[np.int64], size: int) -> Floats:
     return out
 
 
-def split(unit: Unit, matched: blocking.Matched) -> Split:
-    """Decompose with every replicate, and add paths up to edges."""
+def split(unit: Unit, matched: blocking.Matched, by: str = "operation") -> Split:
+    """Decompose with every replicate, and add paths up to edges, or to what `LEVELS` names `by`."""
     base, head = unit.base.replicates(), unit.head.replicates()
     n_base, n_head = len(base[1].units), len(head[1].units)
     sums_b = _stack(_stack(base[0], base[1]), _repeat(base[0], n_head))
@@ -83,13 +96,14 @@ def split(unit: Unit, matched: blocking.Matched) -> Split:
     effects = _pair_renamed(effects, unit)
     effects["latency"], patterns = starved.credit(effects["latency"], unit, matched)
     names = ["kind", "caller", "callee", "operation"]
+    named = unit.paths.with_columns(LEVELS[by])
     edges = (
-        unit.paths.group_by(names)
+        named.group_by(names)
         .agg(pl.col("uninstrumented").any())
         .sort(names, nulls_last=True)
         .with_row_index("edge")
     )
-    edge = unit.paths.join(edges, on=names, how="left", nulls_equal=True, maintain_order="left")["edge"]
+    edge = named.join(edges, on=names, how="left", nulls_equal=True, maintain_order="left")["edge"]
     number = edge.to_numpy().astype(np.int64)
 
     summed = {name: add_up(values, number, len(edges)) / MS for name, values in effects.items()}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from tracescope.cli import shell
-from tracescope.errors import UsageError
+from tracescope.errors import GateFailedError, InsufficientDataError, UsageError
 from tracescope.periods import pair
 
 if TYPE_CHECKING:
+    from tracescope.analysis.gate import Gate
     from tracescope.analysis.report import Edge, Report
 
+#: The verdict that is none.
+INSUFFICIENT = "insufficient data"
 FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 
 
@@ -31,6 +34,13 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 @click.option("--service", metavar="NAME", help="List only edges with this service at an end.")
 @click.option("--edge", metavar="REGEX", help="List only edges whose 'caller -> callee' matches.")
 @click.option("--kind", multiple=True, metavar="KIND", help="List only edges of this kind; may be repeated.")
+@click.option(
+    "--by",
+    type=click.Choice(("operation", "service", "kind")),
+    default="operation",
+    show_default=True,
+    help="What a row is: an edge's operation, an edge between services, or a kind.",
+)
 @click.option("--top", type=click.IntRange(1), metavar="N", help="List so many edges; json lists all.")
 @click.option("--all", "everything", is_flag=True, help="List every edge.")
 @click.option(
@@ -38,6 +48,13 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 )
 @click.option(
     "--min-effect", type=click.FloatRange(0), metavar="MS", help="Smallest change that is tested for."
+)
+@click.option(
+    "--fail-on",
+    "fail_on",
+    multiple=True,
+    metavar="GATE",
+    help="Exit with 3 if so, for example 'db.share>+5pp'; may be repeated.",
 )
 @shell.format_option(*FORMS)
 @shell.output_option
@@ -53,10 +70,12 @@ def diff_command(
     service: str | None,
     edge: str | None,
     kind: tuple[str, ...],
+    by: str,
     top: int | None,
     everything: bool,
     alpha: float | None,
     min_effect: float | None,
+    fail_on: tuple[str, ...],
     form: str,
     output: str | None,
 ) -> None:
@@ -77,12 +96,14 @@ def diff_command(
         top=top,
     )
     from tracescope.analysis.diff import Options
+    from tracescope.analysis.gate import parse_gate
     from tracescope.engine import compare
     from tracescope.schema import EDGE_KINDS
 
     for name in kind:
         if name not in EDGE_KINDS:
             raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
+    gates = [parse_gate(text) for text in fail_on]
     opened = shell.existing(used.store)
     periods = pair(base, head, shell.context(opened, used.tz))
     options = Options(
@@ -90,6 +111,7 @@ def diff_command(
         min_effect_ms=used.min_effect or None,
         zone=used.tz,
         keep_entry=entry_filter(entry or "", used.include, used.exclude),
+        by=by,
     )
     report = compare(opened, *periods, options=options, environment=used.env or None)
     chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]
@@ -97,6 +119,27 @@ def diff_command(
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top
     )
     print_report(replace(report, edges=tuple(chosen[:limit]), edges_in_all=len(chosen)), form, output)
+    conclude(report, gates)
+
+
+def conclude(report: Report, gates: Sequence[Gate]) -> None:
+    """Turn a printed report into the exit code it deserves.
+
+    Raises
+    ------
+    InsufficientDataError
+        It could tell nothing.
+    GateFailedError
+        A gate's condition is met.
+    """
+    if report.state == INSUFFICIENT:
+        raise InsufficientDataError(f"insufficient data: {report.reasons[0]}", "compare longer periods")
+    failed = [(gate, line) for gate in gates for line in gate.broken(report)]
+    if failed:
+        listed = "".join(f"\n  {gate.text}: {line}" for gate, line in failed)
+        raise GateFailedError(
+            f"{len(failed)} gates failed{listed}" if len(failed) > 1 else f"gate failed{listed}"
+        )
 
 
 def entry_filter(entry: str, include: str, exclude: str) -> Callable[[str, str], bool] | None:
