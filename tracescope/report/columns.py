@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 #: Blanks between columns.
 GAP: Final = 2
+#: Names are never cut to less than this.
+FEWEST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,12 @@ def fit(
         last = max(column.priority for column in kept)
         kept.remove(next(column for column in reversed(kept) if column.priority == last))
     widths = {column.title: least(column) for column in kept}
-    left = max(-missing(), 0)
+    left, short = max(-missing(), 0), max(missing(), 0)
     words = sorted((column for column in kept if column.least), key=lambda column: column.priority)
+    for column in words if not everything else ():  # narrower than the least of all: names give way
+        less = min(short, max(widths[column.title] - FEWEST, 0))
+        widths[column.title] -= less
+        short -= less
     for share in (left // max(len(words), 1), left):  # first alike, so that one long name starves nobody
         for column in words:
             more = min(needs[column.title] - widths[column.title], share, left)
