@@ -11,9 +11,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.scenarios import compare, judge, run
-from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, write
+from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, Truth, World, write
 from benchmarks.worlds.simulate import Conditions, Simulation, Timeline
-from benchmarks.worlds.topology import draw_system
+from benchmarks.worlds.topology import Call, Operation, Step, System, draw_system
 from tracescope import schema
 from tracescope.analysis.process import process
 from tracescope.ingest.decode import decode
@@ -35,6 +35,27 @@ def test_nobody_is_blamed_in_a_trap(name: str) -> None:
     """No edge is called significant for more than one per cent of latency."""
     outcome = run(name, 8_000 + TEST_TRAPS.index(name), quick=True)
     assert outcome.alarms == ()
+
+
+def test_a_queue_whose_hosts_clocks_move_is_not_called_slower() -> None:
+    """Half of the waits become negative, the others longer: a sentence, and no blame."""
+    publish = Call(2, "queue", "shop", "orders", "publish", 0.8)
+    system = System(
+        {
+            1: Operation(1, "shop", "POST /order", "http", 5.0, (Step(3, (publish,), False),)),
+            4: Operation(4, "worker", "process orders", "queue", 3.0, ()),
+        },
+        {1: 1.0},
+        {"orders": 4},
+        {"shop": 3, "worker": 3},
+    )
+    timeline = Timeline(base_days=14, head_days=14)
+    skew = Conditions(skew_ms=lambda t: np.where(t >= timeline.head_ns, 40.0, 0.0))
+    report = compare(World("", system, timeline, skew, Truth()), 4)
+    wait = next(edge for edge in report.edges if edge.operation == "wait")
+    assert wait.own_ms_head > 1.3 * wait.own_ms_base
+    assert (wait.significant, wait.note) == (False, "clocks of its hosts moved")
+    assert not [edge for edge in report.edges if edge.significant]
 
 
 def test_every_kind_of_scenario_can_be_written_and_the_same_seed_is_the_same_world() -> None:

@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 
 #: A change of the detached part beyond this says the blocking rule changed, not the work.
 DETACHED_CHANGE: Final = 0.05
+#: A change of the part of waits that are below zero beyond this says that clocks moved, not the queue.
+NEGATIVE_CHANGE: Final = 0.02
 #: What the decomposition gives, and what it is called until a load model splits latency.
 _PARTS: Final = {
     "calls": "calls", "latency": "latency_unsplit", "criticality": "criticality", "new": "new",
@@ -124,6 +126,8 @@ def edge_rows(
         )
         for side in (unit.base, unit.head)
     ]
+    early = [_negative_part(period) for period in periods]
+    moved = unit.kind == schema.UNIT_MESSAGE and abs(early[1] - early[0]) > NEGATIVE_CHANGE
     numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
     examples = [exemplars(period, unit.kind, numbered) for period in periods]
     out: list[Edge] = []
@@ -131,7 +135,8 @@ def edge_rows(
         k = row.pop("edge")
         if not any(side.sums["calls"][k] or side.sums["own_ns"][k] for side in sides):
             continue  # nothing of it in either period, or put back where it belongs
-        changed = (
+        waits = moved and row["kind"] == schema.EDGE_QUEUE and row["operation"] == schema.QUEUE_WAIT
+        changed = waits or (
             sides[0].sums["calls"][k] > 0 < sides[1].sums["calls"][k]
             and abs(sides[1].detached(k) - sides[0].detached(k)) > DETACHED_CHANGE
         )
@@ -156,12 +161,21 @@ def edge_rows(
                 "transient": float(transient[k]),
             },
             effects_ci={_PARTS[name]: part.interval(k) for name, part in parts.items()},
-            note="blocking rule changed" if changed else None,
+            note="clocks of its hosts moved" if waits else "blocking rule changed" if changed else None,
             exemplars_base=examples[0].get(k, ()),
             exemplars_head=examples[1].get(k, ()),
         )
         out.append(made)
     return out
+
+
+def _negative_part(period: Period) -> float:
+    """Part of a period's messages that were consumed before they were published, by their hosts' clocks."""
+    if "counters" not in period.tables:
+        return 0.0
+    early = int(period.tables["counters"].filter(pl.col("reason") == "negative_wait")["count"].sum())
+    hours = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_MESSAGE)
+    return early / max(int(hours["units"].sum()), 1)
 
 
 def adjusted(edges: list[Edge], alpha: float) -> list[Edge]:
