@@ -127,7 +127,7 @@ def import_files(
     store.landing.recover()
     before = store.status().stored
     result = ImportResult()
-    closed = [hour for hour, (_, _, raw) in store.sealed.pointer().hours.items() if not raw]
+    closed = store.snapshot().closed
     with store.group(f"import-{arrived_ns}") as group, closing(read(paths, form)) as chunks:
         for chunk, (count, rejected) in _results(group, chunks, arrived_ns, closed, workers):
             result.read += count

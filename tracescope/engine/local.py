@@ -21,7 +21,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.process import Partial, process
 from tracescope.analysis.rollup import cap_operations, join_hops, merge
-from tracescope.store import SpanStore
+from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
 
 #: Bytes that a span costs while it is sealed, measured with ten attributes.
@@ -86,11 +86,11 @@ class Source:
         return pl.concat(frames)
 
 
-def source(store: SpanStore, pointer: Pointer, begin: int, end: int) -> Source:
+def source(store: SpanStore, found: Snapshot, begin: int, end: int) -> Source:
     """What traces that start in hours ``[begin, end)`` can be made of."""
-    landed = store.landing.files()
+    pointer = found.pointer
     wanted = range(begin - _AFTER, end + _AFTER)
-    files = [path for hour in wanted for path in landed.get(hour, ())]
+    files = [path for hour in wanted for path in found.landed.get(hour, ())]
     near = [hour for hour in wanted if pointer.hours.get(hour, (0, 0, False))[2]]
     if not near:
         return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)))
@@ -125,13 +125,31 @@ def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.Lazy
     return out
 
 
-def _process_slices(
-    spans: pl.LazyFrame, keep: tuple[int, int], memory_bytes: int, workers: int
+def process_slices(
+    spans: pl.LazyFrame,
+    keep: tuple[int, int],
+    memory_bytes: int,
+    workers: int,
+    *,
+    slot_ns: int = schema.HOUR_NS,
+    only: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
 ) -> Iterator[Partial]:
+    """Partial rollups of slices of trace ids.
+
+    Parameters
+    ----------
+    spans, keep, slot_ns
+        As for `process`.
+    memory_bytes, workers
+        Slices worked on at once, and what they may take together.
+    only
+        Takes the spans of whole traces and gives those of the traces that count.
+    """
     parts = slices(spans, memory_bytes, workers)
 
     def work(part: pl.LazyFrame) -> Partial:
-        return process(part.collect(), keep=keep)
+        rows = part.collect()
+        return process(rows if only is None else only(rows), keep=keep, slot_ns=slot_ns)
 
     if len(parts) == 1 or workers == 1:
         for part in parts:
@@ -172,10 +190,11 @@ def seal(
         Called with hours done and hours in all.
     """
     with store.sealing(wait=wait):
-        landed = store.landing.files()
+        store.sealed.settle()
+        found = store.snapshot()
         limit = None if before_ns is None else before_ns // schema.HOUR_NS
-        chosen = [hour for hour in affected(list(landed)) if limit is None or hour < limit]
-        return _seal(store, landed, chosen, workers, memory_bytes, progress)
+        chosen = [hour for hour in affected(list(found.landed)) if limit is None or hour < limit]
+        return _seal(store, found, chosen, workers, memory_bytes, progress)
 
 
 def seal_quiet(
@@ -192,69 +211,107 @@ def seal_quiet(
         they are sealed whatever still trickles in.
     """
     with store.sealing():
-        landed = store.landing.files()
+        store.sealed.settle()
+        found = store.snapshot()
         limit = int(now_ns - grace_s * 1e9) // schema.HOUR_NS
         quiet: list[int] = []
-        for hour, paths in landed.items():
+        for hour, paths in found.landed.items():
             ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths]
             if hour < limit and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
                 quiet.append(hour)
         # the hours before go along: traces that began in them may end in these
-        return _seal(store, landed, affected(quiet), workers, memory_bytes, None)
+        return _seal(store, found, affected(quiet), workers, memory_bytes, None)
 
 
 def _seal(
     store: SpanStore,
-    landed: dict[int, list[Path]],
+    found: Snapshot,
     chosen: list[int],
     workers: int,
     memory_bytes: int,
     progress: Callable[[int, int], None] | None,
 ) -> SealResult:
     """Seal the chosen hours that have spans, then drop the landed files that no other hour needs."""
-    pointer = store.sealed.pointer()
-    targets = [hour for hour in chosen if _has_spans(hour, landed, pointer)]
+    hours = found.pointer.hours
+    targets = [hour for hour in chosen if _may_hold(hour, found) and hours.get(hour, (0, 0, True))[2]]
     done = spans = 0
     for begin, end in runs(targets):
-        spans += _seal_run(store, begin, end, workers, memory_bytes)
+        spans += _seal_run(store, found.landed, begin, end, workers, memory_bytes)
         done += end - begin
         if progress is not None:
             progress(done, len(targets))
+    for begin, end in runs(_rejoined(store, targets)):
+        _seal_run(store, found.landed, begin, end, workers, memory_bytes)
     settled = set(chosen)
-    files = [path for hour, paths in landed.items() if settled.issuperset(affected([hour])) for path in paths]
-    _clear(store, files)
+    files = [
+        path for hour, paths in found.landed.items() if settled.issuperset(affected([hour])) for path in paths
+    ]
+    _clear(store, files, _late(found, files))
     return SealResult(done, spans)
 
 
-def _has_spans(hour: int, landed: dict[int, list[Path]], pointer: Pointer) -> bool:
+def _may_hold(hour: int, found: Snapshot) -> bool:
     """Whether a trace can start in `hour`."""
-    return hour in landed or pointer.hours.get(hour, (0, 0, False))[2]
+    return hour in found.landed or hour in found.pointer.hours
 
 
-def _clear(store: SpanStore, files: list[Path]) -> None:
+def _late(found: Snapshot, files: list[Path]) -> int:
+    """Spans among `files` that landed while retention closed their hour."""
+    closed = {path for hour in found.closed for path in found.landed.get(hour, ())}
+    late = sorted(closed.intersection(files))
+    return int(pl.scan_parquet(late).select(pl.len()).collect().item()) if late else 0
+
+
+def _rejoined(store: SpanStore, sealed: list[int]) -> list[int]:
+    """Hours sealed before whose consumers wait for producers that these hours have now."""
+    if not sealed:
+        return []
+    pointer = store.sealed.pointer()
+    halves = store.sealed.scan(pointer, "hop_halves")
+    ids = ["key_hi", "key_lo", "key_span"]
+    mine = halves.filter(pl.col("slot").is_in(sealed), pl.col("side") == 0).select(ids)
+    near = halves.filter(
+        pl.col("side") == 1,
+        pl.col("slot").is_between(min(sealed) - HOP_WINDOW_HOURS, max(sealed) + HOP_WINDOW_HOURS),
+        ~pl.col("slot").is_in(sealed),
+    )
+    hours = near.join(mine, on=ids, how="semi").select("slot").unique().collect()["slot"].to_list()
+    return sorted(hour for hour in hours if pointer.hours.get(hour, (0, 0, False))[2])
+
+
+def _clear(store: SpanStore, files: list[Path], late: int) -> None:
     """Drop landed files that are sealed; merge the ledger into the pointer."""
     pointer = store.sealed.pointer()
     ledger = store.landing.ledger(set(pointer.ledger.batches))
-    pointer.ledger.add(ledger.accepted, ledger.rejected)
+    pointer.ledger.add(ledger.accepted - late, ledger.rejected)
+    if late:
+        pointer.ledger.add(0, {"hour_closed": late})
     pointer.ledger.batches.extend(ledger.batches)
     pointer.ledger.arrived_ns = max(pointer.ledger.arrived_ns, ledger.arrived_ns)
     store.sealed.publish(pointer)
-    store.landing.forget(ledger.batches)
+    store.landing.forget(set(pointer.ledger.batches))
     store.landing.drop(files)
 
 
-def _seal_run(store: SpanStore, begin: int, end: int, workers: int, memory_bytes: int) -> int:
+def _seal_run(
+    store: SpanStore,
+    landed: dict[int, list[Path]],
+    begin: int,
+    end: int,
+    workers: int,
+    memory_bytes: int,
+) -> int:
     """Seal hours ``[begin, end)`` and publish them; returns their spans."""
     pointer = store.sealed.pointer()
     fresh = not pointer.hours or begin > max(pointer.hours)
-    spans = source(store, pointer, begin, end).scan()
+    spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
     replace = None if fresh else f"hour >= {begin} AND hour < {end}"
     tables: list[dict[str, pl.DataFrame]] = []
     counts: dict[int, int] = {}
     first, last = pointer.first_ns, pointer.last_ns
     # the old files stay until a newer pointer is out, so slices may go on reading them
-    for partial in _process_slices(spans, keep, memory_bytes, workers):
+    for partial in process_slices(spans, keep, memory_bytes, workers):
         tables.append(partial.tables)
         rows = partial.spans()
         if rows.is_empty() and replace is None:
@@ -274,14 +331,22 @@ def _seal_run(store: SpanStore, begin: int, end: int, workers: int, memory_bytes
         store.sealed.write(pointer, name, merged[name], between)
     for name in schema.DIMENSIONS:
         store.sealed.union(pointer, name, merged[name])
-    arrived = store.landing.ledger(set()).arrived_ns or pointer.ledger.arrived_ns
-    for hour in range(begin, end):
-        pointer.hours.pop(hour, None)
-        if hour in counts:
-            pointer.hours[hour] = (counts[hour], arrived, True)
+    _date(store, pointer, landed, range(begin, end), counts)
     pointer.first_ns, pointer.last_ns = first, last
     store.sealed.publish(pointer)
     return sum(counts.values())
+
+
+def _date(
+    store: SpanStore, pointer: Pointer, landed: dict[int, list[Path]], hours: range, counts: dict[int, int]
+) -> None:
+    """Note how many spans each sealed hour has, and when its latest arrived."""
+    arrived = store.landing.ledger(set()).arrived_ns
+    for hour in hours:
+        before = pointer.hours.pop(hour, (0, 0, True))[1]
+        if hour in counts:
+            new = any(near in landed for near in range(hour, hour + _AFTER + 1))
+            pointer.hours[hour] = (counts[hour], max(before, arrived if new else 0), True)
 
 
 def _halves(
@@ -299,17 +364,18 @@ def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_M
     """Make the rollups anew from the spans of every hour that still has them."""
     seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
     with store.sealing(wait=True):
-        hours = sorted(hour for hour, (_, _, raw) in store.sealed.pointer().hours.items() if raw)
+        pointer = store.sealed.settle()
+        hours = sorted(hour for hour, (_, _, raw) in pointer.hours.items() if raw)
         spans = 0
         for begin, end in runs(hours):
-            spans += _seal_run(store, begin, end, workers, memory_bytes)
+            spans += _seal_run(store, {}, begin, end, workers, memory_bytes)
         return SealResult(len(hours), spans)
 
 
 def recompute(store: SpanStore, begin: int, end: int) -> dict[str, pl.DataFrame]:
-    """Rollups of sealed hours ``[begin, end)`` from their spans, written nowhere."""
+    """Rollups of sealed hours ``[begin, end)`` from their sealed spans, written nowhere."""
     pointer = store.sealed.pointer()
-    spans = source(store, pointer, begin, end).scan()
+    spans = source(store, Snapshot(pointer, {}, pointer.ledger), begin, end).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    tables = merge([partial.tables for partial in _process_slices(spans, keep, DEFAULT_MEMORY, 2)])
+    tables = merge([partial.tables for partial in process_slices(spans, keep, DEFAULT_MEMORY, 2)])
     return cap_operations(join_hops(tables, _halves(store, pointer, tables, begin, end)))

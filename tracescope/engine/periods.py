@@ -5,22 +5,23 @@
        ^ cut hour: from spans         ^ from spans
 
 Whole sealed hours come from the rollups; cut hours and what is not sealed yet come from the spans,
-processed on the fly by the same code.
+processed on the fly by the same code.  Conditions on attributes take everything from the spans.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.process import process
 from tracescope.analysis.rollup import cap_operations, join_hops, merge
-from tracescope.engine.local import affected, source
+from tracescope.analysis.where import Condition, carrying
+from tracescope.engine.local import DEFAULT_MEMORY, affected, process_slices, source
 from tracescope.errors import InsufficientDataError
-from tracescope.store import SpanStore
+from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
 
 HOUR = schema.HOUR_NS
@@ -61,6 +62,8 @@ def rollups(
     slot_ns: int = HOUR,
     environment: str | None = None,
     tables: Sequence[str] = ("path_hours", "entry_hours", "entry_sketches", "counters"),
+    where: Sequence[Condition] = (),
+    memory_bytes: int = DEFAULT_MEMORY,
 ) -> PeriodRollups:
     """Rollups of ``[start_ns, end_ns)``.
 
@@ -74,14 +77,44 @@ def rollups(
         ``deployment.environment.name``; None for the busiest of the period.
     tables
         Rollups wanted; dimensions come along.
+    where
+        Only traces in which spans carry these attributes; everything comes from spans then.
+    memory_bytes
+        What slices of spans may take together.
 
     Raises
     ------
     InsufficientDataError
-        `slot_ns` is under an hour and the raw spans are gone.
+        `slot_ns` is under an hour, or there is a condition, and the raw spans are gone.
     """
-    pointer = store.sealed.pointer()
-    landed = store.landing.files()
+    plan = partial(
+        _rollups,
+        store,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        slot_ns=slot_ns,
+        environment=environment,
+        tables=tables,
+        where=where,
+        memory_bytes=memory_bytes,
+    )
+    return store.reading(plan)
+
+
+def _rollups(
+    store: SpanStore,
+    found: Snapshot,
+    *,
+    start_ns: int,
+    end_ns: int,
+    slot_ns: int,
+    environment: str | None,
+    tables: Sequence[str],
+    where: Sequence[Condition],
+    memory_bytes: int,
+) -> PeriodRollups:
+    """`rollups` on one snapshot."""
+    pointer, landed = found.pointer, found.landed
     unsealed = set(affected(list(landed)))
     notes: list[str] = []
     first, last = -(-start_ns // HOUR), end_ns // HOUR  # whole hours [first, last)
@@ -106,14 +139,29 @@ def rollups(
                 "compare longer periods",
             )
         cut, whole = sorted({*cut, *whole}), []
+    if where:
+        lost = [hour for hour in whole if not pointer.hours[hour][2]]
+        if lost and not fly and len(lost) == len(whole) + len(cut):
+            raise InsufficientDataError(
+                "raw spans of the period are gone, and --where needs them", "leave --where out"
+            )
+        told = f"--where is computed from raw spans; those of {len(lost)} hours are gone" if lost else ""
+        notes.append(told or "--where is computed from raw spans")
+        cut, whole = sorted({*cut, *whole}.difference(lost)), []
     partials = [_sealed_tables(store, pointer, whole, tables)]
     keep = (start_ns, end_ns)
+    only = partial(carrying, wanted=where) if where else None
+    made: list[dict[str, pl.DataFrame]] = []
     for begin, end in _spans_of(sorted({*fly, *cut})):
-        spans = source(store, pointer, begin, end).scan().collect()
+        spans = source(store, found, begin, end).scan()
         inside = (max(keep[0], begin * HOUR), min(keep[1], end * HOUR))
-        made = process(spans, slot_ns=slot_ns, keep=inside).tables
-        halves = pl.concat([made["hop_halves"], _producers(store, pointer, begin, end)])
-        partials.append(cap_operations(join_hops(made, halves)))
+        sliced = process_slices(spans, inside, memory_bytes, 2, slot_ns=slot_ns, only=only)
+        made.append(merge([part.tables for part in sliced]))
+    if made:
+        whole_made = merge(made)
+        near = _producers(store, pointer, start_ns // HOUR, -(-end_ns // HOUR))
+        halves = pl.concat([whole_made["hop_halves"], near])
+        partials.append(cap_operations(join_hops(whole_made, halves)))
     merged = merge(partials) if len(partials) > 1 else partials[0]
     dims = {name: merged[name] for name in schema.DIMENSIONS}
     chosen = {name: merged[name] for name in tables}
@@ -196,9 +244,12 @@ def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRo
 
 
 def trace_spans(store: SpanStore, trace_hi: int, trace_lo: int) -> pl.DataFrame:
-    """All spans of one trace, landed or sealed; SPANS rows."""
-    pointer = store.sealed.pointer()
+    """All spans of one trace, landed or sealed; SPANS rows, some of them twice."""
     mine = (pl.col("trace_hi") == trace_hi) & (pl.col("trace_lo") == trace_lo)
-    landed = store.pending().filter(mine).select(list(schema.SPANS))
-    sealed = store.sealed.scan(pointer, "spans").filter(mine).select(list(schema.SPANS))
-    return pl.concat(pl.collect_all([sealed, landed]))
+
+    def find(found: Snapshot) -> pl.DataFrame:
+        landed = found.pending().filter(mine).select(list(schema.SPANS))
+        sealed = store.sealed.scan(found.pointer, "spans").filter(mine).select(list(schema.SPANS))
+        return pl.concat(pl.collect_all([sealed, landed]))
+
+    return store.reading(find)

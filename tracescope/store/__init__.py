@@ -7,7 +7,8 @@
     marks.json   names given to instants
 
 Everything in ``sealed/`` but the spans can be rebuilt from them.  Writers of landing files need no
-coordination; one process at a time seals, behind a file lock; readers take none.
+coordination; one process at a time seals, behind a file lock; readers take none.  They look at a
+`Snapshot`, and look again when files of it have gone meanwhile (`SpanStore.reading`).
 """
 
 from __future__ import annotations
@@ -15,24 +16,28 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
 from tracescope.errors import StoreBusyError, StoreError
-from tracescope.store.landing import Landing, LandingGroup, write_durably
+from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably
 from tracescope.store.sealed import Pointer, Sealed, count_hours, sum_rejected
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SpanStore", "Status", "open_store"]
+__all__ = ["Snapshot", "SpanStore", "Status", "open_store"]
 
 _FORMAT = "FORMAT.json"
 _MARKS = "marks.json"
+#: Looks at a store before giving up on one that never stands still.
+_LOOKS = 200
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,29 @@ class Status:
     disk_bytes: int
     landing_spans: int
     counters: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A store at one instant: what is sealed, what has landed, and batches that only landing counts."""
+
+    pointer: Pointer
+    landed: dict[int, list[Path]]
+    ledger: Ledger
+
+    def pending(self) -> pl.LazyFrame:
+        """Landed spans; one may occur twice, and may be sealed as well."""
+        import polars as pl
+
+        files = [path for paths in self.landed.values() for path in paths]
+        if not files:
+            return pl.LazyFrame(schema=schema.dtypes(schema.SPANS))
+        return pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
+
+    @property
+    def closed(self) -> list[int]:
+        """Hours whose raw spans retention has removed."""
+        return [hour for hour, (_, _, raw) in self.pointer.hours.items() if not raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +109,7 @@ class SpanStore:
 
     def knows(self, batch: str) -> bool:
         """Whether a batch of that name has landed."""
-        if (self.root / "ledger" / f"{batch}.json").exists():
-            return True
-        return batch in self.sealed.pointer().ledger.batches
+        return self.landing.knows(batch) or batch in self.sealed.pointer().ledger.batches
 
     def refuse_closed(self, spans: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         """Split off spans of hours whose raw spans retention has removed."""
@@ -158,32 +184,52 @@ class SpanStore:
 
     # -- looking --
 
-    def pending(self) -> pl.LazyFrame:
-        """Ids and times of landed spans."""
-        import polars as pl
+    def snapshot(self) -> Snapshot:
+        """The store as it is now.
 
-        files = [path for paths in self.landing.files().values() for path in paths]
-        if not files:
-            return pl.LazyFrame(schema=schema.dtypes(schema.SPANS))
-        return pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
+        Files that landing loses are named by a pointer published before, and a group lands by one
+        rename: what is listed while the pointer stays the same belongs together.
+        """
+        for _ in range(_LOOKS):
+            stamp = self.sealed.stamp()
+            pointer = self.sealed.pointer()
+            found = Snapshot(pointer, self.landing.files(), self.landing.ledger(set(pointer.ledger.batches)))
+            if self.sealed.stamp() == stamp:
+                return found
+        raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
+
+    def reading(self, work: Callable[[Snapshot], T]) -> T:
+        """What `work` gives for a snapshot; again for a newer one when files of it went meanwhile.
+
+        Raises
+        ------
+        StoreError
+            A file that counts is missing.
+        """
+        for _ in range(_LOOKS):
+            stamp = self.sealed.stamp()
+            try:
+                return work(self.snapshot())
+            except FileNotFoundError as error:
+                if self.sealed.stamp() == stamp:
+                    raise StoreError(
+                        f"a file of {self.root} is missing: {error}",
+                        "`tracescope verify` lists what is wrong",
+                    ) from error
+        raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
+
+    def pending(self) -> pl.LazyFrame:
+        """Landed spans."""
+        return self.snapshot().pending()
 
     def rejected(self) -> dict[str, int]:
         """Spans refused over the store's life, by reason."""
-        pointer = self.sealed.pointer()
-        return sum_rejected(pointer.ledger, self.landing.ledger(set(pointer.ledger.batches)))
+        found = self.snapshot()
+        return sum_rejected(found.pointer.ledger, found.ledger)
 
     def extent(self) -> tuple[int, int]:
         """Earliest start and latest end of any span in ns; zeros for an empty store."""
-        import polars as pl
-
-        pointer = self.sealed.pointer()
-        first, last = pointer.first_ns, pointer.last_ns
-        if self.landing.files():
-            ends = pl.min("start_ns").alias("first"), pl.max("end_ns").alias("last")
-            low, high = self.pending().select(ends).collect().row(0)
-            if low is not None:
-                first, last = min(first or low, low), max(last, high)
-        return first, last
+        return self.reading(_extent)
 
     def status(self, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]] | None = None) -> Status:
         """Count what is here; see `Status`.
@@ -193,13 +239,17 @@ class SpanStore:
         waiting
             Batches that may not have landed yet: SPANS rows and spans refused by reason, by name.
         """
+        return self.reading(lambda found: self._status(found, waiting or {}))
+
+    def _status(
+        self, found: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
+    ) -> Status:
         import polars as pl
 
-        pointer = self.sealed.pointer()
-        ledger = self.landing.ledger(set(pointer.ledger.batches))
+        pointer, ledger = found.pointer, found.ledger
         ids = ["trace_hi", "trace_lo", "span_id"]
-        frames = [self.pending().select(*ids, "start_ns").collect()]
-        for batch, (spans, rejected) in (waiting or {}).items():
+        frames = [found.pending().select(*ids, "start_ns").collect()]
+        for batch, (spans, rejected) in waiting.items():
             if batch not in pointer.ledger.batches and batch not in ledger.batches:
                 ledger.add(len(spans), rejected)
                 frames.append(spans.select(*ids, "start_ns"))
@@ -214,7 +264,7 @@ class SpanStore:
         counters = (
             self.sealed.scan(pointer, "counters").group_by("reason").agg(pl.col("count").sum()).collect()
         )
-        first, last = self.extent()
+        first, last = _extent(found)
         return Status(
             accepted=pointer.ledger.accepted + ledger.accepted,
             stored=pointer.forgotten + count_hours(pointer.hours) + len(new),
@@ -228,6 +278,18 @@ class SpanStore:
             landing_spans=len(new),
             counters=dict(counters.sort("reason").iter_rows()),
         )
+
+
+def _extent(found: Snapshot) -> tuple[int, int]:
+    import polars as pl
+
+    first, last = found.pointer.first_ns, found.pointer.last_ns
+    if found.landed:
+        ends = pl.min("start_ns").alias("first"), pl.max("end_ns").alias("last")
+        low, high = found.pending().select(ends).collect().row(0)
+        if low is not None:
+            first, last = min(first or low, low), max(last, high)
+    return first, last
 
 
 def _size(folder: Path) -> int:

@@ -1,17 +1,19 @@
 """Landing: decoded spans on disk, not yet sealed.
 
-    landing/<hour>/<batch>.parquet      spans that start in that hour, sorted by trace and span id
-    ledger/<batch>.json                 how many were accepted, and refused for what
-    staging/<group>/                    files on their way there
+    landing/<group>/<hour>/<batch>.parquet   spans that start in that hour, sorted by trace and span id
+    landing/<group>/ledger/<batch>.json      how many were accepted, and refused for what
+    staging/<group>/                         the same on its way there, with <group>.lock beside it
 
-A group of batches is written aside, fsynced, and then moved into place.  The marker COMMIT decides:
-with it, whoever opens the store finishes the moves; without it and without a living owner, the
-group never happened.  Moving a file onto itself is harmless, so landing a batch twice is too.
+A group of batches is written aside, fsynced, and renamed into place: one rename, so readers see all
+of it or nothing, and a killed writer leaves the store as it was.  What has no living owner in
+``staging/`` never happened.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ROW_GROUP = 16_384
-COMMIT = "COMMIT"
-LOCK = "LOCK"
+LEDGER = "ledger"
 
 
 def fsync_path(path: Path) -> None:
@@ -76,7 +77,7 @@ class Landing:
 
     def create(self) -> None:
         """Make the folders."""
-        for name in ("landing", "ledger", "staging"):
+        for name in ("landing", "staging"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # -- writing --
@@ -85,84 +86,83 @@ class Landing:
     def group(self, name: str) -> Generator[LandingGroup]:
         """Stage batches; they become visible together when the block ends without an error."""
         folder = self.root / "staging" / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+        path = folder.with_name(f"{name}.lock")
+        with path.open("w") as lock:
+            if not _lock(lock.fileno(), path):
                 raise StoreError(
                     f"another process is landing {name} into {self.root}", "wait until it has finished"
-                ) from error
-            for leftover in folder.iterdir():
-                if leftover.is_dir():
-                    shutil.rmtree(leftover)
+                )
             try:
+                shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
+                folder.mkdir(mode=0o700)
                 yield LandingGroup(self, folder)
-                self._commit(folder)
+                if any(folder.iterdir()):
+                    self._place(folder)
             finally:
-                if not (folder / COMMIT).exists():
-                    shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                path.unlink(missing_ok=True)
 
-    def _commit(self, folder: Path) -> None:
-        for inner in folder.rglob("*"):
+    def _place(self, folder: Path) -> None:
+        """Rename a staged group into place, under another name when its own is taken."""
+        for inner in (*folder.rglob("*"), folder):
             if inner.is_dir():
                 fsync_path(inner)
-        write_durably(folder / COMMIT, b"")
-        self._finish(folder)
-
-    def _finish(self, folder: Path) -> None:
-        """Move a committed group's files into place; safe to repeat."""
-        touched: set[Path] = set()
-        for source in sorted(folder.glob("landing/*/*.parquet")):
-            target = self.root / "landing" / source.parent.name / source.name
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            source.replace(target)
-            touched |= {target.parent, self.root / "landing"}
-        for source in sorted(folder.glob("ledger/*.json")):
-            source.replace(self.root / "ledger" / source.name)
-            touched.add(self.root / "ledger")
-        for path in touched:
-            fsync_path(path)
-        shutil.rmtree(folder)
-        fsync_path(self.root / "staging")
+        for number in itertools.count():
+            name = f"{folder.name}.{number}" if number else folder.name
+            try:
+                folder.rename(self.root / "landing" / name)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue
+            break
+        for parent in ("landing", "staging"):
+            fsync_path(self.root / parent)
 
     def recover(self) -> None:
-        """Finish or forget what a killed process left in staging."""
-        for folder in list((self.root / "staging").iterdir()):
-            if (folder / COMMIT).exists():
-                self._finish(folder)
+        """Forget what killed processes left in staging."""
+        for folder in _entries(self.root / "staging"):
+            if folder.suffix == ".lock":
                 continue
-            with (folder / LOCK).open("a") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    continue  # its owner lives
-                shutil.rmtree(folder, ignore_errors=True)
+            path = folder.with_name(f"{folder.name}.lock")
+            with path.open("a") as lock:
+                if _lock(lock.fileno(), path):  # its owner is gone
+                    shutil.rmtree(folder, ignore_errors=True)
+                    path.unlink(missing_ok=True)
 
     # -- reading --
 
     def files(self) -> dict[int, list[Path]]:
         """Landed files by the hour their spans start in."""
         found: dict[int, list[Path]] = {}
-        for path in sorted((self.root / "landing").glob("*/*.parquet")):
-            found.setdefault(int(path.parent.name), []).append(path)
-        return found
+        for group in _entries(self.root / "landing"):
+            for folder in _entries(group):
+                if folder.name != LEDGER:
+                    found.setdefault(int(folder.name), []).extend(_entries(folder))
+        return dict(sorted((hour, paths) for hour, paths in found.items() if paths))
 
     def drop(self, files: list[Path]) -> None:
-        """Remove files whose spans are sealed."""
+        """Remove files whose spans are sealed, and folders that this empties."""
         for path in files:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in files}:
-            try:
-                folder.rmdir()
-            except OSError:  # another file landed meanwhile
-                continue
+            _remove_empty(folder)
+        for group in {path.parent.parent for path in files}:
+            _remove_empty(group / LEDGER)
+            _remove_empty(group)
+
+    def _ledgers(self) -> list[Path]:
+        return [path for group in _entries(self.root / "landing") for path in _entries(group / LEDGER)]
+
+    def knows(self, batch: str) -> bool:
+        """Whether a batch of that name lies here."""
+        return any(path.stem == batch for path in self._ledgers())
 
     def ledger(self, known: set[str]) -> Ledger:
-        """Sum the batches that are not among `known`."""
-        total = Ledger()
-        for path in sorted((self.root / "ledger").glob("*.json")):
-            if path.stem in known:
+        """Sum the batches that are not among `known`, each once."""
+        total, seen = Ledger(), set(known)
+        for path in self._ledgers():
+            if path.stem in seen:
                 continue
             try:
                 entry: dict[str, Any] = json.loads(path.read_text())
@@ -171,12 +171,42 @@ class Landing:
             total.add(entry["accepted"], entry["rejected"])
             total.batches.append(path.stem)
             total.arrived_ns = max(total.arrived_ns, entry["arrived_ns"])
+            seen.add(path.stem)
         return total
 
-    def forget(self, batches: list[str]) -> None:
-        """Remove ledger entries that the pointer now counts."""
-        for batch in batches:
-            (self.root / "ledger" / f"{batch}.json").unlink(missing_ok=True)
+    def forget(self, counted: set[str]) -> None:
+        """Remove the ledger entries of batches that the pointer counts."""
+        for path in self._ledgers():
+            if path.stem in counted:
+                path.unlink(missing_ok=True)
+        for group in _entries(self.root / "landing"):
+            _remove_empty(group / LEDGER)
+            _remove_empty(group)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing when the folder is gone."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
+def _lock(handle: int, path: Path) -> bool:
+    """Take the lock, unless somebody has it, or had it and removed the file meanwhile."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(handle).st_ino == path.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +229,14 @@ class LandingGroup:
         bounds = hours.select((pl.col("len").cum_sum() - pl.col("len")).alias("at"), "len", "value")
         for offset, count, number in bounds.iter_rows():
             part = ordered.slice(offset, count)
-            folder = self.folder / "landing" / str(number)
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = self.folder / str(number)
+            folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / f"{batch}.parquet"
             part.drop("hour").write_parquet(
                 path, compression="lz4", row_group_size=ROW_GROUP, statistics=True
             )
             fsync_path(path)
-        ledger = self.folder / "ledger"
+        ledger = self.folder / LEDGER
         ledger.mkdir(mode=0o700, exist_ok=True)
         entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns}
         write_durably(ledger / f"{batch}.json", json.dumps(entry).encode())

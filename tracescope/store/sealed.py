@@ -3,13 +3,14 @@
 Delta commits one table at a time.  Readers must see all tables of one sealing or none, so they read
 only what CURRENT.json names: for every table its version and files.  It is replaced atomically after
 every table has been committed and fsynced.  A process killed in between leaves newer table versions
-that nobody reads; the next sealing of those hours overwrites them.
+that nobody reads; whoever seals next takes them back first.
 
 Readers take no lock and need no Delta library: the pointer names plain Parquet files.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ class Pointer:
         try:
             raw: dict[str, Any] = orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise StoreError(f"{path} is damaged: {error}", "run `tracescope rebuild`") from error
+            raise StoreError(f"{path} is damaged: {error}", "restore it from a backup") from error
         if raw["schema"] > schema.SCHEMA_VERSION:
             raise StoreError(
                 f"{path} has schema {raw['schema']}; this program knows {schema.SCHEMA_VERSION}",
@@ -122,7 +123,41 @@ class Sealed:
         try:
             return Pointer.load(path.read_bytes(), path)
         except FileNotFoundError as error:
-            raise StoreError(f"{path} is missing", "run `tracescope rebuild`") from error
+            raise StoreError(f"{path} is missing", "restore it from a backup") from error
+
+    def stamp(self) -> tuple[int, int, int]:
+        """What changes whenever the pointer does."""
+        try:
+            about = (self.root / POINTER).stat()
+        except FileNotFoundError:
+            return 0, 0, 0
+        return about.st_ino, about.st_mtime_ns, about.st_size
+
+    def settle(self) -> Pointer:
+        """What counts now, after taking back what a killed sealing committed but never published.
+
+        The caller holds the sealing lock.
+        """
+        pointer = self.pointer()
+        for name in _TABLES:
+            log = self.root / "sealed" / name / "_delta_log"
+            published = pointer.versions.get(name)
+            if not log.is_dir():
+                continue
+            if published is None:
+                shutil.rmtree(log.parent)
+                continue
+            newer = [
+                path for path in log.iterdir() if path.name[:20].isdigit() and int(path.name[:20]) > published
+            ]
+            if not newer:
+                continue
+            (log / "_last_checkpoint").unlink(missing_ok=True)
+            # the latest goes first: what is left is a table at every step
+            for path in sorted(newer, reverse=True):
+                path.unlink()
+            fsync_path(log)
+        return pointer
 
     def publish(self, pointer: Pointer) -> None:
         """Make `pointer` what counts."""
