@@ -4,8 +4,9 @@
     sealed   |....|....|                    for TRACE_WINDOW_HOURS, so hour h is made of landing and
                                             sealed spans of h-2 .. h+2
 
-Spans that land late re-open the hours they may belong to.  A run of hours is sealed with one commit
-a table, whatever its length; slices bound the memory.  Results do not depend on runs or slices.
+Spans that land late re-open the hours whose traces they may change, before and after.  A run of
+hours is sealed with one commit a table, whatever its length; slices bound the memory.  Results do
+not depend on runs or slices.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from tracescope import schema
 from tracescope.analysis.process import Partial, process
-from tracescope.analysis.rollup import cap_operations, join_hops, merge
+from tracescope.analysis.rollup import add_up, cap_operations, join_hops, merge
+from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
 
@@ -44,8 +47,19 @@ class SealResult:
 
 
 def affected(hours: Sequence[int]) -> list[int]:
-    """Hours whose traces may have spans that start in `hours`."""
-    return sorted({h for hour in hours for h in range(hour - _AFTER, hour + 1)})
+    """Hours whose traces change when spans that start in `hours` come.
+
+    Those before may have traces that go on in them; in those after, traces may have seemed to start
+    that now start here.
+    """
+    return sorted({h for hour in hours for h in range(hour - _AFTER, hour + _AFTER + 1)})
+
+
+def _reopened(hours: Sequence[int], pointer: Pointer) -> list[int]:
+    """What sealing spans of `hours` takes along; of the hours after only those sealed before."""
+    given = set(hours)
+    before = {h for hour in given for h in range(hour - _AFTER, hour + 1)}
+    return sorted(before | {hour for hour in affected(hours) if hour in pointer.hours})
 
 
 def runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -193,7 +207,8 @@ def seal(
         store.sealed.settle()
         found = store.snapshot()
         limit = None if before_ns is None else before_ns // schema.HOUR_NS
-        chosen = [hour for hour in affected(list(found.landed)) if limit is None or hour < limit]
+        hours = _reopened(list(found.landed), found.pointer)
+        chosen = [hour for hour in hours if limit is None or hour < limit]
         return _seal(store, found, chosen, workers, memory_bytes, progress)
 
 
@@ -219,8 +234,7 @@ def seal_quiet(
             ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths]
             if hour < limit and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
                 quiet.append(hour)
-        # the hours before go along: traces that began in them may end in these
-        return _seal(store, found, affected(quiet), workers, memory_bytes, None)
+        return _seal(store, found, _reopened(quiet, found.pointer), workers, memory_bytes, None)
 
 
 def _seal(
@@ -244,7 +258,10 @@ def _seal(
         _seal_run(store, found.landed, begin, end, workers, memory_bytes)
     settled = set(chosen)
     files = [
-        path for hour, paths in found.landed.items() if settled.issuperset(affected([hour])) for path in paths
+        path
+        for hour, paths in found.landed.items()
+        if settled.issuperset(_reopened([hour], found.pointer))
+        for path in paths
     ]
     _clear(store, files, _late(found, files))
     return SealResult(done, spans)
@@ -361,15 +378,53 @@ def _halves(
 
 
 def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY) -> SealResult:
-    """Make the rollups anew from the spans of every hour that still has them."""
+    """Make the rollups anew from the spans of every hour that still has them.
+
+    When every hour has its spans, nothing of the old rollups is read: damaged ones are mended too.
+
+    Raises
+    ------
+    StoreError
+        Rollups of hours whose spans have gone cannot be read, so they cannot be kept.
+    """
+    from deltalake.exceptions import DeltaError
+
     seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
     with store.sealing(wait=True):
         pointer = store.sealed.settle()
         hours = sorted(hour for hour, (_, _, raw) in pointer.hours.items() if raw)
-        spans = 0
-        for begin, end in runs(hours):
-            spans += _seal_run(store, {}, begin, end, workers, memory_bytes)
-        return SealResult(len(hours), spans)
+        try:
+            _remake(store, pointer, hours, workers, memory_bytes)
+        except (DeltaError, PolarsError) as error:
+            raise StoreError(
+                f"{store.root} cannot be rebuilt: {error}", "`tracescope verify` names the damaged files"
+            ) from error
+        return SealResult(len(hours), sum(pointer.hours[hour][0] for hour in hours))
+
+
+def _remake(store: SpanStore, pointer: Pointer, hours: list[int], workers: int, memory_bytes: int) -> None:
+    """Replace the rollups of `hours` and publish them together."""
+    before = Snapshot(store.sealed.pointer(), {}, pointer.ledger)
+    whole = len(hours) == len(pointer.hours)
+    dimensions: list[dict[str, pl.DataFrame]] = []
+    for number, (begin, end) in enumerate(runs(hours)):
+        keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
+        spans = source(store, before, begin, end).scan()
+        tables = merge([part.tables for part in process_slices(spans, keep, memory_bytes, workers)])
+        tables = cap_operations(join_hops(tables, _halves(store, pointer, tables, begin, end)))
+        replace = f"slot >= {begin} AND slot < {end}"
+        if whole:
+            replace = None if number else "true"
+        for name in _TABLES_BY_SLOT:
+            store.sealed.write(pointer, name, tables[name], replace)
+        dimensions.append({name: tables[name] for name in schema.DIMENSIONS})
+    for name in schema.DIMENSIONS:
+        frame = add_up(name, pl.concat([some[name] for some in dimensions])) if dimensions else None
+        if frame is not None and whole:
+            store.sealed.write(pointer, name, frame, "true")
+        elif frame is not None:
+            store.sealed.union(pointer, name, frame)
+    store.sealed.publish(pointer)
 
 
 def recompute(store: SpanStore, begin: int, end: int) -> dict[str, pl.DataFrame]:

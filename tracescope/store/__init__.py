@@ -193,7 +193,9 @@ class SpanStore:
         for _ in range(_LOOKS):
             stamp = self.sealed.stamp()
             pointer = self.sealed.pointer()
-            found = Snapshot(pointer, self.landing.files(), self.landing.ledger(set(pointer.ledger.batches)))
+            groups = self.landing.groups()
+            known = set(pointer.ledger.batches)
+            found = Snapshot(pointer, self.landing.files(groups), self.landing.ledger(known, groups))
             if self.sealed.stamp() == stamp:
                 return found
         raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
@@ -206,16 +208,18 @@ class SpanStore:
         StoreError
             A file that counts is missing.
         """
+        found = self.snapshot()
         for _ in range(_LOOKS):
-            stamp = self.sealed.stamp()
             try:
-                return work(self.snapshot())
+                return work(found)
             except FileNotFoundError as error:
-                if self.sealed.stamp() == stamp:
+                newer = self.snapshot()
+                if (newer.pointer.sequence, newer.landed) == (found.pointer.sequence, found.landed):
                     raise StoreError(
                         f"a file of {self.root} is missing: {error}",
                         "`tracescope verify` lists what is wrong",
                     ) from error
+                found = newer
         raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
 
     def pending(self) -> pl.LazyFrame:
@@ -338,7 +342,7 @@ def open_store(path: Path | str, *, create: bool = False, demo: bool = False) ->
     try:
         about: dict[str, Any] = json.loads(described.read_text())
         version = int(about["format"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{described} is damaged: {error}", "restore it from a backup") from error
     if version > schema.SCHEMA_VERSION:
         raise StoreError(

@@ -132,10 +132,14 @@ class Landing:
 
     # -- reading --
 
-    def files(self) -> dict[int, list[Path]]:
-        """Landed files by the hour their spans start in."""
+    def groups(self) -> list[Path]:
+        """Folders of the groups that have landed."""
+        return _entries(self.root / "landing")
+
+    def files(self, groups: list[Path] | None = None) -> dict[int, list[Path]]:
+        """Landed files by the hour their spans start in; of some groups or all."""
         found: dict[int, list[Path]] = {}
-        for group in _entries(self.root / "landing"):
+        for group in self.groups() if groups is None else groups:
             for folder in _entries(group):
                 if folder.name != LEDGER:
                     found.setdefault(int(folder.name), []).extend(_entries(folder))
@@ -151,17 +155,18 @@ class Landing:
             _remove_empty(group / LEDGER)
             _remove_empty(group)
 
-    def _ledgers(self) -> list[Path]:
-        return [path for group in _entries(self.root / "landing") for path in _entries(group / LEDGER)]
+    def _ledgers(self, groups: list[Path] | None = None) -> list[Path]:
+        chosen = self.groups() if groups is None else groups
+        return [path for group in chosen for path in _entries(group / LEDGER)]
 
     def knows(self, batch: str) -> bool:
         """Whether a batch of that name lies here."""
         return any(path.stem == batch for path in self._ledgers())
 
-    def ledger(self, known: set[str]) -> Ledger:
-        """Sum the batches that are not among `known`, each once."""
+    def ledger(self, known: set[str], groups: list[Path] | None = None) -> Ledger:
+        """Sum the batches that are not among `known`, each once; of some groups or all."""
         total, seen = Ledger(), set(known)
-        for path in self._ledgers():
+        for path in self._ledgers(groups):
             if path.stem in seen:
                 continue
             try:
@@ -179,7 +184,7 @@ class Landing:
         for path in self._ledgers():
             if path.stem in counted:
                 path.unlink(missing_ok=True)
-        for group in _entries(self.root / "landing"):
+        for group in self.groups():
             _remove_empty(group / LEDGER)
             _remove_empty(group)
 

@@ -265,12 +265,20 @@ class Sealed:
         return removed
 
     def union(self, pointer: Pointer, name: str, frame: pl.DataFrame) -> None:
-        """Add rows of a dimension that are not there yet."""
-        key = schema.KEYS[name][0]
-        known = self.scan(pointer, name).select(key).collect()
-        new = frame.join(known, on=key, how="anti")
-        if not new.is_empty():
-            self.write(pointer, name, new, None)
+        """Add rows of a dimension that are not there yet, or say more than those that are.
+
+        Of two rows with one key the smaller stays: a callee is instrumented as soon as its spans
+        were seen once.
+        """
+        import polars as pl
+
+        key, columns = schema.KEYS[name][0], list(_TABLES[name])
+        known = self.scan(pointer, name).collect()
+        both = pl.concat([known, frame]).sort(columns).unique(key, keep="first", maintain_order=True)
+        if known.join(both, on=columns, how="anti", nulls_equal=True).is_empty():
+            self.write(pointer, name, frame.join(known, on=key, how="anti"), None)
+        else:
+            self.write(pointer, name, both, "true")
 
 
 def sum_rejected(*ledgers: Ledger) -> dict[str, int]:
