@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import shutil
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,9 +43,14 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
+def _aside(path: Path) -> Path:
+    """Where to write what will replace `path`: nobody else, not even another thread, writes there."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a small file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _aside(path)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
@@ -237,10 +243,12 @@ class LandingGroup:
             folder = self.folder / str(number)
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / f"{batch}.parquet"
+            temporary = _aside(path)  # the same batch may come twice, in two threads
             part.drop("hour").write_parquet(
-                path, compression="lz4", row_group_size=ROW_GROUP, statistics=True
+                temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True
             )
-            fsync_path(path)
+            fsync_path(temporary)
+            temporary.replace(path)
         ledger = self.folder / LEDGER
         ledger.mkdir(mode=0o700, exist_ok=True)
         entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns}
