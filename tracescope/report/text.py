@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json
+from tracescope.report.columns import Column, table
 from tracescope.report.names import one_line
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
 #: Width where there is no terminal to ask.
 PLAIN_WIDTH: Final = 120
-_MEDIUM, _WIDE = 100, 140
 #: Spans that a waterfall shows; of larger traces those that the unit of work waited for longest.
 MOST_SPANS: Final = 1000
 
 _WORDS: Final = {
     "calls": "more calls",
+    "latency_growth": "slower at equal load",
+    "latency_load": "slower under more load",
     "latency_unsplit": "slower",
     "criticality": "more often waited for",
     "new": "new",
@@ -41,6 +43,8 @@ _WORDS: Final = {
 }
 _LESS: Final = {
     "calls": "fewer calls",
+    "latency_growth": "faster at equal load",
+    "latency_load": "faster under less load",
     "latency_unsplit": "faster",
     "criticality": "less often waited for",
 }
@@ -83,6 +87,10 @@ def _credited(edge: Edge) -> str:
     if not edge.significant:
         return "~"
     return f"{number(edge.credited_ms, sign=True)} ms" + ("" if edge.unit == "request" else f" / {edge.unit}")
+
+
+def _own(edge: Edge) -> str:
+    return f"{number(edge.own_ms_base)} → {number(edge.own_ms_head)}"
 
 
 def _interval(edge: Edge) -> str:
@@ -195,45 +203,41 @@ def _footer(report: Report) -> list[str]:
     return lines + [f"note: {note}" for note in report.notes]
 
 
+def _columns(report: Report) -> list[Column[Edge]]:
+    """Columns of the table of edges, in order; those about load where anything is known of it."""
+    ranks = {id(edge): str(rank) for rank, edge in enumerate(report.edges, 1)}
+
+    def dim(_: Edge) -> str:
+        return "dim"
+
+    def change(edge: Edge) -> str:
+        return ("bold red" if edge.credited_ms > 0 else "green") if edge.significant else "dim"
+
+    columns: list[Column[Edge]] = [
+        Column("", lambda edge: ranks[id(edge)], right=True, style=dim),
+        Column("edge", _label, least=28, style=lambda edge: "" if edge.significant else "dim"),
+        Column("operation", lambda edge: edge.operation or "", 3, least=12, style=dim),
+        Column("kind", lambda edge: edge.kind, 4),
+        Column("share", _share, 1, right=True),
+        Column("ms per unit", _own, 5, right=True),
+        Column("credited", _credited, right=True, style=change),
+        Column("95 %", _interval, 6, right=True, style=dim),
+        Column("why", why, 2, least=16, folds=True),
+    ]
+    return [column for column in columns if any(column.cell(edge) for edge in report.edges)]
+
+
 def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableType:
     """A report for a terminal of `width` columns; `wide` shows every column whatever the width."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    level = 2 if wide or width >= _WIDE else 1 if width >= _MEDIUM else 0
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("", justify="right", style="dim")
-    table.add_column("edge", no_wrap=True, overflow="ellipsis", ratio=None, min_width=20)
-    if level >= 1:
-        table.add_column("operation", no_wrap=True, overflow="ellipsis", max_width=28 if not wide else None)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    if level >= 2:
-        table.add_column("ms per unit", justify="right", no_wrap=True)
-    table.add_column("credited", justify="right", no_wrap=True)
-    if level >= 2:
-        table.add_column("95 %", justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for rank, edge in enumerate(report.edges, 1):
-        style = ("bold red" if edge.credited_ms > 0 else "green") if edge.significant else "dim"
-        cells: list[Any] = [str(rank), Text(_label(edge), style="" if edge.significant else "dim")]
-        if level >= 1:
-            cells.append(Text(edge.operation or "", style="dim"))
-        cells += [edge.kind, _share(edge)]
-        if level >= 2:
-            cells.append(f"{number(edge.own_ms_base)} → {number(edge.own_ms_head)}")
-        cells.append(Text(_credited(edge), style=style))
-        if level >= 2:
-            cells.append(Text(_interval(edge), style="dim"))
-        cells.append(why(edge))
-        table.add_row(*cells)
     colour = {"drifting": "bold red", "growth-stable": "bold green"}.get(report.state, "bold yellow")
     return Group(
         Text(headline(report), style=colour),
         *[Text(line, style="dim") for line in _summary(report)],
         Text(""),
-        table,
+        table(_columns(report), report.edges, width, everything=wide),
         Text(""),
         *[Text(line, style="dim") for line in _footer(report)],
     )
