@@ -188,7 +188,8 @@ def _host(url: str) -> str | None:
     return re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2] or None if found else None
 
 
-_GRPC_NAME = re.compile(r"^/[\w.]+/\w+$")
+#: ``/package.Service/Method``: neither part may be what identifies one thing in a raw path.
+_GRPC_NAME = re.compile(r"^/(?:(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)/[A-Za-z_]\w*$")
 
 
 def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:

@@ -64,9 +64,12 @@ def string_attribute(key: str, value: str) -> bytes:
 
 def _integer(value: Any, what: str) -> int:
     try:
-        return int(value)
-    except (TypeError, ValueError) as error:
+        found = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise Malformed(f"{what} is {value!r}, not an integer") from error
+    if found != value and isinstance(value, float):
+        raise Malformed(f"{what} is {value!r}, not an integer")
+    return found
 
 
 def _any_value(value: Json) -> bytes:
@@ -87,7 +90,10 @@ def _any_value(value: Json) -> bytes:
             pairs = (content or {}).get("values", ())
             return delimited(b"\x32", b"".join(delimited(b"\x0a", _key_value(pair)) for pair in pairs))
         if name == "bytesValue":
-            return delimited(b"\x3a", base64.b64decode(content))
+            text = (
+                content.replace("-", "+").replace("_", "/").rstrip("=")
+            )  # both alphabets, as protobuf reads
+            return delimited(b"\x3a", base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
     return b""
 
 
@@ -96,7 +102,7 @@ _cache: dict[tuple[str, str], bytes] = {}
 
 def _key_value(pair: Json) -> bytes:
     """A KeyValue message; short strings are remembered."""
-    key, value = pair["key"], pair.get("value") or {}
+    key, value = pair.get("key", ""), pair.get("value") or {}
     text = value.get("stringValue")
     if text is None or len(text) > _CACHED_LENGTH:
         return delimited(b"\x0a", key.encode()) + delimited(b"\x12", _any_value(value))
@@ -216,7 +222,7 @@ def encode_request(document: Json) -> bytes:
             ):
                 body += delimited(b"\x12", _scope_spans(scope))
             out.append(delimited(b"\x0a", body))
-    except (AttributeError, KeyError, TypeError, binascii.Error) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise Malformed(f"the document is not shaped like OTLP: {type(error).__name__}: {error}") from error
     return b"".join(out)
 
