@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from tracescope.kernels import kernel
 from tracescope.kernels.roles import ROLE_PUBLISH, find_roles
 from tracescope.kernels.skew import reconcile
-from tracescope.kernels.traces import I64, Bools, Traces, find_span, group_traces
+from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces, mix
 from tracescope.kernels.units import cut_groups, find_blocking, put_clocks
 from tracescope.schema import UNIT_DETACHED
 
@@ -152,21 +152,42 @@ class Forest:
 
 
 @kernel
-def _find_parents(order, start, span_id, parent_span_id):
+def _find_parents(order, start, span_id, parent_span_id, seed):
     """Position of each span's parent; -1 without one, -2 when it names one that is not here."""
     n = len(order)
     parent = np.empty(n, np.int32)
     trace = np.empty(n, np.int32)
+    ids = np.empty(n, np.int64)
+    longest = 0
+    for t in range(len(start) - 1):
+        longest = max(longest, start[t + 1] - start[t])
+    size = 4
+    while size < 2 * longest:
+        size *= 2
+    table = np.empty(size, np.int32)
     for t in range(len(start) - 1):
         lo, hi = start[t], start[t + 1]
+        size = 4
+        while size < 2 * (hi - lo):
+            size *= 2
+        mask = np.uint64(size - 1)
+        table[:size] = -1
         for i in range(lo, hi):
             trace[i] = t
+            ids[i] = span_id[order[i]]
+            slot = mix(seed, ids[i]) & mask
+            while table[slot] >= 0:
+                slot = (slot + np.uint64(1)) & mask
+            table[slot] = i
+        for i in range(lo, hi):
             wanted = parent_span_id[order[i]]
             if wanted == 0:
                 parent[i] = -1
                 continue
-            found = find_span(order, lo, hi, span_id, wanted)
-            parent[i] = found if found >= 0 else -2
+            slot = mix(seed, wanted) & mask
+            while table[slot] >= 0 and ids[table[slot]] != wanted:
+                slot = (slot + np.uint64(1)) & mask
+            parent[i] = table[slot] if table[slot] >= 0 else -2
     return parent, trace
 
 
@@ -250,7 +271,7 @@ def build_forest(
             columns.trace_hi, columns.trace_lo, columns.span_id, columns.content_hash, columns.start_ns
         )
     order, trace_start, conflicts = traces.order, traces.start, traces.conflicts
-    parent, trace = _find_parents(order, trace_start, columns.span_id, columns.parent_span_id)
+    parent, trace = _find_parents(order, trace_start, columns.span_id, columns.parent_span_id, SEED)
     start_ns, end_ns = columns.start_ns[order], columns.end_ns[order]
     backwards = end_ns < start_ns
     np.maximum(end_ns, start_ns, out=end_ns)
@@ -277,7 +298,7 @@ def build_forest(
     ) = put_clocks(
         roots, parent, role, idle, start_ns, end_ns, order, trace, trace_start, columns.span_id,
         columns.trace_hi, columns.trace_lo, columns.link_offset, columns.link_hi, columns.link_lo,
-        columns.link_span, missing, uncertain,
+        columns.link_span, missing, uncertain, SEED,
     )  # fmt: skip
     size = len(trace_start) - 1
     of_unit = trace[roots[unit_group]]

@@ -11,6 +11,7 @@ Source: design, sections 4 (normalise) and 9 (the window of a trace).
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,11 @@ from tracescope.schema import HOUR_NS
 
 I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+#: Up to so many spans a trace is sorted by insertion.
+SHORT = 64
+#: Spreads ids over hash tables, so that nobody can choose ids that fall together.
+SEED = np.int64(secrets.randbits(63))
 
 #: All of time, in ns.
 FOREVER = (-(2**63), 2**63 - 1)
@@ -56,7 +62,7 @@ def mix(hi, lo):
 
 
 @kernel
-def group_by_trace(hi, lo):
+def group_by_trace(hi, lo, seed):
     """Trace number of each row ``(n,)`` by first appearance, and bounds ``(t + 1,)``."""
     n = len(hi)
     size = 16
@@ -72,7 +78,7 @@ def group_by_trace(hi, lo):
         if i > 0 and hi[i] == hi[i - 1] and lo[i] == lo[i - 1]:
             t = trace[i - 1]
         else:
-            slot = mix(hi[i], lo[i]) & mask
+            slot = mix(hi[i] ^ seed, lo[i]) & mask
             while True:
                 t = table[slot]
                 if t < 0:
@@ -91,6 +97,34 @@ def group_by_trace(hi, lo):
 
 
 @kernel
+def _radix_sort(rows, lo, hi, span_id):
+    """Sort ``rows[lo:hi]`` by id, byte by byte: time per row does not depend on how many there are."""
+    size = hi - lo
+    count = np.zeros((8, 256), np.int64)
+    one, two = rows[lo:hi].copy(), np.empty(size, np.int64)
+    key, other = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    for a in range(size):
+        key[a] = np.uint64(span_id[one[a]]) ^ np.uint64(1 << 63)  # signed order
+        for byte in range(8):
+            count[byte, (key[a] >> np.uint64(8 * byte)) & np.uint64(255)] += 1
+    for byte in range(8):
+        shift = np.uint64(8 * byte)
+        if count[byte, (key[0] >> shift) & np.uint64(255)] == size:
+            continue
+        at = 0
+        for digit in range(256):
+            count[byte, digit], at = at, at + count[byte, digit]
+        for a in range(size):
+            digit = (key[a] >> shift) & np.uint64(255)
+            place = count[byte, digit]
+            count[byte, digit] += 1
+            other[place], two[place] = key[a], one[a]
+        key, other = other, key
+        one, two = two, one
+    rows[lo:hi] = one
+
+
+@kernel
 def _sort_and_dedupe(trace, start, span_id, content_hash):
     """Rows kept, by trace and span id; exact repeats go, of different ones the smallest hash stays."""
     n = len(trace)
@@ -102,42 +136,44 @@ def _sort_and_dedupe(trace, start, span_id, content_hash):
         cursor[t] += 1
     kept_start = np.zeros(len(start), np.int64)
     conflicts = np.zeros(len(start) - 1, np.int64)
+    key = np.empty(SHORT, np.int64)  # ids of a short trace, side by side
     kept = 0
-    last_id, last_hash = np.int64(0), np.int64(0)
     for t in range(len(start) - 1):
         lo, hi = start[t], start[t + 1]
-        if hi - lo <= 48:
-            for a in range(lo + 1, hi):
+        if hi - lo <= SHORT:
+            for a in range(lo, hi):
                 row = rows[a]
-                key, tie = span_id[row], content_hash[row]
-                b = a - 1
-                while b >= lo and (
-                    span_id[rows[b]] > key or (span_id[rows[b]] == key and content_hash[rows[b]] > tie)
+                wanted = span_id[row]
+                b = a - lo
+                while b > 0 and (
+                    key[b - 1] > wanted
+                    or (key[b - 1] == wanted and content_hash[rows[lo + b - 1]] > content_hash[row])
                 ):
-                    rows[b + 1] = rows[b]
+                    key[b] = key[b - 1]
+                    rows[lo + b] = rows[lo + b - 1]
                     b -= 1
-                rows[b + 1] = row
+                key[b] = wanted
+                rows[lo + b] = row
         else:
-            part = rows[lo:hi].copy()
-            part = part[np.argsort(span_id[part], kind="mergesort")]
-            a = 0
-            while a < len(part):  # runs of one id, by content hash
+            _radix_sort(rows, lo, hi, span_id)
+            a = lo
+            while a < hi:  # runs of one id, by content hash
                 b = a + 1
-                while b < len(part) and span_id[part[b]] == span_id[part[a]]:
+                while b < hi and span_id[rows[b]] == span_id[rows[a]]:
                     b += 1
                 if b - a > 1:
-                    run = part[a:b].copy()
-                    part[a:b] = run[np.argsort(content_hash[run], kind="mergesort")]
+                    run = rows[a:b].copy()
+                    rows[a:b] = run[np.argsort(content_hash[run], kind="mergesort")]
                 a = b
-            rows[lo:hi] = part
+        last = rows[lo]
         for a in range(lo, hi):
             row = rows[a]
-            if a > lo and span_id[row] == last_id:
-                conflicts[t] += content_hash[row] != last_hash
+            if a > lo and span_id[row] == span_id[last]:
+                conflicts[t] += content_hash[row] != content_hash[last]
             else:
                 rows[kept] = row
                 kept += 1
-            last_id, last_hash = span_id[row], content_hash[row]
+            last = row
         kept_start[t + 1] = kept
     return rows[:kept].copy(), kept_start, conflicts
 
@@ -223,7 +259,7 @@ def group_traces(
     keep
         Half-open interval in ns: only traces whose earliest start lies in it.
     """
-    trace, start = group_by_trace(trace_hi, trace_lo)
+    trace, start = group_by_trace(trace_hi, trace_lo, SEED)
     order, start, conflicts = _sort_and_dedupe(trace, start, span_id, content_hash)
     low, high = keep if keep is not None else (FOREVER[0], FOREVER[1])
     window = FOREVER[1] // 2 if window_ns is None else window_ns

@@ -100,7 +100,7 @@ def cut_groups(parent, begin, child, blocks, role, messaging_op):
 
 
 @kernel
-def _link_ranks(lo, hi, link_hi, link_lo, link_span):
+def _link_ranks(lo, hi, link_hi, link_lo, link_span, seed):
     """For each of some links, the first of them that names the same span."""
     n = hi - lo
     size = 4
@@ -110,7 +110,7 @@ def _link_ranks(lo, hi, link_hi, link_lo, link_span):
     table = np.full(size, -1, np.int32)
     first = np.empty(n, np.int32)
     for k in range(n):
-        slot = mix(mix(link_hi[lo + k], link_lo[lo + k]), link_span[lo + k]) & mask
+        slot = mix(mix(link_hi[lo + k] ^ seed, link_lo[lo + k]), link_span[lo + k]) & mask
         while table[slot] >= 0:
             other = lo + table[slot]
             if link_span[other] == link_span[lo + k] and link_lo[other] == link_lo[lo + k]:
@@ -126,7 +126,7 @@ def _link_ranks(lo, hi, link_hi, link_lo, link_span):
 @kernel
 def put_clocks(
     roots, parent, role, idle, start_ns, end_ns, order, trace, trace_start, span_id,
-    trace_hi, trace_lo, link_offset, link_hi, link_lo, link_span, missing, uncertain,
+    trace_hi, trace_lo, link_offset, link_hi, link_lo, link_span, missing, uncertain, seed,
 ):  # fmt: skip
     """Put clocks on groups; see `Forest` for what the arrays mean."""
     room = len(roots) + len(link_hi)
@@ -164,7 +164,7 @@ def put_clocks(
                 taken[producer] = g
                 units += 1
             row = order[source]
-            ranks = _link_ranks(link_offset[row], link_offset[row + 1], link_hi, link_lo, link_span)
+            ranks = _link_ranks(link_offset[row], link_offset[row + 1], link_hi, link_lo, link_span, seed)
             for k in range(link_offset[row], link_offset[row + 1]):
                 a = np.int64(-1)
                 if link_hi[k] == trace_hi[row] and link_lo[k] == trace_lo[row]:
