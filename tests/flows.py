@@ -69,7 +69,7 @@ def rollups(text: str, threshold: int = schema.NO_THRESHOLD) -> dict[str, pl.Dat
         })  # fmt: skip
         given = {
             name: float(value)
-            for value, name in re.findall(r"([\d.]+) (own|inclusive|errors|units|each)", rest)
+            for value, name in re.findall(r"([\d.]+) (own|inclusive|errors|units|each|visits|detached)", rest)
         }
         own = given.get("own", 0.0)
         busy = given.get("inclusive", own)
@@ -78,6 +78,7 @@ def rollups(text: str, threshold: int = schema.NO_THRESHOLD) -> dict[str, pl.Dat
             "unit": unit, "path_id": path, "calls": int(calls), "own_ns": own * _MS,
             "errors": given.get("errors", 0), "inclusive_ns": busy * _MS,
             "busy_ns": each * int(calls) * _MS, "units": given.get("units", int(calls)),
+            "visits": given.get("visits", int(calls)), "detached_calls": given.get("detached", 0),
         })  # fmt: skip
         if to is not None:
             sketch = int(bin_of(np.array([int(each * _MS)]))[0])

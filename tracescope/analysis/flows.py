@@ -22,6 +22,7 @@ from tracescope import schema
 Tables = Mapping[str, pl.DataFrame]
 
 MEASURES: Final = ("calls", "errors", "own_ns", "inclusive_ns", "busy_ns")
+_OCCURRENCE: Final = ("visits", "detached_calls", "units")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ def flows(tables: Tables, selection: Selection, services: frozenset[str] | None 
     -------
     polars.DataFrame
         ``path_id, unit, parent_id, parent, entry_id, depth, kind`` (name), ``caller_type, caller,
-        callee_type,
-        callee, operation, uninstrumented, calls, sampled_calls, errors, own_ns, inclusive_ns,
-        busy_ns, units``; ``parent`` is the row of the parent path of the same unit kind, or -1.
+        callee_type, callee, operation, uninstrumented, calls, sampled_calls, errors, own_ns,
+        inclusive_ns, busy_ns, visits, detached_calls, units``; ``parent`` is the row of the parent path
+        of the same unit kind, or -1.
     """
     known = services_of(tables) if services is None else services
     factor = weight()
@@ -88,7 +89,7 @@ def flows(tables: Tables, selection: Selection, services: frozenset[str] | None 
         tables["path_hours"]
         .group_by("path_id", "unit")
         .agg(
-            *((pl.col(name) * factor).sum().alias(name) for name in (*MEASURES, "units")),
+            *((pl.col(name) * factor).sum().alias(name) for name in (*MEASURES, *_OCCURRENCE)),
             pl.col("calls").sum().alias("sampled_calls"),
         )
     )

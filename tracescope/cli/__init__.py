@@ -21,6 +21,7 @@ VERBS: Final = {
     "diff": ("compare", "Which edges take more of the latency than before, why, and how sure that is."),
     "graph": ("graph", "Who calls whom, how often, and for how much of the clock."),
     "report": ("report", "One self-contained file for an architecture review."),
+    "check": ("check", "Hold dependencies against rules; for CI."),
     "path": ("path", "One trace as a waterfall with its critical path."),
     "import": ("load", "Read trace files: OTLP, Jaeger, Zipkin."),
     "serve": ("serve", "Receive OTLP over gRPC and keep it."),

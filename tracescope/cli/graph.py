@@ -15,6 +15,7 @@ from tracescope.errors import UsageError
 from tracescope.periods import parse
 
 if TYPE_CHECKING:
+    from tracescope.analysis.findings import Finding
     from tracescope.analysis.flows import Selection
     from tracescope.analysis.graph import Graph
     from tracescope.config import Settings
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from tracescope.store import SpanStore
 
 FORMS = (
-    "tree", "table", "json", "csv", "svg", "png", "dot", "mermaid", "graphml", "cytoscape", "structurizr",
+    "tree", "table", "findings", "json", "csv", "svg", "png", "dot", "mermaid", "graphml", "cytoscape",
+    "structurizr",
 )  # fmt: skip
 #: Drawn by us: of a large graph only the backbone.
 DRAWN = ("svg", "png")
 #: Forms that people look at; they show dependencies unless told otherwise.
-DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr")
+DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr", "findings")
 
 
 @click.command(name="graph")
@@ -116,6 +118,11 @@ def graph_command(
     if form == "tree":
         _print_tree(found, selection, output)
         return
+    if form == "findings":
+        from tracescope.report.text import findings_text
+
+        shell.emit(findings_text(_findings(found, selection)), output)
+        return
     made = _judged(opened, found, head, before, used, selection) if before is not None else found.graph
     made = collapsed(made) if collapse else made
     limit = nodes if nodes is not None else LARGEST if form in DRAWN else len(made.nodes)
@@ -134,8 +141,21 @@ def graph_command(
             heading=heading,
         )
         _draw(shown, form, look, output)
+    elif form == "json":
+        from tracescope.report import findings_json, graph_json
+
+        made_json = graph_json(shown)
+        if chosen != "service":  # what to say of databases and topics needs them as nodes
+            made_json["findings"] = findings_json(_findings(found, selection))
+        shell.emit(shell.to_json(made_json), output)
     else:
         shell.emit(_exported(shown, form), output)
+
+
+def _findings(found: Mapped, selection: Selection) -> tuple[Finding, ...]:
+    from tracescope.analysis.findings import findings
+
+    return findings(found.graph, found.tables, selection)
 
 
 def _judged(
@@ -204,11 +224,10 @@ def _draw(made: Graph, form: str, look: Look, output: str | None) -> None:
 
 
 def _exported(made: Graph, form: str) -> str:
-    from tracescope.report import export, graph_json
+    from tracescope.report import export
     from tracescope.report.structurizr import as_structurizr
 
     makers: dict[str, Callable[[], str]] = {
-        "json": lambda: shell.to_json(graph_json(made)),
         "csv": lambda: export.as_csv(made),
         "dot": lambda: export.as_dot(made),
         "mermaid": lambda: export.as_mermaid(made),

@@ -7,6 +7,7 @@ Source: design, section 8 (the JSON shape, whose number changes when a field doe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -14,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.report import EFFECTS
 
 if TYPE_CHECKING:
+    from tracescope.analysis.findings import Finding
     from tracescope.analysis.graph import Graph
     from tracescope.analysis.path import TracePath
     from tracescope.analysis.report import Change, Edge, Entry, Extent, Report
+    from tracescope.analysis.rules import Checked
     from tracescope.store import Status
 
 DIFF_SCHEMA: Final = "tracescope.diff/1"
 STATUS_SCHEMA: Final = "tracescope.status/1"
+CHECK_SCHEMA: Final = "tracescope.check/1"
 GRAPH_SCHEMA: Final = "tracescope.graph/1"
 PATH_SCHEMA: Final = "tracescope.path/1"
 
@@ -164,6 +168,31 @@ def graph_json(graph: Graph) -> dict[str, Any]:
         start, end = graph.base
         made["base"] = {"start": iso(start), "end": iso(end), "units": dict(graph.base_units)}
     return made
+
+
+def findings_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as they stand in ``tracescope.graph/1``."""
+    return [
+        {"kind": each.kind, "text": each.text, "nodes": list(each.nodes), "evidence": dict(each.evidence)}
+        for each in found
+    ]
+
+
+def checked_json(checked: Checked, graph: Graph) -> dict[str, Any]:
+    """``tracescope.check/1``."""
+    return {
+        "schema": CHECK_SCHEMA,
+        "environment": graph.environment,
+        "start": iso(graph.start_ns),
+        "end": iso(graph.end_ns),
+        "ok": not checked.violations,
+        "rules": checked.rules,
+        "violations": [
+            {"rule": each.rule, "text": each.text, "reason": each.reason, "evidence": dict(each.evidence)}
+            for each in checked.violations
+        ],
+        "notes": list(checked.notes),
+    }
 
 
 def path_json(trace: TracePath) -> dict[str, Any]:

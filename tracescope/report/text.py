@@ -22,9 +22,11 @@ from tracescope.report.names import one_line
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tracescope.analysis.findings import Finding
     from tracescope.analysis.graph import Graph
     from tracescope.analysis.path import TracePath
     from tracescope.analysis.report import Edge, Extent, Report
+    from tracescope.analysis.rules import Checked
     from tracescope.store import Status
 
 #: Width where there is no terminal to ask.
@@ -353,6 +355,29 @@ def graph_text(graph: Graph, *, width: int) -> RenderableType:
         )
         table.add_row(*[Text(cell) for cell in cells])
     return table
+
+
+def findings_text(found: Sequence[Finding]) -> str:
+    """Findings, one a line, under what they are about."""
+    if not found:
+        return "nothing stands out\n"
+    lines: list[str] = []
+    for kind in dict.fromkeys(each.kind for each in found):
+        lines.append(kind.replace("_", " "))
+        lines += [f"  {one_line(each.text, 400)}" for each in found if each.kind == kind]
+    return "\n".join(lines) + "\n"
+
+
+def checked_text(checked: Checked) -> str:
+    """Broken rules, one a line with its reason; or that all hold."""
+    rules = f"{checked.rules} rule" + ("" if checked.rules == 1 else "s")
+    if not checked.violations:
+        return f"ok: {rules} checked\n"
+    lines = [
+        f"✗ {each.rule}: {one_line(each.text)}" + (f" ({one_line(each.reason)})" if each.reason else "")
+        for each in checked.violations
+    ]
+    return "\n".join([*lines, f"{len(lines)} broken, {rules} checked"]) + "\n"
 
 
 def path_text(trace: TracePath, *, width: int) -> RenderableType:

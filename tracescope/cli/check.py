@@ -1,0 +1,70 @@
+"""`tracescope check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tracescope.cli import shell
+from tracescope.cli.graph import select
+from tracescope.errors import InputError
+from tracescope.periods import parse
+
+if TYPE_CHECKING:
+    from tracescope.analysis.rules import Checked
+
+GATE_FAILED = 3
+
+
+@click.command(name="check")
+@click.argument("rules", metavar="RULES.TOML", type=click.Path(dir_okay=False))
+@click.argument("period", default="all")
+@click.option("--entry", metavar="REGEX", help="Only units of entries whose 'service operation' matches.")
+@shell.store_option
+@shell.env_option
+@shell.zone_option
+@shell.format_option("text", "json")
+@shell.output_option
+@click.pass_context
+def check_command(
+    context: click.Context,
+    rules: str,
+    period: str,
+    entry: str | None,
+    store: str | None,
+    env: str | None,
+    tz: str | None,
+    form: str,
+    output: str | None,
+) -> None:
+    """Hold the dependencies of a PERIOD against rules; exit 3 where one is broken.
+
+    RULES.TOML forbids edges, says who may use a database, how deep calls may go, how much of the
+    clock an edge may take, and that there be no cycles; examples/rules.toml has one of each.
+    """
+    used = shell.settings(store=store, env=env, tz=tz)
+    from tracescope.analysis.rules import check, parse_rules
+    from tracescope.engine import map_period
+    from tracescope.report import checked_json
+    from tracescope.report.text import checked_text
+
+    try:
+        text = Path(rules).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read the rules {rules}: {error}", "examples/rules.toml shows the form"
+        ) from error
+    asked = parse_rules(text, rules)
+    selection = select(entry, None, None, (), None)
+    opened = shell.existing(used.store)
+    chosen = parse(period, shell.context(opened, used.tz))
+    found = map_period(opened, chosen, "dependency", selection=selection, environment=used.env or None)
+    checked: Checked = check(asked, found.graph, found.tables, selection)
+    for note in (*found.notes, *checked.notes):
+        click.echo(f"note: {note}", err=True)
+    made = shell.to_json(checked_json(checked, found.graph)) if form == "json" else checked_text(checked)
+    shell.emit(made, output)
+    if checked.violations:
+        context.exit(GATE_FAILED)
