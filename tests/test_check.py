@@ -130,7 +130,8 @@ def run(*words: str | Path) -> Result:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """OpenTelemetry's demo as Data Prepper kept it: 974 spans."""
     path = tmp_path_factory.mktemp("store") / "store"
-    assert run("import", DATA / "opensearch-otel" / "spans.jsonl", "--store", path).exit_code == 0
+    made = run("import", DATA / "opensearch-otel" / "spans.jsonl", "--store", path)
+    assert made.exit_code == 0, (made.output, made.exception)
     return path
 
 
