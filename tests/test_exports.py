@@ -32,7 +32,7 @@ from tracescope.report.svg import Look, View, arrange, draw
 from tracescope.report.tree import tree_text
 
 #: Folder with what `npm install` and `mvn dependency:copy-dependencies` bring.
-TOOLS = Path(os.environ.get("TRACESCOPE_TEST_TOOLS") or Path(__file__).parent / "tools")
+TOOLS = Path(os.environ.get("EXPORT_PARSERS") or Path(__file__).parent / "tools")
 
 HOSTILE = [
     "<script>alert(1)</script>",
