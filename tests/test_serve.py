@@ -24,6 +24,7 @@ from tracescope.store import open_store
 from tracescope.store.journal import Journal, read, segments
 
 SECOND = 10**9
+SERVE = [sys.executable, "-m", "tracescope", "serve", "--http", "off", "--web", "off"]
 
 
 def request(first: int, count: int, *, service: str = "orders") -> ExportTraceServiceRequest:
@@ -52,7 +53,7 @@ class Server:
     def __init__(self, store: Path, environment: dict[str, str]) -> None:
         self.store = store
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tracescope", "serve", "--grpc", "127.0.0.1:0", "--store", str(store)],
+            [*SERVE, "--grpc", "127.0.0.1:0", "--store", str(store)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -160,7 +161,7 @@ def test_spans_that_cannot_be_used_are_refused_by_reason_and_told(serve, tmp_pat
 def test_a_second_server_on_the_same_store_is_refused_with_a_sentence(serve, tmp_path) -> None:
     """One process receives into a store."""
     serve()
-    command = [sys.executable, "-m", "tracescope", "serve", "--grpc", "127.0.0.1:0"]
+    command = [*SERVE, "--grpc", "127.0.0.1:0"]
     second = subprocess.run(
         [*command, "--store", str(tmp_path / "store")],
         capture_output=True,
@@ -175,7 +176,7 @@ def test_a_second_server_on_the_same_store_is_refused_with_a_sentence(serve, tmp
 def test_a_taken_port_fails_at_start_with_a_sentence(serve, tmp_path) -> None:
     """Never two servers behind one port."""
     server = serve()
-    command = [sys.executable, "-m", "tracescope", "serve", "--grpc", server.address]
+    command = [*SERVE, "--grpc", server.address]
     second = subprocess.run(
         [*command, "--store", str(tmp_path / "other")],
         capture_output=True,

@@ -15,9 +15,11 @@ __all__ = [
     "InsufficientDataError",
     "KernelError",
     "MalformedOtlpError",
+    "OverloadedError",
     "PeriodError",
     "StoreBusyError",
     "StoreError",
+    "TooLargeError",
     "TracescopeError",
     "UsageError",
 ]
@@ -85,6 +87,24 @@ class MalformedOtlpError(InputError):
         super().__init__(f"malformed OTLP at byte {offset}: expected {expected}", hint)
         self.offset = offset
         self.expected = expected
+
+
+class TooLargeError(InputError):
+    """A request beyond the size limit, as sent or once inflated; sending it again cannot help."""
+
+
+class OverloadedError(TracescopeError):
+    """Nothing is wrong with the request, but it cannot be kept now; it should be sent again.
+
+    Parameters
+    ----------
+    retry_after_s
+        When to.
+    """
+
+    def __init__(self, message: str, retry_after_s: float, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
 
 
 class KernelError(TracescopeError):

@@ -2,112 +2,88 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import click
 
 from tracescope.cli import shell
 from tracescope.config import Settings
-from tracescope.errors import StoreBusyError, TracescopeError, UsageError
+from tracescope.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from tracescope.store import SpanStore
-    from tracescope.store.journal import Journal
+    import socket
 
-DRAIN_EVERY_S = 1.0
-SEAL_EVERY_S = 30.0
-PRUNE_EVERY_S = 3600.0
-STOP_GRACE_S = 5.0
+    from tracescope.serving.runtime import Runtime
+
+#: What is printed on stdout, once each port listens.
+_TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
 
 
 @click.command(name="serve")
 @click.option("--grpc", metavar="HOST:PORT", help="Where to receive OTLP over gRPC; port 0 picks one; off.")
 @click.option("--http", metavar="HOST:PORT", help="Where to receive OTLP over HTTP; off.")
-@click.option("--web", metavar="HOST:PORT", help="Where to show the web page; off.")
+@click.option("--web", metavar="HOST:PORT", help="Where to show the web page, health and metrics; off.")
+@click.option("--max-memory", "max_memory_mb", type=int, metavar="MIB", help="Memory before senders wait.")
+@click.option("--max-disk", "max_disk_mb", type=int, metavar="MIB", help="Disk; oldest raw spans go first.")
+@click.option("--max-request-mb", type=int, metavar="MIB", help="Largest request, as sent and inflated.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its private key, PEM.")
+@click.option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate that this CA signed.")
+@click.option("--token-file", metavar="FILE", help="Bearer tokens, one a line; read again when it changes.")
+@click.option("--log-format", type=click.Choice(("logfmt", "json")), help="Form of event lines on stderr.")
 @shell.store_option
-def serve_command(grpc: str | None, http: str | None, web: str | None, store: str | None) -> None:
+def serve_command(**flags: str | int | None) -> None:
     """Receive spans over OTLP, keep them, and seal hours as they close.
 
     A request is acknowledged after its bytes are durable. Stop with Ctrl-C or SIGTERM; after a
     crash, or SIGKILL, everything acknowledged is there on the next start.
     """
-    used = shell.settings(grpc=grpc, http=http, web=web, store=store)
-    for name, value in (("http", used.http), ("web", used.web)):
-        if value != "off":
-            raise UsageError(f"--{name} {value}: this version has no {name} server", f"use --{name} off")
-    if used.grpc == "off":
-        raise UsageError("nothing to serve: --grpc is off", "try --grpc 127.0.0.1:4317")
+    used = shell.settings(**flags)
+    if used.grpc == used.http == "off":
+        raise UsageError("nothing to serve: --grpc and --http are off", "try --grpc 127.0.0.1:4317")
+    if used.log_format not in ("logfmt", "json"):
+        raise ConfigError(f"log_format is {used.log_format!r}, neither logfmt nor json")
     from tracescope.cli.upkeep import compile_kernels
-    from tracescope.ingest.otlp_grpc import serve
+    from tracescope.serving.events import Events
+    from tracescope.serving.runtime import Runtime, open_sockets, prepare
     from tracescope.store import open_store, recover
     from tracescope.store.journal import Journal
 
+    events = Events("json" if used.log_format == "json" else "logfmt")
+    events.adopt_logging()
+    access, limits = prepare(used)
     opened = open_store(used.store, create=True)
     journal = Journal.open(opened.journal_folder)
     try:
+        sockets = open_sockets(used)
         recover(opened)
         compile_kernels()
-        receiver = serve(journal, used.grpc)
+        runtime = Runtime(used, opened, journal, events, access, limits)
     except BaseException:
         journal.close()
         raise
-    stopping = threading.Event()
+    asyncio.run(_run(runtime, sockets, used))
 
-    def stop(number: int, frame: object) -> None:
-        stopping.set()
+
+async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settings) -> None:
+    """Run until SIGINT or SIGTERM; a second one is the default again, and ends at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    click.echo(f"OTLP gRPC on {receiver.address}, store {used.store}")
+        loop.add_signal_handler(number, ask)
+    await runtime.run(sockets, stop, lambda: _announce(runtime, used))
+
+
+def _announce(runtime: Runtime, used: Settings) -> None:
+    for name, address in runtime.addresses.items():
+        click.echo(f"{_TITLES[name]} on {address}, store {used.store}")
     sys.stdout.flush()
-    keeper = threading.Thread(target=_keep, args=(opened, used, stopping), name="sealing", daemon=True)
-    keeper.start()
-    while not stopping.wait(DRAIN_EVERY_S):
-        _drain(opened, journal, DRAIN_EVERY_S)
-    receiver.stop(STOP_GRACE_S)
-    journal.close()
-    _drain(opened, journal, 0.0)
-    keeper.join()
-
-
-def _drain(store: SpanStore, journal: Journal, older_than_s: float) -> None:
-    """Land what was acknowledged; what fails stays in the journal and is tried again."""
-    from tracescope.ingest.drain import drain
-
-    try:
-        drain(store, journal.take(older_than_s=older_than_s))
-    except (OSError, TracescopeError) as error:
-        click.echo(f"tracescope: spans stay in the journal: {error}", err=True)
-
-
-def _keep(store: SpanStore, used: Settings, stopping: threading.Event) -> None:
-    """Seal hours that have gone quiet, and apply retention."""
-    from tracescope.engine import prune, seal_quiet
-
-    pruned = time.monotonic()
-    while not stopping.wait(SEAL_EVERY_S):
-        try:
-            seal_quiet(
-                store,
-                now_ns=time.time_ns(),
-                grace_s=used.seal_grace_minutes * 60,
-                workers=1,
-                memory_bytes=used.memory_mb * 1024 * 1024,
-            )
-            if time.monotonic() - pruned >= PRUNE_EVERY_S:
-                pruned = time.monotonic()
-                prune(
-                    store,
-                    now_ns=time.time_ns(),
-                    spans_days=used.retain_spans_days,
-                    rollups_days=used.retain_rollups_days,
-                    sealing_first=False,
-                )
-        except StoreBusyError:
-            continue
-        except (OSError, TracescopeError) as error:
-            click.echo(f"tracescope: sealing will be tried again: {error}", err=True)

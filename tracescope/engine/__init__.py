@@ -4,7 +4,7 @@ from tracescope.engine.comparing import compare, slot_of
 from tracescope.engine.graphs import Mapped, map_period
 from tracescope.engine.local import SealResult, rebuild, seal, seal_quiet
 from tracescope.engine.periods import PeriodRollups, rollups, trace_spans
-from tracescope.engine.upkeep import PruneResult, prune, status, verify
+from tracescope.engine.upkeep import PruneResult, prune, reclaim, status, verify
 
 __all__ = [
     "Mapped",
@@ -15,6 +15,7 @@ __all__ = [
     "map_period",
     "prune",
     "rebuild",
+    "reclaim",
     "rollups",
     "seal",
     "seal_quiet",

@@ -212,6 +212,19 @@ def seal(
         return _seal(store, found, chosen, workers, memory_bytes, progress)
 
 
+def quiet_hours(landed: dict[int, list[Path]], *, now_ns: int, grace_s: float) -> list[int]:
+    """Hours that are over and have had no new spans for a while; see `seal_quiet`."""
+    limit = int(now_ns - grace_s * 1e9) // schema.HOUR_NS
+    quiet: list[int] = []
+    for hour, paths in landed.items():
+        if hour >= limit:
+            continue
+        ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths if path.exists()]
+        if ages and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
+            quiet.append(hour)
+    return quiet
+
+
 def seal_quiet(
     store: SpanStore, *, now_ns: int, grace_s: float, workers: int = 1, memory_bytes: int = DEFAULT_MEMORY
 ) -> SealResult:
@@ -228,12 +241,7 @@ def seal_quiet(
     with store.sealing():
         store.sealed.settle()
         found = store.snapshot()
-        limit = int(now_ns - grace_s * 1e9) // schema.HOUR_NS
-        quiet: list[int] = []
-        for hour, paths in found.landed.items():
-            ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths]
-            if hour < limit and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
-                quiet.append(hour)
+        quiet = quiet_hours(found.landed, now_ns=now_ns, grace_s=grace_s)
         return _seal(store, found, _reopened(quiet, found.pointer), workers, memory_bytes, None)
 
 

@@ -19,6 +19,7 @@ from tracescope.engine.local import affected, recompute, runs, seal
 from tracescope.errors import TracescopeError
 from tracescope.ingest.drain import decode_records
 from tracescope.store import SpanStore, Status, journal
+from tracescope.store.sealed import Pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,45 @@ def prune(
         old = [h for h in settled if pointer.hours[h][2] and pointer.hours[h][1] < limit]
         newest = max(pointer.hours, default=0)
         ancient = [h for h in settled if h < newest - rollups_days * 24]
-        gone = sum(pointer.hours[hour][0] for hour in old)
-        for begin, end in runs(sorted({*old, *ancient})):
-            store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
-        for begin, end in runs(ancient):
-            for name in schema.ROLLUPS:
-                store.sealed.delete(pointer, name, f"slot >= {begin} AND slot < {end}")
-        for hour in old:
-            count, arrived, _ = pointer.hours[hour]
-            pointer.hours[hour] = (count, arrived, False)
-        store.sealed.forget_hours(pointer, ancient)
-        store.sealed.publish(pointer)
-        return PruneResult(len(old), gone, len(ancient), store.sealed.vacuum(store.sealed.pointer()))
+        return _close_hours(store, pointer, old, ancient)
+
+
+def _close_hours(store: SpanStore, pointer: Pointer, old: list[int], ancient: list[int]) -> PruneResult:
+    """Remove raw spans of `old` hours and everything of `ancient` ones; the caller holds the lock."""
+    gone = sum(pointer.hours[hour][0] for hour in old)
+    for begin, end in runs(sorted({*old, *ancient})):
+        store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
+    for begin, end in runs(ancient):
+        for name in schema.ROLLUPS:
+            store.sealed.delete(pointer, name, f"slot >= {begin} AND slot < {end}")
+    for hour in old:
+        count, arrived, _ = pointer.hours[hour]
+        pointer.hours[hour] = (count, arrived, False)
+    store.sealed.forget_hours(pointer, ancient)
+    store.sealed.publish(pointer)
+    return PruneResult(len(old), gone, len(ancient), store.sealed.vacuum(store.sealed.pointer()))
+
+
+def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
+    """Remove the oldest hours' raw spans, whatever their age, until `excess_bytes` are gone.
+
+    Their rollups stay.  Hours that still have unsealed spans are left alone.
+    """
+    with store.sealing(wait=True):
+        pointer = store.sealed.pointer()
+        open_hours = set(affected(list(store.landing.files())))
+        sizes: dict[int, int] = {}
+        for file in pointer.files.get("spans", ()):
+            hour = int(file.split("/")[1].removeprefix("hour="))
+            sizes[hour] = sizes.get(hour, 0) + (store.root / "sealed" / file).stat().st_size
+        chosen: list[int] = []
+        for hour in sorted(hour for hour, (_, _, raw) in pointer.hours.items() if raw):
+            if excess_bytes <= 0:
+                break
+            if hour not in open_hours:
+                chosen.append(hour)
+                excess_bytes -= sizes.get(hour, 0)
+        return _close_hours(store, pointer, chosen, [])
 
 
 def status(store: SpanStore) -> Status:

@@ -11,8 +11,12 @@ from pathlib import Path
 
 from tracescope.errors import MalformedOtlpError
 from tracescope.ingest.decode import Decoded, decode
+from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.store import SpanStore
 from tracescope.store.journal import Record, batch_of, read
+
+#: What one wire scan takes; the intake's limit is far below.
+_LARGEST_BYTES = 2**29
 
 
 def decode_records(records: list[Record]) -> Decoded:
@@ -21,7 +25,7 @@ def decode_records(records: list[Record]) -> Decoded:
     A payload that no longer decodes (a newer program acknowledged it, an older one reads it) is
     counted as ``malformed`` and does not hold the others up.
     """
-    payloads = [record.payload for record in records]
+    payloads = [_plain(record.payload) for record in records]
     arrived = [record.arrived_ns for record in records]
     lost = 0
     while True:
@@ -33,6 +37,13 @@ def decode_records(records: list[Record]) -> Decoded:
             continue
         rejected = {**decoded.rejected, "malformed": lost} if lost else decoded.rejected
         return Decoded(decoded.spans, rejected)
+
+
+def _plain(payload: bytes) -> bytes:
+    """A request as it was sent or, where that was compressed, inflated; the intake has set the limit."""
+    if not payload.startswith(GZIP_MAGIC):
+        return payload
+    return gunzip(payload, _LARGEST_BYTES)
 
 
 def drain(store: SpanStore, segments: list[Path]) -> int:

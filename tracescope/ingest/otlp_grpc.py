@@ -1,69 +1,99 @@
-"""The OTLP gRPC receiver: raw bytes in, a durable journal behind, an answer by content.
+"""The OTLP gRPC receiver: raw bytes on both sides, on an event loop.
 
-A request is answered only after its bytes are in the journal and fsynced.  Bytes that are not OTLP
-get INVALID_ARGUMENT and never reach the journal; spans that cannot be used are counted in
-``partial_success`` and must not be sent again; a journal that cannot be written gets UNAVAILABLE, and
-the sender keeps what it has.
+Bytes that are not OTLP get INVALID_ARGUMENT and never reach the journal; spans that cannot be used
+are counted in ``partial_success`` and must not be sent again; too large is RESOURCE_EXHAUSTED without
+RetryInfo, which means do not send again; what cannot be kept now is UNAVAILABLE with RetryInfo.
+
+gRPC's own decompression is off: it knows no limit, and holds up the loop.  A slow client costs a
+coroutine, not a thread, until its connection's age ends it.
 
 Source: OpenTelemetry Protocol Specification 1.11, section OTLP/gRPC.
 """
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 
 import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tracescope.errors import ConfigError, MalformedOtlpError, StoreError
-from tracescope.ingest.decode import inspect
-from tracescope.store.journal import Journal
+from tracescope.errors import ConfigError, InputError, OverloadedError, StoreError, TooLargeError
+from tracescope.ingest.access import Access
+from tracescope.ingest.intake import RETRY_AFTER_S, Intake, explain
+from tracescope.ingest.limits import Limits
 
-EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-WORKERS = 16
-#: How long an answer waits for the disk.
-FSYNC_DEADLINE_S = 30.0
+SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+EXPORT: Final = f"/{SERVICE}/Export"
+_NONE_AND_GZIP: Final = 0b101
+_KEEPALIVE_MS: Final = 60_000
+_GRACE_MS: Final = 30_000
 
 
 class _Traces(grpc.GenericRpcHandler):
-    """Answers `EXPORT` with raw bytes on both sides."""
+    """Answers `EXPORT`."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, intake: Intake, access: Access) -> None:
+        self._intake = intake
+        self._access = access
+        self._handler = grpc.unary_unary_rpc_method_handler(self._export)  # pyright: ignore[reportArgumentType]
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of our one method; None lets gRPC answer UNIMPLEMENTED."""
-        if handler_call_details.method != EXPORT:
-            return None
-        return grpc.unary_unary_rpc_method_handler(self._export)
+        return self._handler if handler_call_details.method == EXPORT else None
 
-    def _export(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        arrived_ns = time.time_ns()
+    async def _export(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if self._access.tokens is not None:
+            given = dict(context.invocation_metadata() or ()).get("authorization")
+            if not self._access.allow(given):
+                self._intake.meters.requests.labels("grpc", "unauthenticated").inc()
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid bearer token")
         try:
-            accepted, rejected = inspect(request, arrived_ns)
-        except MalformedOtlpError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        if accepted or rejected:
-            try:
-                self._journal.append(request, arrived_ns).result(FSYNC_DEADLINE_S)
-            except (StoreError, TimeoutError) as error:
-                context.abort(grpc.StatusCode.UNAVAILABLE, f"not stored, send again: {error}")
-        return response(rejected)
+            return response(await self._intake.take("grpc", request))
+        except TooLargeError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except InputError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except OverloadedError as error:
+            await _later(context, str(error), error.retry_after_s)
+        except StoreError as error:
+            await _later(context, f"not stored, send again: {error}", RETRY_AFTER_S)
+
+
+async def _later(
+    context: grpc.aio.ServicerContext[bytes, bytes], message: str, retry_after_s: float
+) -> NoReturn:
+    """UNAVAILABLE, with the time after which to send again."""
+    code = grpc.StatusCode.UNAVAILABLE
+    details = overloaded(code.value[0], message, retry_after_s).SerializeToString()
+    await context.abort(code, message, trailing_metadata=(("grpc-status-details-bin", details),))
+
+
+def overloaded(code: int, message: str, retry_after_s: float) -> Status:
+    """A Status that carries RetryInfo."""
+    delay = Duration()
+    delay.FromMilliseconds(round(retry_after_s * 1000))
+    detail = AnyMessage()
+    detail.Pack(RetryInfo(retry_delay=delay))
+    return Status(code=code, message=message, details=[detail])
 
 
 def response(rejected: dict[str, int]) -> bytes:
     """An ExportTraceServiceResponse; ``partial_success`` only when spans were rejected."""
+    if not rejected:
+        return b""
     message = ExportTraceServiceResponse()
-    if rejected:
-        message.partial_success.rejected_spans = sum(rejected.values())
-        message.partial_success.error_message = ", ".join(
-            f"{reason}: {count}" for reason, count in rejected.items()
-        )
+    message.partial_success.rejected_spans = sum(rejected.values())
+    message.partial_success.error_message = explain(rejected)
     return message.SerializeToString()
 
 
@@ -71,44 +101,79 @@ def response(rejected: dict[str, int]) -> bytes:
 class Receiver:
     """A running server and the address it is bound to."""
 
-    server: grpc.Server
+    server: grpc.aio.Server
+    health: HealthServicer
     address: str
 
-    def stop(self, grace_s: float) -> None:
+    async def set_ready(self, ready: bool) -> None:
+        """What the health service answers."""
+        state = (
+            health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", SERVICE):
+            await self.health.set(name, state)
+
+    async def stop(self, grace_s: float) -> None:
         """Take no more requests, and wait for the running ones."""
-        self.server.stop(grace_s).wait()
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace_s)
 
 
-def serve(journal: Journal, address: str) -> Receiver:
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.per_message_decompression", 0),
+        ("grpc.compression_enabled_algorithms_bitset", _NONE_AND_GZIP),
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_metadata_size", limits.header_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_bytes),
+        ("grpc.server_handshake_timeout_ms", limits.slow_client_s * 1000),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", limits.slow_client_s * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.max_connection_age_ms", limits.connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", _GRACE_MS),
+    ]
+
+
+async def serve(intake: Intake, address: str, access: Access, limits: Limits) -> Receiver:
     """Start receiving.
 
     Parameters
     ----------
-    journal
-        Where acknowledged bytes go.
+    intake
+        What keeps the requests.
     address
         ``HOST:PORT``; port 0 picks a free one.
+    access, limits
+        Who may send, and how much.
 
     Raises
     ------
     ConfigError
         The address cannot be bound.
     """
-    options = [
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ]
-    server = grpc.server(ThreadPoolExecutor(WORKERS, "otlp-grpc"), options=options)
-    server.add_generic_rpc_handlers((_Traces(journal),))
+    server = grpc.aio.server(options=_options(limits))
+    healthy = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    server.add_generic_rpc_handlers((_Traces(intake, access),))
     host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"--grpc {address!r} is no HOST:PORT", "for example 127.0.0.1:4317")
     try:
-        if not host or not port.isdigit():
-            raise ConfigError(f"--grpc {address!r} is no HOST:PORT", "for example 127.0.0.1:4317")
-        bound = server.add_insecure_port(address)
+        if access.tls is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, access.tls.credentials())
     except RuntimeError as error:
         raise ConfigError(
             f"cannot listen on {address}: the port is taken, or the address is not of this machine",
             "choose another with --grpc HOST:PORT; port 0 picks a free one",
         ) from error
-    server.start()
-    return Receiver(server, f"{host}:{bound}")
+    await server.start()
+    receiver = Receiver(server, healthy, f"{host}:{bound}")
+    await receiver.set_ready(True)
+    return receiver

@@ -17,21 +17,23 @@ import secrets
 import struct
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from isal import isal_zlib
+
 from tracescope.errors import StoreBusyError, StoreError
 from tracescope.store.landing import fsync_path
 
 MAGIC: Final = b"TSJRNL01"
 SUFFIX: Final = ".journal"
+LOCK: Final = "LOCK"
 _HEAD: Final = struct.Struct("<IIQ")
 #: A segment is closed beyond this many bytes.
-SEGMENT_BYTES: Final = 16 * 1024 * 1024
+SEGMENT_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,26 @@ def batch_of(segment: Path) -> str:
 def segments(folder: Path) -> list[Path]:
     """Segments, oldest first."""
     return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def born_ns(segment: Path) -> int:
+    """When a segment was begun: nothing in it is older."""
+    return int(segment.name.partition("-")[0])
+
+
+def held(folder: Path) -> bool:
+    """Whether a process has the journal for writing."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def read(segment: Path) -> Iterator[Record]:
@@ -74,7 +96,7 @@ def read(segment: Path) -> Iterator[Record]:
                 return
             length, check, arrived = _HEAD.unpack(head)
             payload = file.read(length)
-            if len(payload) < length or zlib.crc32(payload, zlib.crc32(head[8:])) != check:
+            if len(payload) < length or isal_zlib.crc32(payload, isal_zlib.crc32(head[8:])) != check:
                 return
             yield Record(arrived, payload)
 
@@ -82,26 +104,40 @@ def read(segment: Path) -> Iterator[Record]:
 @dataclass(slots=True)
 class _Waiting:
     record: bytes
+    plain_bytes: int
     done: Future[None]
 
 
 @dataclass(slots=True)
 class Journal:
-    """The writing end; one process at a time has it.  Made by `Journal.open`."""
+    """The writing end; one process at a time has it.  Made by `Journal.open`.
+
+    Attributes
+    ----------
+    folder
+        Where the segments lie.
+    segment_bytes
+        A segment is closed beyond so many bytes of payload, counted inflated.
+    error
+        Why the last write failed; None once one has succeeded.
+    """
 
     folder: Path
     segment_bytes: int = SEGMENT_BYTES
+    error: OSError | None = None
     _queue: list[_Waiting] = field(default_factory=list[_Waiting])
+    # the queue's lock is never held while the disk works; the disk's lock guards all below it
     _wake: threading.Condition = field(default_factory=threading.Condition)
+    _disk: threading.Lock = field(default_factory=threading.Lock)
     _file: int = -1
     _path: Path | None = None
     _size: int = 0
+    _plain: int = 0
     _born: float = 0.0
     _last_ns: int = 0
     _closing: bool = False
     _lock: int = -1
     _thread: threading.Thread | None = None
-    error: OSError | None = None
 
     @classmethod
     def open(cls, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> Journal:
@@ -113,7 +149,7 @@ class Journal:
             Another process has it.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -128,11 +164,25 @@ class Journal:
         journal._thread.start()
         return journal
 
-    def append(self, payload: bytes, arrived_ns: int) -> Future[None]:
-        """Add one payload; the future is done once it is durable, and fails if it could not be made so."""
+    def append(self, payload: bytes, arrived_ns: int, plain_bytes: int = 0) -> Future[None]:
+        """Add one payload; the future is done once it is durable, and fails if it could not be made so.
+
+        Parameters
+        ----------
+        payload, arrived_ns
+            What is kept, and when it came.
+        plain_bytes
+            What a compressed payload inflates to, for the size of the segment.
+
+        Raises
+        ------
+        StoreError
+            The journal is closed.
+        """
         tail = arrived_ns.to_bytes(8, "little")
-        check = zlib.crc32(payload, zlib.crc32(tail))
-        waiting = _Waiting(_HEAD.pack(len(payload), check, arrived_ns) + payload, Future())
+        check = isal_zlib.crc32(payload, isal_zlib.crc32(tail))
+        record = _HEAD.pack(len(payload), check, arrived_ns) + payload
+        waiting = _Waiting(record, max(plain_bytes, len(payload)), Future())
         with self._wake:
             if self._closing:
                 raise StoreError("the journal is closed", "the receiver is stopping; send again later")
@@ -142,11 +192,25 @@ class Journal:
 
     def take(self, *, older_than_s: float = 0.0) -> list[Path]:
         """Segments that nobody writes any more, oldest first; closes an open one of that age."""
-        with self._wake:
-            if self._path is not None and time.monotonic() - self._born >= older_than_s and not self._queue:
+        with self._disk:
+            if self._path is not None and time.monotonic() - self._born >= older_than_s:
                 self._roll()
             current = self._path
         return [path for path in segments(self.folder) if path != current]
+
+    def probe(self) -> bool:
+        """Try to write again after an error, though nothing waits; whether the journal is well now."""
+        if self.error is None:
+            return True
+        with self._disk:
+            try:
+                self._open_segment()
+                os.fsync(self._file)
+                self.error = None
+            except OSError as error:
+                self._abandon()
+                self.error = error
+        return self.error is None
 
     def close(self) -> None:
         """Write what waits, then give the journal back."""
@@ -155,7 +219,7 @@ class Journal:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
-        with self._wake:
+        with self._disk:
             self._roll()
         os.close(self._lock)
 
@@ -167,32 +231,30 @@ class Journal:
                 while not self._queue and not self._closing:
                     self._wake.wait()
                 group, self._queue = self._queue, []
-                if not group:
-                    return
+            if not group:
+                return
+            with self._disk:
                 try:
                     self._open_segment()
-                except OSError as error:
-                    self._fail(group, error)
-                    continue
-                file = self._file
-                try:
-                    self._append(file, group)
+                    self._append(group)
                 except OSError as error:
                     self._abandon()
                     self._fail(group, error)
                     continue
             for waiting in group:
-                waiting.done.set_result(None)
+                if not waiting.done.cancelled():
+                    waiting.done.set_result(None)
 
-    def _append(self, file: int, group: list[_Waiting]) -> None:
+    def _append(self, group: list[_Waiting]) -> None:
         data = memoryview(b"".join(waiting.record for waiting in group))
         written = 0
         while written < len(data):
-            written += os.write(file, data[written:])
-        os.fsync(file)
+            written += os.write(self._file, data[written:])
+        os.fsync(self._file)
         self._size += written
+        self._plain += sum(waiting.plain_bytes for waiting in group)
         self.error = None
-        if self._size >= self.segment_bytes:
+        if self._plain >= self.segment_bytes:
             self._roll()
 
     def _fail(self, group: list[_Waiting], error: OSError) -> None:
@@ -209,6 +271,7 @@ class Journal:
         path = self.folder / f"{self._last_ns:020d}-{secrets.token_hex(4)}{SUFFIX}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._path, self._born = path, time.monotonic()
+        self._size = self._plain = 0
         os.write(self._file, MAGIC)
         self._size = len(MAGIC)
         fsync_path(self.folder)
@@ -216,7 +279,7 @@ class Journal:
     def _roll(self) -> None:
         if self._file >= 0:
             os.close(self._file)
-        self._file, self._path, self._size = -1, None, 0
+        self._file, self._path, self._size, self._plain = -1, None, 0, 0
 
     def _abandon(self) -> None:
         """Cut what a failed write left, so that it can never be read as acknowledged."""

@@ -1,0 +1,198 @@
+"""The intake: one request's bytes in, a durable record in the journal behind, an answer by content.
+
+    body ─► size limit ─► inflate, bounded ─► check the wire format ─► journal ─► fsync ─► answer
+
+Both transports call it; neither knows the other.  The type of what it raises decides what they
+send: `InputError` is the sender's fault and must not be sent again, `OverloadedError` asks to send
+again later, `StoreError` means that nothing was kept.  A gzip body enters the journal as it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
+from tracescope.ingest.decode import inspect
+from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, inflated_size, unzstd
+from tracescope.ingest.meters import Meters
+from tracescope.store.journal import Journal
+
+Transport = Literal["grpc", "http"]
+Encoding = Literal["", "gzip", "zstd"]
+Checked = tuple[bytes, int, int, dict[str, int]]
+
+MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
+#: How long an answer waits for the disk.
+FSYNC_DEADLINE_S: Final = 30.0
+RETRY_AFTER_S: Final = 1.0
+#: Requests up to this size, inflated, are checked on the event loop; larger ones would hold it up.
+INLINE_BYTES: Final = 512 * 1024
+
+
+@dataclass(slots=True)
+class Intake:
+    """Takes requests until told not to.
+
+    Attributes
+    ----------
+    journal, meters
+        Where bytes go, and what is counted.
+    max_request_bytes
+        Limit of a request, as sent and inflated.
+    max_in_flight_bytes
+        Limit of all unanswered requests' bytes together.
+    pressure
+        Why nothing can be kept now; empty while it can.
+    """
+
+    journal: Journal
+    meters: Meters = field(default_factory=Meters)
+    max_request_bytes: int = MAX_REQUEST_BYTES
+    max_in_flight_bytes: int = 2 * MAX_REQUEST_BYTES
+    pressure: str = ""
+    _in_flight: int = 0
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "intake"))
+
+    async def take(
+        self,
+        transport: Transport,
+        body: bytes,
+        encoding: Encoding = "",
+        to_protobuf: Callable[[bytes], bytes] | None = None,
+    ) -> dict[str, int]:
+        """Keep one export request; returns spans rejected by reason once the rest is durable.
+
+        Parameters
+        ----------
+        transport
+            For the counters.
+        body, encoding
+            As sent.  A gRPC body says by its first bytes whether it is compressed.
+        to_protobuf
+            Turns an inflated body into an ExportTraceServiceRequest, where it is none yet.
+
+        Raises
+        ------
+        InputError
+            The body is not OTLP, or too large.
+        OverloadedError
+            It cannot be kept now.
+        StoreError
+            The journal cannot be written.
+        """
+        begin = time.perf_counter()
+        outcome = "cancelled"
+        try:
+            rejected = await self._take(body, encoding, to_protobuf)
+        except TooLargeError:
+            outcome = "too_large"
+            raise
+        except InputError:
+            outcome = "malformed"
+            raise
+        except OverloadedError:
+            outcome = "overloaded"
+            raise
+        except StoreError:
+            outcome = "not_stored"
+            raise
+        else:
+            outcome = "partial" if rejected else "accepted"
+            return rejected
+        finally:
+            self.meters.requests.labels(transport, outcome).inc()
+            self.meters.request_bytes.labels(transport).inc(len(body))
+            self.meters.answer.observe(time.perf_counter() - begin)
+
+    async def _take(
+        self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None
+    ) -> dict[str, int]:
+        self.admit(len(body))
+        arrived_ns = time.time_ns()
+        self.hold(len(body))
+        try:
+            if to_protobuf is None and encoding != "zstd" and inflated_size(body) <= INLINE_BYTES:
+                record, plain_bytes, accepted, rejected = self._check(body, encoding, None, arrived_ns)
+            else:
+                loop = asyncio.get_running_loop()
+                record, plain_bytes, accepted, rejected = await loop.run_in_executor(
+                    self._threads, self._check, body, encoding, to_protobuf, arrived_ns
+                )
+            if accepted or rejected:
+                await self._keep(record, arrived_ns, plain_bytes)
+            self._count(accepted, rejected)
+            return rejected
+        finally:
+            self.hold(-len(body))
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a request that is being read or worked on; negative when it is done."""
+        self._in_flight += size
+
+    def admit(self, size: int) -> None:
+        """Refuse what cannot be kept, before it is read or worked on.
+
+        Raises
+        ------
+        TooLargeError
+            The request is beyond the limit, whatever happens.
+        OverloadedError
+            It may be sent again later.
+        """
+        if size > self.max_request_bytes:
+            raise TooLargeError(
+                f"the request has {size} bytes; at most {self.max_request_bytes} are taken",
+                "send smaller batches, or raise --max-request-mb",
+            )
+        if self.pressure:
+            raise OverloadedError(f"not accepting spans: {self.pressure}", RETRY_AFTER_S)
+        if self._in_flight and self._in_flight + size > self.max_in_flight_bytes:
+            raise OverloadedError(
+                f"not accepting spans: {self._in_flight} bytes of requests are in work", RETRY_AFTER_S
+            )
+
+    def _check(
+        self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
+    ) -> Checked:
+        """What goes into the journal, its inflated size, spans accepted, and refused by reason."""
+        record = plain = body
+        if encoding == "gzip" or body.startswith(GZIP_MAGIC):
+            plain = gunzip(body, self.max_request_bytes)
+        elif encoding == "zstd":
+            record = plain = unzstd(body, self.max_request_bytes)
+        if to_protobuf is not None:
+            record = plain = to_protobuf(plain)
+        accepted, rejected = inspect(plain, arrived_ns)
+        return record, len(plain), accepted, rejected
+
+    async def _keep(self, record: bytes, arrived_ns: int, plain_bytes: int) -> None:
+        durable = asyncio.wrap_future(self.journal.append(record, arrived_ns, plain_bytes))
+        try:
+            async with asyncio.timeout(FSYNC_DEADLINE_S):
+                await durable
+        except TimeoutError as error:
+            raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s") from error
+
+    def _count(self, accepted: int, rejected: dict[str, int]) -> None:
+        self.meters.accepted.inc(accepted)
+        for reason, count in rejected.items():
+            self.meters.rejected.labels(reason).inc(count)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of unanswered requests, as sent."""
+        return self._in_flight
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown()
+
+
+def explain(rejected: dict[str, int]) -> str:
+    """One line about rejected spans, for ``partial_success``."""
+    return ", ".join(f"{reason}: {count}" for reason, count in rejected.items())

@@ -1,0 +1,209 @@
+"""The OTLP HTTP receiver: ``POST /v1/traces``, protobuf and JSON on one port.
+
+Errors are a `google.rpc.Status` in the request's own encoding.  200 acknowledges (with
+``partial_success`` where spans were rejected), 400 and 413 must not be sent again, 503 may, after
+``Retry-After``.  A body is read to the limit and not beyond, within a time and not longer.
+
+Source: OpenTelemetry Protocol Specification 1.11, section OTLP/HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import grpc
+import orjson
+from google.rpc.status_pb2 import Status
+
+from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
+from tracescope.ingest import otlp_json
+from tracescope.ingest.access import Access
+from tracescope.ingest.intake import RETRY_AFTER_S, Encoding, Intake, explain
+from tracescope.ingest.limits import Limits
+from tracescope.ingest.otlp_grpc import response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PATH: Final = "/v1/traces"
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+_ENCODINGS: Final[dict[str, Encoding]] = {"": "", "identity": "", "gzip": "gzip", "zstd": "zstd"}
+
+
+class _Answer(NamedTuple):
+    """An HTTP answer that is not a success."""
+
+    status: int
+    code: grpc.StatusCode
+    message: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class _RefusedError(Exception):
+    """Carries an `_Answer` out of the checks."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+
+def transcode(text: bytes) -> bytes:
+    """ExportTraceServiceRequest bytes of a JSON request.
+
+    Raises
+    ------
+    InputError
+        The text is no JSON, or no OTLP.
+    """
+    try:
+        document: Any = orjson.loads(text)
+        if not isinstance(document, dict):
+            raise InputError(f"malformed OTLP JSON: a {type(document).__name__}, not an object")
+        return otlp_json.encode_request(document)
+    except otlp_json.Malformed as error:
+        raise InputError(f"malformed OTLP JSON: {error.message}", error.hint) from error
+    except (ValueError, OverflowError, RecursionError, struct.error) as error:
+        raise InputError(f"malformed OTLP JSON: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """An ASGI application that answers `PATH` and hands every other request on."""
+
+    intake: Intake
+    access: Access
+    limits: Limits
+    otherwise: Callable[[Scope, Receive, Send], Awaitable[None]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] != PATH:
+            await self.otherwise(scope, receive, send)
+            return
+        headers = {name: value for name, value in scope["headers"]}  # noqa: C416 - the last one counts
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        try:
+            body, encoding = await self._read(scope["method"], kind, headers, receive)
+            rejected = await self.intake.take("http", body, encoding, transcode if kind == JSON else None)
+        except _RefusedError as refused:
+            answer = refused.answer
+            outcome = "unauthenticated" if answer.status == 401 else "refused"
+            self.intake.meters.requests.labels("http", outcome).inc()
+        except TooLargeError as error:
+            answer = _Answer(413, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except InputError as error:
+            answer = _Answer(400, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except OverloadedError as error:
+            answer = _later(str(error), error.retry_after_s)
+        except StoreError as error:
+            answer = _later(f"not stored, send again: {error}", RETRY_AFTER_S)
+        else:
+            await _reply(send, 200, kind, success(rejected, kind))
+            return
+        await _reply(send, answer.status, kind, failure(answer.code, answer.message, kind), answer.headers)
+
+    async def _read(
+        self, method: str, kind: str, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[bytes, Encoding]:
+        """The body as sent, and its encoding; raises what must be answered instead."""
+        if method != "POST":
+            raise _RefusedError(
+                _Answer(
+                    405,
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    f"{PATH} takes POST, not {method}",
+                    ((b"allow", b"POST"),),
+                )
+            )
+        if not self.access.allow(headers.get(b"authorization")):
+            raise _RefusedError(
+                _Answer(
+                    401,
+                    grpc.StatusCode.UNAUTHENTICATED,
+                    "no valid bearer token",
+                    ((b"www-authenticate", b"Bearer"),),
+                )
+            )
+        if kind not in (PROTOBUF, JSON):
+            raise _RefusedError(_unsupported(f"content-type is {kind!r}, neither {PROTOBUF} nor {JSON}"))
+        given = headers.get(b"content-encoding", b"").strip().lower().decode("latin-1")
+        if given not in _ENCODINGS:
+            raise _RefusedError(
+                _unsupported(f"content-encoding is {given!r}, neither gzip nor zstd nor none")
+            )
+        length = headers.get(b"content-length", b"0")
+        self.intake.admit(int(length) if length.isdigit() else 0)
+        try:
+            async with asyncio.timeout(self.limits.slow_client_s):
+                return await self._body(receive), _ENCODINGS[given]
+        except TimeoutError as error:
+            message = f"the body took longer than {self.limits.slow_client_s} s"
+            answer = _Answer(408, grpc.StatusCode.DEADLINE_EXCEEDED, message, ((b"connection", b"close"),))
+            raise _RefusedError(answer) from error
+
+    async def _body(self, receive: Receive) -> bytes:
+        """Read the body, never more than the limit; what is being read counts as in flight."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _RefusedError(_Answer(400, grpc.StatusCode.CANCELLED, "the client went away"))
+                piece: bytes = message.get("body", b"")
+                pieces.append(piece)
+                size += len(piece)
+                self.intake.hold(len(piece))
+                if size > self.limits.request_bytes:
+                    raise TooLargeError(
+                        f"the request has more than {self.limits.request_bytes} bytes",
+                        "send smaller batches, or raise --max-request-mb",
+                    )
+                if not message.get("more_body", False):
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        finally:
+            self.intake.hold(-size)
+
+
+def _later(message: str, retry_after_s: float) -> _Answer:
+    after = str(max(1, math.ceil(retry_after_s))).encode()
+    return _Answer(503, grpc.StatusCode.UNAVAILABLE, message, ((b"retry-after", after),))
+
+
+def _unsupported(message: str) -> _Answer:
+    return _Answer(415, grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def success(rejected: dict[str, int], kind: str) -> bytes:
+    """An ExportTraceServiceResponse in the request's encoding."""
+    if kind != JSON:
+        return response(rejected)
+    if not rejected:
+        return b"{}"
+    # 64-bit integers are strings in protobuf's JSON
+    count = str(sum(rejected.values()))
+    return orjson.dumps({"partialSuccess": {"rejectedSpans": count, "errorMessage": explain(rejected)}})
+
+
+def failure(code: grpc.StatusCode, message: str, kind: str) -> bytes:
+    """A Status in the request's encoding; protobuf where that is unknown."""
+    number = code.value[0]
+    if kind == JSON:
+        return orjson.dumps({"code": number, "message": message})
+    return Status(code=number, message=message).SerializeToString()
+
+
+async def _reply(
+    send: Send, status: int, kind: str, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> None:
+    described = JSON if kind == JSON else PROTOBUF
+    start = [(b"content-type", described.encode()), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})

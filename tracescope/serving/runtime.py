@@ -1,0 +1,401 @@
+"""The running receiver: starts what the package's docstring lists, watches it, and stops it in order.
+
+stop:  listeners ─► running requests ─► journal closed ─► drained, or left for the next start
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tracescope import config
+from tracescope.engine.local import quiet_hours
+from tracescope.errors import ConfigError, TracescopeError
+from tracescope.ingest.access import Access, Tls, Tokens
+from tracescope.ingest.drain import drain
+from tracescope.ingest.intake import Intake
+from tracescope.ingest.limits import Limits
+from tracescope.ingest.meters import Meters
+from tracescope.schema import HOUR_NS
+from tracescope.serving.events import Events
+from tracescope.serving.listen import Listener, bind, listen
+from tracescope.serving.pressure import Pressure
+from tracescope.serving.sealing import Outcome, Plan, Sealer
+from tracescope.serving.state import Figures, folder_bytes, free_bytes, resident_bytes
+from tracescope.store import SpanStore
+from tracescope.store.journal import Journal, born_ns, segments
+
+if TYPE_CHECKING:
+    import socket
+
+    from tracescope.ingest.otlp_grpc import Receiver
+
+DRAIN_TICK_S: Final = 0.25
+WATCH_EVERY_S: Final = 0.5
+LOOK_EVERY_S: Final = 5.0
+SEAL_EVERY_S: Final = 30.0
+PRUNE_EVERY_S: Final = 3600.0
+_LOOPBACK: Final = ("127.", "localhost", "[::1]", "::1")
+_MIB: Final = 1024 * 1024
+#: Journal bytes as sent that a request inflates to, at most, for the bytes that may be in flight.
+_IN_FLIGHT_SHARE: Final = 8
+
+
+def gather_s(landed_files: int) -> float:
+    """How long a segment gathers before it is drained although it is not full.
+
+    The more landing files there are the longer, so that a quiet hour has some hundreds of files and a
+    young one shows its spans after a second.
+    """
+    return min(max(1.0, landed_files / 50), 15.0)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A receiver; `run` is all there is to call.
+
+    Attributes
+    ----------
+    used, store, journal
+        Settings, the store, and its journal, opened for writing.
+    events, meters, access, limits
+        What is told, what is counted, who may send, and how much.
+    intake
+        Takes the requests of both transports.
+    """
+
+    used: config.Settings
+    store: SpanStore
+    journal: Journal
+    events: Events
+    access: Access
+    limits: Limits
+    meters: Meters = field(default_factory=Meters)
+    intake: Intake = field(init=False)
+    addresses: dict[str, str] = field(default_factory=dict[str, str])
+    _pressure: Pressure = field(init=False)
+    _sealer: Sealer = field(default_factory=Sealer)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _journal_closed: threading.Event = field(default_factory=threading.Event)
+    _deadline: float = float("inf")
+    _drain_problem: str = ""
+    _disk_bytes: int = 0
+    _decoded: int = 0
+    _decode_s: float = 0.0
+    _due: dict[str, float] = field(default_factory=dict[str, float])
+    _grpc: Receiver | None = None
+    _listeners: list[Listener] = field(default_factory=list[Listener])
+
+    def __post_init__(self) -> None:
+        memory = self.used.max_memory_mb * _MIB
+        in_flight = max(memory // _IN_FLIGHT_SHARE, self.limits.request_bytes) if memory else 2**31
+        self.intake = Intake(self.journal, self.meters, self.limits.request_bytes, in_flight)
+        self._pressure = Pressure(memory, self.used.max_disk_mb * _MIB)
+        self.meters.disk_limit.set(self.used.max_disk_mb * _MIB)
+
+    # -- what others see --
+
+    def readiness(self) -> tuple[bool, tuple[str, ...]]:
+        """Whether spans are accepted, and what is wrong if anything is."""
+        refusing = [text for text in (self.intake.pressure,) if text]
+        if self._stopping.is_set():
+            refusing.append("stopping")
+        also = [self._drain_problem] if self._drain_problem else []
+        return not refusing, (*refusing, *also)
+
+    def figures(self) -> Figures:
+        """One look at everything."""
+        waiting = segments(self.journal.folder)
+        sizes = 0
+        for path in waiting:
+            try:
+                sizes += path.stat().st_size
+            except FileNotFoundError:  # drained a moment ago
+                continue
+        oldest = born_ns(waiting[0]) if waiting else 0
+        ready, reasons = self.readiness()
+        return Figures(
+            pid=os.getpid(),
+            grpc=self.addresses.get("grpc", "off"),
+            http=self.addresses.get("http", "off"),
+            web=self.addresses.get("web", "off"),
+            ready=ready,
+            reasons=reasons,
+            journal_bytes=sizes,
+            journal_lag_s=max(0.0, (time.time_ns() - oldest) / 1e9) if oldest else 0.0,
+            seal_lag_s=self._seal_lag_s(),
+            disk_bytes=self._disk_bytes,
+            memory_bytes=resident_bytes(),
+            decoded_per_s=self._decoded / self._decode_s if self._decode_s else 0.0,
+        )
+
+    def _seal_lag_s(self) -> float:
+        hours = [int(name) for name in os.listdir(self.store.root / "landing") if name.isdigit()]
+        if not hours:
+            return 0.0
+        ended_ns = (min(hours) + 1) * HOUR_NS
+        return max(0.0, (time.time_ns() - ended_ns) / 1e9 - self.used.seal_grace_minutes * 60)
+
+    # -- running --
+
+    async def run(
+        self, sockets: dict[str, socket.socket], stop: asyncio.Event, started: Callable[[], None]
+    ) -> None:
+        """Serve until `stop` is set.
+
+        Parameters
+        ----------
+        sockets
+            Bound sockets of ``http`` and ``web``, where they are wanted.
+        stop
+            Ends it, gracefully.
+        started
+            Called once everything listens.
+
+        Raises
+        ------
+        ConfigError
+            The gRPC address cannot be bound.
+        """
+        drainer = threading.Thread(target=self._drain_always, name="drain", daemon=True)
+        try:
+            await self._listen(sockets)
+            drainer.start()
+            started()
+            await self._watch(stop)
+        finally:
+            self._stopping.set()
+            begin = time.monotonic()
+            self._deadline = begin + self.used.stop_grace_s
+            await self._close_listeners()
+            self.journal.close()
+            self._journal_closed.set()
+            self.intake.close()
+            self._sealer.stop(2.0)
+            if drainer.ident is not None:
+                await asyncio.to_thread(drainer.join)
+        left = len(segments(self.journal.folder))
+        self.events("stopped", journal_segments_left=left, seconds=time.monotonic() - begin)
+
+    async def _listen(self, sockets: dict[str, socket.socket]) -> None:
+        if self.used.grpc != "off":
+            from tracescope.ingest import otlp_grpc
+
+            self._grpc = await otlp_grpc.serve(self.intake, self.used.grpc, self.access, self.limits)
+            self.addresses["grpc"] = self._grpc.address
+        from tracescope.ingest.otlp_http import Traces
+        from tracescope.serving import routes
+
+        watch = routes.watch_app(self.readiness, self.meters, self.access)
+        for name, opened in sockets.items():
+            app = (
+                Traces(self.intake, self.access, self.limits, watch)
+                if name == "http"
+                else routes.web_app(self)
+            )
+            running = await listen(
+                opened,
+                app,
+                tls=self.access.tls,
+                limits=self.limits,
+                meters=self.meters,
+                grace_s=max(1, self.used.stop_grace_s // 2),
+            )
+            self._listeners.append(running)
+            self.addresses[name] = running.address
+        for name, address in self.addresses.items():
+            open_to_all = not address.startswith(_LOOPBACK)
+            if (
+                open_to_all
+                and self.access.tokens is None
+                and (self.access.tls is None or not self.access.tls.client_ca)
+            ):
+                self.events("exposed", level="warning", port=name, address=address, tokens=False)
+        self.events("listening", **self.addresses, store=self.used.store, tls=self.access.tls is not None)
+
+    async def _close_listeners(self) -> None:
+        grace = max(1.0, self.used.stop_grace_s / 2)
+        ends = [listener.stop() for listener in self._listeners]
+        if self._grpc is not None:
+            ends.append(self._grpc.stop(grace))
+        await asyncio.gather(*ends)
+
+    # -- watching --
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.to_thread(self._look)
+            if self._grpc is not None:
+                await self._grpc.set_ready(self.readiness()[0])
+            try:
+                async with asyncio.timeout(WATCH_EVERY_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _look(self) -> None:
+        """One turn of the watch."""
+        if self.journal.error is not None:
+            self.journal.probe()
+        if self._is_due("disk", LOOK_EVERY_S):
+            self._disk_bytes = folder_bytes(self.store.root)
+            self.meters.disk_free.set(free_bytes(self.store.root))
+        was = self.intake.pressure
+        now = self._pressure.reason(
+            memory_bytes=resident_bytes(), disk_bytes=self._disk_bytes, journal_error=self.journal.error
+        )
+        self.intake.pressure = now
+        if now and not was:
+            self.events("refusing", level="error", reason=now)
+        elif was and not now:
+            self.events("accepting")
+        self._reload_tokens()
+        self._seal()
+        figures = self.figures()
+        self._show(figures)
+        if self._is_due("figures", LOOK_EVERY_S):
+            try:
+                figures.write(self.store.root)
+            except OSError as error:
+                self._tell_once("figures", "figures_not_written", str(error))
+
+    def _show(self, figures: Figures) -> None:
+        self.meters.journal_bytes.set(figures.journal_bytes)
+        self.meters.journal_lag.set(figures.journal_lag_s)
+        self.meters.seal_lag.set(figures.seal_lag_s)
+        self.meters.disk.set(figures.disk_bytes)
+        self.meters.memory.set(figures.memory_bytes)
+        self.meters.in_flight.set(self.intake.in_flight_bytes)
+        self.meters.ready.set(int(figures.ready))
+
+    def _tell_once(self, what: str, event: str, message: str) -> None:
+        """An event a minute, however often it happens."""
+        if self._is_due(what, 60.0):
+            self.events(event, level="error", message=message)
+
+    def _reload_tokens(self) -> None:
+        if self.access.tokens is None or not self._is_due("tokens", 1.0):
+            return
+        try:
+            if self.access.tokens.reload():
+                self.events("tokens_reloaded")
+        except (OSError, ConfigError) as error:
+            self._tell_once("tokens_problem", "tokens_not_reloaded", str(error))
+
+    # -- sealing --
+
+    def _seal(self) -> None:
+        outcome = self._sealer.poll()
+        if outcome is not None:
+            self._note(outcome)
+        if self._sealer.running:
+            return
+        excess = self._pressure.excess_bytes(self._disk_bytes)
+        prune = self._is_due("prune", PRUNE_EVERY_S)
+        if not (self._is_due("seal", SEAL_EVERY_S) or prune):
+            return
+        now_ns = time.time_ns()
+        grace_s = self.used.seal_grace_minutes * 60.0
+        quiet = quiet_hours(self.store.landing.files(), now_ns=now_ns, grace_s=grace_s)
+        if not (quiet or prune or excess):
+            return
+        self._sealer.start(
+            Plan(
+                root=str(self.store.root),
+                now_ns=now_ns,
+                grace_s=grace_s,
+                memory_bytes=self.used.memory_mb * _MIB,
+                prune=prune,
+                spans_days=self.used.retain_spans_days,
+                rollups_days=self.used.retain_rollups_days,
+                excess_bytes=excess,
+            )
+        )
+
+    def _note(self, outcome: Outcome) -> None:
+        if outcome.state == "failed":
+            self.meters.seal_failures.inc()
+            self.events("seal_failed", level="error", message=outcome.message)
+            return
+        self.meters.sealed_hours.inc(outcome.hours)
+        if outcome.hours or outcome.pruned_hours:
+            self.events("sealed", hours=outcome.hours, spans=outcome.spans, pruned_hours=outcome.pruned_hours)
+
+    # -- draining: a thread of its own --
+
+    def _drain_always(self) -> None:
+        while not self._journal_closed.wait(DRAIN_TICK_S):
+            self._drain(gather_s(len(os.listdir(self.store.root / "ledger"))))
+        self._drain(0.0)
+
+    def _drain(self, older_than_s: float) -> bool:
+        """Land what was acknowledged; what fails stays in the journal and is tried again."""
+        for segment in self.journal.take(older_than_s=older_than_s):
+            if time.monotonic() > self._deadline:
+                return False
+            begin = time.perf_counter()
+            try:
+                landed = drain(self.store, [segment])
+            except (OSError, TracescopeError) as error:
+                self.meters.drain_failures.inc()
+                self._drain_problem = f"spans stay in the journal: {error}"
+                self._tell_once("drain", "drain_failed", str(error))
+                return False
+            taken = time.perf_counter() - begin
+            self._drain_problem = ""
+            self.meters.decoded.inc(landed)
+            self.meters.decode_seconds.inc(taken)
+            self._decoded += landed
+            self._decode_s += taken
+        return True
+
+
+def prepare(used: config.Settings) -> tuple[Access, Limits]:
+    """Who may send and how much, of the settings.
+
+    Raises
+    ------
+    ConfigError
+        Half a TLS configuration, or files that cannot be used.
+    """
+    tls = Tls.of(used.tls_cert, used.tls_key, used.tls_client_ca)
+    tokens = Tokens.read(used.token_file) if used.token_file else None
+    limits = Limits(
+        request_bytes=used.max_request_mb * _MIB,
+        connections=used.max_connections,
+        streams=used.max_streams,
+        slow_client_s=used.slow_client_s,
+    )
+    return Access(tls, tokens), limits
+
+
+def open_sockets(used: config.Settings) -> dict[str, socket.socket]:
+    """Bind what the settings ask for; all or none.
+
+    Raises
+    ------
+    ConfigError
+        An address is taken, or none.
+    """
+    opened: dict[str, socket.socket] = {}
+    try:
+        for name, address in (("http", used.http), ("web", used.web)):
+            if address != "off":
+                opened[name] = bind(address, f"--{name}")
+    except ConfigError:
+        for one in opened.values():
+            one.close()
+        raise
+    return opened

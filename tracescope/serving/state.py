@@ -1,0 +1,92 @@
+"""What a receiver knows of itself: the figures that readiness, metrics and `tracescope status` show.
+
+`Figures` is written into the store's folder every few seconds, so that another process can show it;
+the journal's lock says whether the receiver that wrote it still lives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from tracescope.store import SpanStore, journal
+
+FILE: Final = "serving.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One look at a running receiver.
+
+    Attributes
+    ----------
+    pid, grpc, http, web
+        The process, and the addresses it listens on; ``off`` for none.
+    ready, reasons
+        Whether spans are accepted, and what is wrong if anything is.
+    journal_bytes, journal_lag_s
+        Acknowledged and not yet drained: bytes, and the age of the oldest.
+    seal_lag_s
+        Since the oldest unsealed hour ended, beyond the grace period.
+    disk_bytes, memory_bytes
+        Of the store, and of the process.
+    decoded_per_s
+        Spans decoded a second of decoding.
+    """
+
+    pid: int
+    grpc: str
+    http: str
+    web: str
+    ready: bool
+    reasons: tuple[str, ...]
+    journal_bytes: int
+    journal_lag_s: float
+    seal_lag_s: float
+    disk_bytes: int
+    memory_bytes: int
+    decoded_per_s: float
+
+    def write(self, root: Path) -> None:
+        """Put it where `read` finds it; not durable, because it is true for a moment only."""
+        temporary = root / f".{FILE}"
+        temporary.write_bytes(orjson.dumps(asdict(self)))
+        temporary.replace(root / FILE)
+
+
+def read(store: SpanStore) -> dict[str, Any] | None:
+    """Figures of the receiver that writes into `store`; None when none runs."""
+    if not journal.held(store.journal_folder):
+        return None
+    try:
+        return orjson.loads((store.root / FILE).read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def folder_bytes(root: Path) -> int:
+    """Bytes of all files below `root`, less what goes away while we count."""
+    total = 0
+    for base, _, names in os.walk(root):
+        for name in names:
+            try:
+                total += os.stat(f"{base}/{name}").st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def free_bytes(root: Path) -> int:
+    """Bytes free beside the store."""
+    return shutil.disk_usage(root).free
