@@ -16,6 +16,8 @@ from tracescope.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     import socket
 
+    from starlette.types import ASGIApp
+
     from tracescope.serving.runtime import Runtime
 
 #: What is printed on stdout, once each port listens.
@@ -46,7 +48,7 @@ def serve_command(**flags: str | int | None) -> None:
         raise UsageError("nothing to serve: --grpc and --http are off", "try --grpc 127.0.0.1:4317")
     if used.log_format not in ("logfmt", "json"):
         raise ConfigError(f"log_format is {used.log_format!r}, neither logfmt nor json")
-    from tracescope.cli.upkeep import compile_kernels
+    from tracescope.cli.upkeep import compile_decoder
     from tracescope.serving.events import Events
     from tracescope.serving.runtime import Runtime, open_sockets, prepare
     from tracescope.store import open_store, recover
@@ -60,7 +62,7 @@ def serve_command(**flags: str | int | None) -> None:
     try:
         sockets = open_sockets(used)
         recover(opened)
-        compile_kernels()
+        compile_decoder()
         runtime = Runtime(used, opened, journal, events, access, limits)
     except BaseException:
         journal.close()
@@ -80,7 +82,24 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask)
-    await runtime.run(sockets, stop, lambda: _announce(runtime, used))
+    from tracescope.serving.routes import Later
+
+    page = Later(lambda: _page(runtime, used))
+    await runtime.run(sockets, page, stop, lambda: _announce(runtime, used))
+
+
+def _page(runtime: Runtime, used: Settings) -> ASGIApp:
+    """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
+    from tracescope.serving.listen import is_loopback
+    from tracescope.web.answers import Answers
+    from tracescope.web.app import LOCAL_HOSTS, make_app
+
+    tokens = runtime.access.tokens
+    return make_app(
+        Answers(used.store, used),
+        hosts=LOCAL_HOSTS if is_loopback(used.web) else None,
+        token=(lambda: tokens.first) if tokens is not None else None,
+    )
 
 
 def _announce(runtime: Runtime, used: Settings) -> None:

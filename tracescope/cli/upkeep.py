@@ -104,3 +104,10 @@ def compile_kernels() -> None:
     _, payload = next(demo.payloads(1, now, days=1))
     spans = decode([payload], now).spans
     process(spans.head(2000))
+
+
+def compile_decoder() -> None:
+    """Run only what receiving needs: kernels that are loaded stay in memory."""
+    from tracescope.ingest.decode import decode
+
+    decode([b""], shell.now_ns())

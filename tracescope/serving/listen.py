@@ -64,6 +64,11 @@ def bind(address: str, flag: str) -> socket.socket:
     return opened
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach ``HOST:PORT``."""
+    return address.startswith(("127.", "localhost:", "[::1]:", "::1:"))
+
+
 def bound(opened: socket.socket) -> str:
     """``HOST:PORT`` of a socket."""
     host, port = opened.getsockname()[:2]

@@ -1,13 +1,10 @@
 """What every HTTP port answers beside its own work: ``/healthz``, ``/readyz``, ``/metrics``.
 
-`web_app` is the page's place: where a package ``tracescope.web`` exists, its ``app.make_app(runtime)``
-is mounted behind these routes, on the same event loop.
+The web page stands behind these routes on its own port, on the same event loop.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,9 +17,7 @@ from tracescope.ingest.access import Access
 from tracescope.ingest.meters import CONTENT_TYPE, Meters
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-    from tracescope.serving.runtime import Runtime
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: ``ready`` and what is wrong, if anything is.
 Readiness = Callable[[], tuple[bool, tuple[str, ...]]]
@@ -46,15 +41,23 @@ def watch_routes(readiness: Readiness, meters: Meters, access: Access) -> list[B
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
-def watch_app(readiness: Readiness, meters: Meters, access: Access) -> ASGIApp:
-    """An application of these routes alone."""
-    return Starlette(routes=watch_routes(readiness, meters, access))
-
-
-def web_app(runtime: Runtime) -> ASGIApp:
-    """These routes and, where it is installed, the web page behind them."""
-    routes = watch_routes(runtime.readiness, runtime.meters, runtime.access)
-    if importlib.util.find_spec("tracescope.web") is not None:
-        page = importlib.import_module("tracescope.web.app").make_app(runtime)
-        routes.append(Mount("/", app=page))
+def watch_app(readiness: Readiness, meters: Meters, access: Access, behind: ASGIApp | None = None) -> ASGIApp:
+    """An application of these routes, and of another one behind them."""
+    routes = watch_routes(readiness, meters, access)
+    if behind is not None:
+        routes.append(Mount("/", app=behind))
     return Starlette(routes=routes)
+
+
+class Later:
+    """An application that is made when it is first asked for: until then it costs no memory."""
+
+    def __init__(self, make: Callable[[], ASGIApp]) -> None:
+        self._make = make
+        self._made: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand one request on."""
+        if self._made is None:
+            self._made = self._make()
+        await self._made(scope, receive, send)

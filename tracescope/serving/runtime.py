@@ -23,7 +23,7 @@ from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
 from tracescope.schema import HOUR_NS
 from tracescope.serving.events import Events
-from tracescope.serving.listen import Listener, bind, listen
+from tracescope.serving.listen import Listener, bind, is_loopback, listen
 from tracescope.serving.pressure import Pressure
 from tracescope.serving.sealing import Outcome, Plan, Sealer
 from tracescope.serving.state import Figures, folder_bytes, free_bytes, resident_bytes
@@ -33,6 +33,8 @@ from tracescope.store.journal import Journal, born_ns, segments
 if TYPE_CHECKING:
     import socket
 
+    from starlette.types import ASGIApp
+
     from tracescope.ingest.otlp_grpc import Receiver
 
 DRAIN_TICK_S: Final = 0.25
@@ -40,7 +42,6 @@ WATCH_EVERY_S: Final = 0.5
 LOOK_EVERY_S: Final = 5.0
 SEAL_EVERY_S: Final = 30.0
 PRUNE_EVERY_S: Final = 3600.0
-_LOOPBACK: Final = ("127.", "localhost", "[::1]", "::1")
 _MIB: Final = 1024 * 1024
 #: Journal bytes as sent that a request inflates to, at most, for the bytes that may be in flight.
 _IN_FLIGHT_SHARE: Final = 8
@@ -144,7 +145,11 @@ class Runtime:
     # -- running --
 
     async def run(
-        self, sockets: dict[str, socket.socket], stop: asyncio.Event, started: Callable[[], None]
+        self,
+        sockets: dict[str, socket.socket],
+        page: ASGIApp | None,
+        stop: asyncio.Event,
+        started: Callable[[], None],
     ) -> None:
         """Serve until `stop` is set.
 
@@ -152,6 +157,8 @@ class Runtime:
         ----------
         sockets
             Bound sockets of ``http`` and ``web``, where they are wanted.
+        page
+            What the web port shows behind health and metrics.
         stop
             Ends it, gracefully.
         started
@@ -164,7 +171,7 @@ class Runtime:
         """
         drainer = threading.Thread(target=self._drain_always, name="drain", daemon=True)
         try:
-            await self._listen(sockets)
+            await self._listen(sockets, page)
             drainer.start()
             started()
             await self._watch(stop)
@@ -182,7 +189,7 @@ class Runtime:
         left = len(segments(self.journal.folder))
         self.events("stopped", journal_segments_left=left, seconds=time.monotonic() - begin)
 
-    async def _listen(self, sockets: dict[str, socket.socket]) -> None:
+    async def _listen(self, sockets: dict[str, socket.socket], page: ASGIApp | None) -> None:
         if self.used.grpc != "off":
             from tracescope.ingest import otlp_grpc
 
@@ -191,16 +198,15 @@ class Runtime:
         from tracescope.ingest.otlp_http import Traces
         from tracescope.serving import routes
 
-        watch = routes.watch_app(self.readiness, self.meters, self.access)
+        about = self.readiness, self.meters, self.access
+        apps = {
+            "http": Traces(self.intake, self.access, self.limits, routes.watch_app(*about)),
+            "web": routes.watch_app(*about, behind=page),
+        }
         for name, opened in sockets.items():
-            app = (
-                Traces(self.intake, self.access, self.limits, watch)
-                if name == "http"
-                else routes.web_app(self)
-            )
             running = await listen(
                 opened,
-                app,
+                apps[name],
                 tls=self.access.tls,
                 limits=self.limits,
                 meters=self.meters,
@@ -209,7 +215,7 @@ class Runtime:
             self._listeners.append(running)
             self.addresses[name] = running.address
         for name, address in self.addresses.items():
-            open_to_all = not address.startswith(_LOOPBACK)
+            open_to_all = not is_loopback(address)
             if (
                 open_to_all
                 and self.access.tokens is None
