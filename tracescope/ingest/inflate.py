@@ -67,6 +67,8 @@ def unzstd(data: bytes, limit: int) -> bytes:
     import zstandard
 
     out = bytearray()
+    if not data:
+        raise InputError("the zstd stream is empty")
     try:
         reader = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).stream_reader(
             data, read_across_frames=True

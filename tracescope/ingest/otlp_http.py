@@ -34,6 +34,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATH: Final = "/v1/traces"
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
+_CLOSE: Final = ((b"connection", b"close"),)
+#: How long the rest of a refused body is thrown away for, so that its sender reads the answer.
+_DISCARD_S: Final = 2.0
 _ENCODINGS: Final[dict[str, Encoding]] = {"": "", "identity": "", "gzip": "gzip", "zstd": "zstd"}
 
 
@@ -97,7 +100,8 @@ class Traces:
             outcome = "unauthenticated" if answer.status == 401 else "refused"
             self.intake.meters.requests.labels("http", outcome).inc()
         except TooLargeError as error:
-            answer = _Answer(413, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            await self._discard(receive)
+            answer = _Answer(413, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _CLOSE)
         except InputError as error:
             answer = _Answer(400, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except OverloadedError as error:
@@ -113,6 +117,10 @@ class Traces:
         self, method: str, kind: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[bytes, Encoding]:
         """The body as sent, and its encoding; raises what must be answered instead."""
+        size = sum(len(name) + len(value) for name, value in headers.items())
+        if size > self.limits.header_bytes:
+            message = f"the headers have {size} bytes; at most {self.limits.header_bytes} are taken"
+            raise _RefusedError(_Answer(431, grpc.StatusCode.RESOURCE_EXHAUSTED, message, _CLOSE))
         if method != "POST":
             raise _RefusedError(
                 _Answer(
@@ -145,8 +153,21 @@ class Traces:
                 return await self._body(receive), _ENCODINGS[given]
         except TimeoutError as error:
             message = f"the body took longer than {self.limits.slow_client_s} s"
-            answer = _Answer(408, grpc.StatusCode.DEADLINE_EXCEEDED, message, ((b"connection", b"close"),))
+            answer = _Answer(408, grpc.StatusCode.DEADLINE_EXCEEDED, message, _CLOSE)
             raise _RefusedError(answer) from error
+
+    async def _discard(self, receive: Receive) -> None:
+        """Throw the rest of a body away, for a while: closed under its feet, a sender sees no answer."""
+        left = 2 * self.limits.request_bytes
+        try:
+            async with asyncio.timeout(_DISCARD_S):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
 
     async def _body(self, receive: Receive) -> bytes:
         """Read the body, never more than the limit; what is being read counts as in flight."""
