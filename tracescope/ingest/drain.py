@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracescope.errors import MalformedOtlpError
+from polars.exceptions import PolarsError
+
+from tracescope.errors import MalformedOtlpError, StoreError
 from tracescope.ingest.decode import Decoded, decode
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.store import SpanStore
@@ -55,19 +57,27 @@ def drain(store: SpanStore, segments: list[Path]) -> int:
         Where to.
     segments
         Oldest first; each is deleted once its spans have landed.
+
+    Raises
+    ------
+    OSError, StoreError
+        They cannot be written now; the segment stays.
     """
     landed = 0
     for segment in segments:
         records = list(read(segment))
         if records and not store.knows(batch_of(segment)):
             decoded = decode_records(records)
-            store.land(
-                decoded.spans,
-                batch=batch_of(segment),
-                accepted=decoded.accepted,
-                rejected=decoded.rejected,
-                arrived_ns=max(record.arrived_ns for record in records),
-            )
+            try:
+                store.land(
+                    decoded.spans,
+                    batch=batch_of(segment),
+                    accepted=decoded.accepted,
+                    rejected=decoded.rejected,
+                    arrived_ns=max(record.arrived_ns for record in records),
+                )
+            except PolarsError as error:  # how polars says that there is no room
+                raise StoreError(f"landing files cannot be written: {error}") from error
             landed += decoded.accepted
         segment.unlink()
     return landed

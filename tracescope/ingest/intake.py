@@ -149,6 +149,8 @@ class Intake:
                 f"the request has {size} bytes; at most {self.max_request_bytes} are taken",
                 "send smaller batches, or raise --max-request-mb",
             )
+        if self.journal.error is not None:
+            raise OverloadedError(f"the journal cannot be written: {self.journal.error}", RETRY_AFTER_S)
         if self.pressure:
             raise OverloadedError(f"not accepting spans: {self.pressure}", RETRY_AFTER_S)
         if self._in_flight and self._in_flight + size > self.max_in_flight_bytes:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 KEEP_ALIVE_S: Final = 120
+_LAST_PORT: Final = 65_535
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
@@ -40,7 +41,7 @@ def bind(address: str, flag: str) -> socket.socket:
         The address is none, or cannot be bound.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > _LAST_PORT:
         raise ConfigError(f"{flag} {address!r} is no HOST:PORT", "for example 127.0.0.1:4318")
     try:
         found = socket.getaddrinfo(

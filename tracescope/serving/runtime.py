@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracescope import config
 from tracescope.engine.local import quiet_hours
-from tracescope.errors import ConfigError, TracescopeError
+from tracescope.errors import ConfigError
 from tracescope.ingest.access import Access, Tls, Tokens
 from tracescope.ingest.drain import drain
 from tracescope.ingest.intake import Intake
@@ -235,7 +235,10 @@ class Runtime:
 
     async def _watch(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await asyncio.to_thread(self._look)
+            try:
+                await asyncio.to_thread(self._look)
+            except Exception as error:  # noqa: BLE001 - the watch must outlive what it watches
+                self._tell_once("watch", "watch_failed", f"{type(error).__name__}: {error}")
             if self._grpc is not None:
                 await self._grpc.set_ready(self.readiness()[0])
             try:
@@ -348,24 +351,27 @@ class Runtime:
 
     def _drain(self, older_than_s: float) -> bool:
         """Land what was acknowledged; what fails stays in the journal and is tried again."""
+        whole = True
         for segment in self.journal.take(older_than_s=older_than_s):
             if time.monotonic() > self._deadline:
                 return False
             begin = time.perf_counter()
             try:
                 landed = drain(self.store, [segment])
-            except (OSError, TracescopeError) as error:
+            except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
                 self.meters.drain_failures.inc()
                 self._drain_problem = f"spans stay in the journal: {error}"
-                self._tell_once("drain", "drain_failed", str(error))
-                return False
+                self._tell_once("drain", "drain_failed", f"{segment.name}: {type(error).__name__}: {error}")
+                whole = False
+                continue
             taken = time.perf_counter() - begin
-            self._drain_problem = ""
             self.meters.decoded.inc(landed)
             self.meters.decode_seconds.inc(taken)
             self._decoded += landed
             self._decode_s += taken
-        return True
+        if whole:
+            self._drain_problem = ""
+        return whole
 
 
 def prepare(used: config.Settings) -> tuple[Access, Limits]:

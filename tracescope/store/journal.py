@@ -34,6 +34,8 @@ LOCK: Final = "LOCK"
 _HEAD: Final = struct.Struct("<IIQ")
 #: A segment is closed beyond this many bytes.
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
+#: After an error, at least so much must fit before it counts as over.
+PROBE_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Journal:
     segment_bytes
         A segment is closed beyond so many bytes of payload, counted inflated.
     error
-        Why the last write failed; None once one has succeeded.
+        Why a write failed; None once `probe` has found that there is room again.
     """
 
     folder: Path
@@ -135,6 +137,7 @@ class Journal:
     _plain: int = 0
     _born: float = 0.0
     _last_ns: int = 0
+    _failed_bytes: int = 0
     _closing: bool = False
     _lock: int = -1
     _thread: threading.Thread | None = None
@@ -199,17 +202,28 @@ class Journal:
         return [path for path in segments(self.folder) if path != current]
 
     def probe(self) -> bool:
-        """Try to write again after an error, though nothing waits; whether the journal is well now."""
+        """After an error, try to write twice what failed, aside; whether the journal is well now.
+
+        Only this ends an error: on a disk that is all but full a small record may pass where the next
+        one does not.
+        """
         if self.error is None:
             return True
-        with self._disk:
+        path = self.folder / "probe"
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                self._open_segment()
-                os.fsync(self._file)
-                self.error = None
-            except OSError as error:
-                self._abandon()
-                self.error = error
+                left = max(2 * self._failed_bytes, PROBE_BYTES)
+                while left > 0:
+                    left -= os.write(handle, bytes(min(left, PROBE_BYTES)))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+                path.unlink()
+        except OSError as error:
+            self.error = error
+        else:
+            self.error = None
         return self.error is None
 
     def close(self) -> None:
@@ -253,12 +267,12 @@ class Journal:
         os.fsync(self._file)
         self._size += written
         self._plain += sum(waiting.plain_bytes for waiting in group)
-        self.error = None
         if self._plain >= self.segment_bytes:
             self._roll()
 
     def _fail(self, group: list[_Waiting], error: OSError) -> None:
         self.error = error
+        self._failed_bytes = sum(len(waiting.record) for waiting in group)
         for waiting in group:
             waiting.done.set_exception(
                 StoreError(f"the journal cannot be written: {error}", "free disk space")

@@ -1,0 +1,195 @@
+"""Who may send: TLS, client certificates, bearer tokens; and what is refused at start."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from receivers import Running, eventually, request
+
+from tracescope import config
+from tracescope.errors import ConfigError
+from tracescope.ingest.access import Tokens
+from tracescope.serving.listen import bind, bound
+from tracescope.serving.runtime import open_sockets, prepare
+
+
+class Authority:
+    """A certificate authority in a folder."""
+
+    def __init__(self, folder: Path, name: str = "ca") -> None:
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.path = folder / f"{name}.pem"
+        made = self._builder(self.name, self.key.public_key()).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        self.path.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+
+    def issue(self, name: str) -> tuple[str, str]:
+        """Certificate and key for loopback."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        made = self._builder(subject, key.public_key()).add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        cert_path, key_path = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        cert_path.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        key_path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return str(cert_path), str(key_path)
+
+
+def test_clients_without_a_certificate_of_the_ca_are_turned_away(tmp_path) -> None:
+    """GRPC and HTTPS alike; with one they are served."""
+    ours, other = Authority(tmp_path), Authority(tmp_path, "other")
+    cert, key = ours.issue("server")
+    good, bad = ours.issue("client"), other.issue("stranger")
+
+    def credentials(pair: tuple[str, str] | None) -> grpc.ChannelCredentials:
+        chain = [Path(path).read_bytes() for path in pair] if pair else [None, None]
+        return grpc.ssl_channel_credentials(ours.path.read_bytes(), chain[1], chain[0])
+
+    def context(pair: tuple[str, str] | None) -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=str(ours.path))
+        if pair:
+            made.load_cert_chain(*pair)
+        return made
+
+    used = {"tls_cert": cert, "tls_key": key, "tls_client_ca": str(ours.path)}
+    with Running(tmp_path / "store", used, credentials=credentials(good)) as receiver:
+        assert not receiver.send(request(0, 3)).HasField("partial_success")
+        url = f"https://{receiver.http}/v1/traces"
+        kind = {"content-type": "application/x-protobuf"}
+        data = request(10, 3).SerializeToString()
+        assert httpx.post(url, content=data, headers=kind, verify=context(good)).status_code == 200
+        for pair in (None, bad):
+            with grpc.secure_channel(receiver.grpc, credentials(pair)) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                with pytest.raises(grpc.RpcError) as failure:
+                    stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+                assert failure.value.code() in (
+                    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED,
+                )  # fmt: skip
+            with pytest.raises(httpx.TransportError):
+                httpx.post(url, content=data, headers=kind, verify=context(pair))
+        with pytest.raises(httpx.TransportError):
+            httpx.post(url.replace("https", "http"), content=data, headers=kind)
+        assert receiver.counts() == (6, 6)
+
+
+def test_without_a_token_of_the_file_nothing_is_taken_and_the_file_may_change(tmp_path) -> None:
+    """401 and UNAUTHENTICATED; probes need none; the file is read again when it changes."""
+    path = tmp_path / "tokens"
+    path.write_text("# senders\nfirst-token\nsecond-token\n")
+    data = request(0, 2).SerializeToString()
+    with Running(tmp_path / "store", {"token_file": str(path)}) as receiver:
+
+        def sent(token: str | None) -> tuple[int, grpc.StatusCode]:
+            header = {} if token is None else {"authorization": f"Bearer {token}"}
+            try:
+                receiver.send(data, metadata=tuple(header.items()))
+                code = grpc.StatusCode.OK
+            except grpc.RpcError as failure:
+                code = failure.code()
+            answer = receiver.post(data, **header)
+            if answer.status_code == 401:
+                assert answer.headers["www-authenticate"] == "Bearer"
+            return answer.status_code, code
+
+        no, yes = (401, grpc.StatusCode.UNAUTHENTICATED), (200, grpc.StatusCode.OK)
+        assert [sent(token) for token in (None, "first", "first-tokenx", "# senders")] == [no] * 4
+        assert sent("first-token") == sent("second-token") == yes
+        assert receiver.post(data, authorization="Basic first-token").status_code == 401
+        assert httpx.get(f"http://{receiver.http}/readyz").status_code == 200
+        assert httpx.get(f"http://{receiver.http}/metrics").status_code == 401
+        health = health_pb2_grpc.HealthStub(receiver.channel)
+        assert health.Check(health_pb2.HealthCheckRequest()).status == 1
+        path.write_text("third-token\n")
+        eventually(lambda: sent("third-token") == yes, "the new token is taken")
+        assert sent("first-token") == no
+        path.write_text("\n")  # an editor that has not finished
+        eventually(lambda: "tokens_not_reloaded" in receiver.log.getvalue(), "the problem is told")
+        assert sent("third-token") == yes
+
+
+@pytest.mark.parametrize(
+    "given", [("tls_cert",), ("tls_key",), ("tls_client_ca",), ("tls_cert", "tls_client_ca")]
+)
+def test_half_a_tls_configuration_is_refused_with_a_sentence(tmp_path, given) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("server")
+    files = {"tls_cert": cert, "tls_key": key, "tls_client_ca": str(authority.path)}
+    settings, _ = config.load({name: files[name] for name in given})
+    with pytest.raises(ConfigError, match="half a TLS configuration: --tls-"):
+        prepare(settings)
+
+
+def test_tls_files_that_do_not_fit_are_refused(tmp_path) -> None:
+    """A key of another certificate, a missing file, a file of junk."""
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("server")
+    _, foreign = authority.issue("other")
+    (tmp_path / "junk.pem").write_text("junk")
+    for pair in ((cert, foreign), (cert, str(tmp_path / "none")), (str(tmp_path / "junk.pem"), key)):
+        settings, _ = config.load({"tls_cert": pair[0], "tls_key": pair[1]})
+        with pytest.raises(ConfigError, match="the TLS files cannot be used"):
+            prepare(settings)
+
+
+def test_a_token_file_without_tokens_or_that_is_missing_is_refused(tmp_path) -> None:
+    (tmp_path / "empty").write_text("# nothing\n")
+    with pytest.raises(ConfigError, match="holds no token"):
+        Tokens.read(str(tmp_path / "empty"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Tokens.read(str(tmp_path / "missing"))
+
+
+def test_a_taken_http_port_fails_at_start_and_leaves_none_bound(tmp_path) -> None:
+    taken = bind("127.0.0.1:0", "--http")
+    try:
+        settings, _ = config.load({"http": "127.0.0.1:0", "web": bound(taken)})
+        with pytest.raises(ConfigError, match="the port is taken"):
+            open_sockets(settings)
+    finally:
+        taken.close()
+    for wrong in ("nonsense", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999"):
+        with pytest.raises(ConfigError):
+            bind(wrong, "--http")
+
+
+def test_defaults_listen_on_loopback_only(monkeypatch) -> None:
+    """Whoever wants more must say so."""
+    for name in ("TRACESCOPE_GRPC", "TRACESCOPE_HTTP", "TRACESCOPE_WEB"):
+        monkeypatch.delenv(name, raising=False)
+    settings = config.Settings()
+    assert [settings.grpc, settings.http, settings.web] == [
+        "127.0.0.1:4317", "127.0.0.1:4318", "127.0.0.1:8317",
+    ]  # fmt: skip
