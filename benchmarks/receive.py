@@ -76,7 +76,7 @@ class Server:
             except FileNotFoundError:
                 continue
             fields = rest.split()
-            drains = name.startswith(("drain", "polars"))
+            drains = name.startswith(("drain", "polars", "async-executor"))
             spent[drains] += (int(fields[11]) + int(fields[12])) / TICKS
         return spent[0], spent[1]
 

@@ -219,8 +219,11 @@ def quiet_hours(landed: dict[int, list[Path]], *, now_ns: int, grace_s: float) -
     for hour, paths in landed.items():
         if hour >= limit:
             continue
-        ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths if path.exists()]
-        if ages and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
+        try:
+            ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths]
+        except FileNotFoundError:  # sealed by another process a moment ago
+            continue
+        if min(ages) >= grace_s or max(ages) >= 4 * grace_s:
             quiet.append(hour)
     return quiet
 

@@ -48,13 +48,13 @@ _MIB: Final = 1024 * 1024
 _IN_FLIGHT_SHARE: Final = 8
 
 
-def gather_s(landed_files: int) -> float:
+def gather_s(landed_batches: int) -> float:
     """How long a segment gathers before it is drained although it is not full.
 
-    The more landing files there are the longer, so that a quiet hour has some hundreds of files and a
+    The more batches have landed the longer, so that a quiet hour has some hundreds of files and a
     young one shows its spans after a second.
     """
-    return min(max(1.0, landed_files / 50), 15.0)
+    return min(max(1.0, landed_batches / 50), 15.0)
 
 
 @dataclass(slots=True)
@@ -87,6 +87,7 @@ class Runtime:
     _deadline: float = float("inf")
     _drain_problem: str = ""
     _disk_bytes: int = 0
+    _oldest_hour: int = -1
     _decoded: int = 0
     _decode_s: float = 0.0
     _due: dict[str, float] = field(default_factory=dict[str, float])
@@ -137,10 +138,9 @@ class Runtime:
         )
 
     def _seal_lag_s(self) -> float:
-        hours = [int(name) for name in os.listdir(self.store.root / "landing") if name.isdigit()]
-        if not hours:
+        if self._oldest_hour < 0:
             return 0.0
-        ended_ns = (min(hours) + 1) * HOUR_NS
+        ended_ns = (self._oldest_hour + 1) * HOUR_NS
         return max(0.0, (time.time_ns() - ended_ns) / 1e9 - self.used.seal_grace_minutes * 60)
 
     # -- running --
@@ -261,6 +261,7 @@ class Runtime:
             self.journal.probe()
         if self._is_due("disk", LOOK_EVERY_S):
             self._disk_bytes = folder_bytes(self.store.root)
+            self._oldest_hour = min(self.store.landing.files(), default=-1)
             self.meters.disk_free.set(free_bytes(self.store.root))
         was = self.intake.pressure
         now = self._pressure.reason(
@@ -349,7 +350,7 @@ class Runtime:
         # the kernel's own name of the thread, so that `top -H` and benchmarks tell it apart
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("drain")
         while not self._journal_closed.wait(DRAIN_TICK_S):
-            self._drain(gather_s(len(os.listdir(self.store.root / "ledger"))))
+            self._drain(gather_s(len(self.store.landing.groups())))
         self._drain(0.0)
 
     def _drain(self, older_than_s: float) -> bool:
