@@ -65,6 +65,7 @@ def test_a_slow_weekend_is_no_change() -> None:
 
 def test_a_constant_and_a_short_series_have_no_change() -> None:
     assert split(np.full(56, 3.0), np.ones(56), NOTHING) is None
+    assert split(np.zeros(56), np.ones(56), NOTHING) is None
     assert split(np.array([1.0, 1.0, 5.0, 5.0]), np.ones(4), np.empty((4, 0))) is None
 
 

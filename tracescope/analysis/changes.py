@@ -99,9 +99,9 @@ def split(values: Floats, weights: Floats, known: Floats, seed: int = 0) -> Step
     at = int(np.argmax(np.abs(fits)))
     squares = float(rest @ rest)
     floor = 1e-18 * float((root * values) @ (root * values)) + 1e-300
-    left = max(squares - float(fits[at]) ** 2, floor)
+    left = max(squares - float(fits[at]) ** 2, floor)  # nothing is known better than numbers are stored
     with_line = max(squares - float(rest @ line) ** 2 / max(float(line @ line), 1e-300), floor)
-    if n * np.log(min(with_line, squares) / left) < CLEARLY + np.log(n):
+    if squares <= floor or n * np.log(min(with_line, squares) / left) < CLEARLY + np.log(n):
         return None
     fitted = fits[at] * steps[:, at]
     drawn = _resample(rest - fitted, np.random.default_rng(seed))

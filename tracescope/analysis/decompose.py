@@ -32,6 +32,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 EFFECTS: Final = ("calls", "criticality", "latency", "new", "gone")
+#: Branches changed places when the change of who is waited for is at least this part of their latency's.
+FLIPPED_PART: Final = 0.1
 #: Time in which siblings overlap counts as fallen below this part of what it was.
 OVERLAP_FELL: Final = 0.98
 
@@ -219,4 +221,37 @@ def _net_siblings(effects: dict[str, Floats], base: Sums, head: Sums, tree: Tree
     parallel = (overlap[0] < overlap[1] * OVERLAP_FELL) & (running[0] > running[1])
     same = (~(serial | parallel) & mixed)[:, of]
     effects["criticality"] = np.where(same, 0.0, netted)
-    effects["latency"] = effects["latency"] + np.where(same, netted, 0.0)
+    flipped = same & (np.abs(criticality[:1]) >= FLIPPED_PART * np.abs(_up(effects["latency"][:1], tree)))
+    effects["latency"] = _net_flipped(
+        effects["latency"] + np.where(same, netted, 0.0), flipped & (criticality[:1] != 0), of, tree
+    )
+
+
+def _net_flipped(latency: Floats, flipped: Bools, of: Ints, tree: Tree) -> Floats:
+    """Of parallel branches that changed places, only what the clock felt is anybody's.
+
+        base  |---a---|          head  |--a--|
+              |--b--|                  |---b---|
+
+    b got slower and a faster, and their caller waits as long as before.  Rises and falls of the branches,
+    with everything below them, are netted like their criticality.
+    """
+    if not flipped.any():
+        return latency
+    below = _up(latency, tree)
+    shape = (latency.shape[0], int(of.max()) + 1)
+
+    def total(values: Floats) -> Floats:
+        out = np.zeros(shape)
+        np.add.at(out.T, of, np.where(flipped, values, 0.0).T)
+        return out
+
+    gain, loss = total(np.maximum(below, 0)), total(np.minimum(below, 0))
+    net, mixed = gain + loss, (gain > 0) & (loss < 0)
+    keep_gain = np.where(mixed, _ratio(np.maximum(net, 0), gain), 1.0)[:, of]
+    keep_loss = np.where(mixed, _ratio(np.maximum(-net, 0), -loss), 1.0)[:, of]
+    keep = np.where(flipped, np.where(below > 0, keep_gain, keep_loss), 1.0)
+    for depth in range(2, int(tree.depth.max(initial=0)) + 1):  # what a branch keeps holds for all below it
+        at = np.flatnonzero(tree.depth == depth)
+        keep[:, at] *= keep[:, tree.parent[at]]
+    return latency * keep

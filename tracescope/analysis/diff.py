@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis import blocks as blocking
-from tracescope.analysis import changes
+from tracescope.analysis import changes, patterns
 from tracescope.analysis import effects as causes
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
@@ -119,6 +119,8 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     notes += data_notes(requests, base, head, matched)
     per_request = _units_per_request(units)
     ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), base, head)
+    moved = [pattern for split in splits.values() for pattern in split.patterns]
+    ranked, seen = patterns.attach(ranked, base, head, moved)
     state, reasons = verdict(ranked, matched)
     return Report(
         environment=head.environment or base.environment,
@@ -140,7 +142,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         min_effect_ms=minimum,
         alpha=options.alpha,
         edges_in_all=len(ranked),
-        patterns=tuple(pattern for split in splits.values() for pattern in split.patterns),
+        patterns=seen,
     )
 
 
