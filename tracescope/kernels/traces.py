@@ -23,7 +23,7 @@ from tracescope.schema import HOUR_NS
 I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: Up to so many spans a trace is sorted by insertion.
+#: Up to so many spans a trace is sorted by insertion; also six bits of an id.
 SHORT = 64
 #: Spreads ids over hash tables, so that nobody can choose ids that fall together.
 SEED = np.int64(secrets.randbits(63))
@@ -124,6 +124,35 @@ def _radix_sort(rows, lo, hi, span_id):
     rows[lo:hi] = one
 
 
+@inlined
+def _sort_short(rows, lo, hi, span_id, content_hash, members, key, count):
+    """Sort few rows by id and content hash: by six bits first, as ids are random, then by insertion."""
+    count[:] = 0
+    for a in range(lo, hi):
+        members[a - lo] = rows[a]
+        count[(span_id[rows[a]] >> 58) + 33] += 1
+    for digit in range(SHORT):
+        count[digit + 1] += count[digit]
+    for a in range(hi - lo):
+        digit = (span_id[members[a]] >> 58) + 32
+        place = count[digit]
+        count[digit] += 1
+        rows[lo + place] = members[a]
+        key[place] = span_id[members[a]]
+    for a in range(1, hi - lo):
+        row, wanted = rows[lo + a], key[a]
+        b = a
+        while b > 0 and (
+            key[b - 1] > wanted
+            or (key[b - 1] == wanted and content_hash[rows[lo + b - 1]] > content_hash[row])
+        ):
+            key[b] = key[b - 1]
+            rows[lo + b] = rows[lo + b - 1]
+            b -= 1
+        key[b] = wanted
+        rows[lo + b] = row
+
+
 @kernel
 def _sort_and_dedupe(trace, start, span_id, content_hash):
     """Rows kept, by trace and span id; exact repeats go, of different ones the smallest hash stays."""
@@ -136,24 +165,13 @@ def _sort_and_dedupe(trace, start, span_id, content_hash):
         cursor[t] += 1
     kept_start = np.zeros(len(start), np.int64)
     conflicts = np.zeros(len(start) - 1, np.int64)
-    key = np.empty(SHORT, np.int64)  # ids of a short trace, side by side
+    members, key = np.empty(SHORT, np.int64), np.empty(SHORT, np.int64)
+    count = np.empty(SHORT + 1, np.int64)
     kept = 0
     for t in range(len(start) - 1):
         lo, hi = start[t], start[t + 1]
         if hi - lo <= SHORT:
-            for a in range(lo, hi):
-                row = rows[a]
-                wanted = span_id[row]
-                b = a - lo
-                while b > 0 and (
-                    key[b - 1] > wanted
-                    or (key[b - 1] == wanted and content_hash[rows[lo + b - 1]] > content_hash[row])
-                ):
-                    key[b] = key[b - 1]
-                    rows[lo + b] = rows[lo + b - 1]
-                    b -= 1
-                key[b] = wanted
-                rows[lo + b] = row
+            _sort_short(rows, lo, hi, span_id, content_hash, members, key, count)
         else:
             _radix_sort(rows, lo, hi, span_id)
             a = lo
