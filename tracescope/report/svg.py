@@ -416,7 +416,7 @@ def _legend(look: Look, *, compared: bool) -> tuple[str, float]:
     def say(text: str) -> None:
         nonlocal x
         out.append(f'<text class="ts-legend" x="{x:.1f}" y="4">{escaped(text)}</text>')
-        x += text_width(text, _FONT) + 12
+        x += 1.14 * text_width(text, _FONT) + 12  # wider fonts than the one estimated for
 
     say(f"width = {what}{of}; colour = {'change of share' if change else 'share'}")
     for color, text in _CHANGES if change else _SHARES:
