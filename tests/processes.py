@@ -72,6 +72,18 @@ class Program:
                     assert self.process.poll() is None, self.output.read_text()
                     assert time.monotonic() < deadline, self.output.read_text()
 
+    def listening(self, address: str, *, within_s: float = 300.0) -> None:
+        """Wait until something accepts connections there."""
+        host, _, port = address.rpartition(":")
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                return socket.create_connection((host, int(port)), timeout=1).close()
+            except OSError:
+                assert self.process.poll() is None, self.output.read_text()
+                assert time.monotonic() < deadline, self.output.read_text()
+                time.sleep(0.1)
+
     def stop(self, number: int = signal.SIGTERM, *, within_s: float = 60.0) -> int:
         """Send a signal and wait for the end; what outlives its time is killed."""
         self.process.send_signal(number)
@@ -120,11 +132,13 @@ class Tracescope(Program):
     """`tracescope serve` over gRPC on a port of its own, on a store that outlives it."""
 
     def __init__(self, store: Path, address: str, *options: str, http: str = "off"):
-        self.store, self.address = store, address
+        self.store, self.address, self.http = store, address, http
         command = [sys.executable, "-m", "tracescope", "serve", "--store", str(store), "--grpc", address]
         super().__init__([*command, "--http", http, "--web", "off", *options], _beside(store))
         if address != "off":
             self.ready(address)
+        else:
+            self.listening(http)
 
 
 def _beside(store: Path) -> Path:

@@ -148,6 +148,22 @@ def test_a_sidecar_retries_through_restarts_of_tracescope(keep, tmp_path) -> Non
     assert stored(store) == count
 
 
+def test_a_sidecar_over_http_with_zstd_retries_through_a_kill(keep, tmp_path) -> None:
+    """The same queue over OTLP/HTTP, compressed as Collectors do it."""
+    store, address = tmp_path / "store", free_address()
+    server = keep(Tracescope(store, "off", http=address))
+    collector = keep(
+        Collector(tmp_path / "collector", "sidecar.yaml", "sidecar-http.yaml", TRACESCOPE_HTTP=address)
+    )
+    send_all(collector.address, 0, 1_000)
+    server.stop(signal.SIGKILL)
+    send_all(collector.address, 1_000, 1_000)
+    server = keep(Tracescope(store, "off", http=address))
+    eventually(lambda: stored(store) >= 2_000, "every span is stored")
+    assert server.stop() == 0
+    assert span_numbers(store) == list(range(2_000))
+
+
 def send_slowly(address: str, count: int, over_s: float) -> None:
     """`count` spans, 20 to a request, spread over some time."""
     sender = Sender(address)

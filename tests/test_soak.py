@@ -31,7 +31,7 @@ HOUR = 3_600 * 10**9
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Tracescope]:
-    running = Tracescope(tmp_path / "store", free_address(), http="off")
+    running = Tracescope(tmp_path / "store", free_address(), http=free_address())
     yield running
     running.clean()
 
@@ -172,7 +172,7 @@ def test_slow_clients_hold_nobody_up(server, sender) -> None:
     """
     slow: list[tuple[socket.socket, bytes]] = []
     for number in range(100):
-        host, _, port = server.address.rpartition(":")
+        host, _, port = (server.address if number % 2 else server.http).rpartition(":")
         opened = socket.create_connection((host, int(port)), timeout=20)
         if number % 2:
             text = PREFACE + SETTINGS_FRAME + bytes([0, 64, 0, 1, 4, 0, 0, 0, 1]) + b"\0" * 200
