@@ -25,6 +25,7 @@ VERBS: Final = {
     "path": ("path", "One trace as a waterfall with its critical path."),
     "import": ("load", "Read trace files: OTLP, Jaeger, Zipkin."),
     "serve": ("serve", "Receive OTLP over gRPC and keep it."),
+    "mcp": ("mcp", "Serve the store to an agent as tools, over standard input and output."),
     "status": ("status", "What the store holds, and what was refused for which reason."),
     "demo": ("demo", "Make three months of a growing shop, and compare its first month with its last."),
     "mark": ("upkeep", "Name an instant, to be used in periods."),

@@ -83,7 +83,7 @@ def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
     effects = [
         (page.EFFECT_WORDS[name], value)
         for name, value in edge.effects.items()
-        if value and name != "transient"
+        if name != "transient" and abs(value) > 0.01 * abs(edge.credited_ms)
     ]
     return {
         "edge": edge,

@@ -17,6 +17,8 @@ import polars as pl
 
 from tracescope.analysis.diff import Options
 from tracescope.analysis.edges import trace_hex
+from tracescope.analysis.flows import Selection
+from tracescope.analysis.graph import Level
 from tracescope.analysis.path import TracePath, critical_path
 from tracescope.analysis.report import Report
 from tracescope.analysis.series import (
@@ -29,7 +31,16 @@ from tracescope.analysis.series import (
     stretches,
 )
 from tracescope.config import Settings
-from tracescope.engine import PeriodRollups, compare, rollups, slot_of, status, trace_spans
+from tracescope.engine import (
+    Mapped,
+    PeriodRollups,
+    compare,
+    map_period,
+    rollups,
+    slot_of,
+    status,
+    trace_spans,
+)
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, pair
 from tracescope.schema import EDGE_KINDS, UNIT_NAMES
@@ -178,6 +189,23 @@ class Answers:
         rows = names.join(counts, on="entry_id", how="left").with_columns(pl.col("units").fill_null(0))
         rows = rows.sort("units", "service", "operation", descending=[True, False, False])
         return rows.select("entry_id", "service", "operation", "units").rows()
+
+    def mapped(self, view: View, level: Level) -> Mapped:
+        """The graph of head against base."""
+
+        def make(store: SpanStore) -> Mapped:
+            base, head = self.periods(store, view)
+            keep = self._only(store, view)
+            return map_period(
+                store,
+                head,
+                level,
+                base=base,
+                selection=Selection(keep_entry=keep) if keep is not None else None,
+                environment=view.env or self.settings.env or None,
+            )
+
+        return self._remember(("map", view.base, view.head, view.env, view.entry, level), make)
 
     def paths(self, view: View, entry_id: int) -> EntryPaths | None:
         """Call paths of an entry."""

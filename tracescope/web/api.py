@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
+import polars as pl
 from starlette.responses import Response
 
 from tracescope import __version__
+from tracescope.analysis.graph import Level
 from tracescope.analysis.series import Series
-from tracescope.report import diff_json, edge_json, iso, path_json, status_json
+from tracescope.errors import InputError
+from tracescope.report import diff_json, edge_json, graph_json, iso, path_json, status_json
 from tracescope.web import pages
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.view import View
@@ -51,6 +54,14 @@ def growth(answers: Answers, view: View) -> Any:
     return {**diff_json(report), "edges": [edge_json(edge) for edge in edges], "series": series}
 
 
+def map_(answers: Answers, view: View) -> Any:
+    """``tracescope.graph/1`` of head against base."""
+    whole = answers.mapped(view, cast("Level", view.level)).graph
+    if view.kind:
+        whole = whole.kept(whole.edges.filter(pl.col("kind") == view.kind))
+    return graph_json(pages.narrowed(whole, view)[0] if view.service else whole)
+
+
 def edge(answers: Answers, view: View) -> Any:
     """One edge: its row, series, quantiles, callers and example traces."""
     found = pages.find_edge(answers.report(view), view)
@@ -80,7 +91,9 @@ def paths(answers: Answers, view: View) -> Any:
     """Entries, and the call paths of the chosen one."""
     entries = answers.entries(view)
     wanted = entry_number(view.entry) if view.entry else entries[0][0] if entries else 0
-    found = answers.paths(view, wanted)
+    found = answers.paths(view, wanted) if entries else None
+    if found is None and entries:
+        raise InputError(f"no entry {view.entry} in these periods", "the list of /api/paths has them all")
     return {
         "entries": [
             {"entry": entry_digits(id_), "service": service, "operation": operation, "units": units}
@@ -142,7 +155,7 @@ def openapi(answers: Answers, view: View) -> Any:
         paths_[name] = {
             "get": {
                 "summary": (build.__doc__ or "").strip().split("\n")[0],
-                "operationId": build.__name__,
+                "operationId": build.__name__.rstrip("_"),
                 "parameters": [*inside, *parameters],
                 "responses": responses,
             }
@@ -152,6 +165,7 @@ def openapi(answers: Answers, view: View) -> Any:
 
 ROUTES: Final[tuple[tuple[str, Builder], ...]] = (
     ("/api/growth", growth),
+    ("/api/map", map_),
     ("/api/edge", edge),
     ("/api/service/{name:path}", service),
     ("/api/paths", paths),

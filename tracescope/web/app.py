@@ -7,11 +7,10 @@ Source: design, section 8; OWASP "DNS rebinding" (why the Host header is checked
 
 from __future__ import annotations
 
-import hmac
+import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
 from tracescope.report import page, text
+from tracescope.report.inks import STYLE
 from tracescope.web import api, pages
 from tracescope.web.answers import Answers
 from tracescope.web.view import View, read
@@ -53,11 +53,11 @@ class Guard:
     """Lets through what may ask, and puts the security headers on every answer."""
 
     def __init__(
-        self, app: ASGIApp, hosts: tuple[str, ...] | None, token: Callable[[], str | None] | None
+        self, app: ASGIApp, hosts: tuple[str, ...] | None, allow: Callable[[str | None], bool] | None
     ) -> None:
         self._app = app
         self._hosts = hosts
-        self._token = token
+        self._allow = allow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -88,15 +88,21 @@ class Guard:
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host:
             return PlainTextResponse("requests from other sites are refused\n", 403)
-        wanted = self._token() if self._token is not None else None
-        if wanted is None:
+        if self._allow is None or self._allow(_bearer(request.headers.get("authorization"))):
             return None
-        given = request.headers.get("authorization", "").partition("Bearer ")[2] or request.cookies.get(
-            "tracescope", ""
-        )
-        if hmac.compare_digest(given.encode(), wanted.encode()):
-            return None
-        return PlainTextResponse("a bearer token is needed\n", 401, {"www-authenticate": "Bearer"})
+        asked = 'Bearer, Basic realm="tracescope, token as the password"'
+        return PlainTextResponse("a bearer token is needed\n", 401, {"www-authenticate": asked})
+
+
+def _bearer(authorization: str | None) -> str | None:
+    """The header as a bearer's: a browser can only ask for a password, which is the token then."""
+    kind, _, rest = (authorization or "").partition(" ")
+    if kind.lower() != "basic":
+        return authorization
+    try:
+        return "Bearer " + base64.b64decode(rest, validate=True).decode().partition(":")[2]
+    except ValueError:  # not base64, or not text: no token
+        return None
 
 
 def _status_of(error: TracescopeError) -> int:
@@ -109,7 +115,7 @@ def make_app(
     answers: Answers,
     *,
     hosts: tuple[str, ...] | None = LOCAL_HOSTS,
-    token: Callable[[], str | None] | None = None,
+    allow: Callable[[str | None], bool] | None = None,
     state: Callable[[], str] | None = None,
 ) -> ASGIApp:
     """The application.
@@ -120,8 +126,8 @@ def make_app(
         What it shows.
     hosts
         Host names it may be asked by; None for any.
-    token
-        Gives the bearer token that is asked for, None for none; called for each request.
+    allow
+        Whether an ``authorization`` header may ask; None when everybody may.
     state
         One short line on the receiver, shown on top.
     """
@@ -179,11 +185,12 @@ def make_app(
         *(data(path, build) for path, build in api.ROUTES),
     ]
     handlers = {404: _not_found}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), hosts, token)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), hosts, allow)
 
 
 _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/", "growth.html", pages.growth),
+    ("/map", "map.html", pages.map_),
     ("/edge", "edge.html", pages.edge),
     ("/service/{name:path}", "service.html", pages.service),
     ("/paths", "paths.html", pages.paths),
@@ -228,5 +235,5 @@ async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _STATIC:
         return PlainTextResponse("no such file\n", 404)
-    content = files("tracescope.report").joinpath("static", name).read_bytes()
+    content = page.asset(name) + (STYLE if name.endswith(".css") else "")
     return Response(content, media_type=_STATIC[name], headers={"cache-control": "max-age=300"})

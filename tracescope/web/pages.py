@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
+from urllib.parse import quote
 
+import polars as pl
 from markupsafe import Markup
 
 from tracescope import schema
+from tracescope.analysis.backbone import backbone, expanded
+from tracescope.analysis.graph import Graph, Level
 from tracescope.analysis.report import Edge, Report
 from tracescope.analysis.series import CallPath, EdgeName, EntryPaths
 from tracescope.errors import InputError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, iso, page, text
 from tracescope.report.review import Review, growing, review_html
+from tracescope.report.svg import Look, arrange, draw
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
-from tracescope.web.view import View
+from tracescope.web.view import LEVELS, SIDES, View
 
 NAV: Final = (
     ("/", "Growth"),
@@ -31,7 +36,10 @@ NAV: Final = (
 LISTED_SPANS: Final = 1000
 #: Entries looked at for the one that grew most.
 BUSIEST: Final = 12
+#: Causes under this part of the change are not drawn.
+TINY: Final = 0.01
 Values = dict[str, Any]
+Side = Literal["change", "head", "base"]
 
 
 def key_of(edge: Edge) -> EdgeName:
@@ -99,7 +107,7 @@ def growth(answers: Answers, view: View) -> Values:
         "patterns": report.patterns,
         "selected": 0,
         "chosen": edges[0] if edges else None,
-        "graph": "",
+        "graph": _drawn(answers, view, backbone(answers.mapped(view, "dependency").graph), prefix="growth"),
     }
     if edges:
         values["trend"] = _trend(answers, view, edges[0])
@@ -152,6 +160,65 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
     return {"trace": "", "trace_url": ""}
 
 
+def _drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side = "change") -> Markup:
+    """A graph as a part of a page, its boxes and edges being links."""
+    report = answers.report(view)
+    best: dict[tuple[str, str, str], str] = {}
+    for found in report.edges:
+        if found.callee is not None:
+            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(key_of(found)))
+
+    def edge_href(row: Mapping[str, Any]) -> str | None:
+        return best.get((row["kind"], row["caller"], row["callee"]))
+
+    def node_href(row: Mapping[str, Any]) -> str | None:
+        if row["type"] == "service":
+            return view.url(f"/service/{quote(row['name'], safe='')}", level=View().level, hops=0, service="")
+        return view.url("/map", service=row["name"], hops=1)
+
+    look = Look(view=side, prefix=prefix, embed_style=False, node_href=node_href, edge_href=edge_href)
+    return Markup(draw(shown, arrange(shown), look))
+
+
+def map_(answers: Answers, view: View) -> Values:
+    """Base, head and change at the same places."""
+    level, side = cast("Level", view.level), cast("Side", view.side)
+    whole = answers.mapped(view, level).graph
+    if view.kind:
+        whole = whole.kept(whole.edges.filter(pl.col("kind") == view.kind))
+    shown, about = narrowed(whole, view)
+    return {
+        "title": "Map",
+        "report": answers.report(view),
+        "headline": f"{len(whole.nodes)} nodes, {len(whole.edges)} edges",
+        "about": about,
+        "graph": _drawn(answers, view, shown, prefix="map", side=side) if len(shown.nodes) else "",
+        "levels": LEVELS,
+        "sides": SIDES,
+        "names": whole.nodes["name"].to_list(),
+        "rows": shown.edges.to_dicts(),
+    }
+
+
+def narrowed(whole: Graph, view: View) -> tuple[Graph, str]:
+    """What of a graph to draw, and words about it: the focus' surroundings, or the backbone."""
+    if view.service:
+        ids = whole.nodes.filter(pl.col("name") == view.service)["id"].to_list()
+        if not ids:
+            raise InputError(f"no node {view.service} in these periods", "choose one from the list")
+        hops = view.hops or 1
+        none = whole.kept(whole.edges.clear())
+        shown = expanded(whole, none, ids[0], hops)
+        return shown, f"Within {hops} hops of {view.service}: {len(shown.nodes)} of {len(whole.nodes)} nodes."
+    shown = backbone(whole)
+    if len(shown.nodes) == len(whole.nodes):
+        return shown, ""
+    return shown, (
+        f"The backbone: {len(shown.nodes)} of {len(whole.nodes)} nodes, the strongest edges with their "
+        "heaviest way from an entry. Focus on a node and choose hops to see more."
+    )
+
+
 def edge(answers: Answers, view: View) -> Values:
     """One edge: trend, load, effects, examples."""
     report = answers.report(view)
@@ -160,7 +227,7 @@ def edge(answers: Answers, view: View) -> Values:
     effects = [
         (page.EFFECT_WORDS.get(name, name), value)
         for name, value in found.effects.items()
-        if value and name != "transient"
+        if name != "transient" and abs(value) > TINY * abs(found.credited_ms)
     ]
     return {
         "title": found.name,
@@ -369,13 +436,19 @@ def review(answers: Answers, view: View, command: str) -> str:
             report=report,
             series=[series[key] for key in keys],
             entry=grown_entry(answers, view),
-            graph=Markup(""),
+            graph=_pictured(answers, view),
             forecast=Markup(""),
             findings=(),
             command=command,
             made_ns=time.time_ns(),
         )
     )
+
+
+def _pictured(answers: Answers, view: View) -> Markup:
+    """The backbone as it stands in a file: with its own style sheet, and no links."""
+    shown = backbone(answers.mapped(view, "dependency").graph)
+    return Markup(draw(shown, arrange(shown), Look(prefix="review")))
 
 
 def command_of(report: Report) -> str:

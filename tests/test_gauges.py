@@ -1,0 +1,102 @@
+"""Series from the rollups: what they count, that they are bounded, and that the dashboard asks for them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tracescope.ingest.meters import Meters
+
+from tracescope.cli import main
+from tracescope.config import Settings
+from tracescope.store import open_store
+from tracescope.web import gauges
+from tracescope.web.answers import Answers
+from tracescope.web.gauges import GraphSeries
+
+DATA = Path(__file__).parent / "data"
+DASHBOARD = Path(__file__).parent.parent / "examples" / "grafana-dashboard.json"
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> GraphSeries:
+    """Series of a store of real traces, counted from before its first hour."""
+    store = tmp_path / "store"
+    arguments = ["import", str(DATA / "opensearch-otel" / "spans.jsonl"), "--store", str(store)]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    made = GraphSeries(Answers(store, Settings(store=str(store), tz="UTC")))
+    made._since = min(open_store(store).sealed.pointer().hours)
+    return made
+
+
+def samples(series: GraphSeries) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """What Prometheus would read."""
+    registry = CollectorRegistry()
+    registry.register(series)
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def test_the_service_graph_series_name_the_golden_map(series: GraphSeries) -> None:
+    """Plain calls between services are the thirteen edges of the map, each counted once."""
+    golden = json.loads((DATA / "opensearch-otel" / "service_map.json").read_text())
+    found = samples(series)
+    calls = {
+        (labels["client"], labels["server"]): value
+        for labels, value in found["traces_service_graph_request_total"]
+        if not labels["connection_type"]
+    }
+    assert {tuple(edge) for edge in golden["edges"]} <= set(calls)
+    again = samples(series)
+    assert again == found
+    for labels, value in found["traces_service_graph_request_client_seconds_count"]:
+        pair = {name: labels[name] for name in ("connection_type", "client", "server")}
+        assert (pair, value) in found["traces_service_graph_request_total"]
+
+
+def test_buckets_rise_to_the_count(series: GraphSeries) -> None:
+    """A histogram's buckets are cumulative."""
+    by_pair: dict[tuple[str, str, str], list[float]] = {}
+    for labels, value in samples(series)["traces_service_graph_request_client_seconds_bucket"]:
+        by_pair.setdefault((labels["connection_type"], labels["client"], labels["server"]), []).append(value)
+    assert by_pair
+    for values in by_pair.values():
+        assert values == sorted(values)
+
+
+def test_beyond_the_cap_pairs_count_together(series: GraphSeries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cardinality is bounded and nothing is lost."""
+    whole = sum(value for _, value in samples(series)["traces_service_graph_request_total"])
+    monkeypatch.setattr(gauges, "MOST_PAIRS", 3)
+    capped = samples(series)["traces_service_graph_request_total"]
+    assert len(capped) == 4
+    assert sum(value for _, value in capped) == pytest.approx(whole)
+
+
+def test_no_store_gives_no_samples_and_no_error(tmp_path: Path) -> None:
+    """The receiver's own figures are still read."""
+    made = GraphSeries(Answers(tmp_path / "none", Settings(store=str(tmp_path / "none"))))
+    assert samples(made) == {}
+
+
+def test_the_dashboard_asks_for_series_that_exist() -> None:
+    """Every name in an expression is exposed by the receiver or made here."""
+    families = Meters().names()
+    families += [f.name for f in GraphSeries(Answers("none", Settings())).describe()]
+    known = {name.removesuffix("_total").removesuffix("_info") for name in families}
+    asked: set[str] = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            asked |= set(re.findall(r"(?:tracescope|traces)_\w+", target["expr"]))
+    assert len(asked) > 10
+    for name in asked:
+        assert re.sub(r"_(total|bucket|sum|count)$", "", name) in known, name

@@ -1,0 +1,374 @@
+"""The web page over a store of real traces: every page and its twin, what is refused, hostile names."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner
+from starlette.testclient import TestClient
+
+from tracescope.cli import main
+from tracescope.config import Settings
+from tracescope.web import api
+from tracescope.web.answers import Answers
+from tracescope.web.app import make_app
+from tracescope.web.view import View, read
+
+DATA = Path(__file__).parent / "data"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style></svg><script>alert(2)</script>",
+    "a\x1b[31mred\x00\x07",
+    "\u202egnp.exe\u2066",
+    "long" * 2500,
+    "{{ 7 * 7 }}{% raw %}",
+]
+
+
+def command(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def incident(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A store with both windows of a real incident, and the query that compares them."""
+    store = tmp_path_factory.mktemp("web") / "store"
+    known = json.loads((DATA / "nezha" / "incidents.json").read_text())
+    chosen = next(one for one in known if one["id"] == "ob0822-05")
+    command("import", *(DATA / "nezha" / f"ob0822-05.{side}.jsonl.gz" for side in "AB"), "--store", store)
+    return store, {name: "/".join(chosen[f"window_{side}"]) for name, side in (("base", "A"), ("head", "B"))}
+
+
+def client_of(store: Path, **options: Any) -> TestClient:
+    settings = Settings(store=str(store), tz="UTC")
+    return TestClient(make_app(Answers(store, settings), **options), base_url="http://127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def client(incident: tuple[Path, dict[str, str]]) -> TestClient:
+    return client_of(incident[0])
+
+
+def pages_of(client: TestClient, query: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Every page with a query that it can answer."""
+    edge = client.get("/api/growth", params=query).json()["edges"][0]
+    named = {"edge_kind": edge["kind"], "caller": edge["caller"], "unit": edge["unit"]}
+    named |= {"callee": edge["callee"] or "", "operation": edge["operation"] or ""}
+    trace = client.get("/api/traces", params=query).json()["traces"][0]["trace_id"]
+    return {
+        "/": query,
+        "/edge": {**query, **named},
+        f"/service/{edge['caller']}": query,
+        "/paths": query,
+        "/traces": {**query, **named},
+        f"/trace/{trace}": query,
+        "/quality": query,
+    }
+
+
+class Links(HTMLParser):
+    """What a page refers to, and whether it carries script or style of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+        self.inline: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.inline += [name for name in found if name.startswith("on") or name == "style"]
+        if tag == "style" or (tag == "script" and "src" not in found):
+            self.inline.append(tag)
+        if tag in ("script", "img", "iframe") and found.get("src"):
+            self.loads.append(str(found["src"]))
+        if tag == "link":
+            self.loads.append(str(found["href"]))
+        if tag == "a" and found.get("href"):
+            self.hrefs.append(str(found["href"]))
+
+
+def parsed(text: str) -> Links:
+    links = Links()
+    links.feed(text)
+    return links
+
+
+def test_every_page_answers_has_a_twin_and_carries_neither_script_nor_style(client, incident) -> None:
+    """All state is in the URL; the twin's address stands on the page; the policy allows nothing inline."""
+    for path, query in pages_of(client, incident[1]).items():
+        answer = client.get(path, params=query)
+        assert answer.status_code == 200, (path, answer.text[:500])
+        assert "script-src 'self'; style-src 'self'" in answer.headers["content-security-policy"]
+        links = parsed(answer.text)
+        assert links.inline == [], path
+        assert all(load.startswith("/static/") for load in links.loads), path
+        twin = next(link for link in links.hrefs if link.startswith("/api/") and "openapi" not in link)
+        found = client.get(twin)
+        assert found.status_code == 200, twin
+        assert found.headers["content-type"] == "application/json"
+        assert "NaN" not in found.text
+        assert "Infinity" not in found.text
+
+
+def test_links_on_pages_lead_somewhere(client, incident) -> None:
+    """No dead link, one step from each page."""
+    seen: set[str] = set()
+    for path, query in pages_of(client, incident[1]).items():
+        for link in parsed(client.get(path, params=query).text).hrefs:
+            if (
+                link.startswith("/")
+                and not link.startswith("/report")
+                and link not in seen
+                and len(seen) < 60
+            ):
+                seen.add(link)
+                assert client.get(link).status_code == 200, link
+    assert len(seen) > 20
+
+
+def test_the_growth_page_says_what_diff_says(client, incident) -> None:
+    """One Report for the page, its twin and the terminal."""
+    store, query = incident
+    said = json.loads(
+        command("diff", query["base"], query["head"], "--store", store, "--format", "json", "--tz", "UTC")
+    )
+    twin = client.get("/api/growth", params={**query, "top": "500"}).json()
+    assert [e["credited_ms"] for e in twin["edges"]] == [e["credited_ms"] for e in said["edges"]]
+    assert twin["verdict"] == said["verdict"]
+    assert said["verdict"]["state"] in client.get("/", params=query).text
+
+
+def test_filters_narrow_the_edges(client, incident) -> None:
+    """Kind, service and least change; each only takes away."""
+    query = {**incident[1], "top": "500"}
+    every = client.get("/api/growth", params=query).json()["edges"]
+    rpc = client.get("/api/growth", params={**query, "kind": "rpc"}).json()["edges"]
+    assert rpc == [edge for edge in every if edge["kind"] == "rpc"]
+    mine = client.get("/api/growth", params={**query, "service": "cartservice"}).json()["edges"]
+    assert mine == [edge for edge in every if "cartservice" in (edge["caller"], edge["callee"])]
+    moved = client.get("/api/growth", params={**query, "min_change": "2"}).json()["edges"]
+    assert moved == [e for e in every if abs(e["share_head"] - e["share_base"]) >= 0.02]
+    assert 0 < len(moved) < len(every)
+
+
+def test_series_of_an_edge_average_to_its_share(client, incident) -> None:
+    """Weighted by the clock of each stretch the points are the period's share."""
+    query = incident[1]
+    edge = client.get("/api/growth", params=query).json()
+    for row, series in zip(edge["edges"], edge["series"], strict=True):
+        for side in ("base", "head"):
+            values = [v for v in series[side]["share"] if v is not None]
+            assert min(values) - 1e-9 <= row[f"share_{side}"] <= max(values) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/?kind=nothing", 400, "one of http"),
+        ("/?min_change=much", 400, "not a number"),
+        ("/?top=100000", 400, "from 1 to 500"),
+        ("/?colour=red", 400, "no parameter"),
+        ("/?base=soon", 400, "cannot read the period"),
+        ("/?head=today", 400, "head without base"),
+        ("/edge?edge_kind=db&caller=nobody&callee=nothing", 404, "no edge"),
+        ("/service/nobody", 404, "no service nobody"),
+        ("/trace/xyz", 400, "no trace id"),
+        ("/trace/00000000000000000000000000000001", 404, "no trace"),
+        ("/paths?entry=zz", 400, "no entry"),
+        ("/paths?entry=0000000000000001", 404, "no entry"),
+        ("/nowhere", 404, "no page"),
+        ("/static/../pyproject.toml", 404, ""),
+        ("/?base=2001&head=2002", 404, "holds no traces"),
+    ],
+)
+def test_what_cannot_be_answered_gets_a_sentence_on_the_page_and_in_the_twin(
+    client, incident, path: str, status: int, words: str
+) -> None:
+    """Never a traceback, always the value and what to do."""
+    if ("base" not in path and "head" not in path and "?" in path) or path.startswith(("/service", "/edge")):
+        joint = "&" if "?" in path else "?"
+        path += joint + "&".join(f"{k}={v}" for k, v in incident[1].items())
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert words in answer.text.replace("&#39;", "'")
+    if not path.startswith(("/nowhere", "/static")):
+        twin = client.get("/api/growth" + path[1:] if path.startswith("/?") else "/api" + path)
+        assert twin.status_code == status
+        assert words in twin.json()["error"] + (twin.json()["hint"] or "")
+
+
+def test_only_reading_is_served(client) -> None:
+    """No route changes anything."""
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert client.request(method, "/").status_code == 405
+    assert client.head("/quality").status_code == 200
+
+
+def test_another_host_or_origin_is_refused(incident) -> None:
+    """A name that was rebound to loopback, and pages of other sites, get nothing."""
+    client = client_of(incident[0])
+    assert client.get("/quality", headers={"host": "evil.example"}).status_code == 421
+    assert client.get("/quality", headers={"host": "localhost:8317"}).status_code == 200
+    assert client.get("/quality", headers={"host": "[::1]:8317"}).status_code == 200
+    assert client.get("/quality", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/quality", headers={"origin": "http://127.0.0.1"}).status_code == 200
+
+
+def test_a_token_is_asked_for_when_there_is_one(incident) -> None:
+    """Bearer from programs; a browser's password prompt is as good."""
+    client = client_of(incident[0], allow=lambda header: header == "Bearer first")
+    refused = client.get("/quality")
+    assert refused.status_code == 401
+    assert "Basic" in refused.headers["www-authenticate"]
+    assert client.get("/static/tracescope.css").status_code == 401
+    assert client.get("/quality", headers={"authorization": "Bearer other"}).status_code == 401
+    assert client.get("/quality", headers={"authorization": "Bearer first"}).status_code == 200
+    assert client.get("/quality", auth=("anybody", "first")).status_code == 200
+    assert client.get("/quality", auth=("first", "other")).status_code == 401
+    assert client.get("/quality", headers={"authorization": "Basic ???"}).status_code == 401
+
+
+def test_the_openapi_description_names_every_route_and_parameter(client) -> None:
+    """A route or a parameter that is not described does not exist."""
+    said = client.get("/api/openapi.json").json()
+    assert set(said["paths"]) == {path.replace(":path", "") for path, _ in api.ROUTES}
+    for path in said["paths"].values():
+        names = {parameter["name"] for parameter in path["get"]["parameters"] if parameter["in"] == "query"}
+        assert names == set(View.__dataclass_fields__)
+
+
+def test_a_view_survives_its_own_link() -> None:
+    """Writing a state into a URL and reading it back changes nothing."""
+    view = View(
+        base="2026-08", head="30d", kind="db", min_change=0.4, top=30, caller="a&b=c", operation="é ?#"
+    )
+    client = TestClient(lambda scope, receive, send: None)  # type: ignore[arg-type, return-value]
+    query = dict(client.build_request("GET", view.url("/edge")).url.params)
+    assert read(query) == view
+    assert View().url("/") == "/"
+
+
+def span(
+    trace: int, number: int, parent: int, name: str, begin: int, end: int, **more: Any
+) -> dict[str, Any]:
+    return {
+        "traceId": f"{trace:032x}", "spanId": f"{number:016x}",
+        "parentSpanId": f"{parent:016x}" if parent else "", "name": name,
+        "startTimeUnixNano": str(begin), "endTimeUnixNano": str(end), **more,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which every name is an attack, in two halves an hour apart."""
+    folder = tmp_path_factory.mktemp("hostile")
+    lines: list[bytes] = []
+    now = time.time_ns() - 4 * 3_600_000_000_000
+    trace = 1
+    for half in range(2):
+        for at in range(40):
+            begin = now + half * 3_600_000_000_000 + at * 1_000_000_000
+            for number, name in enumerate(HOSTILE):
+                length = 5_000_000 * (1 + half * number)
+                rows = [
+                    span(trace, 1, 0, name, begin, begin + length + 2_000_000, kind=2),
+                    span(trace, 2, 1, name, begin + 1_000_000, begin + length, kind=3, attributes=[
+                        {"key": "db.system.name", "value": {"stringValue": name}},
+                        {"key": "db.namespace", "value": {"stringValue": name}},
+                    ]),
+                ]  # fmt: skip
+                attributes = [{"key": "service.name", "value": {"stringValue": name}}]
+                part = {"resource": {"attributes": attributes}, "scopeSpans": [{"spans": rows}]}
+                lines.append(orjson.dumps({"resourceSpans": [part]}))
+                trace += 1
+    file = folder / "hostile.jsonl"
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    command("import", file, "--store", folder / "store")
+    return folder / "store"
+
+
+def test_hostile_names_stay_text_on_every_page(hostile: Path) -> None:
+    """No tag, no control character, no direction mark, nothing 10 KB long."""
+    client = client_of(hostile)
+    for path, query in pages_of(client, {"base": "all"}).items():
+        page = client.get(path, params=query)
+        assert page.status_code == 200, (path, page.text[:300])
+        check_tame(page.text)
+    check_tame(client.get("/report", params={"base": "all"}).text)
+
+
+def check_tame(text: str) -> None:
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "49" not in re.findall(r"<h1>[^<]*", text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+    shown = re.sub(r'(href|value|content)="[^"]*"', "", text)
+    shown = re.sub(r'<script type="application/json".*?</script>', "", shown, flags=re.DOTALL)
+    assert "long" * 400 not in shown
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(client, incident, tmp_path: Path) -> None:
+    """No script that runs, no address but the data inside; the command writes the same file."""
+    store, query = incident
+    said = command("report", query["base"], query["head"], "--store", store, "--tz", "UTC")
+    links = parsed(said)
+    assert links.loads == []
+    assert all(link.startswith("#") for link in links.hrefs)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", said)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', said, re.DOTALL)[1])  # type: ignore[index]
+    assert data["schema"] == "tracescope.diff/1"
+    assert data["edges"]
+    assert f"tracescope report {query['base']} {query['head']}" in said
+    web = client.get("/report", params=query)
+    assert "attachment" in web.headers["content-disposition"]
+    made = re.compile(r"made \S+")
+    assert made.sub("", web.text) == made.sub("", said)
+    command(
+        "report", query["base"], query["head"], "--store", store, "--tz", "UTC", "-o", tmp_path / "r.html"
+    )
+    assert made.sub("", (tmp_path / "r.html").read_text()) == made.sub("", said)
+
+
+def test_an_empty_store_says_so_on_every_page(tmp_path: Path) -> None:
+    """The next command stands there, not a traceback."""
+    client = client_of(tmp_path / "none")
+    for path in ("/", "/paths", "/traces", "/quality", "/edge?caller=a"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert "tracescope import FILE" in answer.text
+
+
+def counted(make: Callable[[], Any], calls: list[int]) -> Callable[..., Any]:
+    def count(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return make(*arguments, **named)
+
+    return count
+
+
+def test_answers_are_remembered_until_the_store_changes(incident, monkeypatch, tmp_path: Path) -> None:
+    """The same question costs once; new spans make it cost again."""
+    from tracescope.web import answers as module
+
+    command("import", DATA / "opensearch-otel" / "spans.jsonl", "--store", tmp_path / "store")
+    calls: list[int] = []
+    monkeypatch.setattr(module, "compare", counted(module.compare, calls))
+    client = client_of(tmp_path / "store")
+    first = client.get("/api/growth", params={"base": "all"})
+    assert client.get("/api/growth", params={"base": "all"}).json() == first.json()
+    assert len(calls) == 1
+    command("import", DATA / "hotrod" / "spans.jsonl.gz", "--store", tmp_path / "store")
+    client.get("/api/growth", params={"base": "all"})
+    assert len(calls) == 2

@@ -1,0 +1,24 @@
+"""`tracescope mcp`."""
+
+from __future__ import annotations
+
+import click
+
+from tracescope.cli import shell
+
+
+@click.command(name="mcp")
+@shell.store_option
+@shell.env_option
+@shell.zone_option
+def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
+    """Serve the store to an agent as tools (Model Context Protocol), over standard input and output.
+
+    Tools: diff, explain, graph, trace, quality. Nothing changes the store. Needs the extra:
+    python -m pip install 'tracescope[mcp]'.
+    """
+    used = shell.settings(store=store, env=env, tz=tz)
+    from tracescope.web.answers import Answers
+    from tracescope.web.tools import make_server
+
+    make_server(Answers(used.store, used)).run("stdio")
