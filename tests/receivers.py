@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-import httpx
+import httpx2 as httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,

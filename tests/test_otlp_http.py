@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 
-import httpx
+import httpx2 as httpx
 import pytest
 import zstandard
 from google.protobuf.json_format import MessageToDict

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 import grpc
-import httpx
+import httpx2 as httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-import httpx
+import httpx2 as httpx
 import pytest
 from receivers import Running, eventually, request
 

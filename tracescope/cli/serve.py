@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
 
 from tracescope.cli import shell
 from tracescope.config import Settings
@@ -84,8 +87,31 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
         loop.add_signal_handler(number, ask)
     from tracescope.serving.routes import Later
 
+    if used.web != "off":
+        runtime.meters.registry.register(_Series(used))
     page = Later(lambda: _page(runtime, used))
     await runtime.run(sockets, page, stop, lambda: _announce(runtime, used))
+
+
+class _Series(Collector):
+    """The service graph's series, made when they are first asked for: until then they cost no memory."""
+
+    def __init__(self, used: Settings) -> None:
+        self._used = used
+        self._made: Collector | None = None
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: what there is, `collect` tells."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """See `tracescope.web.gauges`."""
+        if self._made is None:
+            from tracescope.web.answers import Answers
+            from tracescope.web.gauges import GraphSeries
+
+            self._made = GraphSeries(Answers(self._used.store, self._used))
+        return self._made.collect()
 
 
 def _page(runtime: Runtime, used: Settings) -> ASGIApp:
@@ -98,7 +124,7 @@ def _page(runtime: Runtime, used: Settings) -> ASGIApp:
     return make_app(
         Answers(used.store, used),
         hosts=LOCAL_HOSTS if is_loopback(used.web) else None,
-        token=(lambda: tokens.first) if tokens is not None else None,
+        allow=tokens.allow if tokens is not None else None,
     )
 
 

@@ -67,11 +67,6 @@ class Tokens:
         self._known, self._seen = known, seen
         return True
 
-    @property
-    def first(self) -> str:
-        """The token that the web page asks for."""
-        return self._known[0].decode("utf-8", "replace")
-
     def allow(self, authorization: bytes | str | None) -> bool:
         """Whether an ``authorization`` header carries one of the tokens."""
         if authorization is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -36,7 +37,8 @@ def watch_routes(readiness: Readiness, meters: Meters, access: Access) -> list[B
     async def metrics(request: Request) -> Response:
         if not access.allow(request.headers.get("authorization")):
             return JSONResponse({"error": "no valid bearer token"}, 401, {"www-authenticate": "Bearer"})
-        return Response(meters.exposition(), media_type=CONTENT_TYPE)
+        # series of the service graph read the store, which must not hold up who sends spans
+        return Response(await run_in_threadpool(meters.exposition), media_type=CONTENT_TYPE)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
