@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from tracescope.ingest.meters import Meters
 
 from tracescope.cli import main
 from tracescope.config import Settings
+from tracescope.ingest.meters import Meters
 from tracescope.store import open_store
 from tracescope.web import gauges
 from tracescope.web.answers import Answers
