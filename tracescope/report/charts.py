@@ -313,7 +313,7 @@ def _box(
     text = _text("label", x + 5, y + height - 9, label, limit=room) if room >= 3 else ""
     box = _rect(style, x, y, max(width - 1, 0.5), height - 1)
     whole = f"<g><title>{escape(shown(about, 400))}</title>{box}{text}</g>"
-    return f'<a href="{escape(href)}">{whole}</a>' if href else whole
+    return f'<a href="{escape(href)}" aria-label="{escape(shown(about, 400))}">{whole}</a>' if href else whole
 
 
 def waterfall(trace: TracePath, *, width: int = 1480, row: int = 22, most: int = 400) -> Markup:

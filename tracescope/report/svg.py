@@ -142,9 +142,11 @@ def draw(graph: Graph, arranged: Layout, look: Look | None = None) -> str:
     height = arranged.height + top + _MARGIN + (_LEGEND if look.legend else 0.0)
     title = look.title or f"Dependencies of {graph.environment or 'the system'}"
     about = look.description or _described(graph, look)
+    # a picture has no parts that can be reached; one with links does
+    role = "group" if look.node_href or look.edge_href else "img"
     style_sheet = f"<style>{style(look.theme)}</style>" if look.embed_style else ""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="ts-graph" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="ts-graph" role="{role}" '
         f'aria-labelledby="{look.prefix}-title {look.prefix}-desc" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="system-ui, sans-serif" font-size="{_FONT:g}">',
         f'<title id="{look.prefix}-title">{escaped(one_line(title))}</title>',
@@ -234,10 +236,16 @@ def _edge(at: int, edge: _Row, route: Route, look: Look, *, compared: bool) -> s
         f'<path class="ts-line ts-{color}" d="{path_data(route, arrow)}" stroke-width="{line:.2f}"{dashed}/>'
         f'<path class="ts-tip ts-{color}" d="{_tip(route, arrow, line)}"/>'
     )
-    title = f"<title>{escaped(_sentence(edge, compared=compared))}</title>"
-    href = look.edge_href(edge) if look.edge_href else None
-    body = drawn if href is None else f'<a href="{escaped(one_line(href, 4000))}">{drawn}</a>'
-    return f'<g class="ts-edge" data-edge="{at}">{title}{body}</g>'
+    about = _sentence(edge, compared=compared)
+    body = _linked(drawn, look.edge_href(edge) if look.edge_href else None, about)
+    return f'<g class="ts-edge" data-edge="{at}"><title>{escaped(about)}</title>{body}</g>'
+
+
+def _linked(drawn: str, href: str | None, about: str) -> str:
+    """`drawn` as a link that says where it leads; itself without an address."""
+    if href is None:
+        return drawn
+    return f'<a href="{escaped(one_line(href, 4000))}" aria-label="{escaped(about)}">{drawn}</a>'
 
 
 def _dots(line: float) -> str:
@@ -320,8 +328,7 @@ def _node(node: _Row, place: Place, look: Look, *, faint: bool, compared: bool) 
         f'd="{MARKS[mark]}"/><text class="ts-name" x="{x + 25:.1f}" y="{y + height / 2 + 3.8:.1f}">'
         f"{escaped(label_of(node))}</text>{bar}"
     )
-    href = look.node_href(node) if look.node_href else None
-    body = drawn if href is None else f'<a href="{escaped(one_line(href, 4000))}">{drawn}</a>'
+    body = _linked(drawn, look.node_href(node) if look.node_href else None, title)
     entry = " ts-entry" if node["entry"] else ""
     ghost = " ts-faint" if faint else ""
     return (

@@ -13,7 +13,7 @@ addEventListener("pageshow", () => {
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.activeElement.matches("input, select, textarea")) return;
-  const field = document.querySelector("main form input[name=service], main form input");
+  const field = document.querySelector("main form input[name=service]") ?? document.querySelector("main form input");
   if (field) {
     event.preventDefault();
     field.focus();
