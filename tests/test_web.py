@@ -20,6 +20,7 @@ from tracescope.config import Settings
 from tracescope.web import api
 from tracescope.web.answers import Answers
 from tracescope.web.app import make_app
+from tracescope.web.gauges import GraphSeries
 from tracescope.web.view import View, read
 
 DATA = Path(__file__).parent / "data"
@@ -372,3 +373,18 @@ def test_answers_are_remembered_until_the_store_changes(incident, monkeypatch, t
     command("import", DATA / "hotrod" / "spans.jsonl.gz", "--store", tmp_path / "store")
     client.get("/api/growth", params={"base": "all"})
     assert len(calls) == 2
+
+
+def test_every_page_and_series_is_documented(client) -> None:
+    """A page that the README does not name, or a series that its table lacks, does not exist."""
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+    pages = readme[readme.index("on a web page") :].split("\n\n")[0]
+    names = {"growth": "Growth", "quality": "Data quality"}
+    for path, _ in api.ROUTES:
+        page = path.removeprefix("/api/").split("/")[0]
+        if page != "openapi.json":
+            assert names.get(page, page.capitalize()) in pages, page
+    table = (root / "collector-config" / "receiver.md").read_text()
+    for family in GraphSeries(Answers("none", Settings())).describe():
+        assert f"`{family.name}" in table, family.name
