@@ -83,6 +83,7 @@ class Settings:
     tls_client_ca: str = _doc("clients must show a certificate that this CA signed, PEM", "")
     token_file: str = _doc("file of bearer tokens, one a line; read again when it changes", "")
     log_format: str = _doc("form of `serve`'s event lines on stderr: `logfmt` or `json`", "logfmt")
+    slo: dict[str, float] = _doc("by entry (`service operation`), the mean ms that is its wall", factory=dict)  # noqa: RUF009
 
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
@@ -90,6 +91,8 @@ _TYPES = {f.name: f.type for f in fields(Settings)}
 
 def _coerce(name: str, value: Any, place: str) -> Any:
     """`value` as the setting's type."""
+    if name == "slo":
+        return _coerce_slo(value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
@@ -97,6 +100,24 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return wanted(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}") from error
+
+
+def _coerce_slo(value: Any, place: str) -> dict[str, float]:
+    """A table of entries, or the text ``ENTRY=MS; ENTRY=MS``."""
+    if isinstance(value, str):
+        pairs = [part.rpartition("=") for part in value.split(";") if part.strip()]
+        value = {entry.strip(): limit.strip() for entry, _, limit in pairs}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: slo is {value!r}, not a table of entries and milliseconds")
+    out: dict[str, float] = {}
+    for entry, limit in value.items():
+        try:
+            out[str(entry)] = float(limit)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{place}: slo of {entry!r} is {limit!r}, not milliseconds") from error
+        if not 0 < out[str(entry)] < float("inf"):
+            raise ConfigError(f"{place}: slo of {entry!r} is {limit!r}, not milliseconds above 0")
+    return out
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tracescope import schema
 from tracescope.analysis import load as model
 from tracescope.analysis.arrivals import Arrivals, by_edge, edge_ids, points
 from tracescope.analysis.levels import judge
-from tracescope.analysis.load import Fit, Points
+from tracescope.analysis.load import Fit, Headroom, Points
 from tracescope.analysis.matched import Period
 from tracescope.analysis.report import Edge
 
@@ -72,17 +72,9 @@ class Modelled:
         return self.fitted.growth / apart if apart >= LEAST_WEEKS else None
 
     @property
-    def headroom(self) -> float | None:
+    def room(self) -> Headroom | None:
         """Load at the wall over peak load."""
-        if self.fitted is None or not math.isfinite(self.fitted.wall):
-            return None
-        return self.fitted.wall / self.peak_load
-
-    @property
-    def lower_bound(self) -> bool:
-        """Peak load is under half of capacity: the wall is far, and nobody has seen it."""
-        fitted = self.fitted
-        return fitted is not None and self.peak_load < fitted.curve.capacity / 2
+        return None if self.fitted is None else self.fitted.headroom(self.peak_load)
 
 
 def weeks_apart(points: Points) -> float:
@@ -184,14 +176,14 @@ def _told(edge: Edge, modelled: Modelled) -> Edge:
         half = math.hypot((whole[1] - whole[0]) / 2, spread)
         intervals["latency_growth"] = (latency - by_load - half, latency - by_load + half)
     growth = modelled.growth_per_week
-    headroom = modelled.headroom
+    room = modelled.room
     return replace(
         edge,
         effects=effects,
         effects_ci=intervals,
         growth_pct_per_week=None if growth is None else (math.exp(growth) - 1) * 100,
         load_elasticity=fitted.curve.elasticity(modelled.peak_load),
-        headroom=headroom,
+        headroom=None if room is None else room.times,
         weeks_to_wall=weeks_to_wall(modelled),
         evidence=(*edge.evidence, *_evidence(modelled, told)),
     )
@@ -209,7 +201,10 @@ def _evidence(modelled: Modelled, told: model.Shift) -> list[str]:
         f"load {more:+.0f} % explains {by_load:+.0f} % of latency; at equal load it is "
         f"{by_growth:+.0f} % ({_pct(told.growth_interval)}){how}"
     ]
-    if modelled.lower_bound and modelled.headroom is not None:
+    room = modelled.room
+    if room is not None and not room.bends:
+        out.append("headroom is a lower bound: load hardly slows it down")
+    elif room is not None and room.lower_bound:
         out.append("headroom is a lower bound: peak load is under half of the fitted capacity")
     return out
 
@@ -237,9 +232,10 @@ def load_trend(weeks: Floats, peaks: Floats) -> tuple[float, float]:
 
 def weeks_to_wall(modelled: Modelled) -> float | None:
     """Weeks until latency is three times its low-load value, at today's growth; None: not in sight."""
-    headroom, growth = modelled.headroom, modelled.growth_per_week
-    if headroom is None or growth is None:
+    room, growth = modelled.room, modelled.growth_per_week
+    if room is None or room.times is None or not room.bends or growth is None:
         return None
+    headroom = room.times
     trend, error = load_trend(modelled.weeks, modelled.peaks)
     if not math.isfinite(error):
         return None

@@ -41,6 +41,8 @@ LEAST_RANGE: Final = 1.3
 #: Standard error of the load's part of a change, in log units, beyond which it is not told.
 MOST_UNCERTAIN: Final = 0.15
 DRAWS: Final = 400
+#: A wall whose interval is wider than this factor is not in sight.
+MOST_OPEN: Final = 4.0
 #: Log growth a week, or in a step, beyond which nothing is looked for.
 MOST_GROWTH: Final = 3.0
 
@@ -81,6 +83,28 @@ class Points:
         """All of several, in the order given."""
         names = Points.__dataclass_fields__
         return Points(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Load at the wall over peak load.
+
+    Attributes
+    ----------
+    times
+        None: no wall in sight.  Where the curve hardly bends, what it is at least.
+    interval
+        80 %; the upper end None where it is open.
+    lower_bound
+        Peak load is under half of capacity, so nobody has seen the wall.
+    bends
+        Whether the data show that load slows this edge down at all.
+    """
+
+    times: float | None
+    interval: tuple[float, float | None]
+    lower_bound: bool
+    bends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +156,19 @@ class Fit:
         """The law's wall, or the nearest that other curves which explain the points better leave open."""
         low, high = self.interval(self.walls(), 0.8)
         return min(max(self.curve.wall, low), high)
+
+    def headroom(self, peak_load: float) -> Headroom:
+        """How much more load than now there is room for."""
+        low, high = (wall / peak_load for wall in self.interval(self.walls(), 0.8))
+        lower_bound = peak_load < self.curve.capacity / 2
+        bends = math.isfinite(high) and high <= MOST_OPEN * low
+        times = self.wall / peak_load if bends else low
+        return Headroom(
+            times if math.isfinite(times) else None,
+            (low if math.isfinite(low) else 1e9, high if math.isfinite(high) else None),
+            bool(lower_bound or not bends),
+            bool(bends),
+        )
 
     def drawn(self, rho: Floats) -> tuple[Floats, Floats]:
         """As `waiting`, a row of `rho` ``(DRAWS, n)`` for every draw."""

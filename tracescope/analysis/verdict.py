@@ -15,6 +15,8 @@ from tracescope.analysis.report import Edge
 
 #: Units that could not be put together beyond this part are worth a word on every output.
 INCOMPLETE_PART: Final = 0.2
+#: A wall so near is worth a word of its own.
+NEAR_WEEKS: Final = 12.0
 #: ... and callees' spans that were lost, beyond this one.
 LOST_PART: Final = 0.001
 
@@ -48,10 +50,21 @@ def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Mat
 
 
 def verdict(edges: Sequence[Edge], matched: blocking.Matched) -> tuple[str, tuple[str, ...]]:
-    """State and reasons; load and headroom join it with the load model."""
+    """State and reasons, from edges that grow significantly and the wall of each."""
     if min(matched.base.blocks, matched.head.blocks) < blocking.FEWEST_BLOCKS:
         return "insufficient data", ("too few blocks of time to tell change from chance",)
     worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
     if not worse:
         return "growth-stable", ("no edge takes significantly more time than before",)
-    return "drifting", tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
+    reasons = tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
+    full = [edge for edge in worse if edge.weeks_to_wall == 0]
+    if full:
+        return "at the wall", (f"{full[0].name} has no headroom left at peak load", *reasons)
+    near = [edge for edge in worse if edge.weeks_to_wall is not None and edge.weeks_to_wall <= NEAR_WEEKS]
+    if near:
+        soonest = min(near, key=lambda edge: edge.weeks_to_wall or 0.0)
+        return "approaching", (
+            f"{soonest.name} reaches its wall in {soonest.weeks_to_wall:.1f} weeks",
+            *reasons,
+        )
+    return "drifting", reasons

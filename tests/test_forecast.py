@@ -1,0 +1,246 @@
+"""The forecast: weeks to the wall, what-if, the verdict and its early warnings."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from tracescope import config, schema
+from tracescope.analysis.curve import Curve
+from tracescope.analysis.forecast import Forecast, forecast
+from tracescope.analysis.matched import Period
+from tracescope.analysis.outlook import live_instances, outlook
+from tracescope.cli import main
+from tracescope.errors import ConfigError, InsufficientDataError
+from tracescope.report.outlook import forecast_json
+from tracescope.schema import HOUR_NS
+
+HOUR = HOUR_NS
+
+
+def shop(
+    curve: Curve,
+    *,
+    weeks: int = 10,
+    demand: float = 0.0,
+    drift: float = 0.0,
+    repeats: float = 0.0,
+    peak: float = 0.5,
+    seed: int = 1,
+    calls_an_hour: float = 300.0,
+) -> Period:
+    """A gateway that asks one database; log growth a week, peak utilisation in the last week."""
+    rng = np.random.default_rng(seed)
+    slots = np.arange(weeks * 168)
+    t = slots / 168 - weeks
+    day = 1 + 0.6 * np.sin((slots % 24) / 24 * 2 * np.pi)
+    users = day * np.exp(demand * t)
+    load = users * np.exp(repeats * t) / 1.6 * peak * curve.capacity
+    units = rng.poisson(calls_an_hour * users)
+    calls = np.maximum(np.round(units * np.exp(repeats * t) * (2 if repeats else 1)), 1).astype(int)
+    scale = float((load[-168:] * 3600 / np.maximum(calls[-168:], 1)).mean())  # what one call stands for
+    threshold = int((1 - 1 / scale) * 2**56) if scale > 1 else schema.NO_THRESHOLD
+    took = curve.latency_s(load, drift * t) * np.exp(rng.normal(0, 0.5 / np.sqrt(calls)))
+    own = (took * 1e9 * calls).astype(np.int64)
+    zero = pl.lit(0, pl.Int64)
+
+    def rows(path: int, count: np.ndarray, own_ns: np.ndarray) -> pl.DataFrame:
+        given = {
+            "slot": slots, "unit": np.zeros(len(slots), np.int8), "path_id": np.full(len(slots), path),
+            "threshold": np.full(len(slots), threshold), "calls": count, "calls_visited": count,
+            "visits": count, "own_ns": own_ns, "inclusive_ns": own_ns, "own_all_ns": own_ns,
+            "busy_ns": own_ns, "units": units,
+        }  # fmt: skip
+        frame = pl.DataFrame(given).with_columns(
+            [zero.alias(name) for name in schema.PATH_HOURS if name not in given]
+        )
+        return frame.select(
+            pl.col(name).cast(dtype) for name, dtype in schema.dtypes(schema.PATH_HOURS).items()
+        )
+
+    self_ns = (units * 2e6).astype(np.int64)
+    entry_hours = pl.DataFrame(
+        {
+            "slot": slots, "unit": np.zeros(len(slots), np.int8), "entry_id": np.ones(len(slots), np.int64),
+            "threshold": np.full(len(slots), threshold), "units": units, "clock_ns": own + self_ns,
+            "incomplete": 0 * slots, "skewed": 0 * slots, "mixed": 0 * slots, "errors": 0 * slots,
+        },
+        schema=schema.dtypes(schema.ENTRY_HOURS),
+    )  # fmt: skip
+    path = {"entry_id": 1, "depth": 1, "uninstrumented": False}
+    paths = pl.DataFrame(
+        [
+            {**path, "path_id": 2, "parent_id": 1, "kind": schema.EDGE_SELF, "caller": "gateway",
+             "callee": None, "operation": "GET /", "edge_id": 20},
+            {**path, "path_id": 3, "parent_id": 1, "kind": schema.EDGE_DB, "caller": "gateway",
+             "callee": "postgresql/shop", "operation": "SELECT", "edge_id": 30},
+        ],
+        schema=schema.dtypes(schema.PATHS),
+    )  # fmt: skip
+    entries = pl.DataFrame(
+        {"entry_id": [1], "environment": [""], "service": ["gateway"], "operation": ["GET /"]},
+        schema=schema.dtypes(schema.ENTRIES),
+    )
+    tables = {
+        "path_hours": pl.concat([rows(2, units, self_ns), rows(3, calls, own)]).filter(pl.col("calls") > 0),
+        "entry_hours": entry_hours.filter(pl.col("units") > 0), "paths": paths, "entries": entries,
+        "service_hours": schema.empty(schema.SERVICE_HOURS),
+    }  # fmt: skip
+    return Period(0, weeks * 168 * HOUR, HOUR, "", tables)
+
+
+CURVE = Curve(0.005, 50.0, 0.0)
+
+
+def database(found: Forecast):
+    return next(edge for edge in found.edges if edge.callee == "postgresql/shop")
+
+
+def truth(demand: float, drift: float, peak: float) -> float:
+    """Weeks to three times the low-load latency, at two thirds of an M/M/1's capacity."""
+    return math.log(2 / 3 / peak) / (demand + drift)
+
+
+def test_weeks_to_the_wall_of_a_ramp_are_found() -> None:
+    """Demand grows 3 % a week, work at equal load 2 %, and a third of the way is left."""
+    found = database(forecast(shop(CURVE, demand=0.03, drift=0.02, peak=0.45)))
+    assert found.headroom == pytest.approx(2 / 3 / 0.45, rel=0.12)
+    assert found.drift.pct_per_week == pytest.approx(2.0, abs=0.5)
+    assert found.load_trend.pct_per_week == pytest.approx(3.0, abs=0.5)
+    assert found.weeks == pytest.approx(truth(0.03, 0.02, 0.45), rel=0.3)
+    assert found.weeks_interval is not None
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """80 % of ramps; at least 9 of 15 here, the benchmark counts more."""
+    inside = 0
+    for seed in range(15):
+        found = database(forecast(shop(CURVE, demand=0.03, drift=0.02, peak=0.45, seed=seed)))
+        assert found.weeks_interval is not None
+        low, high = (end if end is not None else math.inf for end in found.weeks_interval)
+        inside += low <= truth(0.03, 0.02, 0.45) <= high
+    assert inside >= 9
+
+
+def test_what_if_follows_the_curve_and_says_where_it_ends() -> None:
+    """At 1.5 times the load as the law says, flagged as extrapolated; beyond capacity there is no number."""
+    found = forecast(shop(CURVE, peak=0.5), multiples=(1.0, 1.5, 10.0))
+    same, more, far = database(found).what_if
+    assert same.ms == pytest.approx(10.0, rel=0.05)  # 5 ms / (1 - 0.5)
+    assert more.ms == pytest.approx(20.0, rel=0.2)  # 5 ms / (1 - 0.75)
+    assert more.extrapolated
+    assert far.ms is None
+    assert found.entries[0].what_if[2].limit == "gateway -> postgresql/shop"
+
+
+def test_an_edge_that_load_does_not_slow_down_has_a_bound_and_no_wall() -> None:
+    """Flat latency: no invented date."""
+    found = database(forecast(shop(Curve(0.005, 5000.0, 0.0), peak=0.005, demand=0.02)))
+    assert found.weeks is None
+    assert found.lower_bound
+    assert found.headroom is None or found.headroom > 1
+
+
+def test_calls_per_request_that_grow_are_amplification_and_make_an_entry_drift() -> None:
+    """An N+1 that spreads by 4 % a week."""
+    period = shop(Curve(0.005, 5000.0, 0.0), peak=0.005, repeats=0.04)
+    found = forecast(period)
+    assert database(found).amplification.pct_per_week == pytest.approx(4.0, abs=1.0)
+    seen = outlook(found, period)
+    assert seen.entries[0].state == "drifting"
+    assert "more often per request" in seen.entries[0].evidence[0]
+    assert seen.signs[1].shown, seen.signs[1].words
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ({"peak": 0.85, "demand": 0.01}, "at the wall"),
+        ({"peak": 0.55, "demand": 0.03, "drift": 0.02}, "approaching"),
+        ({"peak": 0.2, "drift": 0.02}, "drifting"),
+        ({"peak": 0.2}, "growth-stable"),
+    ],
+)
+def test_the_verdict_of_an_entry(options: dict[str, float], state: str) -> None:
+    """With availability beside it, because green uptime says nothing about tomorrow."""
+    period = shop(CURVE, **options)
+    found = outlook(forecast(period), period)
+    assert found.state == state, found.entries
+    assert any("availability" in line for line in found.entries[0].evidence)
+
+
+def test_latency_that_creeps_at_peak_load_alone_is_stage_one() -> None:
+    """Demand grows under a queue: the busy hours feel it first."""
+    period = shop(CURVE, peak=0.85, demand=0.04)
+    assert outlook(forecast(period), period).signs[0].shown
+
+
+def test_an_slo_is_a_wall_too() -> None:
+    """Weeks until the entry's mean reaches it; none left when it is over already."""
+    period = shop(CURVE, peak=0.3, drift=0.03)
+    now = forecast(period).entries[0].ms_now
+    soon = forecast(period, slo_ms={"gateway GET /": now * 1.1}).entries[0]
+    assert "SLO" in (soon.limit or "")
+    assert 1 < (soon.weeks or 0) < 8
+    assert forecast(period, slo_ms={"gateway GET /": now * 0.9}).entries[0].weeks == 0
+
+
+def test_two_weeks_are_no_trend() -> None:
+    """An answer in words, not a line through two points."""
+    with pytest.raises(InsufficientDataError, match="3 weeks"):
+        forecast(shop(CURVE, weeks=2))
+
+
+def test_every_number_of_the_json_is_finite() -> None:
+    """NaN and infinity never reach an output."""
+    period = shop(Curve(0.005, 1e6, 0.0), peak=0.0001)
+    found = forecast(period)
+    json.dumps(forecast_json(found, outlook(found, period)), allow_nan=False)
+
+
+def spans_of(lives: dict[str, tuple[float, float]], per_hour: float, seed: int = 3) -> pl.DataFrame:
+    """Instances with their life in days, sampled at some spans an hour."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, (begin, end) in lives.items():
+        at = np.sort(rng.uniform(begin, end, rng.poisson((end - begin) * 24 * per_hour) + 1)) * 24 * HOUR
+        rows += [{"instance": name, "spans": 1, "first_ns": int(x), "last_ns": int(x)} for x in at]
+    return pl.DataFrame(rows)
+
+
+def test_a_rolling_deploy_does_not_double_the_instances() -> None:
+    """Four at any time, all replaced every second day, over five weeks."""
+    lives = {f"{n}-{d}": (2 * d + n / 100, 2 * d + 2 + n / 100) for d in range(17) for n in range(4)}
+    _, live = live_instances(spans_of(lives, 5), 0, 35 * 24 * HOUR)
+    assert live[:-1] == pytest.approx(4.0, abs=0.3)
+
+
+def test_twenty_instances_are_twenty_at_ten_spans_an_hour_for_all() -> None:
+    """Half a span an hour each: an hour sees eight of them, a life sees all."""
+    lives = {str(n): (0.0, 28.0) for n in range(20)}
+    _, live = live_instances(spans_of(lives, 0.5), 0, 28 * 24 * HOUR)
+    assert live == pytest.approx(20.0, abs=0.6)
+
+
+def test_slo_settings_are_read_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a table, or from the environment as text; nonsense is an error that says where."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tracescope.toml").write_text('[slo]\n"gateway GET /" = 120\n')
+    assert config.load()[0].slo == {"gateway GET /": 120.0}
+    monkeypatch.setenv("TRACESCOPE_SLO", "a GET /x=5; b POST /y=7.5")
+    assert config.load()[0].slo == {"a GET /x": 5.0, "b POST /y": 7.5}
+    monkeypatch.setenv("TRACESCOPE_SLO", "a GET /x=soon")
+    with pytest.raises(ConfigError, match="soon"):
+        config.load()
+
+
+def test_a_growth_that_is_no_multiple_is_a_usage_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["forecast", "--growth", "lots", "--store", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "lots" in result.output

@@ -1,0 +1,68 @@
+"""`tracescope forecast`."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from tracescope.cli import shell
+from tracescope.errors import UsageError
+
+
+def multiple(text: str) -> float:
+    """``10x`` or ``10`` as a number above 0; raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*[x×]?", text.strip())
+    if found is None or float(found.group(1)) <= 0:
+        raise UsageError(f"--growth is {text!r}, not a multiple", "write 3x, 10x, 1.5x")
+    return float(found.group(1))
+
+
+def horizon(text: str) -> float:
+    """``12w`` or ``90d`` in weeks; raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([wd])", text.strip())
+    if found is None or float(found.group(1)) <= 0:
+        raise UsageError(f"--horizon is {text!r}, not a length", "write 12w or 90d")
+    return float(found.group(1)) / (7 if found.group(2) == "d" else 1)
+
+
+@click.command(name="forecast")
+@click.option("--growth", multiple=True, metavar="N", help="What if there were N times the users (10x)?")
+@click.option("--horizon", "ahead", default="12w", show_default=True, metavar="LENGTH", help="How far ahead.")
+@shell.store_option
+@shell.env_option
+@click.option("--top", type=click.IntRange(1), metavar="N", help="List so many entries and edges.")
+@shell.format_option("table", "json")
+@shell.output_option
+def forecast_command(
+    growth: tuple[str, ...],
+    ahead: str,
+    store: str | None,
+    env: str | None,
+    top: int | None,
+    form: str,
+    output: str | None,
+) -> None:
+    """When each edge hits the wall at today's growth, and what 2, 5 or 10 times the users would do.
+
+    The wall is where latency is three times its low-load value, or where the entry's SLO is reached
+    (a table [slo] in tracescope.toml). What was not seen is marked as extrapolated, and where the
+    data do not say, the answer is a bound or a question mark.
+    """
+    used = shell.settings(store=store, env=env, top=top)
+    from tracescope.engine import foresee
+    from tracescope.report import outlook as render
+
+    multiples = tuple(multiple(text) for text in growth)
+    opened = shell.existing(used.store)
+    found, outlook = foresee(
+        opened,
+        horizon_weeks=horizon(ahead),
+        multiples=multiples,
+        slo_ms=used.slo,
+        environment=used.env or None,
+    )
+    if form == "json":
+        shell.emit(shell.to_json(render.forecast_json(found, outlook)), output)
+        return
+    shell.show(lambda _: render.forecast_text(found, outlook, top=used.top), output)
