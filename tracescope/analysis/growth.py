@@ -120,7 +120,7 @@ def tell_apart(edges: Sequence[Edge], base: Period, head: Period, minimum_ms: fl
         if edge.significant or abs(edge.effects.get("latency_unsplit", 0.0)) >= WORTH * minimum_ms > 0
     ]
     chosen = {number for _, number in sorted(worth, reverse=True)[:MOST_EDGES]}
-    keys = {number: ids.get(_key(edges[number])) for number in chosen}
+    keys = {number: ids.get(edge_key(edges[number])) for number in chosen}
     wanted = {key for key in keys.values() if key is not None}
     if not wanted:
         return list(edges)
@@ -135,7 +135,8 @@ def tell_apart(edges: Sequence[Edge], base: Period, head: Period, minimum_ms: fl
     return out
 
 
-def _key(edge: Edge) -> tuple[int, str, str | None, str]:
+def edge_key(edge: Edge) -> tuple[int, str, str | None, str]:
+    """What names an edge in the rollups: kind, caller, callee, operation."""
     return schema.EDGE_KINDS.index(edge.kind), edge.caller, edge.callee, edge.operation or ""
 
 

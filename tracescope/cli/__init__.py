@@ -19,6 +19,7 @@ from tracescope.errors import TracescopeError
 #: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.
 VERBS: Final = {
     "diff": ("compare", "Which edges take more of the latency than before, why, and how sure that is."),
+    "explain": ("explain", "One edge: why it changed, its load curve, its weeks, who calls it."),
     "forecast": ("forecast", "When each edge hits the wall, and what ten times the users would do."),
     "graph": ("graph", "Who calls whom, how often, and for how much of the clock."),
     "report": ("report", "One self-contained file for an architecture review."),

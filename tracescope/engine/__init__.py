@@ -1,6 +1,7 @@
 """The plan over hours and slices: what to seal, what a period's rollups are made of, what is compared."""
 
 from tracescope.engine.comparing import compare, slot_of
+from tracescope.engine.explaining import explain_edge
 from tracescope.engine.forecasting import foresee
 from tracescope.engine.graphs import Mapped, map_period
 from tracescope.engine.local import SealResult, rebuild, seal, seal_quiet
@@ -13,6 +14,7 @@ __all__ = [
     "PruneResult",
     "SealResult",
     "compare",
+    "explain_edge",
     "foresee",
     "map_period",
     "prune",

@@ -1,0 +1,332 @@
+"""One edge explained: what changed, its load curve, its weeks, who calls it, and a sentence to say.
+
+    Report's edge ─┬─ effects, exemplars
+                   ├─ points and curve of its resource's load          load model, base against head
+                   ├─ weeks: calls per unit, ms per call, share
+                   └─ entries it lies under, and callers that share its resource
+
+Source: design, sections 7 and 8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from tracescope import schema
+from tracescope.analysis.arrivals import WEEK_NS, by_edge, edge_ids
+from tracescope.analysis.growth import Modelled, edge_key, is_wait, model_edge
+from tracescope.analysis.matched import MS, Period, weight
+from tracescope.analysis.report import EFFECTS, Edge, Report
+from tracescope.errors import UsageError
+
+#: Loads at which a curve is drawn.
+CURVE_POINTS: Final = 40
+MOST_CALLERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A window of calls: load in arrivals a second at the resource, mean ms of a call, calls counted."""
+
+    period: str
+    load: float
+    ms: float
+    calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A fitted curve of one period: ms at each load."""
+
+    period: str
+    loads: tuple[float, ...]
+    ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """One week of the edge."""
+
+    period: str
+    start_ns: int
+    calls_per_unit: float
+    ms_per_call: float
+    ms_per_unit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An entry that the edge lies under, or a caller that shares its resource."""
+
+    name: str
+    calls_base: float
+    calls_head: float
+    ms_base: float
+    ms_head: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCurve:
+    """The load model of the edge; ``reason`` says why there is none.
+
+    ``capacity`` is None where load does nothing; ``contention`` and ``coherency`` are the law's a and b.
+    """
+
+    reason: str | None
+    samples: tuple[Sample, ...]
+    lines: tuple[Line, ...]
+    r0_ms: float | None
+    capacity_per_s: float | None
+    contention: float | None
+    coherency: float | None
+    step: bool
+    peak_load_per_s: float
+    headroom: float | None
+    headroom_interval: tuple[float, float | None] | None
+    lower_bound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What every surface renders."""
+
+    edge: Edge
+    report: Report
+    sentence: str
+    curve: LoadCurve | None
+    weeks: tuple[Week, ...]
+    entries: tuple[Caller, ...]
+    sharing: tuple[Caller, ...]
+
+
+def choose(edges: Sequence[Edge], text: str, operation: str | None = None) -> Edge:
+    """The one edge that `text` names: ``orders -> postgresql/orders``, perhaps with its operation.
+
+    Raises
+    ------
+    UsageError
+        None, or several: the message lists them.
+    """
+    wanted = " ".join(text.replace("→", "->").split())
+    full = {number: f"{edge.name} {edge.operation or ''}".strip() for number, edge in enumerate(edges)}
+    tries = (
+        [n for n, edge in enumerate(edges) if wanted in (edge.name, full[n])],
+        [n for n in full if wanted.casefold() in full[n].casefold()],
+    )
+    for found in tries:
+        kept = [n for n in found if operation is None or edges[n].operation == operation]
+        if len(kept) == 1:
+            return edges[kept[0]]
+        if kept:
+            names = "\n".join(f"    '{full[n]}'  ({edges[n].kind}, {edges[n].unit})" for n in kept[:12])
+            more = f"\n    and {len(kept) - 12} more" if len(kept) > 12 else ""
+            raise UsageError(f"{text!r} is {len(kept)} edges:\n{names}{more}", "name one, with its operation")
+    raise UsageError(f"no edge {text!r} in these periods", "`tracescope diff --all` lists them")
+
+
+def explain(report: Report, edge: Edge, base: Period, head: Period) -> Explanation:
+    """Explain one edge of a report.
+
+    Parameters
+    ----------
+    report, edge
+        The comparison, and which of its edges.
+    base, head
+        What they were made of.
+    """
+    key = edge_ids([base, head]).get(edge_key(edge))
+    modelled = None
+    if key is not None:
+        before, after = by_edge(base, [key]), by_edge(head, [key])
+        if key in before and key in after:
+            modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
+    curve = None if modelled is None else _curve(modelled)
+    weeks = tuple(
+        week for name, period in (("base", base), ("head", head)) for week in _weeks(name, period, edge, key)
+    )
+    return Explanation(
+        edge,
+        report,
+        sentence(edge),
+        curve,
+        weeks,
+        _entries(base, head, edge, key),
+        _sharing(base, head, edge),
+    )
+
+
+def sentence(edge: Edge) -> str:
+    """What a colleague would say of this edge."""
+    what = f"{edge.name}" + (f" ({edge.operation})" if edge.operation else "")
+    if not edge.significant:
+        return f"{what}: no change that could not be chance."
+    more = "more" if edge.credited_ms > 0 else "less"
+    said = [f"{what} takes {abs(edge.credited_ms):.3g} ms {more} per {edge.unit} than before"]
+    parts = {name: value for name, value in edge.effects.items() if name != "transient" and value}
+    words = {
+        "calls": f"it is called {edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g} times",
+        "latency_growth": "each call is slower at the same load" if parts.get("latency_growth", 0) > 0
+        else "each call is faster at the same load",
+        "latency_load": "more load makes each call wait" if parts.get("latency_load", 0) > 0
+        else "less load lets each call pass",
+        "latency_unsplit": "each call is slower" if parts.get("latency_unsplit", 0) > 0
+        else "each call is faster",
+        "criticality": "it is more often waited for" if parts.get("criticality", 0) > 0
+        else "it is less often waited for",
+        "new": "it is new",
+        "gone": "it is gone",
+    }  # fmt: skip
+    total = sum(abs(value) for value in parts.values())
+    leading = sorted(parts, key=lambda name: -abs(parts[name]))
+    causes = [f"{words[name]} ({parts[name]:+.3g} ms)" for name in leading if abs(parts[name]) >= 0.1 * total]
+    if causes:
+        said.append(": " + ", and ".join(causes[:2]))
+    said.append(".")
+    if edge.growth_pct_per_week is not None and abs(edge.growth_pct_per_week) >= 0.05:
+        said.append(f" Work at equal load changes by {edge.growth_pct_per_week:+.1f} % a week.")
+    if edge.weeks_to_wall is not None:
+        said.append(
+            " At peak load it is at its wall now." if edge.weeks_to_wall == 0
+            else f" At today's growth it reaches its wall in {edge.weeks_to_wall:.0f} weeks."
+        )  # fmt: skip
+    return "".join(said)
+
+
+def _curve(modelled: Modelled) -> LoadCurve:
+    points, fitted, room = modelled.points, modelled.fitted, modelled.room
+    names = ("base", "head")
+    samples = tuple(
+        Sample(names[int(p)], float(x), float(r) * 1e3, float(n))
+        for p, x, r, n in zip(points.period, points.load, points.latency_s, points.calls, strict=True)
+    )
+    if fitted is None or room is None:
+        return LoadCurve(
+            modelled.reason, samples, (), None, None, None, None, False, modelled.peak_load, None, None, False
+        )
+    lines: list[Line] = []
+    curve = fitted.curve
+    for number, name in enumerate(names):
+        mine = points.select(points.period == number)
+        time = float(number) - 1 if fitted.step else float(np.average(mine.weeks, weights=mine.calls))
+        loads = np.linspace(0, float(mine.load.max()), CURVE_POINTS)
+        ms = curve.latency_s(loads, fitted.growth * time) * 1e3
+        lines.append(Line(name, tuple(loads.tolist()), tuple(ms.tolist())))
+    bends = math.isfinite(curve.capacity)
+    return LoadCurve(
+        None, samples, tuple(lines), curve.r0_s * 1e3, curve.capacity if bends else None,
+        curve.contention if bends else 0.0, curve.coherency if bends else 0.0, fitted.step,
+        modelled.peak_load, room.times, room.interval, room.lower_bound,
+    )  # fmt: skip
+
+
+def _of_edge(period: Period, edge: Edge, key: int | None) -> pl.DataFrame:
+    """Rows of the edge in one kind of unit, with their weights and entries."""
+    paths = period.tables["paths"].filter(pl.col("edge_id") == (key if key is not None else 0))
+    kind = schema.UNIT_NAMES.index(edge.unit)
+    rows = period.tables["path_hours"].filter(pl.col("unit") == kind)
+    return rows.join(paths.select("path_id", "entry_id"), on="path_id").with_columns(weight().alias("w"))
+
+
+def _weeks(name: str, period: Period, edge: Edge, key: int | None) -> list[Week]:
+    """Weeks of a period, or an eighth of it where it is shorter than two."""
+    length = WEEK_NS if period.end_ns - period.start_ns >= 2 * WEEK_NS else 0
+    length = length or max((period.end_ns - period.start_ns) // 8, period.slot_ns)
+    number = ((pl.col("slot") * period.slot_ns - period.start_ns) // length).alias("number")
+    kind = schema.UNIT_NAMES.index(edge.unit)
+    units = (
+        period.tables["entry_hours"]
+        .filter(pl.col("unit") == kind)
+        .group_by(number)
+        .agg((pl.col("units") * weight()).sum().alias("units"), pl.col("slot").n_unique().alias("slots"))
+        .filter(pl.col("slots") * 2 >= pl.col("slots").max())
+    )
+    sums = (
+        _of_edge(period, edge, key)
+        .group_by(number)
+        .agg(
+            (pl.col("calls") * pl.col("w")).sum().alias("calls"),
+            (pl.col("own_all_ns") * pl.col("w")).sum().alias("all_ns"),
+            (pl.col("own_ns") * pl.col("w")).sum().alias("own_ns"),
+        )
+    )
+    joined = units.join(sums, on="number", how="left").fill_null(0.0).sort("number")
+    return [
+        Week(
+            name,
+            period.start_ns + int(row["number"]) * length,
+            row["calls"] / row["units"],
+            row["all_ns"] / row["calls"] / MS if row["calls"] else 0.0,
+            row["own_ns"] / row["units"] / MS,
+        )
+        for row in joined.iter_rows(named=True)
+    ]
+
+
+def _entries(base: Period, head: Period, edge: Edge, key: int | None) -> tuple[Caller, ...]:
+    """Entries the edge lies under: calls and ms for one unit of the entry."""
+    kind = schema.UNIT_NAMES.index(edge.unit)
+    sums: list[dict[int, tuple[float, float]]] = []
+    names: dict[int, str] = {}
+    for period in (base, head):
+        units = (
+            period.tables["entry_hours"]
+            .filter(pl.col("unit") == kind)
+            .group_by("entry_id")
+            .agg((pl.col("units") * weight()).sum().alias("units"))
+        )
+        mine = (
+            _of_edge(period, edge, key)
+            .group_by("entry_id")
+            .agg((pl.col("calls") * pl.col("w")).sum(), (pl.col("own_ns") * pl.col("w")).sum())
+            .join(units, on="entry_id")
+            .filter(pl.col("units") > 0)
+        )
+        sums.append(
+            {row["entry_id"]: (row["calls"] / row["units"], row["own_ns"] / row["units"] / MS)
+             for row in mine.iter_rows(named=True)}
+        )  # fmt: skip
+        names |= {
+            entry: f"{service} {operation}"
+            for entry, service, operation in period.tables["entries"]
+            .select("entry_id", "service", "operation")
+            .iter_rows()
+        }
+    found = [
+        Caller(names[entry], *(side.get(entry, (0.0, 0.0))[0] for side in sums),
+               *(side.get(entry, (0.0, 0.0))[1] for side in sums))
+        for entry in {*sums[0], *sums[1]}
+    ]  # fmt: skip
+    return tuple(sorted(found, key=lambda caller: (-caller.ms_head, caller.name))[:MOST_CALLERS])
+
+
+def _sharing(base: Period, head: Period, edge: Edge) -> tuple[Caller, ...]:
+    """Who else reaches the same resource: calls an hour and mean ms of a call, by caller and operation."""
+    if edge.callee is None:
+        return ()
+    found: dict[str, list[tuple[float, float]]] = {}
+    for number, period in enumerate((base, head)):
+        paths = period.tables["paths"].filter(pl.col("callee") == edge.callee)
+        rows = (
+            period.tables["path_hours"]
+            .join(paths.select("path_id", "caller", "operation"), on="path_id")
+            .with_columns(weight().alias("w"))
+            .group_by("caller", "operation")
+            .agg((pl.col("calls") * pl.col("w")).sum(), (pl.col("own_all_ns") * pl.col("w")).sum())
+        )
+        hours = (period.end_ns - period.start_ns) / schema.HOUR_NS
+        for caller, operation, calls, own in rows.iter_rows():
+            row = found.setdefault(f"{caller}: {operation}", [(0.0, 0.0), (0.0, 0.0)])
+            row[number] = (calls / hours, own / calls / MS if calls else 0.0)
+    made = [Caller(name, b[0], h[0], b[1], h[1]) for name, (b, h) in found.items()]
+    return tuple(sorted(made, key=lambda caller: (-caller.calls_head, caller.name))[:MOST_CALLERS])
+
+
+def effects_in_order(edge: Edge) -> list[tuple[str, float]]:
+    """Effects that are not nothing, in the order they are shown."""
+    return [(name, edge.effects[name]) for name in EFFECTS if edge.effects.get(name)]
