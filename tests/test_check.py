@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from test_findings import SHOP
 from tracescope.analysis.graph import graph
 from tracescope.analysis.rules import Checked, check, parse_rules
 from tracescope.cli import main
-from tracescope.errors import ConfigError
+from tracescope.errors import ConfigError, UsageError
+from tracescope.report.png import as_png
 
 DATA = Path(__file__).parent / "data"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "rules.toml"
@@ -192,3 +194,19 @@ def test_a_period_compared_with_itself_has_not_changed(store: Path) -> None:
     assert told["base"]["units"] == told["units"]
     assert {edge["state"] for edge in told["edges"]} == {"both"}
     assert {edge["significant"] for edge in told["edges"]} == {False}
+
+
+def test_namespaces_are_read_from_the_resources_of_spans(tmp_path: Path) -> None:
+    """Rollups keep none; and what one namespace alone uses is drawn as its own."""
+    store = tmp_path / "store"
+    assert run("import", DATA / "otlp" / "traces.pb", "--store", store).exit_code == 0
+    told = json.loads(run("graph", "--store", store, "--format", "json").stdout)
+    assert {node["namespace"] for node in told["nodes"]} == {"opentelemetry-demo"}
+
+
+def test_a_png_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(UsageError, match="png extra") as error:
+        as_png("<svg/>")
+    assert error.value.hint is not None
+    assert "tracescope[png]" in error.value.hint
