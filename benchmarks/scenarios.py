@@ -97,9 +97,10 @@ def judge(world: World, report: Report, seed: int) -> Outcome:
         found = dominant(worse[0]) if right else "wrong"
     edge = report.edges[rank - 1] if rank else None
     effect = dominant(edge) if edge else "none"
+    told = effect != "latency_unsplit" or bool(edge and edge.evidence)  # not splitting needs a reason
     first = report.edges[0] if report.edges else None
     return Outcome(
-        world.name, seed, rank, bool(edge and edge.significant), effect, effect in truth.effects, found,
+        world.name, seed, rank, bool(edge and edge.significant), effect, told and effect in truth.effects, found,
         alarms, f"{first.kind} {first.name} {first.operation} {first.credited_ms:+.3g} ms" if first else "",
         _since(truth, edge),
     )  # fmt: skip

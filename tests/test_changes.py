@@ -56,6 +56,14 @@ def test_what_creeps_has_no_instant() -> None:
     assert sum(split(line + noise(rng), np.ones(56), NOTHING) is not None for _ in range(50)) <= 3
 
 
+def test_what_crept_while_nobody_looked_did_not_jump() -> None:
+    """Two months with another between: a line, not a step where the second begins."""
+    times = np.concatenate([np.arange(28), np.arange(60, 88)])
+    values = times / 10 + noise(np.random.default_rng(6)) * 0.4
+    assert split(values, np.ones(56), NOTHING) is not None
+    assert split(values, np.ones(56), NOTHING, times=times) is None
+
+
 def test_a_slow_weekend_is_no_change() -> None:
     """What repeats every week is known."""
     weekend = (np.arange(56) % 7 >= 5).astype(np.float64)

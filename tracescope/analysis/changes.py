@@ -40,6 +40,9 @@ BINS: Final = 64
 FEWEST_BINS: Final = 8
 #: Bins that a level needs on either side of the change.
 LEAST_SIDE: Final = 2
+#: A change between bins further apart than this many, as between two months with another between, has no
+#: instant that anybody saw.
+MOST_UNSEEN: Final = 3
 #: ``n * log(sum of squares)`` by which a step must beat a line, and no change at all.
 CLEARLY: Final = 6.0
 RESAMPLES: Final = 400
@@ -64,7 +67,9 @@ class Step:
     high: int
 
 
-def split(values: Floats, weights: Floats, known: Floats, seed: int = 0) -> Step | None:
+def split(
+    values: Floats, weights: Floats, known: Floats, seed: int = 0, times: Ints | None = None
+) -> Step | None:
     """Find the bin at which a series changes its level.
 
     Parameters
@@ -75,6 +80,8 @@ def split(values: Floats, weights: Floats, known: Floats, seed: int = 0) -> Step
         Columns of what is no change ``(n, q)``, such as weekends.
     seed
         Of the bootstrap.
+    times
+        When each bin is ``(n,)``, where some are missing: what creeps goes on creeping unseen.
 
     Returns
     -------
@@ -94,7 +101,8 @@ def split(values: Floats, weights: Floats, known: Floats, seed: int = 0) -> Step
     ends = np.arange(LEAST_SIDE, n - LEAST_SIDE + 1)
     steps = free(root[:, None] * (np.arange(n)[:, None] >= ends[None, :]))
     steps = steps / np.maximum(np.linalg.norm(steps, axis=0), 1e-300)
-    line = free(root * np.arange(n))
+    course = np.arange(n) if times is None else (times - times[0]) / (times[-1] - times[0])
+    line = free(root * course)
     fits = rest @ steps
     at = int(np.argmax(np.abs(fits)))
     squares = float(rest @ rest)
@@ -139,8 +147,8 @@ def find(edges: Sequence[Edge], base: Period, head: Period) -> tuple[Edge, ...]:
     for k, (starts, values, weights) in series.items():
         weekday = (starts // DAY_NS + 3) % 7
         known = (weekday >= 5).astype(np.float64)[:, None] if bin_ns == DAY_NS else np.empty((len(starts), 0))
-        step = split(values, weights, known)
-        if step is not None:
+        step = split(values, weights, known, times=starts)
+        if step is not None and (starts[step.at] - starts[step.at - 1]) <= MOST_UNSEEN * bin_ns:
             out[k] = replace(edges[k], change=_change(step, starts, bin_ns, edges[k], versions))
     return tuple(out)
 

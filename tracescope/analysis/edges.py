@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 DETACHED_CHANGE: Final = 0.05
 #: A change of the part of waits that are below zero beyond this says that clocks moved, not the queue.
 NEGATIVE_CHANGE: Final = 0.02
+#: So does a change of the part of spans that had to be moved between hosts' clocks.
+MENDED_CHANGE: Final = 0.3
 #: What the decomposition gives, and what it is called until a load model splits latency.
 _PARTS: Final = {
     "calls": "calls", "latency": "latency_unsplit", "criticality": "criticality", "new": "new",
@@ -126,8 +128,7 @@ def edge_rows(
         )
         for side in (unit.base, unit.head)
     ]
-    early = [_negative_part(period) for period in periods]
-    moved = unit.kind == schema.UNIT_MESSAGE and abs(early[1] - early[0]) > NEGATIVE_CHANGE
+    moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*periods)
     numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
     examples = [exemplars(period, unit.kind, numbered) for period in periods]
     out: list[Edge] = []
@@ -169,13 +170,24 @@ def edge_rows(
     return out
 
 
-def _negative_part(period: Period) -> float:
-    """Part of a period's messages that were consumed before they were published, by their hosts' clocks."""
-    if "counters" not in period.tables:
-        return 0.0
-    early = int(period.tables["counters"].filter(pl.col("reason") == "negative_wait")["count"].sum())
-    hours = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_MESSAGE)
-    return early / max(int(hours["units"].sum()), 1)
+def _clocks_moved(base: Period, head: Period) -> bool:
+    """Whether hosts' clocks differ in one period as they did not in the other.
+
+    Between calls and their servers clocks are reconciled; between a producer and its consumer nothing
+    tells a wait from an offset.  What tells that there is one: messages consumed before they were
+    published, and spans that had to be moved.
+    """
+    parts: list[tuple[float, float]] = []
+    for period in (base, head):
+        if "counters" not in period.tables:
+            return False
+        counted = dict(period.tables["counters"].group_by("reason").agg(pl.col("count").sum()).iter_rows())
+        hours = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_MESSAGE)
+        messages, calls = int(hours["units"].sum()), int(period.tables["path_hours"]["calls"].sum())
+        early, mended = counted.get("negative_wait", 0), counted.get("skew_corrected", 0)
+        parts.append((early / max(messages, 1), mended / max(calls, 1)))
+    (early_b, mended_b), (early_h, mended_h) = parts
+    return abs(early_h - early_b) > NEGATIVE_CHANGE or abs(mended_h - mended_b) > MENDED_CHANGE
 
 
 def adjusted(edges: list[Edge], alpha: float) -> list[Edge]:

@@ -123,11 +123,7 @@ def why(edge: Edge) -> str:
         if name == "calls":
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
-    words += [
-        pattern.name + ("" if pattern.certainty == "found" else "?")
-        for pattern in edge.patterns
-        if pattern.name not in words
-    ]
+    words += [pattern.name + ("" if pattern.certainty == "found" else "?") for pattern in edge.patterns[:1]]
     return ", ".join(words) + _since(edge)
 
 
