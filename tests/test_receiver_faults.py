@@ -13,8 +13,10 @@ from pathlib import Path
 import grpc
 import httpx2 as httpx
 import pytest
+from click.testing import CliRunner
 from receivers import Running, eventually, request
 
+from tracescope.cli import main
 from tracescope.ingest.meters import Meters
 from tracescope.serving import state
 from tracescope.serving.pressure import Pressure
@@ -183,6 +185,10 @@ def test_metrics_tell_what_happened_and_status_reads_the_same(tmp_path) -> None:
         assert figures is not None
         assert figures["grpc"] == receiver.grpc
         assert figures["ready"] is True
+        told = CliRunner().invoke(main, ["status", "--store", str(tmp_path / "store"), "--format", "json"])
+        assert json.loads(told.stdout)["receiver"]["grpc"] == receiver.grpc
+        told = CliRunner().invoke(main, ["status", "--store", str(tmp_path / "store")])
+        assert f"receiver   accepting on grpc {receiver.grpc}, http {receiver.http};" in told.stdout
     assert state.read(receiver.store) is None, "no receiver runs"
     events = [json.loads(line) for line in receiver.log.getvalue().splitlines()]
     assert [event["event"] for event in events] == ["listening", "stopped"]

@@ -11,13 +11,17 @@ from tracescope.cli import shell
 @shell.store_option
 @shell.format_option("text", "json")
 def status_command(store: str | None, form: str) -> None:
-    """What the store holds, what it covers, and what was refused for which reason."""
+    """What the store holds, what it covers, what was refused, and how a running receiver fares."""
     used = shell.settings(store=store)
     from tracescope.engine import status as count
     from tracescope.report import status_json, text
+    from tracescope.serving import state
 
-    status = count(shell.existing(used.store))
+    opened = shell.existing(used.store)
+    status, receiver = count(opened), state.read(opened)
     if form == "json":
-        click.echo(shell.to_json(status_json(status)))
-    else:
-        click.echo(text.status_text(status, used.store), nl=False)
+        click.echo(shell.to_json({**status_json(status), "receiver": receiver}))
+        return
+    click.echo(text.status_text(status, used.store), nl=False)
+    if receiver is not None:
+        click.echo(f"receiver   {state.describe(receiver)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +68,19 @@ def read(store: SpanStore) -> dict[str, Any] | None:
         return orjson.loads((store.root / FILE).read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
+
+
+def describe(figures: Mapping[str, Any]) -> str:
+    """Figures that `read` gave, as one line."""
+    ports = ", ".join(f"{name} {figures[name]}" for name in ("grpc", "http", "web") if figures[name] != "off")
+    said = "accepting" if figures["ready"] else "refusing"
+    if figures["reasons"]:
+        said += f" ({'; '.join(figures['reasons'])})"
+    return (
+        f"{said} on {ports}; journal {figures['journal_lag_s']:.1f} s behind, "
+        f"sealing {figures['seal_lag_s']:.0f} s; decodes {figures['decoded_per_s'] / 1e6:.2f} M spans/s, "
+        f"{figures['memory_bytes'] / 2**20:.0f} MiB of memory"
+    )
 
 
 def resident_bytes() -> int:

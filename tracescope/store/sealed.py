@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 POINTER = "CURRENT.json"
 #: Files of a table beyond which they are merged.
 COMPACT_AT = 48
+#: Nobody reads old versions of a table: its log is folded often, and forgotten after a day.
+_LOG = {"delta.checkpointInterval": "24", "delta.logRetentionDuration": "interval 1 days"}
 #: Batches remembered after their ledger entries were merged, so that none counts twice.
 REMEMBERED = 8192
 
@@ -210,6 +212,7 @@ class Sealed:
             path,
             frame,
             partition_by=["hour"] if name == "spans" else None,
+            configuration=None if exists else dict(_LOG),
             writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
             **options,
         )

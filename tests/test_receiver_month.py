@@ -1,0 +1,139 @@
+"""A month beside a Collector, at accelerated time: the store holds what came, and its files stay few."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from receivers import request
+
+from tracescope import schema
+from tracescope.engine import prune, reclaim, seal_quiet, verify
+from tracescope.ingest.decode import decode
+from tracescope.serving.runtime import gather_s
+from tracescope.store import SpanStore, open_store
+
+GRACE_S = 900
+BATCHES, SPANS = 3, 5
+
+
+class Month:
+    """A store whose clock runs as fast as it is told to."""
+
+    def __init__(self, root: Path) -> None:
+        self.store: SpanStore = open_store(root, create=True)
+        self.now_ns = (time.time_ns() // schema.HOUR_NS + 1) * schema.HOUR_NS
+        self.sent = 0
+
+    def pass_time(self, hours: int) -> None:
+        """Let everything on disk grow older, as it would."""
+        self.now_ns += hours * schema.HOUR_NS
+        for path in self.store.root.rglob("*"):
+            if path.is_file():
+                age = path.stat().st_mtime - hours * 3600
+                os.utime(path, (age, age))
+
+    def land_an_hour(self) -> None:
+        """Small batches over the hour that begins now."""
+        for number in range(BATCHES):
+            at = self.now_ns + number * schema.HOUR_NS // BATCHES
+            payload = request(self.sent, SPANS, start_ns=at).SerializeToString()
+            spans = decode([payload], at).spans
+            self.store.land(spans, batch=f"j-{self.sent}", accepted=SPANS, rejected={}, arrived_ns=at)
+            self.sent += SPANS
+
+    def seal(self) -> None:
+        seal_quiet(self.store, now_ns=self.now_ns + schema.HOUR_NS // 3, grace_s=GRACE_S)
+
+    def prune(self, days: int) -> None:
+        prune(self.store, now_ns=self.now_ns, spans_days=days, rollups_days=800, sealing_first=False)
+
+    def files(self) -> int:
+        return sum(path.is_file() for path in self.store.root.rglob("*"))
+
+
+def test_file_counts_stay_bounded_over_a_month_and_nothing_is_lost(tmp_path) -> None:
+    """Half a day hour by hour, then an hour of every day; retention and compaction run as they would."""
+    month = Month(tmp_path / "store")
+    counts: list[int] = []
+    for day in range(30):
+        active = 12 if day == 0 else 1
+        for _ in range(active):
+            month.land_an_hour()
+            month.pass_time(1)
+            month.seal()
+        month.pass_time(24 - active)
+        month.seal()
+        month.prune(days=2)
+        counts.append(month.files())
+    status = month.store.status()
+    assert status.accepted == status.stored == month.sent
+    assert status.units == month.sent
+    assert max(counts[20:]) <= max(counts[:20]) + 30, counts
+    assert max(counts) < 600, counts
+    assert verify(month.store) == []
+
+
+def test_the_oldest_raw_spans_go_first_when_disk_is_short_and_rollups_stay(tmp_path) -> None:
+    """Reclaiming removes no more hours than it takes; counts and units are as before."""
+    month = Month(tmp_path / "store")
+    for _ in range(6):
+        month.land_an_hour()
+        month.pass_time(1)
+    month.pass_time(2)
+    month.seal()
+    before = month.store.status()
+    first = min(month.store.sealed.pointer().hours)
+    result = reclaim(month.store, 1)
+    assert result.hours == 1
+    hours = month.store.sealed.pointer().hours
+    assert [hour - first for hour, (_, _, raw) in sorted(hours.items()) if not raw] == [0]
+    reclaim(month.store, 10**12)
+    hours = month.store.sealed.pointer().hours
+    assert not any(raw for _, _, raw in hours.values())
+    after = month.store.status()
+    assert (after.accepted, after.stored, after.units) == (before.accepted, before.stored, before.units)
+
+
+def test_spans_for_a_closed_hour_are_refused_and_counted(tmp_path) -> None:
+    """Its rollups could not be made anew: more spans for it are hour_closed."""
+    month = Month(tmp_path / "store")
+    start = month.now_ns
+    month.land_an_hour()
+    month.pass_time(5)
+    month.seal()
+    reclaim(month.store, 10**12)
+    late = decode([request(10_000, 4, start_ns=start).SerializeToString()], month.now_ns).spans
+    month.store.land(late, batch="late", accepted=4, rejected={}, arrived_ns=month.now_ns)
+    status = month.store.status()
+    assert status.rejected == {"hour_closed": 4}
+    assert status.accepted == status.stored == month.sent
+
+
+def test_late_spans_reopen_a_sealed_hour(tmp_path) -> None:
+    """Sealed again, it counts them too."""
+    month = Month(tmp_path / "store")
+    start = month.now_ns
+    month.land_an_hour()
+    month.pass_time(3)
+    month.seal()
+    late = decode([request(10_000, 4, start_ns=start).SerializeToString()], month.now_ns).spans
+    month.store.land(late, batch="late", accepted=4, rejected={}, arrived_ns=month.now_ns)
+    month.pass_time(2)
+    month.seal()
+    status = month.store.status()
+    assert status.landing_spans == 0
+    assert status.units == status.stored == month.sent + 4
+    assert verify(month.store) == []
+
+
+def test_a_quiet_hour_lands_in_some_hundreds_of_batches_at_most() -> None:
+    """Segments gather the longer the more batches wait to be sealed."""
+    clock, batches = 0.0, 0
+    while clock < 3600:
+        clock += gather_s(batches)
+        batches += 1
+    assert batches < 700
+    assert gather_s(0) <= 1.0
+    assert gather_s(10**6) == gather_s(10**5)
