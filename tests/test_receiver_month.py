@@ -54,11 +54,11 @@ class Month:
 
 
 def test_file_counts_stay_bounded_over_a_month_and_nothing_is_lost(tmp_path) -> None:
-    """Half a day hour by hour, then an hour of every day; retention and compaction run as they would."""
+    """Some hours of the first day, then one of every day; retention and compaction run as they would."""
     month = Month(tmp_path / "store")
     counts: list[int] = []
     for day in range(30):
-        active = 12 if day == 0 else 1
+        active = 6 if day == 0 else 1
         for _ in range(active):
             month.land_an_hour()
             month.pass_time(1)
@@ -70,8 +70,8 @@ def test_file_counts_stay_bounded_over_a_month_and_nothing_is_lost(tmp_path) -> 
     status = month.store.status()
     assert status.accepted == status.stored == month.sent
     assert status.units == month.sent
-    assert max(counts[20:]) <= max(counts[:20]) + 30, counts
-    assert max(counts) < 600, counts
+    # ten a day would be new if the logs of the tables were not folded and forgotten
+    assert max(counts) < 250, counts
     assert verify(month.store) == []
 
 

@@ -82,6 +82,7 @@ class Settings:
     tls_key: str = _doc("private key of that certificate, PEM", "")
     tls_client_ca: str = _doc("clients must show a certificate that this CA signed, PEM", "")
     token_file: str = _doc("file of bearer tokens, one a line; read again when it changes", "")
+    self_tracing: str = _doc("address of a Collector that gets traces of `serve` itself; none when empty", "")
     log_format: str = _doc("form of `serve`'s event lines on stderr: `logfmt` or `json`", "logfmt")
     slo: dict[str, float] = _doc("by entry (`service operation`), the mean ms that is its wall", factory=dict)  # noqa: RUF009
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracescope.ingest.otlp_grpc import Receiver
+    from tracescope.serving.tracing import SelfTracing
 
 DRAIN_TICK_S: Final = 0.25
 WATCH_EVERY_S: Final = 0.5
@@ -88,10 +89,12 @@ class Runtime:
     _drain_problem: str = ""
     _disk_bytes: int = 0
     _oldest_hour: int = -1
+    _sealing_since: float = 0.0
     _decoded: int = 0
     _decode_s: float = 0.0
     _due: dict[str, float] = field(default_factory=dict[str, float])
     _grpc: Receiver | None = None
+    _tracing: SelfTracing | None = None
     _listeners: list[Listener] = field(default_factory=list[Listener])
 
     def __post_init__(self) -> None:
@@ -187,6 +190,8 @@ class Runtime:
             self._sealer.stop(2.0)
             if drainer.ident is not None:
                 await asyncio.to_thread(drainer.join)
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
         left = len(segments(self.journal.folder))
         self.events("stopped", journal_segments_left=left, seconds=time.monotonic() - begin)
 
@@ -223,6 +228,10 @@ class Runtime:
                 and (self.access.tls is None or not self.access.tls.client_ca)
             ):
                 self.events("exposed", level="warning", port=name, address=address, tokens=False)
+        if self.used.self_tracing:
+            from tracescope.serving.tracing import SelfTracing, otlp_exporter
+
+            self._tracing = SelfTracing(otlp_exporter(self.used.self_tracing, self.addresses))
         self.events("listening", **self.addresses, store=self.used.store, tls=self.access.tls is not None)
 
     async def _close_listeners(self) -> None:
@@ -322,6 +331,7 @@ class Runtime:
         quiet = quiet_hours(self.store.landing.files(), now_ns=now_ns, grace_s=grace_s)
         if not (quiet or prune or excess):
             return
+        self._sealing_since = time.monotonic()
         self._sealer.start(
             Plan(
                 root=str(self.store.root),
@@ -341,6 +351,8 @@ class Runtime:
             self.events("seal_failed", level="error", message=outcome.message)
             return
         self.meters.sealed_hours.inc(outcome.hours)
+        if self._tracing is not None and outcome.hours:
+            self._tracing.sealed(outcome.hours, outcome.spans, time.monotonic() - self._sealing_since)
         if outcome.hours or outcome.pruned_hours:
             self.events("sealed", hours=outcome.hours, spans=outcome.spans, pruned_hours=outcome.pruned_hours)
 
@@ -373,6 +385,8 @@ class Runtime:
             self.meters.decode_seconds.inc(taken)
             self._decoded += landed
             self._decode_s += taken
+            if self._tracing is not None:
+                self._tracing.drained(landed, taken)
         if whole:
             self._drain_problem = ""
         return whole

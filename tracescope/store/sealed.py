@@ -29,7 +29,7 @@ POINTER = "CURRENT.json"
 #: Files of a table beyond which they are merged.
 COMPACT_AT = 48
 #: Nobody reads old versions of a table: its log is folded often, and forgotten after a day.
-_LOG = {"delta.checkpointInterval": "24", "delta.logRetentionDuration": "interval 1 days"}
+_LOG = {"delta.checkpointInterval": "10", "delta.logRetentionDuration": "interval 1 days"}
 #: Batches remembered after their ledger entries were merged, so that none counts twice.
 REMEMBERED = 8192
 
