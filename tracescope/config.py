@@ -45,10 +45,19 @@ def system_zone() -> str:
     return zone if found else "UTC"
 
 
-def _doc(text: str, default: Any = None, factory: Any = None) -> Any:
+def _doc(
+    text: str,
+    default: Any = None,
+    factory: Any = None,
+    *,
+    least: float | None = None,
+    open_unit: bool = False,
+) -> Any:
+    """A setting, what it is for, and what it may be: at least `least`, or between 0 and 1."""
+    metadata = {"doc": text, "least": least, "open_unit": open_unit}
     if factory is not None:
-        return field(default_factory=factory, metadata={"doc": text})
-    return field(default=default, metadata={"doc": text})
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +67,23 @@ class Settings:
     store: str = _doc("folder of the store", factory=lambda: str(default_store()))
     env: str = _doc("environment to compare; the busiest when empty", "")
     tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
-    alpha: float = _doc("false discovery rate at which a change counts as significant", 0.05)
-    min_effect: float = _doc("smallest change in ms that is tested for; 0.5 % of base's clock when 0", 0.0)
-    top: int = _doc("edges listed", 10)
+    alpha: float = _doc("false discovery rate at which a change counts as significant", 0.05, open_unit=True)
+    min_effect: float = _doc(
+        "smallest change in ms that is tested for; 0.5 % of base's clock when 0", 0.0, least=0
+    )
+    top: int = _doc("edges listed", 10, least=1)
     include: str = _doc("only entries whose operation matches this regular expression", "")
     exclude: str = _doc("no entries whose operation matches this regular expression", "")
-    workers: int = _doc("slices and files worked on at once", factory=lambda: min(os.cpu_count() or 1, 8))
-    memory_mb: int = _doc("memory that importing and sealing may use, in MiB", 768)
+    workers: int = _doc(
+        "slices and files worked on at once", factory=lambda: min(os.cpu_count() or 1, 8), least=1
+    )
+    memory_mb: int = _doc("memory that importing and sealing may use, in MiB", 768, least=64)
     grpc: str = _doc("address of the OTLP gRPC receiver; `off` for none", "127.0.0.1:4317")
     http: str = _doc("address of the OTLP HTTP receiver; `off` for none", "127.0.0.1:4318")
     web: str = _doc("address of the web page; `off` for none", "127.0.0.1:8317")
-    retain_spans_days: int = _doc("days that raw spans are kept after they arrived", 14)
-    retain_rollups_days: int = _doc("days that rollups are kept, back from the newest hour", 800)
-    seal_grace_minutes: int = _doc("minutes after which an hour without new spans is sealed", 15)
+    retain_spans_days: int = _doc("days that raw spans are kept after they arrived", 14, least=0)
+    retain_rollups_days: int = _doc("days that rollups are kept, back from the newest hour", 800, least=1)
+    seal_grace_minutes: int = _doc("minutes after which an hour without new spans is sealed", 15, least=0)
     max_memory_mb: int = _doc("memory of `serve` in MiB before it asks senders to wait; 0: no limit", 1024)
     max_disk_mb: int = _doc("the store's disk in MiB: the oldest raw spans go first; 0: no limit", 0)
     max_request_mb: int = _doc("largest request in MiB, as sent and inflated", 64)
@@ -88,6 +101,7 @@ class Settings:
 
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
+_ABOUT = {f.name: f.metadata for f in fields(Settings)}
 
 
 def _coerce(name: str, value: Any, place: str) -> Any:
@@ -98,9 +112,17 @@ def _coerce(name: str, value: Any, place: str) -> Any:
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
     try:
-        return wanted(value)
+        found: Any = wanted(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}") from error
+    if wanted is int and isinstance(value, float) and value != found:
+        raise ConfigError(f"{place}: {name} is {value!r}, not int")
+    about = _ABOUT[name]
+    if about["least"] is not None and not found >= about["least"]:
+        raise ConfigError(f"{place}: {name} is {found}; it must be at least {about['least']}")
+    if about["open_unit"] and not 0 < found < 1:
+        raise ConfigError(f"{place}: {name} is {found}; it must be between 0 and 1")
+    return found
 
 
 def _coerce_slo(value: Any, place: str) -> dict[str, float]:

@@ -24,6 +24,8 @@ WORDS: Final = (
     "today", "yesterday", "this-week", "last-week", "this-month", "last-month", "this-year", "last-year",
     "all",
 )  # fmt: skip
+#: Instants before this (year 2) are beyond what calendars of all zones hold.
+_FIRST_NS: Final = -62_104_060_800 * 10**9
 _HINT: Final = "try last-month, this-week, 30d, 2026-08, 2026-W40, 2026-08-01/2026-08-15 or a marked name"
 
 
@@ -65,7 +67,7 @@ def format_utc(ns: int) -> str:
 def zone_of(name: str) -> ZoneInfo:
     """A time zone by its IANA name; raises PeriodError."""
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name or "(none)")
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise PeriodError(
             f"no time zone {name!r}", "give an IANA name such as Europe/Berlin or UTC"
@@ -115,7 +117,10 @@ def _instant(text: str, zone: ZoneInfo, marks: Mapping[str, int]) -> int | None:
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=zone)
-    seconds = int(instant.replace(microsecond=0).timestamp())
+    try:
+        seconds = int(instant.replace(microsecond=0).timestamp())
+    except OverflowError:  # year 1, east of Greenwich
+        return _FIRST_NS - 1
     return seconds * 10**9 + instant.microsecond * 1000
 
 
@@ -178,6 +183,8 @@ def parse(text: str, context: Context) -> Period:
         found = (instant, context.now_ns)
     else:
         raise PeriodError(f"cannot read the period {text!r}", _HINT)
+    if found[0] < _FIRST_NS:
+        raise PeriodError(f"the period {text!r} starts before the calendar begins", _HINT)
     if found[1] <= found[0]:
         raise PeriodError(
             f"the period {text!r} is empty: {format_utc(found[0])} is not before {format_utc(found[1])}",
@@ -199,13 +206,15 @@ def _edge(text: str, zone: ZoneInfo, marks: Mapping[str, int]) -> int:
 def pair(base: str | None, head: str | None, context: Context) -> tuple[Period, Period]:
     """BASE and HEAD, as git reads them: what changed since BASE.
 
-    HEAD is by default the time from BASE's end until now.  Without either, last week and this week.
+    HEAD is by default the time from BASE's end until now; ``A..B`` and ``A..`` work
+    too.  Without either, last week and this week.
     A BASE that ends now is compared with the equal span before it; ``all`` with its own halves.
     """
     if base is None:
         return parse("last-week", context), parse("this-week", context)
     if head is None and ".." in base:
         base, _, head = base.partition("..")
+        head = head or None
     if head is not None:
         return parse(base, context), parse(head, context)
     first = parse(base, context)

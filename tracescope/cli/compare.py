@@ -31,6 +31,13 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 @click.option("--entry", metavar="REGEX", help="Only entries whose 'service operation' matches.")
 @click.option("--include", metavar="REGEX", help="Only entries whose operation matches.")
 @click.option("--exclude", metavar="REGEX", help="No entries whose operation matches.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only traces in which a span or its resource carries this attribute; may be repeated. "
+    "Computed from raw spans, as long as those are kept.",
+)
 @click.option("--service", metavar="NAME", help="List only edges with this service at an end.")
 @click.option("--edge", metavar="REGEX", help="List only edges whose 'caller -> callee' matches.")
 @click.option("--kind", multiple=True, metavar="KIND", help="List only edges of this kind; may be repeated.")
@@ -67,6 +74,7 @@ def diff_command(
     entry: str | None,
     include: str | None,
     exclude: str | None,
+    where: tuple[str, ...],
     service: str | None,
     edge: str | None,
     kind: tuple[str, ...],
@@ -97,6 +105,7 @@ def diff_command(
     )
     from tracescope.analysis.diff import Options
     from tracescope.analysis.gate import parse_gate
+    from tracescope.analysis.where import conditions
     from tracescope.engine import compare
     from tracescope.schema import EDGE_KINDS
 
@@ -104,6 +113,7 @@ def diff_command(
         if name not in EDGE_KINDS:
             raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
     gates = [parse_gate(text) for text in fail_on]
+    wanted = conditions(where)
     opened = shell.existing(used.store)
     periods = pair(base, head, shell.context(opened, used.tz))
     options = Options(
@@ -113,7 +123,7 @@ def diff_command(
         keep_entry=entry_filter(entry or "", used.include, used.exclude),
         by=by,
     )
-    report = compare(opened, *periods, options=options, environment=used.env or None)
+    report = compare(opened, *periods, options=options, environment=used.env or None, where=wanted)
     chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]
     limit = (
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.matched import as_period
 from tracescope.analysis.report import Report
+from tracescope.analysis.where import Condition
 from tracescope.engine.periods import PeriodRollups, rollups
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
@@ -27,7 +29,13 @@ def slot_of(period: Period) -> int:
 
 
 def compare(
-    store: SpanStore, base: Period, head: Period, *, options: Options, environment: str | None = None
+    store: SpanStore,
+    base: Period,
+    head: Period,
+    *,
+    options: Options,
+    environment: str | None = None,
+    where: Sequence[Condition] = (),
 ) -> Report:
     """Compare two periods of a store.
 
@@ -39,6 +47,8 @@ def compare(
         How.
     environment
         ``deployment.environment.name``; None for the busiest of HEAD.
+    where
+        Only traces whose spans carry these attributes.
 
     Raises
     ------
@@ -46,13 +56,14 @@ def compare(
         A period holds too little.
     """
     overlap = base.start_ns < head.end_ns and head.start_ns < base.end_ns
-    later = _rollups(store, head, environment)
-    earlier = _rollups(store, base, environment if environment is not None else later.environment)
+    later = _rollups(store, head, environment, where)
+    earlier = _rollups(store, base, environment if environment is not None else later.environment, where)
     for name, period, found in (("BASE", base, earlier), ("HEAD", head, later)):
         if found.tables["entry_hours"].is_empty():
             raise InsufficientDataError(
                 f"insufficient data: {name} ({period.text}: {period.utc()}) holds no traces"
-                + (f" of environment {found.environment!r}" if found.environment else ""),
+                + (f" of environment {found.environment!r}" if found.environment else "")
+                + "".join(f" with --where {condition.key}={condition.value}" for condition in where),
                 _held(store),
             )
     report = diff(as_period(earlier), as_period(later), options)
@@ -65,7 +76,9 @@ def compare(
     return replace(report, notes=tuple(notes), rejected=store.rejected())
 
 
-def _rollups(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
+def _rollups(
+    store: SpanStore, period: Period, environment: str | None, where: Sequence[Condition]
+) -> PeriodRollups:
     return rollups(
         store,
         period.start_ns,
@@ -73,6 +86,7 @@ def _rollups(store: SpanStore, period: Period, environment: str | None) -> Perio
         slot_ns=slot_of(period),
         environment=environment,
         tables=("path_hours", "entry_hours", "entry_sketches", "service_hours", "counters"),
+        where=where,
     )
 
 

@@ -188,6 +188,36 @@ class _Counter(io.RawIOBase):
         return len(data)
 
 
+class _Zstd(io.RawIOBase):
+    """Frames one after the other; unlike the library's own reader it tells when the last is cut off."""
+
+    def __init__(self, raw: _Counter, decompressor: Any) -> None:
+        self._raw, self._decompressor = raw, decompressor
+        self._frame: Any = None
+        self._given, self._made = b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._made:
+            data = self._given or self._raw.read(1 << 17)
+            self._given = b""
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("the compressed data ends before it is complete")
+                return 0
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            self._made = self._frame.decompress(data)
+            if self._frame.eof:
+                self._given, self._frame = self._frame.unused_data, None
+        count = min(len(buffer), len(self._made))
+        buffer[:count] = self._made[:count]
+        self._made = self._made[count:]
+        return count
+
+
 def _read_stream(counter: _Counter, name: str, form: Format, total: int) -> Iterator[Chunk]:
     head = counter.peek(8)
     if not head:
@@ -199,7 +229,7 @@ def _read_stream(counter: _Counter, name: str, form: Format, total: int) -> Iter
     elif head[:4] == _ZSTD:
         import zstandard
 
-        stream = zstandard.ZstdDecompressor().stream_reader(counter, read_across_frames=True)  # pyright: ignore[reportAssignmentType, reportArgumentType]
+        stream = _Zstd(counter, zstandard.ZstdDecompressor())  # pyright: ignore[reportAssignmentType]
     else:
         stream = counter  # pyright: ignore[reportAssignmentType]
     text = io.BufferedReader(stream, 1 << 20)  # pyright: ignore[reportArgumentType]
@@ -225,7 +255,7 @@ def _read_plain(
     if not head:
         return
     framed = head[4:8] == _ZSTD and head[0] != 0x7B
-    json = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    json = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"")
     if form in ("jaeger", "zipkin"):
         yield Chunk(form, (_all_of(text, name),), False, name, 1, (0,), counter.position, total)
     elif framed:
@@ -265,6 +295,8 @@ def _json(text: io.BufferedReader, counter: _Counter, name: str, form: Format, t
     line = 1
     while first and not first.strip():
         first, line = text.readline(MAX_DOCUMENT), line + 1
+    if not first:
+        return
     stripped = first.lstrip(b"\xef\xbb\xbf").strip()
     looks_whole = stripped[:1] == b"{" and stripped[-1:] == b"}" and b'"resourceSpans"' in stripped[:4096]
     if not looks_whole and (not _is_complete(stripped) or b'"resourceSpans"' not in stripped):
@@ -380,4 +412,9 @@ def _unzstd(message: bytes, place: str) -> bytes:
         raise InputError(f"{place}: {error}", "the file is damaged; copy it again") from error
     if len(data) > MAX_DOCUMENT:
         raise InputError(f"{place}: a message of over {MAX_DOCUMENT >> 20} MiB", "it is damaged, or a bomb")
+    promised = zstandard.frame_content_size(message)
+    if promised not in (-1, len(data)):  # -1: the frame does not say
+        raise InputError(
+            f"{place}: {len(data)} bytes of {promised} after decompression", "copy the file again"
+        )
     return data

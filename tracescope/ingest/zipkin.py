@@ -1,7 +1,9 @@
 """Zipkin v2 JSON to OTLP.
 
-Two peculiarities: client and server may share one span id (``shared``), and production data has
-spans without a timestamp or a duration.
+Client and server may share one span id, several servers even (a message that many consume): each
+server's half gets an id of its own, and children hang below the half that lives where they do.
+Production data has records without a timestamp, reported after the fact; they complete the record
+of the same id and endpoint.  What has no start even so is refused and counted.
 
 Source: openzipkin/zipkin-api zipkin2-api.yaml; OpenTelemetry, "Zipkin transformation".
 """
@@ -9,6 +11,7 @@ Source: openzipkin/zipkin-api zipkin2-api.yaml; OpenTelemetry, "Zipkin transform
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from tracescope.ingest.otlp_json import Json, Malformed, encode_request
@@ -17,25 +20,79 @@ _KINDS = {"SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 _MESSAGING = {"PRODUCER": "send", "CONSUMER": "process"}
 
 
-def _shared_id(span_id: str) -> str:
-    """A span id for the server's half of a shared span, the same on every import."""
-    return hashlib.blake2b(span_id.encode(), digest_size=8, person=b"zipkin.shared").hexdigest()
+@dataclass(frozen=True, slots=True)
+class _Halves:
+    """Server halves of client span ids: position of each record, and what they are known by."""
+
+    #: (trace, span) -> (service, address) of its servers, in the order of their numbers.
+    servers: dict[tuple[str, str], list[tuple[str, str]]]
+
+    def id_of(self, span: Json, number: int) -> str:
+        """Span id of a server's half, the same on every import."""
+        text = f"{span['id']}/{number}" if number else span["id"]
+        return hashlib.blake2b(text.encode(), digest_size=8, person=b"zipkin.shared").hexdigest()
+
+    def parent_of(self, span: Json) -> str:
+        """Id of a span's parent: the half that lives where the span does, when its parent has halves."""
+        parent: str = span.get("parentId") or ""
+        found = self.servers.get((span["traceId"], parent), ())
+        here = _endpoint(span)
+        for known_by in (2, 1):  # service and address; else the service alone
+            for number, there in enumerate(found):
+                if there[:known_by] == here[:known_by]:
+                    return self.id_of({"id": parent}, number)
+        return parent
+
+
+def _endpoint(span: Json) -> tuple[str, str]:
+    local = span.get("localEndpoint") or {}
+    return local.get("serviceName") or "", local.get("ipv4") or local.get("ipv6") or ""
 
 
 def _key(span: Json) -> tuple[str, str]:
     return span["traceId"], span["id"]
 
 
-def _span(span: Json, split: set[tuple[str, str]], children_of: dict[tuple[str, str], str]) -> Json:
+def _whole(spans: list[Json]) -> list[Json]:
+    """Records with a timestamp; what was reported later without one completes the record it belongs to."""
+    timed = [span for span in spans if span.get("timestamp")]
+    of: dict[tuple[Any, ...], Json] = {}
+    for span in timed:
+        of.setdefault((_key(span), _endpoint(span)), span)
+    out = list(timed)
+    for span in spans:
+        if span.get("timestamp"):
+            continue
+        owner = of.get((_key(span), _endpoint(span)))
+        if owner is None:
+            out.append(span)  # counted later: a span without a start
+            continue
+        owner.setdefault("duration", span.get("duration") or 0)
+        owner["tags"] = {**(span.get("tags") or {}), **(owner.get("tags") or {})}
+    return out
+
+
+def _split(spans: list[Json]) -> tuple[_Halves, dict[int, int]]:
+    """Span ids that a client shares with servers; and the number of each server's record, by identity."""
+    clients = {_key(span) for span in spans if span.get("kind") == "CLIENT"}
+    servers: dict[tuple[str, str], list[Json]] = {}
+    for span in spans:
+        if span.get("kind") == "SERVER" and _key(span) in clients:
+            servers.setdefault(_key(span), []).append(span)
+    numbers: dict[int, int] = {}
+    for found in servers.values():
+        found.sort(key=lambda span: (span.get("timestamp") or 0, _endpoint(span)))
+        numbers |= {id(span): number for number, span in enumerate(found)}
+    return _Halves({key: [_endpoint(s) for s in found] for key, found in servers.items()}), numbers
+
+
+def _span(span: Json, halves: _Halves, number: int | None) -> Json:
+    """One record as OTLP; `number` is that of a server's half."""
     kind = span.get("kind", "")
-    span_id, parent = span["id"].rjust(16, "0"), span.get("parentId", "").rjust(16, "0").strip()
-    parent = parent if span.get("parentId") else ""
-    if _key(span) in split and kind == "SERVER":
-        parent, span_id = span_id, _shared_id(span_id)
-    elif span.get("parentId") and (span["traceId"], span["parentId"]) in split:
-        server = children_of.get((span["traceId"], span["parentId"]))
-        if server == (span.get("localEndpoint") or {}).get("serviceName"):
-            parent = _shared_id(parent)
+    if number is None:
+        span_id, parent = span["id"], halves.parent_of(span)
+    else:
+        span_id, parent = halves.id_of(span, number), span["id"]
     start = int(span.get("timestamp") or 0) * 1000
     tags: Json = span.get("tags") or {}
     attributes = [{"key": key, "value": {"stringValue": str(value)}} for key, value in tags.items()]
@@ -47,8 +104,8 @@ def _span(span: Json, split: set[tuple[str, str]], children_of: dict[tuple[str, 
         attributes.append({"key": "messaging.operation.type", "value": {"stringValue": _MESSAGING[kind]}})
     return {
         "traceId": span["traceId"].rjust(32, "0"),
-        "spanId": span_id,
-        "parentSpanId": parent,
+        "spanId": span_id.rjust(16, "0"),
+        "parentSpanId": parent.rjust(16, "0") if parent else "",
         "name": span.get("name", ""),
         "kind": _KINDS.get(kind, 1 if span.get("localEndpoint") else 0),
         "startTimeUnixNano": start,
@@ -67,20 +124,15 @@ def transcode(document: Any) -> bytes:
         A field that every Zipkin span has is missing.
     """
     try:
-        spans: list[Json] = [
+        given: list[Json] = [
             span for item in document for span in (item if isinstance(item, list) else [item])
         ]
-        kinds: dict[tuple[str, str], set[str]] = {}
-        servers: dict[tuple[str, str], str] = {}
-        for span in spans:
-            kinds.setdefault(_key(span), set()).add(span.get("kind", ""))
-            if span.get("kind") == "SERVER":
-                servers[_key(span)] = (span.get("localEndpoint") or {}).get("serviceName", "")
-        split = {key for key, found in kinds.items() if {"CLIENT", "SERVER"} <= found}
+        spans = _whole(given)
+        halves, numbers = _split(spans)
         by_service: dict[str, list[Json]] = {}
         for span in spans:
-            name = (span.get("localEndpoint") or {}).get("serviceName") or ""
-            by_service.setdefault(name, []).append(_span(span, split, servers))
+            made = _span(span, halves, numbers.get(id(span)))
+            by_service.setdefault(_endpoint(span)[0], []).append(made)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Malformed(f"not shaped like Zipkin v2 JSON: {type(error).__name__}: {error}") from error
     return encode_request(

@@ -1,0 +1,91 @@
+"""Settings: flags over TRACESCOPE_* over ./tracescope.toml over the user's file; nothing unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tracescope import config
+from tracescope.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty home and no TRACESCOPE_* of the shell that runs the tests."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith(config.PREFIX)]:
+        monkeypatch.delenv(name)
+    for name in ("config", "data", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def user_file(text: str) -> None:
+    config.user_file().parent.mkdir()
+    config.user_file().write_text(text)
+
+
+def test_each_layer_wins_over_the_one_below_and_says_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the user's file up to the flag."""
+    seen = [config.load()[0].top]
+    user_file("top = 11\nmin-effect = 2\n")
+    seen.append(config.load()[0].top)
+    Path("tracescope.toml").write_text("top = 12\n")
+    seen.append(config.load()[0].top)
+    monkeypatch.setenv("TRACESCOPE_TOP", "13")
+    seen.append(config.load()[0].top)
+    settings, origin = config.load({"top": 14, "env": None})
+    assert [*seen, settings.top] == [10, 11, 12, 13, 14]
+    assert (settings.min_effect, origin["min_effect"]) == (2.0, str(config.user_file()))
+    assert (origin["top"], origin["env"]) == ("flag", "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tpo = 3", "unknown setting 'tpo'"),
+        ("[diff]\ntop = 3", "unknown setting 'diff'"),
+        ("top = 'many'", "top is 'many', not int"),
+        ("top = true", "top is True, not int"),
+        ("top = 2.5", "top is 2.5, not int"),
+        ("store = 7", "store is 7, not str"),
+        ("alpha = 'x'", "alpha is 'x', not float"),
+        ("top = 0", "top is 0; it must be at least 1"),
+        ("workers = -2", "workers is -2; it must be at least 1"),
+        ("memory_mb = 8", "memory_mb is 8; it must be at least 64"),
+        ("retain_spans_days = -1", "it must be at least 0"),
+        ("alpha = 1.0", "alpha is 1.0; it must be between 0 and 1"),
+        ("top = ", "tracescope.toml: "),
+    ],
+)
+def test_what_is_no_setting_is_an_error_with_its_place(text: str, message: str) -> None:
+    """The file is named; nothing is guessed."""
+    Path("tracescope.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"tracescope\.toml") as failure:
+        config.load()
+    assert message in failure.value.message
+    assert failure.value.exit_code == 2
+
+
+def test_an_unknown_variable_is_an_error_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing error in a deployment is told, not ignored; an empty one is not set."""
+    monkeypatch.setenv("TRACESCOPE_STORE", "")
+    assert config.load()[0].store == str(config.default_store())
+    monkeypatch.setenv("TRACESCOPE_STROE", "/data")
+    with pytest.raises(ConfigError, match="TRACESCOPE_STROE: unknown setting 'stroe'"):
+        config.load()
+
+
+def test_the_zone_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TZ, with or without its colon."""
+    monkeypatch.setenv("TZ", ":Asia/Tokyo")
+    assert config.load()[0].tz == "Asia/Tokyo"
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    assert config.load()[0].tz == "Europe/Berlin"
+    assert config.load({"tz": "UTC"})[0].tz == "UTC"

@@ -1,0 +1,87 @@
+"""The README names every setting, command and exit code there is, and none that there is not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from tracescope import config, errors
+from tracescope.cli import VERBS, main
+from tracescope.periods import WORDS
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def commands() -> dict[str, click.Command]:
+    """Verb -> command; a group's own commands too, as ``config show``."""
+    context = click.Context(main)
+    out: dict[str, click.Command] = {}
+    for verb in VERBS:
+        command = main.get_command(context, verb)
+        assert command is not None
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                assert inner is not None
+                out[f"{verb} {name}"] = inner
+        else:
+            out[verb] = command
+    return out
+
+
+def documented_commands() -> set[str]:
+    """First words of the rows of the table of commands."""
+    rows = re.findall(r"^\| `tracescope ([a-z]+(?: [a-z]+)*)", README, re.MULTILINE)
+    return set(rows)
+
+
+def test_every_command_is_documented_and_every_documented_one_exists() -> None:
+    """The table of commands."""
+    assert documented_commands() == set(commands())
+
+
+def test_every_setting_is_documented_with_its_meaning_and_every_documented_one_exists() -> None:
+    """The table of settings."""
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| .*? \| (.*?) \|$", README, re.MULTILINE))
+    assert rows == config.documentation()
+
+
+def test_documented_defaults_are_the_defaults() -> None:
+    """Where they do not depend on the machine."""
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*?) \|", README, re.MULTILINE))
+    for field in fields(config.Settings):
+        if field.name in ("store", "tz", "workers"):
+            continue
+        shown = rows[field.name].strip("`")
+        assert shown == ("none" if field.default == "" else str(field.default)), field.name
+
+
+def test_every_exit_code_is_documented_and_every_documented_one_exists() -> None:
+    """0 and 3 are no errors; the others belong to an exception each."""
+    line = re.search(r"^Exit codes: (.*)\.$", README, re.MULTILINE)
+    assert line is not None
+    documented = {int(code) for code in re.findall(r"\b(\d) ", line[1])}
+    raised = {getattr(errors, name).exit_code for name in errors.__all__}
+    assert documented == {0, 3} | raised
+
+
+def test_every_word_of_a_period_is_documented() -> None:
+    """And every documented one is a word."""
+    start = README.index("Periods: ")
+    named = set(
+        re.findall(r"`([a-z]+-[a-z]+|all|today|yesterday)`", README[start : README.index("\n\n", start)])
+    )
+    assert named == set(WORDS)
+
+
+def test_every_option_in_the_readme_exists() -> None:
+    """An option that was renamed must not live on in the text."""
+    known = {"--help", "--version"}
+    for command in commands().values():
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+    of_others = {"--upgrade", "--rm", "--config"}  # pip's, docker's and the Collector's
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - of_others <= known
