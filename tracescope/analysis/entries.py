@@ -12,8 +12,8 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.effects import Split
 from tracescope.analysis.matched import MS, Period, Unit, weight
+from tracescope.analysis.quantiles import middle_of
 from tracescope.analysis.report import Entry
-from tracescope.kernels.sketch import middle_of
 
 #: Fewer units of work than this are too few to compare.
 FEWEST_UNITS: Final = 10

@@ -34,7 +34,7 @@ from tracescope.analysis.flows import (
     services_of,
     weight,
 )
-from tracescope.kernels.sketch import middle_of
+from tracescope.analysis.quantiles import middle_of
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -14,8 +14,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.process import path_id
-from tracescope.kernels.sketch import bin_of
 
 Tables = dict[str, pl.DataFrame]
 
@@ -94,6 +92,8 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     Tables
         The waits added to path and entry rows, sketches moved, unmatched consumers counted.
     """
+    from tracescope.kernels.sketch import bin_of
+
     mine = tables["hop_halves"].filter(pl.col("side") == 1)
     if mine.is_empty():
         return dict(tables)
@@ -234,6 +234,8 @@ class _Renaming:
 
     def rename(self, slot: int, gone: set[tuple[str, str]]) -> None:
         """Find the new ids of whatever `slot` has, where `gone` (owner, operation) are OTHER."""
+        from tracescope.analysis.process import path_id  # which loads the compiler
+
         fresh: dict[int, int] = {}
         edges: dict[int, int] = {}
         entries: dict[int, int] = {}
@@ -266,6 +268,8 @@ class _Renaming:
             self.ids[name] += [(slot, old, new) for old, new in found.items() if old != new]
 
     def _entry(self, number: int, gone: set[tuple[str, str]]) -> int:
+        from tracescope.analysis.process import path_id
+
         row = dict(self.entries[number])
         if (row["service"], row["operation"]) in gone:
             row["operation"] = OTHER

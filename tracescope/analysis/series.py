@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.kernels.sketch import middle_of
+from tracescope.analysis.quantiles import middle_of
 
 Floats = NDArray[np.float64]
 

@@ -16,16 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.process import Partial, process
 from tracescope.analysis.rollup import add_up, cap_operations, join_hops, merge
 from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
+
+if TYPE_CHECKING:
+    from tracescope.analysis.process import Partial
 
 #: Bytes that a span costs while it is sealed, measured with ten attributes.
 SPAN_BYTES = 1_600
@@ -159,6 +162,8 @@ def process_slices(
     only
         Takes the spans of whole traces and gives those of the traces that count.
     """
+    from tracescope.analysis.process import process
+
     parts = slices(spans, memory_bytes, workers)
 
     def work(part: pl.LazyFrame) -> Partial:

@@ -17,7 +17,6 @@ from tracescope import schema
 from tracescope.analysis.rollup import checksum
 from tracescope.engine.local import affected, recompute, runs, seal
 from tracescope.errors import TracescopeError
-from tracescope.ingest.drain import decode_records
 from tracescope.store import SpanStore, Status, journal
 from tracescope.store.sealed import Pointer
 
@@ -101,6 +100,8 @@ def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
 
 def status(store: SpanStore) -> Status:
     """What a store holds, what is acknowledged but still in the journal included."""
+    from tracescope.ingest.drain import decode_records
+
     waiting = {}
     for segment in journal.segments(store.journal_folder):
         try:

@@ -1,6 +1,6 @@
 """`tracescope diff` over a year of hourly rollups: 200 edges, 400 call paths, 50 entries.
 
-    python benchmarks/year_diff.py [STORE]
+    python benchmarks/diff_a_year.py [STORE]
 
 Writes the rollups straight into a store (their values are made up, their shape is a year's), then
 times the diff of its two halves as a whole process, beside a process that only imports polars.
