@@ -96,6 +96,10 @@ def weight() -> pl.Expr:
     )
 
 
+#: Columns that place a row in time and weigh it.
+_ROW: Final = ("slot", "threshold")
+
+
 def _dense(
     frame: pl.DataFrame, slots: blocking.Slots, key: str, index: pl.DataFrame, columns: Sequence[str]
 ) -> dict[str, Floats]:
@@ -174,7 +178,17 @@ def gather(
 ) -> Unit | None:
     """Gather one kind of unit; None when neither period has any."""
     tables = [
-        {name: period.tables[name].filter(pl.col("unit") == kind) for name in ("path_hours", "entry_hours")}
+        {
+            name: period.tables[name]
+            .lazy()
+            .filter(pl.col("unit") == kind)
+            .select(key, *_ROW, *sums)
+            .collect()
+            for name, key, sums in (
+                ("path_hours", "path_id", PATH_SUMS),
+                ("entry_hours", "entry_id", ENTRY_SUMS),
+            )
+        }
         for period in (base, head)
     ]
     entries = pl.concat([period.tables["entries"] for period in (base, head)]).unique("entry_id")
