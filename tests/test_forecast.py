@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from tracescope.analysis.curve import Curve
 from tracescope.analysis.forecast import Forecast, forecast
 from tracescope.analysis.matched import Period
 from tracescope.analysis.outlook import live_instances, outlook
+from tracescope.analysis.report import Edge, Entry
+from tracescope.analysis.verdict import entry_states, state_of
 from tracescope.cli import main
 from tracescope.errors import ConfigError, InsufficientDataError
 from tracescope.report.outlook import forecast_json
@@ -244,3 +247,21 @@ def test_a_growth_that_is_no_multiple_is_a_usage_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["forecast", "--growth", "lots", "--store", str(tmp_path)])
     assert result.exit_code == 2
     assert "lots" in result.output
+
+
+def test_an_entry_of_the_diff_has_the_state_of_its_own_edges() -> None:
+    """The database drifts under one entry; its neighbour shares nothing with it."""
+    base = shop(CURVE, peak=0.2)
+    edge = Edge(
+        "request", "db", "gateway", "postgresql/shop", "SELECT", False, 0.5, 0.6, None, 5.0, 7.0,
+        5.0, 7.0, 2.0, (1.5, 2.5), 2.0, 0.001, True, {"latency_growth": 2.0}, {}, 1.0, 1.0, None,
+        (), (), weeks_to_wall=5.0,
+    )  # fmt: skip
+    entries = [
+        Entry("request", "gateway", name, 100.0, 100.0, 9.0, 9.0, None, None, 0.5, 0.5, 0.0, "compared")
+        for name in ("GET /", "GET /other")
+    ]
+    found = entry_states(entries, [edge], base, base)
+    assert [entry.state for entry in found] == ["approaching", "growth-stable"]
+    assert state_of([replace(edge, weeks_to_wall=None)])[0] == "drifting"
+    assert state_of([replace(edge, weeks_to_wall=0.0)])[0] == "at the wall"

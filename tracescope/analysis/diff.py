@@ -29,7 +29,7 @@ from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.growth import tell_apart
 from tracescope.analysis.matched import Period, Side, Unit, clock_of, gather, slots_of
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
-from tracescope.analysis.verdict import data_notes, verdict
+from tracescope.analysis.verdict import data_notes, entry_states, verdict
 from tracescope.errors import InsufficientDataError
 
 Floats = NDArray[np.float64]
@@ -122,6 +122,8 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     moved = [pattern for split in splits.values() for pattern in split.patterns]
     ranked, seen = patterns.attach(ranked, base, head, moved)
     state, reasons = verdict(ranked, matched)
+    if state != "insufficient data":
+        entries = entry_states(entries, ranked, base, head)
     return Report(
         environment=head.environment or base.environment,
         notes=tuple(notes),

@@ -379,7 +379,7 @@ def _edge(
         g_low, g_high = fitted.interval(fitted.draws["growth"], LEVEL)
         drift = Trend(pct(fitted.growth), (pct(g_low), pct(g_high)))
         if math.isfinite(error):
-            left = _weeks(fitted, peak, room, (trend, error, len(weeks)), reach)
+            left = weeks_left(fitted, peak, room, (trend, error, len(weeks)), reach)
             coming = math.exp((trend + fitted.growth) * horizon)
             gap = headroom / coming if headroom is not None else None
     now = float(np.average(arrivals.own_s[-168:], weights=arrivals.calls[-168:]))
@@ -418,7 +418,7 @@ def _one(curve: _Curve, ms: float, times: float, highest: float) -> WhatIf:
     return WhatIf(times, None if beyond else ms * slower, "itself" if beyond else None, extrapolated)
 
 
-def _weeks(
+def weeks_left(
     fitted: Fit, peak: float, room: Headroom, trend: tuple[float, float, int], reach: float
 ) -> tuple[float | None, tuple[float | None, float | None]]:
     """Weeks to the wall and their interval; None is more than `reach`."""

@@ -436,7 +436,8 @@ def shift(fitted: Fit, points: Points) -> Shift:
             for j, moment in enumerate(when):
                 drift = np.clip(growth * moment, -20.0, 20.0)[:, None]
                 value, _ = curve(points.load[side] * np.exp(drift) / capacity[:, None])
-                total[i, j] = (value + drift) @ weight
+                # of the mean, not the mean of logs: the busiest hours make most of a mean latency
+                total[i, j] = np.log(np.exp(np.minimum(value + drift, 50.0)) @ weight)
         load = ((total[1, 0] - total[0, 0]) + (total[1, 1] - total[0, 1])) / 2
         return load, total[1, 1] - total[0, 0] - load
 

@@ -6,12 +6,13 @@ Source: design, sections 6 and 7.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from tracescope import schema
 from tracescope.analysis import blocks as blocking
 from tracescope.analysis.matched import Period, Unit
-from tracescope.analysis.report import Edge
+from tracescope.analysis.report import Edge, Entry
 
 #: Units that could not be put together beyond this part are worth a word on every output.
 INCOMPLETE_PART: Final = 0.2
@@ -53,7 +54,11 @@ def verdict(edges: Sequence[Edge], matched: blocking.Matched) -> tuple[str, tupl
     """State and reasons, from edges that grow significantly and the wall of each."""
     if min(matched.base.blocks, matched.head.blocks) < blocking.FEWEST_BLOCKS:
         return "insufficient data", ("too few blocks of time to tell change from chance",)
-    worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
+    return state_of([edge for edge in edges if edge.significant and edge.credited_ms > 0])
+
+
+def state_of(worse: Sequence[Edge]) -> tuple[str, tuple[str, ...]]:
+    """State and reasons from edges that grow significantly, worst first."""
     if not worse:
         return "growth-stable", ("no edge takes significantly more time than before",)
     reasons = tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
@@ -68,3 +73,26 @@ def verdict(edges: Sequence[Edge], matched: blocking.Matched) -> tuple[str, tupl
             *reasons,
         )
     return "drifting", reasons
+
+
+def entry_states(entries: Sequence[Entry], edges: Sequence[Edge], base: Period, head: Period) -> list[Entry]:
+    """Entries with the state that their own edges give them; what has too little data keeps its state."""
+    under: dict[tuple[str, str], set[tuple[str, str, str | None, str | None]]] = {}
+    for period in (base, head):
+        rows = period.tables["paths"].join(period.tables["entries"], on="entry_id", suffix="_of_entry")
+        names = ("service", "operation_of_entry", "kind", "caller", "callee", "operation")
+        for service, entry, kind, caller, callee, operation in rows.select(names).unique().iter_rows():
+            key = schema.EDGE_KINDS[kind], caller, callee, operation
+            under.setdefault((service, entry), set()).add(key)
+    worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
+    out: list[Entry] = []
+    for entry in entries:
+        mine = under.get((entry.service, entry.operation), set())
+        own = [
+            edge
+            for edge in worse
+            if edge.unit == entry.unit and (edge.kind, edge.caller, edge.callee, edge.operation) in mine
+        ]
+        known = entry.state != "insufficient data"
+        out.append(replace(entry, state=state_of(own)[0]) if known else entry)
+    return out
