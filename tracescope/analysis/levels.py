@@ -66,9 +66,10 @@ def judge(known: Points, new: Points, *, alpha: float = 0.05) -> Judgement:
     consistent = low <= off <= high
     bounds = math.exp(low), math.exp(min(high, 50.0))
     verdict = "consistent with load" if consistent else "not explained by load"
+    upper = f"{bounds[1]:.2f}" if bounds[1] < 100 else "any"
     words = (
         f"{verdict}: {math.exp(off):.2f} times what {len(levels)} other load levels expect, "
-        f"interval {bounds[0]:.2f} to {bounds[1]:.2f}"
+        f"interval {bounds[0]:.2f} to {upper}"
     )
     return Judgement(consistent, math.exp(off), bounds, words)
 
