@@ -32,7 +32,7 @@ from tracescope.periods import Period as Span
 MINUTE_NS = 60 * 10**9
 HOUR_NS, DAY_NS = schema.HOUR_NS, schema.DAY_NS
 LENGTHS = {
-    "3m": 3 * MINUTE_NS, "10m": 10 * MINUTE_NS, "3h": 3 * HOUR_NS, "1d": DAY_NS, "2d": 2 * DAY_NS, "4d": 4 * DAY_NS,
+    "3m": 3 * MINUTE_NS, "10m": 10 * MINUTE_NS, "3h": 3 * HOUR_NS, "1d": DAY_NS, "2d": 2 * DAY_NS, "3d": 3 * DAY_NS, "4d": 4 * DAY_NS,
     "7d": 7 * DAY_NS, "14d": 14 * DAY_NS, "28d": 28 * DAY_NS, "60d": 60 * DAY_NS,
 }  # fmt: skip
 START_NS = 1_748_822_400 * 10**9 + 9 * HOUR_NS  # a Monday, 09:00 UTC

@@ -25,8 +25,9 @@ Floats = NDArray[np.float64]
 #: Blocks a period is cut into at most, and must have at least.
 MOST_BLOCKS: Final = 32
 FEWEST_BLOCKS: Final = 4
+FEWEST_DAYS: Final = 3
 #: Periods of so many days and more have days for blocks.
-DAYS_FROM: Final = 4
+DAYS_FROM: Final = 3
 #: From so many blocks on a line is taken out before noise is measured, and from so many the weekends.
 TREND_FROM: Final = 8
 WEEKEND_FROM: Final = 7
@@ -55,11 +56,19 @@ class Slots:
     shape
         What is known of each block ``(blocks, q)`` and no noise: the course of time, its part of
         weekend, the hour of the day.
+    daily
+        Blocks are days, or several.
     """
 
     frame: pl.DataFrame
     blocks: int
     shape: Floats
+    daily: bool
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are blocks enough to tell change from chance; days count for more."""
+        return self.blocks >= (FEWEST_DAYS if self.daily else FEWEST_BLOCKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,11 @@ class Matched:
     base: Slots
     head: Slots
     notes: tuple[str, ...]
+
+    @property
+    def enough(self) -> bool:
+        """Whether both hold enough to tell change from chance."""
+        return self.base.enough and self.head.enough
 
 
 def hour_of_week(slots: NDArray[np.int64], slot_ns: int, zone: str) -> NDArray[np.int64]:
@@ -165,7 +179,8 @@ def match(base: Extent, head: Extent, zone: str) -> Matched:
                 "weight": weight[kept],
             }
         )
-        made.append(Slots(frame, blocks, _shape(side, side.slots[kept], number, blocks, zone)))
+        shape = _shape(side, side.slots[kept], number, blocks, zone)
+        made.append(Slots(frame, blocks, shape, side.length_ns >= DAYS_FROM * DAY_NS))
     return Matched(made[0], made[1], tuple(notes))
 
 
@@ -174,7 +189,8 @@ def _shape(
 ) -> Floats:
     """Columns of `Slots.shape`, each of mean zero; as many as the number of blocks bears."""
     columns: list[Floats] = []
-    if blocks >= TREND_FROM:  # growth within a period is what is looked for, not noise
+    few_days = DAY_NS <= period.length_ns < DAYS_FROM * DAY_NS  # a line would hide how days differ
+    if blocks >= TREND_FROM and not few_days:  # growth within a period is looked for, and no noise
         columns.append(np.arange(blocks, dtype=np.float64))
     if period.length_ns >= DAY_NS and blocks >= WEEKEND_FROM:
         hours = hour_of_week(slots, period.slot_ns, zone)

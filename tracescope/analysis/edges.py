@@ -101,7 +101,6 @@ def edge_rows(
 ) -> list[Edge]:
     """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`."""
     base, head = periods
-    enough = min(matched.base.blocks, matched.head.blocks) >= blocking.FEWEST_BLOCKS
     transient = split.by_edge(causes.transient(unit, min(base.slot_ns, head.slot_ns)))
 
     def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
@@ -110,14 +109,14 @@ def edge_rows(
             jackknife(whole, pick(without), slots.shape)
             for without, slots in ((split.without_base, matched.base), (split.without_head, matched.head))
         ]
-        return _Tested(whole - less, combine(*spreads), enough)
+        return _Tested(whole - less, combine(*spreads), matched.enough)
 
     credited = tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1)))
     parts = {
         name: tested(transient if name == "latency" else 0.0, lambda effects, name=name: effects[name])
         for name in _PARTS
     }
-    shares = _Tested(*causes.shares(unit, split, matched), enough)
+    shares = _Tested(*causes.shares(unit, split, matched), matched.enough)
     p = credited.p_value(minimum)
     shrunk = shrink(credited.value, credited.spread.error)
     sides = [

@@ -29,6 +29,9 @@ CORRELATIONS: Final = np.linspace(0.0, 0.9, 46)
 CLEAR_STEP: Final = (22.0, 0.9)
 #: Blocks on either side of it.
 STEP_SIDE: Final = 2
+#: What is assumed at least of fewer blocks than can tell.
+UNKNOWN: Final = 0.5
+KNOWN_FROM: Final = 4
 #: From so many blocks on, an edge may show more correlation than all edges together.
 ALONE_FROM: Final = 12
 
@@ -118,6 +121,8 @@ def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
     lagged = (residual[1:] * residual[:-1]).sum(axis=0)
     r = np.divide(lagged, power, out=np.zeros_like(power), where=power > 0)
     together = float(np.interp(r[power > 0].mean(), moments.lagged, CORRELATIONS)) if power.any() else 0.0
+    if n < KNOWN_FROM:
+        together = max(together, UNKNOWN)
     correlation = np.full(full.shape, together)
     if n >= ALONE_FROM:
         correlation = np.maximum(np.interp(r, moments.lagged, CORRELATIONS), together)
@@ -129,7 +134,8 @@ def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
         own = _moments(n, np.ascontiguousarray(np.column_stack([shape, column])).tobytes())
         variance[mine] = power[mine] * np.interp(correlation[mine], CORRELATIONS, own.inflation)
         freedom[mine] = np.interp(correlation[mine], CORRELATIONS, own.freedom)
-    return Spread(np.sqrt(variance), np.maximum(freedom, 1.0))
+    freedom = np.maximum(freedom, 1.0)
+    return Spread(np.sqrt(variance), freedom)
 
 
 def _usual_lag(residual: Floats) -> float:

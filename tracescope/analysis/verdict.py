@@ -41,18 +41,22 @@ def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Mat
         notes.append("the sampling probability changed between the periods; counts are weighted by it")
     elif kinds[0] == {schema.NO_THRESHOLD}:
         notes.append("no sampling probability in the traces: volumes are of sampled traces")
-    fewest = min(matched.base.blocks, matched.head.blocks)
-    if fewest < blocking.FEWEST_BLOCKS:
-        notes.append(
-            f"only {fewest} blocks of time to compare; {blocking.FEWEST_BLOCKS} are needed to tell "
-            "change from chance"
-        )
+    for name, slots in (("base", matched.base), ("head", matched.head)):
+        if not slots.enough:
+            fewest = blocking.FEWEST_DAYS if slots.daily else blocking.FEWEST_BLOCKS
+            what = "days" if slots.daily else "blocks of time"
+            notes.append(f"{name} has {slots.blocks} {what}; {fewest} are needed to tell change from chance")
+        elif slots.daily and slots.blocks < blocking.FEWEST_BLOCKS:
+            notes.append(f"{name} has {slots.blocks} days: only large changes can be told from chance")
+    shortest = min(period.end_ns - period.start_ns for period in (base, head))
+    if schema.DAY_NS < shortest < blocking.DAYS_FROM * schema.DAY_NS:
+        notes.append("periods under three days cannot show how days differ by themselves: take longer ones")
     return notes
 
 
 def verdict(edges: Sequence[Edge], matched: blocking.Matched) -> tuple[str, tuple[str, ...]]:
     """State and reasons, from edges that grow significantly and the wall of each."""
-    if min(matched.base.blocks, matched.head.blocks) < blocking.FEWEST_BLOCKS:
+    if not matched.enough:
         return "insufficient data", ("too few blocks of time to tell change from chance",)
     return state_of([edge for edge in edges if edge.significant and edge.credited_ms > 0])
 
