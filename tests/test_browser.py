@@ -128,7 +128,16 @@ def edge_query(page: Any, site: Site) -> dict[str, str]:
 def every_page(page: Any, site: Site) -> list[tuple[str, dict[str, str]]]:
     trace = page.request.get(site.url("/api/traces")).json()["traces"][0]["trace_id"]
     edge = edge_query(page, site)
-    plain = ["/", "/map", "/paths", "/traces", f"/trace/{trace}", "/quality", f"/service/{edge['caller']}"]
+    plain = [
+        "/",
+        "/map",
+        "/paths",
+        "/traces",
+        "/forecast",
+        f"/trace/{trace}",
+        "/quality",
+        f"/service/{edge['caller']}",
+    ]
     return [*((path, {}) for path in plain), ("/edge", edge)]
 
 

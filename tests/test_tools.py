@@ -52,7 +52,7 @@ def test_the_tools_answer_as_the_pages_do(store: Path) -> None:
             ],
         )
     )
-    assert names == ["diff", "explain", "graph", "trace", "quality"]
+    assert names == ["diff", "explain", "graph", "trace", "forecast", "quality"]
     assert diff["schema"] == "tracescope.diff/1"
     assert diff["summary"]
     assert 0 < len(diff["edges"]) <= 10

@@ -74,6 +74,7 @@ def pages_of(client: TestClient, query: dict[str, str]) -> dict[str, dict[str, s
         "/paths": query,
         "/traces": {**query, **named},
         f"/trace/{trace}": query,
+        "/forecast": query,
         "/quality": query,
     }
 

@@ -14,7 +14,7 @@ from tracescope.cli import shell
 def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
     """Serve the store to an agent as tools (Model Context Protocol), over standard input and output.
 
-    Tools: diff, explain, graph, trace, quality. Nothing changes the store. Needs the extra:
+    Tools: diff, explain, graph, trace, forecast, quality. Nothing changes the store. Needs the extra:
     python -m pip install 'tracescope[mcp]'.
     """
     used = shell.settings(store=store, env=env, tz=tz)

@@ -22,6 +22,7 @@ from tracescope.report.names import one_line
 from tracescope.report.text import duration, number
 
 if TYPE_CHECKING:
+    from tracescope.analysis.explain import LoadCurve
     from tracescope.analysis.path import TracePath
     from tracescope.analysis.series import CallPath, EntryPaths, Series
 
@@ -244,6 +245,28 @@ def trend(
     parts.append(_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
     at = min(max(border + 4, frame.left + 110), width - 96)
     parts.append(_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
+    return _svg("chart", width, height, title, parts)
+
+
+def load_curve(curve: LoadCurve, *, width: int = 760, height: int = 280) -> Markup:
+    """Mean time of a call against load, a dot a window, with the fitted curves; base stands back."""
+    if len(curve.samples) < 2:
+        return Markup('<p class="muted">No window holds enough calls.</p>')
+    loads, times = [s.load for s in curve.samples], [s.ms for s in curve.samples]
+    ticks, steps = nice_ticks(max(times)), nice_ticks(max(loads), 6)
+    frame = Frame(0.0, steps[-1], ticks[-1], width, height)
+    parts = frame.grid(ticks, "ms")
+    for step in steps:
+        parts.append(_text("axis", frame.x(step), height - 10, f"{step:.3g}", anchor="middle"))
+    for sample in curve.samples:
+        style = "dot2" if sample.period == "base" else "dot"
+        at = f'cx="{frame.x(sample.load):.1f}" cy="{frame.y(sample.ms):.1f}"'
+        parts.append(f'<circle class="{style}" {at} r="2.5"/>')
+    for line in curve.lines:
+        shown_ms = [ms if ms <= frame.top else math.nan for ms in line.ms]
+        style = "line2" if line.period == "base" else "line"
+        parts += frame.curve(line.loads, np.array(shown_ms), style)
+    title = "mean time of a call by load of its resource, calls a second; base grey and dashed, head blue"
     return _svg("chart", width, height, title, parts)
 
 

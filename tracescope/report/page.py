@@ -11,12 +11,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.periods import format_utc
-from tracescope.report import text
+from tracescope.report import outlook, text
 from tracescope.report.charts import shown
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from tracescope.analysis.forecast import EdgeForecast, EntryForecast, Forecast
     from tracescope.analysis.report import Edge, Report
 
 EFFECT_WORDS: Final = {
@@ -53,17 +54,6 @@ def label(edge: Edge) -> str:
     return shown(f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}", 120)
 
 
-def sentence(edge: Edge) -> str:
-    """What a colleague would say of an edge."""
-    change = f"{text.number(edge.own_ms_base)} → {text.number(edge.own_ms_head)} ms per {edge.unit}"
-    if not edge.significant:
-        return f"It takes {change}; that could be chance, or is too small to matter."
-    cause = text.why(edge)
-    return f"It takes {change}; {text.number(edge.credited_ms, sign=True)} ms are its own doing" + (
-        f": {cause}." if cause else "."
-    )
-
-
 def lead(report: Report) -> str:
     """How much of the change the edges that grew explain, below the headline."""
     clock = report.clock
@@ -82,6 +72,12 @@ def lead(report: Report) -> str:
     if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
         said += f" {text.number(mix, sign=True)} ms is a shift of traffic between entries, nobody's fault."
     return said
+
+
+def _weeks(one: EdgeForecast | EntryForecast, forecast: Forecast) -> str:
+    """Weeks to the wall of an edge or an entry."""
+    beyond = forecast.edges[0].beyond_weeks if forecast.edges else 0.0
+    return outlook.weeks_text(one.weeks, one.weeks_interval, beyond)
 
 
 @lru_cache(maxsize=1)
@@ -111,6 +107,10 @@ def environment() -> Environment:
         "points": points,
         "why": text.why,
         "effect": EFFECT_WORDS.__getitem__,
+        "trend": outlook.trend_text,
+        "what_if": outlook.what_if_text,
+        "headroom": outlook.headroom_text,
+        "weeks": _weeks,
     }
     made.filters.update(filters)
     return made

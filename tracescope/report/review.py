@@ -13,6 +13,9 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from tracescope import __version__
+from tracescope.analysis.explain import sentence
+from tracescope.analysis.forecast import Forecast
+from tracescope.analysis.outlook import Outlook, entry_states
 from tracescope.analysis.report import Edge, Report
 from tracescope.analysis.series import EntryPaths, Series
 from tracescope.report import charts, diff_json, page, text
@@ -44,8 +47,10 @@ class Review:
         Both periods' series of the edges that grew, in the order of `growing`.
     entry
         Call paths of the entry that grew most; None without one.
-    graph, forecast
-        Pictures and tables drawn elsewhere; empty for none.
+    graph
+        A picture drawn elsewhere; empty for none.
+    forecast
+        What comes, and its verdict; None where too little was seen.
     findings
         What the architecture shows, a sentence each.
     command
@@ -58,7 +63,7 @@ class Review:
     series: Sequence[tuple[Series, Series]]
     entry: EntryPaths | None
     graph: Markup
-    forecast: Markup
+    forecast: tuple[Forecast, Outlook] | None
     findings: Sequence[str]
     command: str
     made_ns: int
@@ -87,7 +92,7 @@ def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
     ]
     return {
         "edge": edge,
-        "sentence": page.sentence(edge),
+        "sentence": sentence(edge),
         "question": question(edge),
         "trend": charts.trend(*series, title=f"{edge.name}: share over time"),
         "effects": charts.effect_bars(effects),
@@ -107,7 +112,8 @@ def review_html(review: Review) -> str:
         lead=page.lead(report),
         growing=[_item(e, s) for e, s in zip(growing(report), review.series, strict=True)],
         graph=review.graph,
-        forecast=review.forecast,
+        forecast=review.forecast[0] if review.forecast is not None else None,
+        states=entry_states(review.forecast[1].entries) if review.forecast is not None else {},
         findings=review.findings,
         icicle=charts.icicle(entry) if entry is not None else "",
         icicle_title=f"{entry.service} {entry.operation}" if entry is not None else "",

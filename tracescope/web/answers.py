@@ -18,7 +18,9 @@ import polars as pl
 from tracescope.analysis.diff import Options
 from tracescope.analysis.edges import trace_hex
 from tracescope.analysis.flows import Selection
+from tracescope.analysis.forecast import Forecast
 from tracescope.analysis.graph import Level
+from tracescope.analysis.outlook import Outlook
 from tracescope.analysis.path import TracePath, critical_path
 from tracescope.analysis.report import Report
 from tracescope.analysis.series import (
@@ -35,6 +37,7 @@ from tracescope.engine import (
     Mapped,
     PeriodRollups,
     compare,
+    foresee,
     map_period,
     rollups,
     slot_of,
@@ -206,6 +209,21 @@ class Answers:
             )
 
         return self._remember(("map", view.base, view.head, view.env, view.entry, level), make)
+
+    def forecast(self, view: View) -> tuple[Forecast, Outlook]:
+        """The last half year continued to the horizon, at 2, 5 and 10 times the load and at the growth."""
+        multiples = tuple(sorted({2.0, 5.0, 10.0, view.growth}))
+
+        def make(store: SpanStore) -> tuple[Forecast, Outlook]:
+            return foresee(
+                store,
+                horizon_weeks=view.horizon,
+                multiples=multiples,
+                slo_ms=self.settings.slo,
+                environment=view.env or self.settings.env or None,
+            )
+
+        return self._remember(("forecast", view.env, view.horizon, multiples), make)
 
     def paths(self, view: View, entry_id: int) -> EntryPaths | None:
         """Call paths of an entry."""

@@ -16,6 +16,7 @@ from tracescope.analysis.graph import Level
 from tracescope.analysis.series import Series
 from tracescope.errors import InputError
 from tracescope.report import diff_json, edge_json, graph_json, iso, path_json, status_json
+from tracescope.report.outlook import forecast_json
 from tracescope.web import pages
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.view import View
@@ -114,6 +115,11 @@ def trace(answers: Answers, view: View, trace_id: str) -> Any:
     return path_json(answers.trace(trace_id))
 
 
+def forecast(answers: Answers, view: View) -> Any:
+    """``tracescope.forecast/1``."""
+    return forecast_json(*answers.forecast(view))
+
+
 def quality(answers: Answers, view: View) -> Any:
     """``tracescope.status/1``, and what can be said of the periods."""
     found = pages.quality(answers, view)
@@ -171,6 +177,7 @@ ROUTES: Final[tuple[tuple[str, Builder], ...]] = (
     ("/api/paths", paths),
     ("/api/traces", traces),
     ("/api/trace/{trace_id}", trace),
+    ("/api/forecast", forecast),
     ("/api/quality", quality),
     ("/api/openapi.json", openapi),
 )

@@ -196,6 +196,7 @@ _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/paths", "paths.html", pages.paths),
     ("/traces", "traces.html", pages.traces),
     ("/trace/{trace_id}", "trace.html", pages.trace),
+    ("/forecast", "forecast.html", pages.forecast),
     ("/quality", "quality.html", pages.quality),
 )
 

@@ -14,10 +14,15 @@ from markupsafe import Markup
 
 from tracescope import schema
 from tracescope.analysis.backbone import backbone, expanded
-from tracescope.analysis.graph import Graph, Level
+from tracescope.analysis.explain import explain, sentence
+from tracescope.analysis.findings import findings
+from tracescope.analysis.forecast import Forecast
+from tracescope.analysis.graph import Graph, Level, judged
+from tracescope.analysis.matched import as_period
+from tracescope.analysis.outlook import Outlook, entry_states
 from tracescope.analysis.report import Edge, Report
 from tracescope.analysis.series import CallPath, EdgeName, EntryPaths
-from tracescope.errors import InputError, TracescopeError
+from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, iso, page, text
 from tracescope.report.review import Review, growing, review_html
@@ -30,6 +35,7 @@ NAV: Final = (
     ("/map", "Map"),
     ("/paths", "Paths"),
     ("/traces", "Traces"),
+    ("/forecast", "Forecast"),
     ("/quality", "Data quality"),
 )
 #: Spans listed below a waterfall.
@@ -111,7 +117,7 @@ def growth(answers: Answers, view: View) -> Values:
     }
     if edges:
         values["trend"] = _trend(answers, view, edges[0])
-        values["sentence"] = page.sentence(edges[0])
+        values["sentence"] = sentence(edges[0])
     return {**values, **_first_paths(answers, view), **_first_trace(answers, view, edges)}
 
 
@@ -163,6 +169,7 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
 def _drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side = "change") -> Markup:
     """A graph as a part of a page, its boxes and edges being links."""
     report = answers.report(view)
+    shown = judged(shown, report.edges)
     best: dict[tuple[str, str, str], str] = {}
     for found in report.edges:
         if found.callee is not None:
@@ -233,7 +240,7 @@ def edge(answers: Answers, view: View) -> Values:
         "title": found.name,
         "report": report,
         "edge": found,
-        "sentence": page.sentence(found),
+        "sentence": sentence(found),
         "trend_share": _trend(answers, view, found),
         "trend_calls": _trend(answers, view, found, "calls_per_unit"),
         "trend_call": _trend(answers, view, found, "call_ms"),
@@ -241,8 +248,26 @@ def edge(answers: Answers, view: View) -> Values:
         "quantiles": answers.quantiles(view, key),
         "callers": callers(answers, view, key),
         "examples": answers.examples(view, key),
-        "curve": "",
+        **_curve(answers, view, found),
     }
+
+
+def _curve(answers: Answers, view: View, found: Edge) -> Values:
+    """The load model of an edge as a picture, and what it says."""
+    base, head = (as_period(side) for side in answers.sides(view))
+    curve = explain(answers.report(view), found, base, head).curve
+    if curve is None or not curve.samples:
+        return {"curve": "", "curve_words": ""}
+    words = curve.reason or (
+        f"Low-load {text.number(curve.r0_ms or 0.0)} ms; peak now {text.number(curve.peak_load_per_s)} calls a "
+        "second at the resource; "
+        + (
+            f"capacity {text.number(curve.capacity_per_s)}."
+            if curve.capacity_per_s
+            else "no capacity in sight."
+        )
+    )
+    return {"curve": charts.load_curve(curve), "curve_words": words}
 
 
 def find_edge(report: Report, view: View) -> Edge:
@@ -371,6 +396,17 @@ def trace(answers: Answers, view: View, trace_id: str) -> Values:
     }
 
 
+def forecast(answers: Answers, view: View) -> Values:
+    """When each edge hits the wall, and what more users would do."""
+    found, outlook = answers.forecast(view)
+    return {
+        "title": "Forecast",
+        "forecast": found,
+        "outlook": outlook,
+        "states": entry_states(outlook.entries),
+    }
+
+
 def quality(answers: Answers, view: View) -> Values:
     """Rejects, mends, sampling, orphans, and whether the periods can be compared."""
     status = answers.status()
@@ -437,17 +473,30 @@ def review(answers: Answers, view: View, command: str) -> str:
             series=[series[key] for key in keys],
             entry=grown_entry(answers, view),
             graph=_pictured(answers, view),
-            forecast=Markup(""),
-            findings=(),
+            forecast=_foreseen(answers, view),
+            findings=_findings(answers, view),
             command=command,
             made_ns=time.time_ns(),
         )
     )
 
 
+def _foreseen(answers: Answers, view: View) -> tuple[Forecast, Outlook] | None:
+    try:
+        return answers.forecast(view)
+    except InsufficientDataError:  # the report's periods may say more than its weeks
+        return None
+
+
+def _findings(answers: Answers, view: View) -> tuple[str, ...]:
+    """What the services' graph shows, a sentence each."""
+    mapped = answers.mapped(view, "dependency")
+    return tuple(finding.text for finding in findings(mapped.graph, mapped.tables))
+
+
 def _pictured(answers: Answers, view: View) -> Markup:
     """The backbone as it stands in a file: with its own style sheet, and no links."""
-    shown = backbone(answers.mapped(view, "dependency").graph)
+    shown = backbone(judged(answers.mapped(view, "dependency").graph, answers.report(view).edges))
     return Markup(draw(shown, arrange(shown), Look(prefix="review")))
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope import __version__
+from tracescope.analysis.explain import sentence
 from tracescope.errors import TracescopeError, UsageError
-from tracescope.report import page, text
+from tracescope.report import text
 from tracescope.web import api
 from tracescope.web.answers import Answers
 from tracescope.web.view import View, read
@@ -97,7 +98,7 @@ def make_server(answers: Answers) -> MCPServer:
             )  # fmt: skip
             found = api.edge(answers, view)
             found.pop("series")
-            return {"sentence": page.sentence(edge), **found, "same_ends": [e.operation for e in named[1:]]}
+            return {"sentence": sentence(edge), **found, "same_ends": [e.operation for e in named[1:]]}
 
         return _answer(build)
 
@@ -116,6 +117,13 @@ def make_server(answers: Answers) -> MCPServer:
 
         return _answer(build)
 
+    def forecast(growth: float = 2.0, horizon: int = 12) -> Any:
+        def build() -> Any:
+            found = api.forecast(answers, _view(growth=growth, horizon=horizon))
+            return {**found, "edges": found["edges"][:MOST_ROWS], "entries": found["entries"][:MOST_ROWS]}
+
+        return _answer(build)
+
     def quality() -> Any:
         return _answer(lambda: api.quality(answers, View()))
 
@@ -127,6 +135,7 @@ def make_server(answers: Answers) -> MCPServer:
             f"The dependency graph of head against base; level service, dependency, operation. {_PERIODS}",
         ),
         (trace, "The critical path of one trace, by its id of 32 hex digits."),
+        (forecast, "Headroom of every edge, weeks to its wall, latency at `growth` times today's load."),
         (quality, "What the store holds, what was refused or mended, and whether periods compare."),
     ):
         server.tool(description=about, structured_output=False)(tool)
