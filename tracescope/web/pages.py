@@ -258,14 +258,10 @@ def _curve(answers: Answers, view: View, found: Edge) -> Values:
     curve = explain(answers.report(view), found, base, head).curve
     if curve is None or not curve.samples:
         return {"curve": "", "curve_words": ""}
+    room = f"capacity {text.number(curve.capacity_per_s)}" if curve.capacity_per_s else "no capacity in sight"
     words = curve.reason or (
-        f"Low-load {text.number(curve.r0_ms or 0.0)} ms; peak now {text.number(curve.peak_load_per_s)} calls a "
-        "second at the resource; "
-        + (
-            f"capacity {text.number(curve.capacity_per_s)}."
-            if curve.capacity_per_s
-            else "no capacity in sight."
-        )
+        f"Low-load {text.number(curve.r0_ms or 0.0)} ms; peak now {text.number(curve.peak_load_per_s)} calls "
+        f"a second at the resource; {room}."
     )
     return {"curve": charts.load_curve(curve), "curve_words": words}
 
