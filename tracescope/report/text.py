@@ -189,7 +189,7 @@ def _footer(report: Report) -> list[str]:
         lines.append(f"{hidden} more edges (--all)")
     if any(not edge.significant for edge in report.edges):
         lines.append("~ not significant: could be chance, or too small to matter")
-    spikes = [edge for edge in report.edges if abs(edge.effects["transient"]) >= report.min_effect_ms > 0]
+    spikes = [edge for edge in report.edges if abs(edge.effects["transient"]) >= report.min_effect_ms / 2 > 0]
     for edge in spikes[:3]:
         lines.append(
             f"transient: {_label(edge)} {number(edge.effects['transient'], sign=True)} ms, "
