@@ -107,8 +107,8 @@ def test_blank_lines_and_windows_line_ends_are_no_errors(exported: pl.DataFrame,
 
 
 def test_names_globs_folders_and_duplicates_are_expanded_in_order(tmp_path: Path) -> None:
-    """Hidden files are left out; a name that matches nothing is an error."""
-    for name in ("b/2.jsonl", "b/1.jsonl", "a.jsonl", "b/.hidden"):
+    """Hidden files, and what else lies in a folder, are left out; a name without a match is an error."""
+    for name in ("b/2.jsonl", "b/1.jsonl", "a.jsonl", "b/.hidden", "b/LICENSE", "b/.x.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert [Path(p).name for p in expand([tmp_path / "b", tmp_path / "*.jsonl"])] == [

@@ -32,6 +32,8 @@ from tracescope.ingest import jaeger, otlp_json, zipkin
 Format = Literal["auto", "otlp-json", "otlp-proto", "jaeger", "zipkin"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
+#: Names of trace files in a folder; a file that is named itself may be called anything.
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".pb", ".binpb", ".proto", ".otlp")
 CHUNK_BYTES = 4 * 1024 * 1024
 MAX_DOCUMENT = 1024 * 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -113,7 +115,7 @@ class Chunk:
 
 
 def expand(patterns: Sequence[str | Path]) -> list[str]:
-    """Files of names, globs and folders, in order; ``-`` is standard input.
+    """Files of names, globs and folders (there by `SUFFIXES`), in order; ``-`` is standard input.
 
     Raises
     ------
@@ -126,9 +128,7 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
             out.append(pattern)
             continue
         if os.path.isdir(pattern):
-            found = sorted(
-                str(path) for path in Path(pattern).rglob("*") if path.is_file() and path.name[0] != "."
-            )
+            found = sorted(str(path) for path in Path(pattern).rglob("*") if _looks_like_traces(path))
         else:
             found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
         if not found:
@@ -137,6 +137,12 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
             )
         out += found
     return out
+
+
+def _looks_like_traces(path: Path) -> bool:
+    """Whether a file found in a folder, which nobody named, is meant: by its name, compressed or not."""
+    name = path.name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".framed")
+    return path.is_file() and name[0:1] != "." and name.endswith(SUFFIXES)
 
 
 def read(paths: Sequence[str | Path], form: Format = "auto") -> Generator[Chunk]:
