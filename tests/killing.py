@@ -123,7 +123,13 @@ def memory_mib(process: int) -> float:
     """Memory of a process and its children, shared pages divided among their users."""
     total = 0
     for one in descendants(process):
-        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            if one == process:
+                raise
+            continue  # a sealer that ended while we looked
+        for line in lines:
             if line.startswith("Pss:"):
                 total += int(line.split()[1])
     return total / 1024

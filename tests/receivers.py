@@ -74,7 +74,8 @@ class Running:
 
     def __enter__(self) -> Self:
         flags = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "web": "off", "store": str(self.folder)}
-        settings, _ = config.load({**flags, **self.used})
+        # it runs in the tests' own process, whose memory says nothing of a receiver's
+        settings, _ = config.load({"max_memory_mb": 0, **flags, **self.used})
         access, limits = prepare(settings)
         self.store: SpanStore = open_store(self.folder, create=True)
         recover(self.store)

@@ -97,7 +97,10 @@ class Settings:
     token_file: str = _doc("file of bearer tokens, one a line; read again when it changes", "")
     self_tracing: str = _doc("address of a Collector that gets traces of `serve` itself; none when empty", "")
     log_format: str = _doc("form of `serve`'s event lines on stderr: `logfmt` or `json`", "logfmt")
-    slo: dict[str, float] = _doc("by entry (`service operation`), the mean ms that is its wall", factory=dict)  # noqa: RUF009
+    slo: dict[str, float] = _doc(  # noqa: RUF009
+        'a table of entries and the mean ms that is their wall, as `"gateway POST /checkout" = 250`',
+        factory=dict,
+    )
 
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
