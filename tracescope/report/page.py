@@ -74,6 +74,11 @@ def lead(report: Report) -> str:
     return said
 
 
+def why(edge: Edge) -> str:
+    """The causes of an edge's change in words; versions of services are hostile input too."""
+    return shown(text.why(edge), 400)
+
+
 def _weeks(one: EdgeForecast | EntryForecast, forecast: Forecast) -> str:
     """Weeks to the wall of an edge or an entry."""
     beyond = forecast.edges[0].beyond_weeks if forecast.edges else 0.0
@@ -105,7 +110,7 @@ def environment() -> Environment:
         "interval": interval,
         "label": label,
         "points": points,
-        "why": text.why,
+        "why": why,
         "effect": EFFECT_WORDS.__getitem__,
         "trend": outlook.trend_text,
         "what_if": outlook.what_if_text,

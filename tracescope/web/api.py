@@ -14,9 +14,9 @@ from starlette.responses import Response
 from tracescope import __version__
 from tracescope.analysis.graph import Level
 from tracescope.analysis.series import Series
-from tracescope.errors import InputError
+from tracescope.errors import InputError, InsufficientDataError
 from tracescope.report import diff_json, edge_json, graph_json, iso, path_json, status_json
-from tracescope.report.outlook import forecast_json
+from tracescope.report.outlook import FORECAST_SCHEMA, forecast_json
 from tracescope.web import pages
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.view import View
@@ -116,8 +116,12 @@ def trace(answers: Answers, view: View, trace_id: str) -> Any:
 
 
 def forecast(answers: Answers, view: View) -> Any:
-    """``tracescope.forecast/1``."""
-    return forecast_json(*answers.forecast(view))
+    """``tracescope.forecast/1``; without edges and entries where too little was seen."""
+    try:
+        return forecast_json(*answers.forecast(view))
+    except InsufficientDataError as error:
+        verdict = {"state": "insufficient data", "stage": None, "reasons": [error.message]}
+        return {"schema": FORECAST_SCHEMA, "verdict": verdict, "edges": [], "entries": []}
 
 
 def quality(answers: Answers, view: View) -> Any:

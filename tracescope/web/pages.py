@@ -393,8 +393,11 @@ def trace(answers: Answers, view: View, trace_id: str) -> Values:
 
 
 def forecast(answers: Answers, view: View) -> Values:
-    """When each edge hits the wall, and what more users would do."""
-    found, outlook = answers.forecast(view)
+    """When each edge hits the wall, and what more users would do; too little data is an answer."""
+    try:
+        found, outlook = answers.forecast(view)
+    except InsufficientDataError as error:
+        return {"title": "Forecast", "forecast": None, "insufficient": f"{error.message}; {error.hint or ''}"}
     return {
         "title": "Forecast",
         "forecast": found,
