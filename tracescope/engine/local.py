@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tracescope.analysis.process import Partial
 
 #: Bytes that a span costs while it is sealed, measured with ten attributes.
-SPAN_BYTES = 1_600
+SPAN_BYTES = 4_000
 DEFAULT_MEMORY = 768 * 1024 * 1024
 #: Hours sealed in one commit.
 RUN_HOURS = 24 * 7
