@@ -351,3 +351,25 @@ def test_the_progress_bar_is_on_a_terminal_only(tmp_path: Path) -> None:
     assert process.wait() == 0
     assert b"\x1b[" in shown.getvalue()
     assert b"974 new" in shown.getvalue()
+
+
+def test_a_conflict_between_two_spans_is_still_told_after_a_rebuild(tmp_path: Path) -> None:
+    """One of the two is kept, so the kept spans no longer show that there were two."""
+    lines: list[str] = []
+    for name in ("x", "y"):
+        span = {"traceId": f"{1:032x}", "spanId": f"{1:016x}", "name": name, "kind": 2}
+        span |= {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000005000000"}
+        lines.append(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+    (tmp_path / "two.jsonl").write_text("\n".join(lines))
+    store = tmp_path / "store"
+
+    def conflicts() -> int:
+        said = tracescope("status", "--store", store, "--format", "json").stdout
+        return json.loads(said)["counters"]["duplicate_conflict"]
+
+    assert tracescope("import", tmp_path / "two.jsonl", "--store", store).returncode == 0
+    assert conflicts() == 1
+    for verb in ("verify", "rebuild", "verify"):
+        assert tracescope(verb, "--store", store).returncode == 0, verb
+    assert tracescope("import", tmp_path / "two.jsonl", "--store", store).returncode == 0
+    assert conflicts() == 1

@@ -20,6 +20,8 @@ Tables = dict[str, pl.DataFrame]
 #: Distinct operations a service may have in an hour; the rest become one, OTHER.
 MAX_OPERATIONS: Final = 1000
 OTHER: Final = "(other)"
+#: Counters of what is left out when spans are kept, which the kept spans cannot give again.
+DROPPED: Final = ("duplicate_conflict",)
 
 _EXEMPLARS: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
 _SPECIAL: Final = {
@@ -313,6 +315,26 @@ class _Renaming:
         held = pl.concat([out["paths"]["entry_id"], out["entry_hours"]["entry_id"]]).unique()
         out["entries"] = out["entries"].filter(pl.col("entry_id").is_in(held.implode()))
         return out
+
+
+def carry_counts(fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Counters of spans that were processed again, with what only their first processing could see.
+
+    Of two spans with the same ids one is kept, so the kept spans no longer show that there were two: of
+    the reasons in `DROPPED` the larger count stays.
+
+    Parameters
+    ----------
+    fresh, stored
+        COUNTERS rows of the same slots, as made now and as kept.
+    """
+    both = pl.concat([fresh, stored.filter(pl.col("reason").is_in(DROPPED))])
+    return (
+        both.group_by("slot", "reason")
+        .agg(pl.col("count").max())
+        .select(fresh.columns)
+        .sort("slot", "reason")
+    )
 
 
 def checksum(tables: Mapping[str, pl.DataFrame]) -> str:

@@ -22,7 +22,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollup import add_up, cap_operations, join_hops, merge
+from tracescope.analysis.rollup import add_up, cap_operations, carry_counts, join_hops, merge
 from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
@@ -358,7 +358,7 @@ def _seal_run(
             first, last = min(first or low, low), max(last, high)
     merged = merge(tables)
     merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
-    merged = cap_operations(merged)
+    merged = _carried(store, pointer, cap_operations(merged), begin, end)
     for name in _TABLES_BY_SLOT:
         between = None if fresh else f"slot >= {begin} AND slot < {end}"
         store.sealed.write(pointer, name, merged[name], between)
@@ -391,6 +391,18 @@ def _halves(
         ~pl.col("slot").is_between(begin, end - 1),
     )
     return pl.concat([tables["hop_halves"], around.collect()])
+
+
+def _carried(
+    store: SpanStore, pointer: Pointer, tables: dict[str, pl.DataFrame], begin: int, end: int
+) -> dict[str, pl.DataFrame]:
+    """`tables` with the counts that spans which were sealed before cannot give again."""
+    mine = (pl.col("slot") >= begin) & (pl.col("slot") < end)
+    try:
+        stored = store.sealed.scan(pointer, "counters").filter(mine).collect()
+    except (OSError, PolarsError):
+        return tables  # damaged, which is what a rebuild mends; what only they knew is lost with them
+    return {**tables, "counters": carry_counts(tables["counters"], stored)}
 
 
 def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY) -> SealResult:
@@ -428,6 +440,7 @@ def _remake(store: SpanStore, pointer: Pointer, hours: list[int], workers: int, 
         spans = source(store, before, begin, end).scan()
         tables = merge([part.tables for part in process_slices(spans, keep, memory_bytes, workers)])
         tables = cap_operations(join_hops(tables, _halves(store, pointer, tables, begin, end)))
+        tables = _carried(store, before.pointer, tables, begin, end)
         replace = f"slot >= {begin} AND slot < {end}"
         if whole:
             replace = None if number else "true"

@@ -14,7 +14,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollup import checksum
+from tracescope.analysis.rollup import carry_counts, checksum
 from tracescope.engine.local import affected, recompute, runs, seal
 from tracescope.errors import TracescopeError
 from tracescope.store import SpanStore, Status, journal
@@ -171,6 +171,8 @@ def _differences(store: SpanStore, begin: int, end: int) -> list[str]:
     inside = (pl.col("slot") >= begin) & (pl.col("slot") < end)
     for name in schema.ROLLUPS:
         stored = store.sealed.scan(pointer, name).filter(inside).collect()
+        if name == "counters":
+            fresh = {**fresh, name: carry_counts(fresh[name], stored)}
         blank = {key: schema.empty(t) for key, t in {**schema.ROLLUPS, **schema.DIMENSIONS}.items()}
         if checksum({**blank, name: stored}) != checksum({**blank, name: fresh[name]}):
             out.append(
