@@ -122,7 +122,7 @@ def _grows(trend: Trend) -> bool:
 def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecast], horizon: float) -> State:
     edges = [by_name[entry.unit, name, operation] for name, operation in entry.edges]
     known = [edge for edge in edges if edge.reason is None]
-    full = [f"{edge.name} is at {1 / edge.headroom:.0%} of the load at its wall" for edge in known
+    full = [f"{edge.name} is at {100 / edge.headroom:.0f} % of the load at its wall" for edge in known
             if edge.wall_in_sight and edge.headroom is not None and edge.headroom <= 1]  # fmt: skip
     if entry.slo_ms is not None and entry.ms_now >= entry.slo_ms:
         full.insert(0, f"its mean of {entry.ms_now:.3g} ms is over the SLO of {entry.slo_ms:g} ms")

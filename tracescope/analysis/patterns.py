@@ -217,7 +217,7 @@ def _queue(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
         edge, "queue backs up", work < STEADY_PART * rise,
         f"a message waits {base.own_ms:.3g} → {head.own_ms:.3g} ms",
         f"is worked on for {base.below_ms:.3g} → {head.below_ms:.3g} ms",
-        f"{base.calls:.4g} → {head.calls:.4g} messages in the periods",
+        f"{base.calls:,.0f} → {head.calls:,.0f} messages in the periods",
     )  # fmt: skip
 
 
@@ -326,5 +326,7 @@ def _weekly(edge: Edge, base: Period, head: Period) -> list[Pattern]:
     low, middle = float(slope.low_slope), float(slope.slope)  # pyright: ignore[reportAttributeAccessIssue]
     if not low > 0 or np.expm1(middle) < 0.01:
         return []
-    each = f"{np.expm1(middle):+.1%} calls for each {edge.unit} a week over {len(points)} weeks"
-    return _named(edge, "calls grow", True, each, f"at least {np.expm1(low):+.1%} with 95 % certainty")
+    each = f"{np.expm1(middle) * 100:+.1f} % calls for each {edge.unit} a week over {len(points)} weeks"
+    return _named(
+        edge, "calls grow", True, each, f"at least {np.expm1(low) * 100:+.1f} % with 95 % certainty"
+    )

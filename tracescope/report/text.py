@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 #: Width where there is no terminal to ask.
 PLAIN_WIDTH: Final = 120
+_UNITS: Final = {"message": "messages", "detached": "detached"}
 #: Spans that a waterfall shows; of larger traces those that the unit of work waited for longest.
 MOST_SPANS: Final = 1000
 
@@ -163,7 +164,7 @@ def _summary(report: Report) -> list[str]:
         )
     for unit, other in report.other_clocks.items():
         lines.append(
-            f"{unit}s  mean {number(other['base_ms'])} → {number(other['head_ms'])} ms"
+            f"{_UNITS.get(unit, unit)}  mean {number(other['base_ms'])} → {number(other['head_ms'])} ms"
             f" ({number(other['delta_ms'], sign=True)} ms)"
         )
     return lines
