@@ -11,7 +11,8 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.effects import Split
-from tracescope.analysis.matched import MS, Period, Unit, weight
+from tracescope.analysis.flows import weight
+from tracescope.analysis.matched import MS, Period, Unit
 from tracescope.analysis.quantiles import middle_of
 from tracescope.analysis.report import Entry
 

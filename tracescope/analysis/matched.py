@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tracescope.analysis import blocks as blocking
 from tracescope.analysis.decompose import Sums, Tree
+from tracescope.analysis.flows import weight
 from tracescope.analysis.lost import lost_callees, rejoin
 
 Floats = NDArray[np.float64]
@@ -84,16 +85,6 @@ PATH_SUMS: Final = (
     "detached_calls",
 )  # fmt: skip
 ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors")
-
-
-def weight() -> pl.Expr:
-    """Units that one unit with this sampling threshold stands for."""
-    full = float(2**56)
-    return (
-        pl.when(pl.col("threshold") <= 0)
-        .then(1.0)
-        .otherwise(full / (full - pl.col("threshold").cast(pl.Float64)))
-    )
 
 
 #: Columns that place a row in time and weigh it.

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
+from tracescope.analysis.edges import trace_hex
 from tracescope.analysis.process import Names, span_arrays
 from tracescope.kernels.forest import Forest, build_forest
 from tracescope.kernels.walk import walk
@@ -122,8 +123,7 @@ _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 
 def _trace_id(rows: pl.DataFrame) -> str:
-    hi, lo = rows.row(0)[:2]
-    return f"{hi & (2**64 - 1):016x}{lo & (2**64 - 1):016x}"
+    return trace_hex(*rows.row(0)[:2])
 
 
 def _units(forest: Forest, rows: pl.DataFrame, first: int) -> pl.DataFrame:

@@ -92,7 +92,7 @@ class Series:
     units: Floats
 
 
-EDGE_KEY: Final = ("unit", "kind", "caller", "callee", "operation")
+#: Unit name, kind name, caller, callee (None: its own work), operation.
 EdgeName = tuple[str, str, str, str | None, str | None]
 
 
@@ -110,7 +110,7 @@ def edge_series(
     cut
         Stretches to sum over.
     edges
-        Each as `EDGE_KEY`: unit name, kind name, caller, callee, operation.
+        Which.
     """
     units = {name: number for number, name in enumerate(schema.UNIT_NAMES)}
     kinds = {name: number for number, name in enumerate(schema.EDGE_KINDS)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracescope.serving.runtime import Runtime
+    from tracescope.web.answers import Answers
 
 #: What is printed on stdout, once each port listens.
 _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
@@ -87,17 +89,24 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
         loop.add_signal_handler(number, ask)
     from tracescope.serving.routes import Later
 
+    @cache
+    def answers() -> Answers:
+        """What page and series show, remembered once for both."""
+        from tracescope.web.answers import Answers
+
+        return Answers(used.store, used)
+
     if used.web != "off":
-        runtime.meters.registry.register(_Series(used))
-    page = Later(lambda: _page(runtime, used))
+        runtime.meters.registry.register(_Series(answers))
+    page = Later(lambda: _page(runtime, used, answers()))
     await runtime.run(sockets, page, stop, lambda: _announce(runtime, used))
 
 
 class _Series(Collector):
     """The service graph's series, made when they are first asked for: until then they cost no memory."""
 
-    def __init__(self, used: Settings) -> None:
-        self._used = used
+    def __init__(self, answers: Callable[[], Answers]) -> None:
+        self._answers = answers
         self._made: Collector | None = None
 
     def describe(self) -> Iterable[Metric]:
@@ -107,22 +116,20 @@ class _Series(Collector):
     def collect(self) -> Iterable[Metric]:
         """See `tracescope.web.gauges`."""
         if self._made is None:
-            from tracescope.web.answers import Answers
             from tracescope.web.gauges import GraphSeries
 
-            self._made = GraphSeries(Answers(self._used.store, self._used))
+            self._made = GraphSeries(self._answers())
         return self._made.collect()
 
 
-def _page(runtime: Runtime, used: Settings) -> ASGIApp:
+def _page(runtime: Runtime, used: Settings, answers: Answers) -> ASGIApp:
     """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
     from tracescope.serving.listen import is_loopback
-    from tracescope.web.answers import Answers
     from tracescope.web.app import LOCAL_HOSTS, make_app
 
     tokens = runtime.access.tokens
     return make_app(
-        Answers(used.store, used),
+        answers,
         hosts=LOCAL_HOSTS if is_loopback(used.web) else None,
         allow=tokens.allow if tokens is not None else None,
     )

@@ -23,9 +23,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from tracescope.analysis.flows import weight
+from tracescope.analysis.quantiles import middle_of
 from tracescope.engine import rollups
 from tracescope.errors import TracescopeError
-from tracescope.kernels.sketch import middle_of
 from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_WAIT
 from tracescope.web.answers import Answers
 from tracescope.web.view import View
