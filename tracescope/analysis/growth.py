@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from tracescope.analysis.arrivals import Arrivals, by_edge, edge_ids, points
 from tracescope.analysis.levels import judge
 from tracescope.analysis.load import Fit, Headroom, Points
 from tracescope.analysis.matched import Period
+from tracescope.analysis.ranks import median_slope
 from tracescope.analysis.report import Edge
 
 Floats = NDArray[np.float64]
@@ -216,19 +217,12 @@ def _pct(logs: tuple[float, float]) -> str:
 
 
 def load_trend(weeks: Floats, peaks: Floats) -> tuple[float, float]:
-    """Log growth of peak load a week, and its standard error; Theil and Sen's slope.
-
-    Source: Theil 1950; Sen 1968; the interval's width is scaled to a standard error.
-    """
-    from scipy.stats import theilslopes
-
+    """Log growth of peak load a week, and its standard error: half of a 68 % interval's width."""
     if len(weeks) < 3:
         return 0.0, math.inf
-    found: Any = theilslopes(np.log(peaks), weeks, 0.68)
-    slope, _, low, high = (float(value) for value in found)
-    width = (high - low) / 2
+    found = median_slope(np.log(peaks), weeks, 0.68)
     fewest = 0.02 / float(np.ptp(weeks))
-    return slope, max(width, fewest)
+    return found.middle, max((found.high - found.low) / 2, fewest)
 
 
 def weeks_to_wall(modelled: Modelled) -> float | None:

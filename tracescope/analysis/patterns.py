@@ -12,7 +12,7 @@ it.  None changes a credited millisecond; `starved caller`, which moves credit, 
     retries            calls and their errors rise together
     contention         slower when the resource is busier: consistent with a lock or a pool, not proof of one
 
-Source: design, section 7; Kendall 1938 (rank correlation); Theil 1950 and Sen 1968 (slopes of medians).
+Source: design, section 7.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.changes import dominant
 from tracescope.analysis.matched import Period, weight
+from tracescope.analysis.ranks import median_slope, rank_correlation
 from tracescope.analysis.report import Edge, Pattern
 from tracescope.schema import DAY_NS
 
@@ -279,20 +280,17 @@ def _contention(edge: Edge, head: Period) -> list[Pattern]:
     hours = mine.filter(pl.col("visits") > 0).join(load, on="slot").sort("slot")
     if hours.height < FEWEST_HOURS:
         return []
-    from scipy.stats import kendalltau
-
     slow = hours["own_ns"].to_numpy() / hours["visits"].to_numpy()
     busy = hours["load"].to_numpy()
-    told = kendalltau(slow, busy)
-    correlation, chance = float(told.statistic), float(told.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
-    if not correlation >= TOGETHER or chance > 0.001:
+    told = rank_correlation(slow, busy.astype(np.float64))
+    if told.tau < TOGETHER or told.chance > 0.001:
         return []
     quiet, full = np.quantile(busy, [0.25, 0.75])
     low, high = (float(np.median(slow[at])) / 1e6 for at in (busy <= quiet, busy >= full))
     return _named(
         edge, "contention", False,
         "consistent with lock or pool contention: slower when the resource is busier",
-        f"{low:.3g} ms in quiet hours, {high:.3g} ms in busy ones (rank correlation {correlation:.2f})",
+        f"{low:.3g} ms in quiet hours, {high:.3g} ms in busy ones (rank correlation {told.tau:.2f})",
     )  # fmt: skip
 
 
@@ -319,14 +317,11 @@ def _weekly(edge: Edge, base: Period, head: Period) -> list[Pattern]:
     points = sorted((at, calls / units) for at, (units, calls) in weeks.items() if units > 0 and calls > 0)
     if len(points) < FEWEST_WEEKS:
         return []
-    from scipy.stats import theilslopes
-
     at, rate = (np.array(column, np.float64) for column in zip(*points, strict=True))
-    slope = theilslopes(np.log(rate), at, alpha=0.95)
-    low, middle = float(slope.low_slope), float(slope.slope)  # pyright: ignore[reportAttributeAccessIssue]
-    if not low > 0 or np.expm1(middle) < 0.01:
+    slope = median_slope(np.log(rate), at)
+    if not slope.low > 0 or np.expm1(slope.middle) < 0.01:
         return []
-    each = f"{np.expm1(middle) * 100:+.1f} % calls for each {edge.unit} a week over {len(points)} weeks"
+    each = f"{np.expm1(slope.middle) * 100:+.1f} % calls for each {edge.unit} a week over {len(points)} weeks"
     return _named(
-        edge, "calls grow", True, each, f"at least {np.expm1(low) * 100:+.1f} % with 95 % certainty"
+        edge, "calls grow", True, each, f"at least {np.expm1(slope.low) * 100:+.1f} % with 95 % certainty"
     )
