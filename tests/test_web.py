@@ -366,7 +366,7 @@ def test_answers_are_remembered_until_the_store_changes(incident, monkeypatch, t
 
     command("import", DATA / "opensearch-otel" / "spans.jsonl", "--store", tmp_path / "store")
     calls: list[int] = []
-    monkeypatch.setattr(module, "compare", counted(module.compare, calls))
+    monkeypatch.setattr(module, "compare_sides", counted(module.compare_sides, calls))
     client = client_of(tmp_path / "store")
     first = client.get("/api/growth", params={"base": "all"})
     assert client.get("/api/growth", params={"base": "all"}).json() == first.json()
@@ -374,6 +374,40 @@ def test_answers_are_remembered_until_the_store_changes(incident, monkeypatch, t
     command("import", DATA / "hotrod" / "spans.jsonl.gz", "--store", tmp_path / "store")
     client.get("/api/growth", params={"base": "all"})
     assert len(calls) == 2
+
+
+def test_each_period_is_read_once_for_all_pages(incident, monkeypatch) -> None:
+    """Growth, map, edge, paths and report rest on the same rollups, whatever filter stands in the URL."""
+    from tracescope.engine import comparing as module
+
+    calls: list[int] = []
+    monkeypatch.setattr(module, "rollups", counted(module.rollups, calls))
+    client, query = client_of(incident[0]), incident[1]
+    for path, more in pages_of(client, query).items():
+        assert client.get(path, params=more).status_code == 200
+    for path, more in (("/map", {}), ("/map", {"level": "service"}), ("/", {"kind": "rpc"}), ("/report", {})):
+        assert client.get(path, params={**query, **more}).status_code == 200
+    assert len(calls) == 2
+
+
+def test_the_map_carries_the_shares_of_the_diff(client, incident) -> None:
+    """The same edge has the same share on the Growth and the Map page."""
+    query = incident[1]
+    said = {
+        (e["kind"], e["caller"], e["callee"], e["operation"]): e
+        for e in client.get("/api/growth", params={**query, "top": "500"}).json()["edges"]
+        if e["callee"] and e["unit"] == "request"
+    }
+    drawn = client.get("/api/map", params={**query, "level": "operation"}).json()["edges"]
+    both = [
+        (e, said[key])
+        for e in drawn
+        if (key := (e["kind"], e["caller"], e["callee"], e["operation"])) in said
+    ]
+    assert len(both) > 10
+    for one, other in both:
+        assert one["share"] == pytest.approx(other["share_head"], abs=1e-9)
+        assert one["share_base"] == pytest.approx(other["share_base"], abs=1e-9)
 
 
 def test_every_page_and_series_is_documented(client) -> None:

@@ -50,6 +50,7 @@ TABLES: Final = ("path_hours", "entry_hours", "path_sketches")
 
 _ENDS: Final = ["caller_type", "caller", "callee_type", "callee"]
 _EDGE: Final = ["kind", *_ENDS, "operation"]
+_COUNTS: Final = ("calls", "sampled_calls", "errors")
 #: What compared graphs carry twice, the base's with ``_base`` behind.
 COMPARED: Final = (
     "calls", "sampled_calls", "calls_per_unit", "errors", "share", "inclusive_share", "own_ms",
@@ -78,6 +79,7 @@ class Graph:
         of its critical time, ``own`` of the edge's own segments and ``inclusive`` with all below;
         ``own_ms`` and ``inclusive_ms`` are per unit, ``mean_ms`` and the quantiles per call.
         ``calls`` and ``errors`` are weighted by the sampling probability, ``sampled_calls`` are not.
+        Where the tables' hours are weighed as the diff's are, so are all of these.
     base
         Bounds of the period it is compared with; then edges carry each of `COMPARED` with ``_base``
         too, ``change`` (of share) and ``state``: both, new or gone; after `judged` ``significant``.
@@ -150,7 +152,7 @@ def graph(
         edges = _compared(head_edges, base_edges)
         nodes = _united(head_nodes, base_nodes)
     edges, nodes = _named(edges, nodes, namespaces or {})
-    counts = [name for name in edges.columns if name.removesuffix("_base") in ("calls", "errors")]
+    counts = [name for name in edges.columns if name.removesuffix("_base") in _COUNTS]
     edges = edges.with_columns(pl.col(counts).round().cast(pl.Int64))
     nodes = nodes.with_columns(pl.col("units", "calls").round().cast(pl.Int64))
     order = ["inclusive_ms", "caller", "callee", "kind", "operation"]

@@ -85,6 +85,12 @@ PATH_SUMS: Final = (
     "detached_calls",
 )  # fmt: skip
 ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors")
+#: What the weight of an hour multiplies, by table.
+WEIGHED: Final[Mapping[str, tuple[str, ...]]] = {
+    "path_hours": (*PATH_SUMS, "own_all_ns", "busy_ns", "errors", "units"),
+    "path_sketches": ("count",),
+    "entry_hours": (*ENTRY_SUMS, "mixed"),
+}
 
 
 #: Columns that place a row in time and weigh it.
@@ -205,6 +211,39 @@ def gather(
     ]
     lost = rejoin(lost_callees(paths), tree, [side.paths for side in sides])
     return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
+
+
+def matched_tables(
+    base: Period, head: Period, zone: str
+) -> tuple[Mapping[str, pl.DataFrame], Mapping[str, pl.DataFrame]]:
+    """Both periods' tables with their hours weighed as `diff` weighs them.
+
+    Rows of hours that one period lacks are gone, and measures are multiplied by the weight of their hour
+    of the week, so that whatever is summed over them is what the diff compares.  Where there is nothing
+    to match, the tables are those of the periods.
+
+    Parameters
+    ----------
+    base, head
+        Two periods, with any of ``path_hours``, ``path_sketches``, ``entry_hours``.
+    zone
+        As for `tracescope.analysis.blocks.match`.
+    """
+    found = blocking.match(slots_of(base), slots_of(head), zone)
+    return _weighed(base, found.base), _weighed(head, found.head)
+
+
+def _weighed(period: Period, slots: blocking.Slots) -> Mapping[str, pl.DataFrame]:
+    alike = len(slots.frame) == period.tables["entry_hours"]["slot"].n_unique()
+    if alike and (slots.frame["weight"] == 1.0).all():
+        return period.tables
+    factors = slots.frame.select("slot", pl.col("weight").alias("hour_weight"))
+    out = dict(period.tables)
+    for name in WEIGHED.keys() & period.tables.keys():
+        rows = period.tables[name].join(factors, on="slot", maintain_order="left")
+        measures = [column for column in WEIGHED[name] if column in rows.columns]
+        out[name] = rows.with_columns(pl.col(measures) * pl.col("hour_weight")).drop("hour_weight")
+    return out
 
 
 def slots_of(period: Period) -> blocking.Extent:

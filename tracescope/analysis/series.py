@@ -4,8 +4,9 @@
     . . . . . . . . . . . . . . . . . . . . .     a point a stretch, with a band where it has slots enough
 
 A stretch is a day where periods are long, else an equal part of the period; points come from the same
-rollups as the diff, so they show what it compared.  The band is what the slots inside a stretch tell
-of its mean, as a ratio estimator; it is no test (`tracescope.analysis.diff` is).
+rollups as the diff, so they show what it compared, and every row counts for the units that its sampling
+stands for: a probability that changes within a period moves no point.  The band is what the slots
+inside a stretch tell of its mean, as a ratio estimator; it is no test (`tracescope.analysis.diff` is).
 
 Source: Cochran, "Sampling Techniques", 1977, chapter 6 (variance of a ratio of sums).
 """
@@ -21,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.flows import weight
 from tracescope.analysis.quantiles import middle_of
 
 Floats = NDArray[np.float64]
@@ -79,7 +81,7 @@ class Series:
     own_ms, calls_per_unit, call_ms
         Critical milliseconds and calls per unit of work, and the mean duration of a call ``(n,)``.
     units
-        Units of work in each stretch ``(n,)``.
+        Units of work in each stretch, weighted ``(n,)``.
     """
 
     starts_ns: list[int]
@@ -133,12 +135,12 @@ def edge_series(
         tables["path_hours"]
         .join(chosen.select("path_id", "unit", "edge"), on=["path_id", "unit"])
         .group_by("edge", "slot")
-        .agg(pl.col("own_ns", "calls", "busy_ns").sum())
+        .agg((pl.col("own_ns", "calls", "busy_ns") * weight()).sum())
     )
     clocks = (
         tables["entry_hours"]
         .group_by("unit", "slot")
-        .agg(pl.col("clock_ns", "units").sum())
+        .agg((pl.col("clock_ns", "units") * weight()).sum())
         .with_columns(at)
         .filter(pl.col("at").is_between(0, cut.count - 1))
     )
@@ -214,7 +216,8 @@ class CallPath:
 class EntryPaths:
     """The call paths of one entry, parents before children, the largest in head first.
 
-    ``ms_base`` and ``ms_head`` are the mean clocks of the entry, ``units_*`` its units of work.
+    ``ms_base`` and ``ms_head`` are the mean clocks of the entry, ``units_*`` its units of work, all
+    weighted by their sampling.
     """
 
     entry_id: int
@@ -223,8 +226,8 @@ class EntryPaths:
     operation: str
     ms_base: float
     ms_head: float
-    units_base: int
-    units_head: int
+    units_base: float
+    units_head: float
     paths: tuple[CallPath, ...]
 
 
@@ -276,7 +279,7 @@ def entry_paths(
 @dataclass(frozen=True, slots=True)
 class _EntrySide:
     unit: str
-    units: int
+    units: float
     ms: float
     paths: pl.DataFrame
 
@@ -284,32 +287,35 @@ class _EntrySide:
 def _entry_side(tables: Mapping[str, pl.DataFrame], entry_id: int) -> _EntrySide:
     """One period's sums of an entry, of the kind of unit that it mostly is."""
     mine = tables["entry_hours"].filter(pl.col("entry_id") == entry_id)
-    by_unit = mine.group_by("unit").agg(pl.col("units", "clock_ns").sum()).sort("units", descending=True)
+    sums = (pl.col("units", "clock_ns") * weight()).sum()
+    by_unit = mine.group_by("unit").agg(sums).sort("units", "unit", descending=[True, False])
     ids = tables["paths"].filter(pl.col("entry_id") == entry_id).select("path_id")
     if by_unit.is_empty():
-        unit, units, clock = -1, 0, 0
+        unit, units, clock = -1, 0.0, 0.0
     else:
         unit, units, clock = by_unit.row(0)
-    scale = max(units, 1)
+    scale = units or 1.0
     paths = (
         tables["path_hours"]
         .filter(pl.col("unit") == unit)
         .join(ids, on="path_id", how="semi")
         .group_by("path_id")
         .agg(
-            (pl.col("inclusive_ns").sum() / scale / _MS).alias("inclusive"),
-            (pl.col("own_ns").sum() / scale / _MS).alias("own"),
-            (pl.col("calls").sum() / scale).alias("calls"),
+            ((pl.col("inclusive_ns") * weight()).sum() / scale / _MS).alias("inclusive"),
+            ((pl.col("own_ns") * weight()).sum() / scale / _MS).alias("own"),
+            ((pl.col("calls") * weight()).sum() / scale).alias("calls"),
         )
     )
     return _EntrySide(schema.UNIT_NAMES[unit] if unit >= 0 else "", units, clock / scale / _MS, paths)
 
 
 def quantile_of(sketch: pl.DataFrame, part: float) -> float | None:
-    """A quantile of ``bin, count`` rows in ms, at most 2.2 % off; None when there are none."""
-    summed = sketch.group_by("bin").agg(pl.col("count").sum()).sort("bin").filter(pl.col("count") > 0)
+    """A quantile of ``bin, threshold, count`` rows in ms, at most 2.2 % off; None when there are none."""
+    summed = sketch.group_by("bin").agg((pl.col("count") * weight()).sum()).sort("bin")
+    summed = summed.filter(pl.col("count") > 0)
     if summed.is_empty():
         return None
     reached = summed["count"].cum_sum()
-    first = int((reached >= part * reached[-1]).arg_max() or 0)
+    # 1e-9: weighted counts that add up to exactly the quantile must reach it
+    first = int((reached >= part * reached[-1] * (1 - 1e-9)).arg_max() or 0)
     return float(middle_of(summed["bin"].to_numpy()[first : first + 1])[0]) / _MS

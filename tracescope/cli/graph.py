@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -17,9 +17,9 @@ from tracescope.periods import parse
 if TYPE_CHECKING:
     from tracescope.analysis.findings import Finding
     from tracescope.analysis.flows import Selection
-    from tracescope.analysis.graph import Graph
+    from tracescope.analysis.graph import Graph, Level
     from tracescope.config import Settings
-    from tracescope.engine import Mapped
+    from tracescope.engine import Mapped, Sides
     from tracescope.periods import Period
     from tracescope.report.svg import Look
     from tracescope.store import SpanStore
@@ -97,22 +97,21 @@ def graph_command(
     """
     used = shell.settings(store=store, env=env, tz=tz)
     from tracescope.analysis.backbone import LARGEST, backbone, collapsed
-    from tracescope.engine import map_period
+    from tracescope.engine import MAPPED, map_period, map_sides, read_sides
     from tracescope.report.svg import Look
 
     selection = select(entry, through, service, kind, namespace)
     opened = shell.existing(used.store)
     context = shell.context(opened, used.tz)
-    chosen = level or ("dependency" if form in DIAGRAMS else "service")
+    chosen = cast("Level", level or ("dependency" if form in DIAGRAMS else "service"))
     head, before = parse(period, context), None if base is None else parse(base, context)
-    found = map_period(
-        opened,
-        head,
-        chosen,  # pyright: ignore[reportArgumentType] - click has checked it
-        base=before,
-        selection=selection,
-        environment=used.env or None,
-    )
+    environment = used.env or None
+    sides = None
+    if before is None:
+        found = map_period(opened, head, chosen, selection=selection, environment=environment)
+    else:
+        sides = read_sides(opened, before, head, environment=environment, tables=MAPPED)
+        found = map_sides(opened, sides, chosen, zone=used.tz, selection=selection)
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
     if form == "tree":
@@ -123,7 +122,7 @@ def graph_command(
 
         shell.emit(findings_text(_findings(found, selection)), output)
         return
-    made = _judged(opened, found, head, before, used, selection) if before is not None else found.graph
+    made = found.graph if sides is None else _judged(opened, found, sides, used, selection)
     made = collapsed(made) if collapse else made
     limit = nodes if nodes is not None else LARGEST if form in DRAWN else len(made.nodes)
     shown = backbone(made, limit)
@@ -158,13 +157,11 @@ def _findings(found: Mapped, selection: Selection) -> tuple[Finding, ...]:
     return findings(found.graph, found.tables, selection)
 
 
-def _judged(
-    store: SpanStore, found: Mapped, head: Period, base: Period, used: Settings, selection: Selection
-) -> Graph:
+def _judged(store: SpanStore, found: Mapped, sides: Sides, used: Settings, selection: Selection) -> Graph:
     """The graph, with `diff`'s word on which of its changes are more than chance or traffic."""
     from tracescope.analysis.diff import Options
     from tracescope.analysis.graph import judged
-    from tracescope.engine import compare
+    from tracescope.engine import compare_sides
 
     options = Options(
         alpha=used.alpha,
@@ -172,8 +169,7 @@ def _judged(
         zone=used.tz,
         keep_entry=selection.keep_entry,
     )
-    report = compare(store, base, head, options=options, environment=found.graph.environment)
-    return judged(found.graph, report.edges)
+    return judged(found.graph, compare_sides(store, sides, options).edges)
 
 
 def _when(head: Period, base: Period | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.matched import as_period
@@ -19,6 +20,8 @@ from tracescope.store import SpanStore
 FINE_BELOW_NS = 10 * HOUR_NS
 FINE_SLOTS = 512
 FINEST_SLOT_NS = 100_000_000
+#: Rollups that a diff reads.
+COMPARED: Final = ("path_hours", "entry_hours", "entry_sketches", "service_hours", "counters")
 
 
 def slot_of(period: Period) -> int:
@@ -26,6 +29,86 @@ def slot_of(period: Period) -> int:
     if period.length_ns >= FINE_BELOW_NS:
         return HOUR_NS
     return max(period.length_ns // FINE_SLOTS, FINEST_SLOT_NS)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Rollups of two periods of one environment, read once for whoever compares them.
+
+    Attributes
+    ----------
+    base, head
+        Their rollups; either may be empty.
+    periods, where
+        What was asked for.
+    notes
+        What a reader should know of the choice of environment and periods.
+    """
+
+    base: PeriodRollups
+    head: PeriodRollups
+    periods: tuple[Period, Period]
+    where: tuple[Condition, ...]
+    notes: tuple[str, ...]
+
+    def check_filled(self, store: SpanStore) -> None:
+        """Raise InsufficientDataError when a period holds no traces."""
+        found = (self.base, self.head)
+        for name, period, side in zip(("BASE", "HEAD"), self.periods, found, strict=True):
+            if side.tables["entry_hours"].is_empty():
+                raise InsufficientDataError(
+                    f"insufficient data: {name} ({period.text}: {period.utc()}) holds no traces"
+                    + (f" of environment {side.environment!r}" if side.environment else "")
+                    + "".join(f" with --where {one.key}={one.value}" for one in self.where),
+                    _held(store),
+                )
+
+
+def read_sides(
+    store: SpanStore,
+    base: Period,
+    head: Period,
+    *,
+    environment: str | None = None,
+    where: Sequence[Condition] = (),
+    tables: Sequence[str] = COMPARED,
+) -> Sides:
+    """Rollups of two periods of a store.
+
+    Parameters
+    ----------
+    store, base, head
+        What of what.
+    environment
+        ``deployment.environment.name``; None for the busiest of HEAD.
+    where
+        Only traces whose spans carry these attributes.
+    tables
+        Rollups wanted; `COMPARED` is what `compare_sides` needs.
+    """
+    later = _rollups(store, head, environment, where, tables)
+    wanted = environment if environment is not None else later.environment
+    earlier = _rollups(store, base, wanted, where, tables)
+    notes: list[str] = []
+    if environment is None and len(later.environments) > 1:
+        others = ", ".join(repr(name) for name in list(later.environments)[1:4])
+        notes.append(f"environment {later.environment!r}, the busiest; others: {others} (--env)")
+    if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
+        notes.append("the periods overlap: what they share cannot differ")
+    return Sides(earlier, later, (base, head), tuple(where), tuple(notes))
+
+
+def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
+    """The diff of what `read_sides` read.
+
+    Raises
+    ------
+    InsufficientDataError
+        A period holds too little.
+    """
+    sides.check_filled(store)
+    report = diff(as_period(sides.base), as_period(sides.head), options)
+    return replace(report, notes=(*sides.notes, *report.notes), rejected=store.rejected())
 
 
 def compare(
@@ -37,47 +120,16 @@ def compare(
     environment: str | None = None,
     where: Sequence[Condition] = (),
 ) -> Report:
-    """Compare two periods of a store.
-
-    Parameters
-    ----------
-    store, base, head
-        What of what.
-    options
-        How.
-    environment
-        ``deployment.environment.name``; None for the busiest of HEAD.
-    where
-        Only traces whose spans carry these attributes.
-
-    Raises
-    ------
-    InsufficientDataError
-        A period holds too little.
-    """
-    overlap = base.start_ns < head.end_ns and head.start_ns < base.end_ns
-    later = _rollups(store, head, environment, where)
-    earlier = _rollups(store, base, environment if environment is not None else later.environment, where)
-    for name, period, found in (("BASE", base, earlier), ("HEAD", head, later)):
-        if found.tables["entry_hours"].is_empty():
-            raise InsufficientDataError(
-                f"insufficient data: {name} ({period.text}: {period.utc()}) holds no traces"
-                + (f" of environment {found.environment!r}" if found.environment else "")
-                + "".join(f" with --where {condition.key}={condition.value}" for condition in where),
-                _held(store),
-            )
-    report = diff(as_period(earlier), as_period(later), options)
-    notes = list(report.notes)
-    if overlap:
-        notes.insert(0, "the periods overlap: what they share cannot differ")
-    if environment is None and len(later.environments) > 1:
-        others = ", ".join(repr(name) for name in list(later.environments)[1:4])
-        notes.insert(0, f"environment {later.environment!r}, the busiest; others: {others} (--env)")
-    return replace(report, notes=tuple(notes), rejected=store.rejected())
+    """Compare two periods of a store: `read_sides`, then `compare_sides`."""
+    return compare_sides(store, read_sides(store, base, head, environment=environment, where=where), options)
 
 
 def _rollups(
-    store: SpanStore, period: Period, environment: str | None, where: Sequence[Condition]
+    store: SpanStore,
+    period: Period,
+    environment: str | None,
+    where: Sequence[Condition],
+    tables: Sequence[str],
 ) -> PeriodRollups:
     return rollups(
         store,
@@ -85,7 +137,7 @@ def _rollups(
         period.end_ns,
         slot_ns=slot_of(period),
         environment=environment,
-        tables=("path_hours", "entry_hours", "entry_sketches", "service_hours", "counters"),
+        tables=tables,
         where=where,
     )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from tracescope.analysis.diff import Options
 from tracescope.analysis.explain import Explanation, choose, explain
 from tracescope.analysis.matched import as_period
-from tracescope.engine.comparing import compare, slot_of
-from tracescope.engine.periods import rollups
+from tracescope.engine.comparing import compare_sides, read_sides
 from tracescope.periods import Period
 from tracescope.store import SpanStore
 
@@ -22,19 +21,7 @@ def explain_edge(
     environment: str | None = None,
 ) -> Explanation:
     """Compare two periods and explain the edge that `edge` names; see `tracescope.analysis.explain`."""
-    report = compare(store, base, head, options=options, environment=environment)
+    sides = read_sides(store, base, head, environment=environment)
+    report = compare_sides(store, sides, options)
     chosen = choose(report.edges, edge, operation)
-    sides = [
-        as_period(
-            rollups(
-                store,
-                period.start_ns,
-                period.end_ns,
-                slot_ns=slot_of(period),
-                environment=report.environment,
-                tables=("path_hours", "entry_hours"),
-            )
-        )
-        for period in (base, head)
-    ]
-    return explain(report, chosen, *sides)
+    return explain(report, chosen, as_period(sides.base), as_period(sides.head))

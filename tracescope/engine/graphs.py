@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
 from tracescope.analysis.flows import Selection, Tables
 from tracescope.analysis.graph import TABLES, Graph, Level, graph
+from tracescope.analysis.matched import as_period, matched_tables
+from tracescope.engine.comparing import COMPARED, Sides
 from tracescope.engine.periods import PeriodRollups, rollups
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period
@@ -18,6 +21,9 @@ from tracescope.store import SpanStore
 NAMESPACE_ATTRIBUTES = ("service.namespace", "k8s.namespace.name")
 #: Namespaces are read from the raw spans of so many of a period's newest hours.
 NAMESPACE_HOURS = 6
+
+#: Rollups that a diff and the graph beside it read.
+MAPPED: Final = (*COMPARED, "path_sketches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,68 +41,106 @@ def map_period(
     period: Period,
     level: Level,
     *,
-    base: Period | None = None,
     selection: Selection | None = None,
     environment: str | None = None,
 ) -> Mapped:
-    """The graph of a period of a store, compared with `base` where one is given.
+    """The graph of a period of a store.
 
     Raises
     ------
     InsufficientDataError
-        A period holds no traces, or none that `selection` keeps.
+        The period holds no traces, or none that `selection` keeps.
     """
-    later = _found(store, period, environment, "PERIOD" if base is None else "HEAD")
-    chosen = environment if environment is not None else later.environment
-    earlier = None if base is None else _found(store, base, chosen, "BASE")
+    found = _found(store, period, environment)
     made = graph(
-        later.tables,
+        found.tables,
         level,
-        base=None if earlier is None else earlier.tables,
         selection=selection,
-        namespaces=namespaces(store, period),
-        environment=later.environment,
-        start_ns=later.start_ns,
-        end_ns=later.end_ns,
-        base_bounds=(0, 0) if earlier is None else (earlier.start_ns, earlier.end_ns),
+        namespaces=namespaces(store, period.start_ns, period.end_ns),
+        environment=found.environment,
+        start_ns=found.start_ns,
+        end_ns=found.end_ns,
     )
+    _check_matches(made, selection, f"{period.text} ({period.utc()})")
+    notes = list(found.notes)
+    if environment is None and len(found.environments) > 1:
+        others = ", ".join(repr(name) for name in list(found.environments)[1:4])
+        notes.insert(0, f"environment {found.environment!r}, the busiest; others: {others} (--env)")
+    return Mapped(made, found.tables, None, tuple(notes))
+
+
+def map_sides(
+    store: SpanStore, sides: Sides, level: Level, *, zone: str, selection: Selection | None = None
+) -> Mapped:
+    """The graph of head compared with base, of the same hours as their diff.
+
+    Parameters
+    ----------
+    store
+        Where namespaces are looked up.
+    sides
+        Read with `MAPPED`; without ``path_sketches`` there are no quantiles.
+    level, selection
+        As for `tracescope.analysis.graph.graph`.
+    zone
+        In which hours of the week are matched, as in the diff.
+
+    Raises
+    ------
+    InsufficientDataError
+        A period holds no traces, or `selection` keeps none.
+    """
+    sides.check_filled(store)
+    base, head = sides.base, sides.head
+    earlier, later = matched_tables(as_period(base), as_period(head), zone)
+    made = graph(
+        later,
+        level,
+        base=earlier,
+        selection=selection,
+        namespaces=namespaces(store, head.start_ns, head.end_ns),
+        environment=head.environment,
+        start_ns=head.start_ns,
+        end_ns=head.end_ns,
+        base_bounds=(base.start_ns, base.end_ns),
+    )
+    _check_matches(made, selection, "these periods")
+    return Mapped(made, later, earlier, (*sides.notes, *head.notes, *base.notes))
+
+
+def _check_matches(made: Graph, selection: Selection | None, where: str) -> None:
     if made.nodes.is_empty() and selection is not None:
         raise InsufficientDataError(
-            f"nothing in {period.text} ({period.utc()}) matches what was asked for",
+            f"nothing in {where} matches what was asked for",
             "ask for less with --entry, --through, --service, --kind and --namespace",
         )
-    notes = [*later.notes, *(() if earlier is None else earlier.notes)]
-    if environment is None and len(later.environments) > 1:
-        others = ", ".join(repr(name) for name in list(later.environments)[1:4])
-        notes.insert(0, f"environment {later.environment!r}, the busiest; others: {others} (--env)")
-    return Mapped(made, later.tables, None if earlier is None else earlier.tables, tuple(notes))
 
 
-def _found(store: SpanStore, period: Period, environment: str | None, name: str) -> PeriodRollups:
+def _found(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
     found = rollups(store, period.start_ns, period.end_ns, environment=environment, tables=TABLES)
     if found.tables["entry_hours"].is_empty():
         raise InsufficientDataError(
-            f"{name} {period.text} ({period.utc()}) holds no traces"
+            f"PERIOD {period.text} ({period.utc()}) holds no traces"
             + (f" of environment {environment!r}" if environment else ""),
             "`tracescope status` shows what the store covers",
         )
     return found
 
 
-def namespaces(store: SpanStore, period: Period) -> dict[str, str]:
-    """Namespace of each service that names one, from a period's newest raw spans.
+def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:
+    """Namespace of each service that names one, from the newest raw spans of ``[start_ns, end_ns)``.
 
     Rollups keep no namespaces, so services that sent nothing in the newest hours, and periods whose
     raw spans have gone, have none here.
     """
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-    first, last = period.start_ns // HOUR_NS, -(-period.end_ns // HOUR_NS)
+    first, last = start_ns // HOUR_NS, -(-end_ns // HOUR_NS)
     pointer = store.sealed.pointer()
     hours = [hour for hour, (_, _, raw) in pointer.hours.items() if raw and first <= hour < last]
     newest = sorted(hours)[-NAMESPACE_HOURS:]
     wanted = ["service_name", "resource", "start_ns"]
-    plans = [store.pending().filter(pl.col("start_ns") < period.end_ns).select(wanted)]
+    plans = [store.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]
     if newest:
         sealed = store.sealed.scan(pointer, "spans")
         plans.append(sealed.filter(pl.col("hour").is_in(newest)).select(wanted))

@@ -17,9 +17,10 @@ import polars as pl
 
 from tracescope.analysis.diff import Options
 from tracescope.analysis.edges import trace_hex
-from tracescope.analysis.flows import Selection
+from tracescope.analysis.flows import Selection, Tables, weight
 from tracescope.analysis.forecast import Forecast
 from tracescope.analysis.graph import Level
+from tracescope.analysis.matched import as_period, matched_tables
 from tracescope.analysis.outlook import Outlook
 from tracescope.analysis.path import TracePath, critical_path
 from tracescope.analysis.report import Report
@@ -34,13 +35,13 @@ from tracescope.analysis.series import (
 )
 from tracescope.config import Settings
 from tracescope.engine import (
+    MAPPED,
     Mapped,
-    PeriodRollups,
-    compare,
+    Sides,
+    compare_sides,
     foresee,
-    map_period,
-    rollups,
-    slot_of,
+    map_sides,
+    read_sides,
     status,
     trace_spans,
 )
@@ -54,10 +55,11 @@ T = TypeVar("T")
 
 #: Answers kept, and how long those that end now stay true enough.
 REMEMBERED: Final = 48
+#: ... and of those that hold rollups: a view's sides, its matched tables, and maps of three levels.
+REMEMBERED_HEAVY: Final = 6
 STALE_S: Final = 30.0
 #: Points of a sparkline, and of a trend, for each period.
 SPARK_POINTS, TREND_POINTS = 28, 90
-_TABLES: Final = ("path_hours", "entry_hours", "entry_sketches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Answers:
         self.path = Path(store)
         self.settings = settings
         self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
+        self._known: OrderedDict[Hashable, tuple[float, Any, bool]] = OrderedDict()
 
     # -- the store --
 
@@ -95,7 +97,15 @@ class Answers:
         newest = max((paths[-1].name for paths in landed.values()), default="")
         return store.sealed.pointer().sequence, sum(map(len, landed.values())), newest, repr(store.marks())
 
-    def _remember(self, key: Hashable, make: Callable[[SpanStore], T], *, stale_s: float = STALE_S) -> T:
+    def _remember(
+        self,
+        key: Hashable,
+        make: Callable[[SpanStore], T],
+        *,
+        stale_s: float = STALE_S,
+        heavy: bool = False,
+    ) -> T:
+        """What `make` gives, made once until the store changes; of `heavy` ones few are kept."""
         store = self.store()
         whole = (self._state(store), key)
         with self._lock:
@@ -104,9 +114,12 @@ class Answers:
                 self._known.move_to_end(whole)
                 return found[1]
             value = make(store)
-            self._known[whole] = (time.monotonic(), value)
+            self._known[whole] = (time.monotonic(), value, heavy)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
+            weighty = [key for key, (_, _, is_heavy) in self._known.items() if is_heavy]
+            for old in weighty[:-REMEMBERED_HEAVY]:
+                del self._known[old]
             return value
 
     # -- periods --
@@ -124,33 +137,40 @@ class Answers:
             return base, head
         return pair("all", None, context)
 
-    def sides(self, view: View) -> tuple[PeriodRollups, PeriodRollups]:
-        """Rollups of both periods, of one environment."""
+    def sides(self, view: View) -> Sides:
+        """Rollups of both periods, of one environment: read once for all that the pages show."""
 
-        def make(store: SpanStore) -> tuple[PeriodRollups, PeriodRollups]:
+        def make(store: SpanStore) -> Sides:
             base, head = self.periods(store, view)
-            wanted = view.env or self.settings.env or None
-            later = _rollups(store, head, wanted)
-            return _rollups(store, base, wanted if wanted is not None else later.environment), later
+            return read_sides(
+                store, base, head, environment=view.env or self.settings.env or None, tables=MAPPED
+            )
 
-        return self._remember(("sides", view.base, view.head, view.env), make)
+        return self._remember(("sides", view.base, view.head, view.env), make, heavy=True)
+
+    def matched(self, view: View) -> tuple[Tables, Tables]:
+        """Their tables with hours weighed as in the diff, so that sums over them are what it says."""
+        found = self.sides(view)
+        return self._remember(
+            ("matched", view.base, view.head, view.env),
+            lambda _: matched_tables(as_period(found.base), as_period(found.head), self.settings.tz),
+            heavy=True,
+        )
 
     # -- answers --
 
     def report(self, view: View) -> Report:
         """The diff of the view's periods, all edges."""
+        sides = self.sides(view)
 
         def make(store: SpanStore) -> Report:
-            base, head = self.periods(store, view)
             options = Options(
                 alpha=self.settings.alpha,
                 min_effect_ms=self.settings.min_effect or None,
                 zone=self.settings.tz,
                 keep_entry=self._only(store, view),
             )
-            return compare(
-                store, base, head, options=options, environment=view.env or self.settings.env or None
-            )
+            return compare_sides(store, sides, options)
 
         return self._remember(("report", view.base, view.head, view.env, view.entry), make)
 
@@ -168,7 +188,7 @@ class Answers:
         self, view: View, edges: tuple[EdgeName, ...], points: int
     ) -> dict[EdgeName, tuple[Series, Series]]:
         """Both periods' series of some edges."""
-        earlier, later = self.sides(view)
+        sides = self.sides(view)
 
         def make(_: SpanStore) -> dict[EdgeName, tuple[Series, Series]]:
             both = [
@@ -178,37 +198,31 @@ class Answers:
                     stretches(side.start_ns, side.end_ns, side.slot_ns, points),
                     list(edges),
                 )
-                for side in (earlier, later)
+                for side in (sides.base, sides.head)
             ]
             return {edge: (both[0][edge], both[1][edge]) for edge in edges}
 
         return self._remember(("series", view.base, view.head, view.env, edges, points), make)
 
-    def entries(self, view: View) -> list[tuple[int, str, str, int]]:
+    def entries(self, view: View) -> list[tuple[int, str, str, float]]:
         """Entries of either period, busiest in head first: id, service, operation, units in head."""
-        earlier, later = self.sides(view)
-        names = pl.concat([side.tables["entries"] for side in (earlier, later)]).unique("entry_id")
-        counts = later.tables["entry_hours"].group_by("entry_id").agg(pl.col("units").sum())
-        rows = names.join(counts, on="entry_id", how="left").with_columns(pl.col("units").fill_null(0))
+        earlier, later = self.matched(view)
+        names = pl.concat([tables["entries"] for tables in (earlier, later)]).unique("entry_id")
+        counts = later["entry_hours"].group_by("entry_id").agg((pl.col("units") * weight()).sum())
+        rows = names.join(counts, on="entry_id", how="left").with_columns(pl.col("units").fill_null(0.0))
         rows = rows.sort("units", "service", "operation", descending=[True, False, False])
         return rows.select("entry_id", "service", "operation", "units").rows()
 
     def mapped(self, view: View, level: Level) -> Mapped:
-        """The graph of head against base."""
+        """The graph of head against base, of the same hours as the diff."""
+        sides = self.sides(view)
 
         def make(store: SpanStore) -> Mapped:
-            base, head = self.periods(store, view)
             keep = self._only(store, view)
-            return map_period(
-                store,
-                head,
-                level,
-                base=base,
-                selection=Selection(keep_entry=keep) if keep is not None else None,
-                environment=view.env or self.settings.env or None,
-            )
+            chosen = Selection(keep_entry=keep) if keep is not None else None
+            return map_sides(store, sides, level, zone=self.settings.tz, selection=chosen)
 
-        return self._remember(("map", view.base, view.head, view.env, view.entry, level), make)
+        return self._remember(("map", view.base, view.head, view.env, view.entry, level), make, heavy=True)
 
     def forecast(self, view: View) -> tuple[Forecast, Outlook]:
         """The last half year continued to the horizon, at 2, 5 and 10 times the load and at the growth."""
@@ -227,19 +241,20 @@ class Answers:
 
     def paths(self, view: View, entry_id: int) -> EntryPaths | None:
         """Call paths of an entry."""
-        earlier, later = self.sides(view)
+        earlier, later = self.matched(view)
         return self._remember(
             ("paths", view.base, view.head, view.env, entry_id),
-            lambda _: entry_paths(earlier.tables, later.tables, entry_id),
+            lambda _: entry_paths(earlier, later, entry_id),
         )
 
     def examples(self, view: View, edge: EdgeName | None, most: int = 8) -> list[Example]:
         """Traces of an edge, or of any: the slowest of each period, then typical ones."""
         out: list[Example] = []
-        for name, side in zip(("base", "head"), self.sides(view), strict=True):
+        sides = self.sides(view)
+        for name, side in (("base", sides.base), ("head", sides.head)):
             rows = side.tables["path_hours"]
             if edge is not None:
-                rows = rows.join(path_ids(side, edge), on=["path_id", "unit"], how="semi")
+                rows = rows.join(path_ids(side.tables, edge), on=["path_id", "unit"], how="semi")
             slow = (
                 rows.filter(pl.col("slow_hi") != 0)
                 .sort("slow_ns", "slow_hi", "slow_lo", descending=[True, False, False])
@@ -264,23 +279,15 @@ class Answers:
 
     def quantiles(self, view: View, edge: EdgeName) -> dict[str, tuple[float | None, float | None]]:
         """Median, 95th and 99th percentile of an edge's calls in ms, base and head."""
-        sides = self.sides(view)
+        both = self.matched(view)
 
-        def make(store: SpanStore) -> dict[str, tuple[float | None, float | None]]:
-            sketches: list[pl.DataFrame] = []
-            for side in sides:
-                found = rollups(
-                    store,
-                    side.start_ns,
-                    side.end_ns,
-                    slot_ns=side.slot_ns,
-                    environment=side.environment,
-                    tables=("path_sketches",),
-                )
-                ids = path_ids(side, edge)
-                sketches.append(found.tables["path_sketches"].join(ids, on=["path_id", "unit"], how="semi"))
+        def make(_: SpanStore) -> dict[str, tuple[float | None, float | None]]:
+            base, head = (
+                tables["path_sketches"].join(path_ids(tables, edge), on=["path_id", "unit"], how="semi")
+                for tables in both
+            )
             return {
-                name: (quantile_of(sketches[0], part), quantile_of(sketches[1], part))
+                name: (quantile_of(base, part), quantile_of(head, part))
                 for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
             }
 
@@ -306,18 +313,7 @@ class Answers:
         return self._remember(("status",), status, stale_s=5.0)
 
 
-def _rollups(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
-    return rollups(
-        store,
-        period.start_ns,
-        period.end_ns,
-        slot_ns=slot_of(period),
-        environment=environment,
-        tables=_TABLES,
-    )
-
-
-def path_ids(side: PeriodRollups, edge: EdgeName) -> pl.DataFrame:
+def path_ids(tables: Tables, edge: EdgeName) -> pl.DataFrame:
     """Call paths that end in an edge: ``path_id, unit``."""
     unit, kind, caller, callee, operation = edge
     mine = (
@@ -327,7 +323,7 @@ def path_ids(side: PeriodRollups, edge: EdgeName) -> pl.DataFrame:
         & pl.col("operation").eq_missing(pl.lit(operation, pl.String))
     )
     number = pl.lit(UNIT_NAMES.index(unit), pl.Int8).alias("unit")
-    return side.tables["paths"].filter(mine).select("path_id", number)
+    return tables["paths"].filter(mine).select("path_id", number)
 
 
 def entry_number(digits: str) -> int:

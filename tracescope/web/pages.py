@@ -254,8 +254,8 @@ def edge(answers: Answers, view: View) -> Values:
 
 def _curve(answers: Answers, view: View, found: Edge) -> Values:
     """The load model of an edge as a picture, and what it says."""
-    base, head = (as_period(side) for side in answers.sides(view))
-    curve = explain(answers.report(view), found, base, head).curve
+    sides = answers.sides(view)
+    curve = explain(answers.report(view), found, as_period(sides.base), as_period(sides.head)).curve
     if curve is None or not curve.samples:
         return {"curve": "", "curve_words": ""}
     room = f"capacity {text.number(curve.capacity_per_s)}" if curve.capacity_per_s else "no capacity in sight"
@@ -423,7 +423,7 @@ def quality(answers: Answers, view: View) -> Values:
         report, both = answers.report(view), answers.sides(view)
     except TracescopeError as error:
         return {**values, "sentence": f"{said}. {error.message}"}
-    rows = [side.tables["entry_hours"] for side in both]
+    rows = [side.tables["entry_hours"] for side in (both.base, both.head)]
     sums = [
         {name: int(frame[name].sum()) for name in ("units", "incomplete", "skewed", "mixed")}
         for frame in rows
