@@ -9,7 +9,7 @@ from simulated import START_NS, Work, call, period, query, serve, spans
 from tracescope import schema
 from tracescope.analysis.diff import diff
 from tracescope.analysis.graph import graph
-from tracescope.analysis.matched import matched_tables
+from tracescope.analysis.matched import matched_sums
 from tracescope.analysis.series import edge_series, entry_paths, stretches
 
 EIGHTH = int(2**56 * 7 / 8)
@@ -81,7 +81,7 @@ def test_shares_in_a_graph_are_the_shares_of_the_diff() -> None:
         24 * head_days,
     )
     report = diff(base, head)
-    earlier, later = matched_tables(base, head, "UTC")
+    earlier, later = matched_sums(base, head, "UTC")
     made = graph(later, "operation", base=earlier)
     raw = graph(head.tables, "operation", base=base.tables)
     drawn, unmatched = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -380,14 +381,23 @@ def test_each_period_is_read_once_for_all_pages(incident, monkeypatch) -> None:
     """Growth, map, edge, paths and report rest on the same rollups, whatever filter stands in the URL."""
     from tracescope.engine import comparing as module
 
-    calls: list[int] = []
-    monkeypatch.setattr(module, "rollups", counted(module.rollups, calls))
+    read: list[tuple[str, ...]] = []
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        read.append(tuple(named["tables"]))
+        return make(*arguments, **named)
+
+    make = module.rollups
+    monkeypatch.setattr(module, "rollups", noted)
     client, query = client_of(incident[0]), incident[1]
     for path, more in pages_of(client, query).items():
         assert client.get(path, params=more).status_code == 200
     for path, more in (("/map", {}), ("/map", {"level": "service"}), ("/", {"kind": "rpc"}), ("/report", {})):
         assert client.get(path, params={**query, **more}).status_code == 200
-    assert len(calls) == 2
+    assert sorted(Counter(table for tables in read for table in tables).items()) == [
+        ("counters", 2), ("entry_hours", 4), ("entry_sketches", 2), ("path_hours", 2), ("path_sketches", 2),
+        ("service_hours", 2),
+    ]  # fmt: skip
 
 
 def test_the_map_carries_the_shares_of_the_diff(client, incident) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tracescope import schema
 from tracescope.analysis import blocks as blocking
 from tracescope.analysis.decompose import Sums, Tree
 from tracescope.analysis.flows import weight
@@ -85,12 +86,14 @@ PATH_SUMS: Final = (
     "detached_calls",
 )  # fmt: skip
 ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors")
-#: What the weight of an hour multiplies, by table.
-WEIGHED: Final[Mapping[str, tuple[str, ...]]] = {
-    "path_hours": (*PATH_SUMS, "own_all_ns", "busy_ns", "errors", "units"),
+#: What graphs and call paths sum, by table.
+SUMMED: Final[Mapping[str, tuple[str, ...]]] = {
+    "path_hours": (
+        "calls", "visits", "detached_calls", "own_ns", "inclusive_ns", "busy_ns", "errors", "units",
+    ),
     "path_sketches": ("count",),
-    "entry_hours": (*ENTRY_SUMS, "mixed"),
-}
+    "entry_hours": ("units", "clock_ns"),
+}  # fmt: skip
 
 
 #: Columns that place a row in time and weigh it.
@@ -213,36 +216,39 @@ def gather(
     return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
 
 
-def matched_tables(
+def matched_sums(
     base: Period, head: Period, zone: str
 ) -> tuple[Mapping[str, pl.DataFrame], Mapping[str, pl.DataFrame]]:
-    """Both periods' tables with their hours weighed as `diff` weighs them.
+    """Both periods' tables summed over time, hours weighed as `diff` weighs them.
 
-    Rows of hours that one period lacks are gone, and measures are multiplied by the weight of their hour
-    of the week, so that whatever is summed over them is what the diff compares.  Where there is nothing
-    to match, the tables are those of the periods.
+    One row for each key but the slot; hours that one period lacks do not count.  Whatever is summed over
+    these rows is what the diff compares, and there are few of them.
 
     Parameters
     ----------
     base, head
-        Two periods, with any of ``path_hours``, ``path_sketches``, ``entry_hours``.
+        Two periods, with ``entry_hours`` and any of ``path_hours`` and ``path_sketches``.
     zone
         As for `tracescope.analysis.blocks.match`.
     """
     found = blocking.match(slots_of(base), slots_of(head), zone)
-    return _weighed(base, found.base), _weighed(head, found.head)
+    return _summed(base, found.base), _summed(head, found.head)
 
 
-def _weighed(period: Period, slots: blocking.Slots) -> Mapping[str, pl.DataFrame]:
+def _summed(period: Period, slots: blocking.Slots) -> Mapping[str, pl.DataFrame]:
     alike = len(slots.frame) == period.tables["entry_hours"]["slot"].n_unique()
-    if alike and (slots.frame["weight"] == 1.0).all():
-        return period.tables
-    factors = slots.frame.select("slot", pl.col("weight").alias("hour_weight"))
-    out = dict(period.tables)
-    for name in WEIGHED.keys() & period.tables.keys():
-        rows = period.tables[name].join(factors, on="slot", maintain_order="left")
-        measures = [column for column in WEIGHED[name] if column in rows.columns]
-        out[name] = rows.with_columns(pl.col(measures) * pl.col("hour_weight")).drop("hour_weight")
+    plain = alike and bool((slots.frame["weight"] == 1.0).all())
+    factors = slots.frame.lazy().select("slot", pl.col("weight").alias("hour_weight"))
+    out = {name: period.tables[name] for name in schema.DIMENSIONS}
+    for name in SUMMED.keys() & period.tables.keys():
+        keys = [key for key in schema.KEYS[name] if key != "slot"]
+        rows = period.tables[name].lazy().select("slot", *keys, *SUMMED[name])
+        if plain:
+            sums = [pl.col(column).sum() for column in SUMMED[name]]
+        else:
+            rows = rows.join(factors, on="slot")
+            sums = [(pl.col(column) * pl.col("hour_weight")).sum() for column in SUMMED[name]]
+        out[name] = rows.group_by(keys).agg(sums).sort(keys).collect()
     return out
 
 

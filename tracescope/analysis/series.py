@@ -129,13 +129,21 @@ def edge_series(
         orient="row",
     )
     names = ["kind", "caller", "callee", "operation"]
-    chosen = tables["paths"].join(wanted, on=names, how="inner", nulls_equal=True)
+    chosen = (
+        tables["paths"]
+        .join(wanted, on=names, how="inner", nulls_equal=True)
+        .select("path_id", "unit", "edge")
+    )
     at = ((pl.col("slot") * slot_ns - cut.start_ns) // cut.length_ns).alias("at")
     rows = (
         tables["path_hours"]
-        .join(chosen.select("path_id", "unit", "edge"), on=["path_id", "unit"])
+        .lazy()
+        .select("slot", "path_id", "unit", "threshold", "own_ns", "calls", "busy_ns")
+        .filter(pl.col("path_id").is_in(chosen["path_id"].unique().to_list()))
+        .join(chosen.lazy(), on=["path_id", "unit"])
         .group_by("edge", "slot")
         .agg((pl.col("own_ns", "calls", "busy_ns") * weight()).sum())
+        .collect()
     )
     clocks = (
         tables["entry_hours"]

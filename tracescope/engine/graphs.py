@@ -9,8 +9,9 @@ import polars as pl
 
 from tracescope.analysis.flows import Selection, Tables
 from tracescope.analysis.graph import TABLES, Graph, Level, graph
-from tracescope.analysis.matched import as_period, matched_tables
+from tracescope.analysis.matched import as_period, matched_sums
 from tracescope.engine.comparing import COMPARED, Sides
+from tracescope.engine.local import sealed_spans
 from tracescope.engine.periods import PeriodRollups, rollups
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period
@@ -70,7 +71,13 @@ def map_period(
 
 
 def map_sides(
-    store: SpanStore, sides: Sides, level: Level, *, zone: str, selection: Selection | None = None
+    store: SpanStore,
+    sides: Sides,
+    level: Level,
+    *,
+    zone: str,
+    selection: Selection | None = None,
+    sums: tuple[Tables, Tables] | None = None,
 ) -> Mapped:
     """The graph of head compared with base, of the same hours as their diff.
 
@@ -84,6 +91,8 @@ def map_sides(
         As for `tracescope.analysis.graph.graph`.
     zone
         In which hours of the week are matched, as in the diff.
+    sums
+        What `matched_sums` gives for `sides`, where that is known.
 
     Raises
     ------
@@ -92,7 +101,7 @@ def map_sides(
     """
     sides.check_filled(store)
     base, head = sides.base, sides.head
-    earlier, later = matched_tables(as_period(base), as_period(head), zone)
+    earlier, later = sums or matched_sums(as_period(base), as_period(head), zone)
     made = graph(
         later,
         level,
@@ -142,8 +151,7 @@ def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:
     wanted = ["service_name", "resource", "start_ns"]
     plans = [store.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]
     if newest:
-        sealed = store.sealed.scan(pointer, "spans")
-        plans.append(sealed.filter(pl.col("hour").is_in(newest)).select(wanted))
+        plans.append(sealed_spans(store, pointer, newest).select(wanted))
     distinct = [
         plan.group_by("service_name", "resource").agg(pl.col("start_ns").max()).collect() for plan in plans
     ]

@@ -11,7 +11,7 @@ not depend on runs or slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -111,9 +111,14 @@ def source(store: SpanStore, found: Snapshot, begin: int, end: int) -> Source:
     near = [hour for hour in wanted if pointer.hours.get(hour, (0, 0, False))[2]]
     if not near:
         return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)))
-    names = {f"hour={hour}" for hour in near}
+    return Source(files, sealed_spans(store, pointer, near))
+
+
+def sealed_spans(store: SpanStore, pointer: Pointer, hours: Iterable[int]) -> pl.LazyFrame:
+    """Sealed spans of some hours; files of other hours are not even named."""
+    names = {f"hour={hour}" for hour in hours}
     chosen = Pointer(files={"spans": [f for f in pointer.files.get("spans", ()) if f.split("/")[1] in names]})
-    return Source(files, store.sealed.scan(chosen, "spans"))
+    return store.sealed.scan(chosen, "spans")
 
 
 def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:

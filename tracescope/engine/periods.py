@@ -19,7 +19,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.rollup import cap_operations, join_hops, merge
 from tracescope.analysis.where import Condition, carrying
-from tracescope.engine.local import DEFAULT_MEMORY, affected, process_slices, source
+from tracescope.engine.local import DEFAULT_MEMORY, affected, process_slices, sealed_spans, source
 from tracescope.errors import InsufficientDataError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
@@ -243,13 +243,30 @@ def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRo
     return PeriodRollups(period.start_ns, period.end_ns, period.slot_ns, chosen, tables, found, period.notes)
 
 
-def trace_spans(store: SpanStore, trace_hi: int, trace_lo: int) -> pl.DataFrame:
-    """All spans of one trace, landed or sealed; SPANS rows, some of them twice."""
+def trace_spans(
+    store: SpanStore, trace_hi: int, trace_lo: int, *, near: tuple[int, int] | None = None
+) -> pl.DataFrame:
+    """All spans of one trace, landed or sealed; SPANS rows, some of them twice.
+
+    Parameters
+    ----------
+    store, trace_hi, trace_lo
+        Where, and the two halves of its id.
+    near
+        Hours ``[first, last]`` in which it is known to start; looked through first.  Where it is not
+        there, all are.
+    """
     mine = (pl.col("trace_hi") == trace_hi) & (pl.col("trace_lo") == trace_lo)
 
-    def find(found: Snapshot) -> pl.DataFrame:
+    def find(found: Snapshot, hours: range | None) -> pl.DataFrame:
         landed = found.pending().filter(mine).select(list(schema.SPANS))
-        sealed = store.sealed.scan(found.pointer, "spans").filter(mine).select(list(schema.SPANS))
-        return pl.concat(pl.collect_all([sealed, landed]))
+        pointer = found.pointer
+        spans = store.sealed.scan(pointer, "spans") if hours is None else sealed_spans(store, pointer, hours)
+        return pl.concat(pl.collect_all([spans.filter(mine).select(list(schema.SPANS)), landed]))
 
-    return store.reading(find)
+    if near is not None:
+        window = range(near[0], near[1] + schema.TRACE_WINDOW_HOURS + 1)
+        rows = store.reading(partial(find, hours=window))
+        if not rows.is_empty():
+            return rows
+    return store.reading(partial(find, hours=None))

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import polars as pl
 
@@ -20,7 +20,7 @@ from tracescope.analysis.edges import trace_hex
 from tracescope.analysis.flows import Selection, Tables, weight
 from tracescope.analysis.forecast import Forecast
 from tracescope.analysis.graph import Level
-from tracescope.analysis.matched import as_period, matched_tables
+from tracescope.analysis.matched import as_period, matched_sums
 from tracescope.analysis.outlook import Outlook
 from tracescope.analysis.path import TracePath, critical_path
 from tracescope.analysis.report import Report
@@ -35,7 +35,6 @@ from tracescope.analysis.series import (
 )
 from tracescope.config import Settings
 from tracescope.engine import (
-    MAPPED,
     Mapped,
     Sides,
     compare_sides,
@@ -47,7 +46,7 @@ from tracescope.engine import (
 )
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, pair
-from tracescope.schema import EDGE_KINDS, UNIT_NAMES
+from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES
 from tracescope.store import SpanStore, Status, open_store
 from tracescope.web.view import View
 
@@ -55,8 +54,8 @@ T = TypeVar("T")
 
 #: Answers kept, and how long those that end now stay true enough.
 REMEMBERED: Final = 48
-#: ... and of those that hold rollups: a view's sides, its matched tables, and maps of three levels.
-REMEMBERED_HEAVY: Final = 6
+#: ... and of those that hold rollups.
+REMEMBERED_HEAVY: Final = 3
 STALE_S: Final = 30.0
 #: Points of a sparkline, and of a trend, for each period.
 SPARK_POINTS, TREND_POINTS = 28, 90
@@ -95,7 +94,7 @@ class Answers:
         """Changes whenever an answer might."""
         landed = store.landing.files()
         newest = max((paths[-1].name for paths in landed.values()), default="")
-        return store.sealed.pointer().sequence, sum(map(len, landed.values())), newest, repr(store.marks())
+        return store.sealed.stamp(), sum(map(len, landed.values())), newest, repr(store.marks())
 
     def _remember(
         self,
@@ -142,20 +141,33 @@ class Answers:
 
         def make(store: SpanStore) -> Sides:
             base, head = self.periods(store, view)
-            return read_sides(
-                store, base, head, environment=view.env or self.settings.env or None, tables=MAPPED
-            )
+            return read_sides(store, base, head, environment=view.env or self.settings.env or None)
 
         return self._remember(("sides", view.base, view.head, view.env), make, heavy=True)
 
     def matched(self, view: View) -> tuple[Tables, Tables]:
-        """Their tables with hours weighed as in the diff, so that sums over them are what it says."""
+        """Their sums, hours weighed as in the diff, so that whatever is made of them is what it says."""
         found = self.sides(view)
         return self._remember(
             ("matched", view.base, view.head, view.env),
-            lambda _: matched_tables(as_period(found.base), as_period(found.head), self.settings.tz),
-            heavy=True,
+            lambda _: matched_sums(as_period(found.base), as_period(found.head), self.settings.tz),
         )
+
+    def sketches(self, view: View) -> tuple[Tables, Tables]:
+        """The same with the sketches of the calls' durations, which most pages do without."""
+        sums, sides = self.matched(view), self.sides(view)
+
+        def make(store: SpanStore) -> tuple[Tables, Tables]:
+            wanted = ("entry_hours", "path_sketches")
+            read = read_sides(store, *sides.periods, environment=sides.head.environment, tables=wanted)
+            found = matched_sums(as_period(read.base), as_period(read.head), self.settings.tz)
+            base, head = (
+                {**known, "path_sketches": one["path_sketches"]}
+                for known, one in zip(sums, found, strict=True)
+            )
+            return base, head
+
+        return self._remember(("sketches", view.base, view.head, view.env), make)
 
     # -- answers --
 
@@ -213,16 +225,17 @@ class Answers:
         rows = rows.sort("units", "service", "operation", descending=[True, False, False])
         return rows.select("entry_id", "service", "operation", "units").rows()
 
-    def mapped(self, view: View, level: Level) -> Mapped:
+    def mapped(self, view: View, level: Level, *, quantiles: bool = False) -> Mapped:
         """The graph of head against base, of the same hours as the diff."""
         sides = self.sides(view)
+        sums = self.sketches(view) if quantiles else self.matched(view)
 
         def make(store: SpanStore) -> Mapped:
             keep = self._only(store, view)
             chosen = Selection(keep_entry=keep) if keep is not None else None
-            return map_sides(store, sides, level, zone=self.settings.tz, selection=chosen)
+            return map_sides(store, sides, level, zone=self.settings.tz, selection=chosen, sums=sums)
 
-        return self._remember(("map", view.base, view.head, view.env, view.entry, level), make, heavy=True)
+        return self._remember(("map", view.base, view.head, view.env, view.entry, level, quantiles), make)
 
     def forecast(self, view: View) -> tuple[Forecast, Outlook]:
         """The last half year continued to the horizon, at 2, 5 and 10 times the load and at the growth."""
@@ -279,7 +292,7 @@ class Answers:
 
     def quantiles(self, view: View, edge: EdgeName) -> dict[str, tuple[float | None, float | None]]:
         """Median, 95th and 99th percentile of an edge's calls in ms, base and head."""
-        both = self.matched(view)
+        both = self.sketches(view)
 
         def make(_: SpanStore) -> dict[str, tuple[float | None, float | None]]:
             base, head = (
@@ -293,15 +306,21 @@ class Answers:
 
         return self._remember(("quantiles", view.base, view.head, view.env, edge), make)
 
-    def trace(self, digits: str) -> TracePath:
-        """One trace with its critical path; raises InputError when it is not here."""
+    def trace(self, digits: str, view: View | None = None) -> TracePath:
+        """One trace with its critical path; raises InputError when it is not here.
+
+        An example of the view's periods is found without looking through the whole store.
+        """
         if not digits or len(digits) > 32 or any(c not in "0123456789abcdefABCDEF" for c in digits):
             raise UsageError(f"{digits[:40]!r} is no trace id", "give its 32 hex digits")
         whole = digits.zfill(32).lower()
         words = [int.from_bytes(bytes.fromhex(part), "big", signed=True) for part in (whole[:16], whole[16:])]
 
+        sides = None if view is None else self.sides(view)
+
         def make(store: SpanStore) -> TracePath:
-            spans = trace_spans(store, *words)
+            near = None if sides is None else _hours_of(sides, words[0], words[1])
+            spans = trace_spans(store, words[0], words[1], near=near)
             if spans.is_empty():
                 raise InputError(f"no trace {whole} in the store", "its raw spans may have been removed")
             return critical_path(spans)
@@ -311,6 +330,18 @@ class Answers:
     def status(self) -> Status:
         """What the store holds."""
         return self._remember(("status",), status, stale_s=5.0)
+
+
+def _hours_of(sides: Sides, trace_hi: int, trace_lo: int) -> tuple[int, int] | None:
+    """First and last hour in which a trace is an example of a call path, None when it is of none."""
+    slow = (pl.col("slow_hi") == trace_hi) & (pl.col("slow_lo") == trace_lo)
+    typical = (pl.col("typical_hi") == trace_hi) & (pl.col("typical_lo") == trace_lo)
+    for side in (sides.head, sides.base):
+        slots = side.tables["path_hours"].filter(slow | typical)["slot"]
+        if len(slots):
+            first, last = slots.min(), slots.max()
+            return cast("int", first) * side.slot_ns // HOUR_NS, cast("int", last) * side.slot_ns // HOUR_NS
+    return None
 
 
 def path_ids(tables: Tables, edge: EdgeName) -> pl.DataFrame:

@@ -57,7 +57,7 @@ def growth(answers: Answers, view: View) -> Any:
 
 def map_(answers: Answers, view: View) -> Any:
     """``tracescope.graph/1`` of head against base."""
-    whole = answers.mapped(view, cast("Level", view.level)).graph
+    whole = answers.mapped(view, cast("Level", view.level), quantiles=True).graph
     if view.kind:
         whole = whole.kept(whole.edges.filter(pl.col("kind") == view.kind))
     return graph_json(pages.narrowed(whole, view)[0] if view.service else whole)
@@ -112,7 +112,7 @@ def traces(answers: Answers, view: View) -> Any:
 
 def trace(answers: Answers, view: View, trace_id: str) -> Any:
     """``tracescope.path/1``."""
-    return path_json(answers.trace(trace_id))
+    return path_json(answers.trace(trace_id, view if view.base else None))
 
 
 def forecast(answers: Answers, view: View) -> Any:

@@ -156,7 +156,7 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
     for edge in edges[:3]:
         for trace_id in edge.exemplars_head:
             try:
-                trace = answers.trace(trace_id)
+                trace = answers.trace(trace_id, view)
             except InputError:  # its raw spans have gone
                 continue
             return {
@@ -381,7 +381,7 @@ def traces(answers: Answers, view: View) -> Values:
 
 def trace(answers: Answers, view: View, trace_id: str) -> Values:
     """One trace."""
-    found = answers.trace(trace_id)
+    found = answers.trace(trace_id, view if view.base else None)
     return {
         "title": f"Trace {found.trace_id}",
         "trace": found,
