@@ -128,6 +128,7 @@ def process(
     slot_ns: int = schema.HOUR_NS,
     keep: tuple[int, int] | None = None,
     skew: bool = True,
+    slower_than: pl.DataFrame | None = None,
 ) -> Partial:
     """Roll whole traces up.
 
@@ -141,6 +142,9 @@ def process(
         Half-open interval in ns: only traces whose earliest start lies in it count.
     skew
         Correct clocks between hosts.
+    slower_than
+        ``slot, entry_id, least_ns``: what a request's clock must reach to count.  Units of other
+        kinds, entries and slots do not count then, and no hop is left to be joined.
 
     Raises
     ------
@@ -164,7 +168,7 @@ def process(
     arrays = span_arrays(spans, names)
     forest = forests.build_forest(arrays, traces, skew=skew)
     work = _Work(spans, names, arrays, traces, forest, walk(forest), slot_ns)
-    tables = work.tables()
+    tables = work.tables(slower_than)
     checked = {
         name: schema.check(_canonical(frame, name), table, name)
         for name, table in {**schema.ROLLUPS, **schema.DIMENSIONS}.items()
@@ -231,7 +235,7 @@ class _Work:
 
     # -- tables --
 
-    def tables(self) -> dict[str, pl.DataFrame]:
+    def tables(self, slower_than: pl.DataFrame | None = None) -> dict[str, pl.DataFrame]:
         """Every rollup and dimension of these spans."""
         forest, names, path = self.forest, self.names, self.path
         groups = len(forest.group_root)
@@ -246,6 +250,10 @@ class _Work:
             self.service, self.codes["peer"], self.codes["operation"], self.codes["environment"],
             names.publish, names.wait, names.unknown,
         )  # fmt: skip
+        self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, opens, late))
+        entry_of_group = self._entry_of_head(nodes, head)
+        if slower_than is not None:
+            self._keep_slow(entry_of_group, clock, slower_than)
         message = self.group_kind == schema.UNIT_MESSAGE
         wait_head = np.where(message, head, -1)
         cells, sums, span_cell, head_cell = kernel.accumulate(
@@ -254,8 +262,6 @@ class _Work:
             home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns, path.visited,
             path.self_ns, path.child_sum_ns, path.child_union_ns, self.trace_hi, self.trace_lo,
         )  # fmt: skip
-        self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, opens, late))
-        entry_of_group = self._entry_of_head(nodes, head)
         return {
             "path_hours": self._path_hours(cells, sums),
             "path_sketches": self._path_sketches(cells, span_cell, head_cell, clock),
@@ -264,10 +270,20 @@ class _Work:
             "edge_load": self._edge_load(nodes, opens),
             "service_hours": self._service_hours(),
             "counters": self._counters(),
-            "hop_halves": self._hop_halves(entry_of_group, head),
+            "hop_halves": self._hop_halves(entry_of_group, head)
+            if slower_than is None
+            else schema.empty(schema.HOP_HALVES),
             "entries": self.entries,
             "paths": self.paths,
         }
+
+    def _keep_slow(self, entry_of_group: I64, clock: I64, slower_than: pl.DataFrame) -> None:
+        """Let only requests count whose clock reaches what `slower_than` asks of their slot and entry."""
+        groups = pl.DataFrame({"slot": self.group_slot, "entry_id": entry_of_group})
+        asked = groups.join(slower_than, on=["slot", "entry_id"], how="left", maintain_order="left")
+        slow = (pl.Series(clock) >= asked["least_ns"]).fill_null(value=False).to_numpy()
+        counts = slow & (self.group_kind == schema.UNIT_REQUEST)
+        self.group_context = np.where(counts, self.group_context, -1)
 
     def _uninstrumented(self, edges: I64, nodes: I64, opens: I64, late: I64) -> np.ndarray[Any, Any]:
         """Whether nobody answered any call of an edge ``(e,)``."""
@@ -357,9 +373,10 @@ class _Work:
         )
 
     def _units(self, entry_of_group: I64) -> pl.DataFrame:
+        """One row a unit that counts."""
         forest = self.forest
         group = forest.unit_group
-        return pl.DataFrame(
+        units = pl.DataFrame(
             {
                 "slot": self.group_slot[group],
                 "unit": forest.unit_kind,
@@ -372,6 +389,7 @@ class _Work:
                 "errors": (self.status[forest.group_root[group]] == schema.STATUS_ERROR).astype(np.int64),
             }
         )
+        return units.filter(pl.Series(self.group_context[group] >= 0))
 
     def _entry_hours(self, entry_of_group: I64) -> pl.DataFrame:
         keys = schema.KEYS["entry_hours"]

@@ -50,11 +50,14 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 )
 @click.option("--top", type=click.IntRange(1), metavar="N", help="List so many edges; json lists all.")
 @click.option("--all", "everything", is_flag=True, help="List every edge.")
+@click.option("--alpha", type=shell.Part(), metavar="Q", help="False discovery rate.")
+@click.option("--min-effect", type=shell.Size(), metavar="MS", help="Smallest change that is tested for.")
 @click.option(
-    "--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="False discovery rate."
-)
-@click.option(
-    "--min-effect", type=click.FloatRange(0), metavar="MS", help="Smallest change that is tested for."
+    "--quantile",
+    type=shell.Part(),
+    metavar="Q",
+    help="Only requests slower than this quantile of their entry, such as 0.95: what makes the slowest "
+    "5 % slow. Computed from raw spans.",
 )
 @click.option(
     "--fail-on",
@@ -83,6 +86,7 @@ def diff_command(
     everything: bool,
     alpha: float | None,
     min_effect: float | None,
+    quantile: float | None,
     fail_on: tuple[str, ...],
     form: str,
     output: str | None,
@@ -123,7 +127,9 @@ def diff_command(
         keep_entry=entry_filter(entry or "", used.include, used.exclude),
         by=by,
     )
-    report = compare(opened, *periods, options=options, environment=used.env or None, where=wanted)
+    report = compare(
+        opened, *periods, options=options, environment=used.env or None, where=wanted, quantile=quantile
+    )
     chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]
     limit = (
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top

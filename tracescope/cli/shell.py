@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -64,6 +65,36 @@ def format_option(*forms: str) -> Callable[[F], F]:
         show_default=True,
         help="Form of the output.",
     )
+
+
+class Part(click.FloatRange):
+    """A number between 0 and 1, both left out."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1, min_open=True, max_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuse what no number is, too: every comparison with NaN is false."""
+        return _finite(super().convert(value, param, ctx), value, self, param, ctx)
+
+
+class Size(click.FloatRange):
+    """A finite number that is not below 0."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuse what no number is, and infinity."""
+        return _finite(super().convert(value, param, ctx), value, self, param, ctx)
+
+
+def _finite(
+    found: float, value: Any, kind: click.FloatRange, param: click.Parameter | None, ctx: click.Context | None
+) -> float:
+    if not math.isfinite(found):
+        kind.fail(f"{value!r} is not a finite number", param, ctx)
+    return found
 
 
 def settings(**flags: Any) -> config.Settings:

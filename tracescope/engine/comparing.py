@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import polars as pl
+
+from tracescope import schema
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.matched import as_period
 from tracescope.analysis.report import Report
+from tracescope.analysis.slowest import thresholds
 from tracescope.analysis.where import Condition
 from tracescope.engine.periods import PeriodRollups, rollups
 from tracescope.errors import InsufficientDataError
@@ -119,9 +123,34 @@ def compare(
     options: Options,
     environment: str | None = None,
     where: Sequence[Condition] = (),
+    quantile: float | None = None,
 ) -> Report:
-    """Compare two periods of a store: `read_sides`, then `compare_sides`."""
-    return compare_sides(store, read_sides(store, base, head, environment=environment, where=where), options)
+    """Compare two periods of a store: `read_sides`, `slowest_sides` if asked for, `compare_sides`."""
+    sides = read_sides(store, base, head, environment=environment, where=where)
+    if quantile is not None:
+        sides = slowest_sides(store, sides, quantile)
+    return compare_sides(store, sides, options)
+
+
+def slowest_sides(store: SpanStore, sides: Sides, quantile: float) -> Sides:
+    """The same periods, only each entry's requests above a quantile; read from raw spans.
+
+    Raises
+    ------
+    InsufficientDataError
+        A period holds no traces, or its raw spans are gone.
+    """
+    sides.check_filled(store)
+    tables = tuple(sides.base.tables.keys() - schema.DIMENSIONS.keys())
+    slow = [
+        _rollups(
+            store, period, side.environment, sides.where, tables,
+            thresholds(side.tables["entry_sketches"], side.start_ns, side.end_ns, side.slot_ns, quantile),
+        )
+        for period, side in zip(sides.periods, (sides.base, sides.head), strict=True)
+    ]  # fmt: skip
+    told = f"only the slowest {1 - quantile:.3g} of each entry's requests, day by day"
+    return replace(sides, base=slow[0], head=slow[1], notes=(told, *sides.notes))
 
 
 def _rollups(
@@ -130,6 +159,7 @@ def _rollups(
     environment: str | None,
     where: Sequence[Condition],
     tables: Sequence[str],
+    slower_than: pl.DataFrame | None = None,
 ) -> PeriodRollups:
     return rollups(
         store,
@@ -139,6 +169,7 @@ def _rollups(
         environment=environment,
         tables=tables,
         where=where,
+        slower_than=slower_than,
     )
 
 

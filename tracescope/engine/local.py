@@ -155,12 +155,13 @@ def process_slices(
     *,
     slot_ns: int = schema.HOUR_NS,
     only: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    slower_than: pl.DataFrame | None = None,
 ) -> Iterator[Partial]:
     """Partial rollups of slices of trace ids.
 
     Parameters
     ----------
-    spans, keep, slot_ns
+    spans, keep, slot_ns, slower_than
         As for `process`.
     memory_bytes, workers
         Slices worked on at once, and what they may take together.
@@ -173,7 +174,8 @@ def process_slices(
 
     def work(part: pl.LazyFrame) -> Partial:
         rows = part.collect()
-        return process(rows if only is None else only(rows), keep=keep, slot_ns=slot_ns)
+        rows = rows if only is None else only(rows)
+        return process(rows, keep=keep, slot_ns=slot_ns, slower_than=slower_than)
 
     if len(parts) == 1 or workers == 1:
         for part in parts:

@@ -5,7 +5,8 @@
        ^ cut hour: from spans         ^ from spans
 
 Whole sealed hours come from the rollups; cut hours and what is not sealed yet come from the spans,
-processed on the fly by the same code.  Conditions on attributes take everything from the spans.
+processed on the fly by the same code.  Conditions on attributes or on the clock of single requests take
+everything from the spans.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def rollups(
     environment: str | None = None,
     tables: Sequence[str] = ("path_hours", "entry_hours", "entry_sketches", "counters"),
     where: Sequence[Condition] = (),
+    slower_than: pl.DataFrame | None = None,
     memory_bytes: int = DEFAULT_MEMORY,
 ) -> PeriodRollups:
     """Rollups of ``[start_ns, end_ns)``.
@@ -79,6 +81,8 @@ def rollups(
         Rollups wanted; dimensions come along.
     where
         Only traces in which spans carry these attributes; everything comes from spans then.
+    slower_than
+        Only requests that are so slow, as `process` takes it; everything comes from spans then.
     memory_bytes
         What slices of spans may take together.
 
@@ -96,6 +100,7 @@ def rollups(
         environment=environment,
         tables=tables,
         where=where,
+        slower_than=slower_than,
         memory_bytes=memory_bytes,
     )
     return store.reading(plan)
@@ -111,6 +116,7 @@ def _rollups(
     environment: str | None,
     tables: Sequence[str],
     where: Sequence[Condition],
+    slower_than: pl.DataFrame | None,
     memory_bytes: int,
 ) -> PeriodRollups:
     """`rollups` on one snapshot."""
@@ -139,14 +145,17 @@ def _rollups(
                 "compare longer periods",
             )
         cut, whole = sorted({*cut, *whole}), []
-    if where:
+    flags = [name for name, asked in (("--where", where), ("--quantile", slower_than is not None)) if asked]
+    if flags:
+        asked = " and ".join(flags)
         lost = [hour for hour in whole if not pointer.hours[hour][2]]
         if lost and not fly and len(lost) == len(whole) + len(cut):
             raise InsufficientDataError(
-                "raw spans of the period are gone, and --where needs them", "leave --where out"
+                f"raw spans of the period are gone, and {asked} needs them",
+                f"leave {asked} out, or choose a later period; the setting retain_spans_days keeps more",
             )
-        told = f"--where is computed from raw spans; those of {len(lost)} hours are gone" if lost else ""
-        notes.append(told or "--where is computed from raw spans")
+        told = f"{asked} is computed from raw spans; those of {len(lost)} hours are gone" if lost else ""
+        notes.append(told or f"{asked} is computed from raw spans")
         cut, whole = sorted({*cut, *whole}.difference(lost)), []
     partials = [_sealed_tables(store, pointer, whole, tables)]
     keep = (start_ns, end_ns)
@@ -155,7 +164,9 @@ def _rollups(
     for begin, end in _spans_of(sorted({*fly, *cut})):
         spans = source(store, found, begin, end).scan()
         inside = (max(keep[0], begin * HOUR), min(keep[1], end * HOUR))
-        sliced = process_slices(spans, inside, memory_bytes, 2, slot_ns=slot_ns, only=only)
+        sliced = process_slices(
+            spans, inside, memory_bytes, 2, slot_ns=slot_ns, only=only, slower_than=slower_than
+        )
         made.append(merge([part.tables for part in sliced]))
     if made:
         whole_made = merge(made)
