@@ -54,11 +54,13 @@ def serve_command(**flags: str | int | None) -> None:
     if used.log_format not in ("logfmt", "json"):
         raise ConfigError(f"log_format is {used.log_format!r}, neither logfmt nor json")
     from tracescope.cli.upkeep import compile_decoder
+    from tracescope.serving.allocator import keep_blocks
     from tracescope.serving.events import Events
     from tracescope.serving.runtime import Runtime, open_sockets, prepare
     from tracescope.store import open_store, recover
     from tracescope.store.journal import Journal
 
+    keep_blocks()
     events = Events("json" if used.log_format == "json" else "logfmt")
     events.adopt_logging()
     access, limits = prepare(used)

@@ -40,12 +40,16 @@ class Pressure:
         limit = self.disk_limit_bytes
         if limit and disk_bytes > limit * REFUSE_SHARE:
             return f"the store has {disk_bytes // _MIB} of {limit // _MIB} MiB of disk"
-        limit = self.memory_limit_bytes
-        share = MEMORY_RESUME_SHARE if self._memory_high else MEMORY_REFUSE_SHARE
-        self._memory_high = bool(limit) and memory_bytes > limit * share
+        self._memory_high = self.memory_is_short(memory_bytes)
         if self._memory_high:
+            limit = self.memory_limit_bytes
             return f"the receiver has {memory_bytes // _MIB} of {limit // _MIB} MiB of memory"
         return ""
+
+    def memory_is_short(self, memory_bytes: int) -> bool:
+        """Whether so much memory would be, or stay, a reason to refuse."""
+        share = MEMORY_RESUME_SHARE if self._memory_high else MEMORY_REFUSE_SHARE
+        return bool(self.memory_limit_bytes) and memory_bytes > self.memory_limit_bytes * share
 
     def excess_bytes(self, disk_bytes: int) -> int:
         """Bytes of raw spans to be removed now."""

@@ -23,6 +23,7 @@ from tracescope.ingest.intake import Intake
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
 from tracescope.schema import HOUR_NS
+from tracescope.serving.allocator import give_back
 from tracescope.serving.events import Events
 from tracescope.serving.listen import Listener, bind, is_loopback, listen
 from tracescope.serving.pressure import Pressure
@@ -44,6 +45,7 @@ WATCH_EVERY_S: Final = 0.5
 LOOK_EVERY_S: Final = 5.0
 SEAL_EVERY_S: Final = 30.0
 PRUNE_EVERY_S: Final = 3600.0
+GIVE_BACK_EVERY_S: Final = 60.0
 _MIB: Final = 1024 * 1024
 #: Journal bytes as sent that a request inflates to, at most, for the bytes that may be in flight.
 _IN_FLIGHT_SHARE: Final = 8
@@ -274,7 +276,7 @@ class Runtime:
             self.meters.disk_free.set(free_bytes(self.store.root))
         was = self.intake.pressure
         now = self._pressure.reason(
-            memory_bytes=resident_bytes(), disk_bytes=self._disk_bytes, journal_error=self.journal.error
+            memory_bytes=self._memory_bytes(), disk_bytes=self._disk_bytes, journal_error=self.journal.error
         )
         self.intake.pressure = now
         if now and not was:
@@ -290,6 +292,14 @@ class Runtime:
                 figures.write(self.store.root)
             except OSError as error:
                 self._tell_once("figures", "figures_not_written", str(error))
+
+    def _memory_bytes(self) -> int:
+        """Memory in use; what the allocator keeps is given back first when that is too much."""
+        used = resident_bytes()
+        if self._is_due("give_back", GIVE_BACK_EVERY_S) or self._pressure.memory_is_short(used):
+            give_back()
+            used = resident_bytes()
+        return used
 
     def _show(self, figures: Figures) -> None:
         self.meters.journal_bytes.set(figures.journal_bytes)
