@@ -420,6 +420,81 @@ def test_the_map_carries_the_shares_of_the_diff(client, incident) -> None:
         assert one["share_base"] == pytest.approx(other["share_base"], abs=1e-9)
 
 
+SPACES = {"web": "front", "cart": "shop, the <b>first</b>", "stock": "shop, the <b>first</b>"}
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    """Web of one namespace calls cart, and that stock, both of another, whose name is hard to link to."""
+    folder = tmp_path_factory.mktemp("spaced")
+    lines: list[bytes] = []
+    for trace in range(1, 81):
+        begin = time.time_ns() - (5 - trace // 41) * 3_600_000_000_000 + trace * 1_000_000_000
+        end, parent = begin + 9_000_000, 0
+        for number, (service, space) in enumerate(SPACES.items()):
+            rows = [
+                span(
+                    trace,
+                    2 * number + kind - 1,
+                    parent + kind - 2,
+                    "GET /",
+                    begin,
+                    begin + 9_000_000,
+                    kind=kind,
+                )
+                for kind in (2, 3)[: 1 + (number < 2)]
+            ]
+            if number == 0:
+                rows[0]["parentSpanId"] = ""
+            parent = 2 * number + 2
+            attributes = [
+                {"key": key, "value": {"stringValue": value}}
+                for key, value in (("service.name", service), ("service.namespace", space))
+            ]
+            part = {"resource": {"attributes": attributes}, "scopeSpans": [{"spans": rows}]}
+            lines.append(orjson.dumps({"resourceSpans": [part]}))
+    file = folder / "spaced.jsonl"
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    command("import", file, "--store", folder / "store")
+    return client_of(folder / "store")
+
+
+def nodes_of(client: TestClient, page: str) -> set[tuple[str, str]]:
+    found = client.get("/api" + page).json()["nodes"]
+    return {(node["id"], node["type"]) for node in found}
+
+
+def test_namespaces_collapse_and_open_by_links_alone(spaced: TestClient) -> None:
+    """All of it is in the URL; each link undoes itself; a service that is focused on is always seen."""
+    shop = SPACES["cart"]
+    closed, one = ("web", "service"), (shop, "namespace")
+    assert nodes_of(spaced, "/map?base=all") == {(name, "service") for name in SPACES}
+
+    def chips(page: str) -> list[str]:
+        answer = spaced.get(page)
+        assert answer.status_code == 200
+        assert "<b>first" not in answer.text
+        return [link for link in parsed(answer.text).hrefs if link.startswith("/map") and "but=" in link]
+
+    collapse = next(link for link in chips("/map?base=all") if "shop" in link)
+    assert nodes_of(spaced, collapse) == {closed, one}
+    opened = [link for link in parsed(spaced.get(collapse).text).hrefs if link == "/map?base=all"]
+    assert opened  # both the chip and the box lead back
+    everything = "/map?base=all&spaces=closed"
+    assert nodes_of(spaced, everything) == {("front", "namespace"), one}
+    reopened = next(link for link in chips(everything) if "shop" in link)
+    assert nodes_of(spaced, reopened) == {("front", "namespace"), ("cart", "service"), ("stock", "service")}
+    assert ("stock", "service") in nodes_of(spaced, everything + "&service=stock&hops=1")
+    assert nodes_of(spaced, everything + "&service=front&hops=1") == {("front", "namespace"), one}
+
+
+def test_a_map_of_more_boxes_than_asked_for_is_its_backbone(client, incident) -> None:
+    """So many boxes and no more, and words about what is left out."""
+    query = {**incident[1], "nodes": "4"}
+    assert len(client.get("/api/map", params=query).json()["nodes"]) <= 4
+    assert "The backbone: 4 of" in client.get("/map", params=query).text
+
+
 def test_every_page_and_series_is_documented(client) -> None:
     """A page that the README does not name, or a series that its table lacks, does not exist."""
     root = Path(__file__).parent.parent

@@ -8,7 +8,6 @@ from dataclasses import asdict, fields
 from typing import Any, Final, cast
 
 import numpy as np
-import polars as pl
 from starlette.responses import Response
 
 from tracescope import __version__
@@ -19,7 +18,8 @@ from tracescope.report import diff_json, edge_json, graph_json, iso, path_json, 
 from tracescope.report.outlook import FORECAST_SCHEMA, forecast_json
 from tracescope.web import pages
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
-from tracescope.web.view import View
+from tracescope.web.map import narrowed, of_kind
+from tracescope.web.view import View, key_of
 
 Builder = Callable[..., Any]
 
@@ -49,24 +49,24 @@ def growth(answers: Answers, view: View) -> Any:
     """``tracescope.diff/1`` with the view's edges, and the series of those listed."""
     report = answers.report(view)
     edges = pages.listed(report, view)[: view.top]
-    keys = tuple(pages.key_of(edge) for edge in edges)
+    keys = tuple(key_of(edge) for edge in edges)
     found = answers.series(view, keys, SPARK_POINTS)
     series = [{"base": series_json(found[key][0]), "head": series_json(found[key][1])} for key in keys]
     return {**diff_json(report), "edges": [edge_json(edge) for edge in edges], "series": series}
 
 
 def map_(answers: Answers, view: View) -> Any:
-    """``tracescope.graph/1`` of head against base."""
-    whole = answers.mapped(view, cast("Level", view.level), quantiles=True).graph
-    if view.kind:
-        whole = whole.kept(whole.edges.filter(pl.col("kind") == view.kind))
-    return graph_json(pages.narrowed(whole, view)[0] if view.service else whole)
+    """``tracescope.graph/1`` of head against base; all of it without focus, boxes or namespaces."""
+    whole = of_kind(answers.mapped(view, cast("Level", view.level), quantiles=True).graph, view)
+    default = View()
+    wanted = [getattr(view, name) != getattr(default, name) for name in ("service", "nodes", "spaces", "but")]
+    return graph_json(narrowed(whole, view)[0] if any(wanted) else whole)
 
 
 def edge(answers: Answers, view: View) -> Any:
     """One edge: its row, series, quantiles, callers and example traces."""
     found = pages.find_edge(answers.report(view), view)
-    key = pages.key_of(found)
+    key = key_of(found)
     base, head = answers.series(view, (key,), TREND_POINTS)[key]
     return {
         "edge": edge_json(found),

@@ -26,6 +26,7 @@ from tracescope.report import page, text
 from tracescope.report.inks import STYLE
 from tracescope.web import api, pages
 from tracescope.web.answers import Answers
+from tracescope.web.map import map_
 from tracescope.web.view import View, read
 
 #: Names under which a server on loopback may be asked.
@@ -190,7 +191,7 @@ def make_app(
 
 _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/", "growth.html", pages.growth),
-    ("/map", "map.html", pages.map_),
+    ("/map", "map.html", map_),
     ("/edge", "edge.html", pages.edge),
     ("/service/{name:path}", "service.html", pages.service),
     ("/paths", "paths.html", pages.paths),

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Literal, cast
-from urllib.parse import quote
+from typing import Any, Final
 
-import polars as pl
 from markupsafe import Markup
 
 from tracescope import schema
-from tracescope.analysis.backbone import backbone, expanded
+from tracescope.analysis.backbone import backbone
 from tracescope.analysis.explain import explain, sentence
 from tracescope.analysis.findings import findings
 from tracescope.analysis.forecast import Forecast
-from tracescope.analysis.graph import Graph, Level, judged
 from tracescope.analysis.matched import as_period
 from tracescope.analysis.outlook import Outlook, entry_states
 from tracescope.analysis.report import Edge, Report
@@ -28,7 +25,8 @@ from tracescope.report import charts, iso, page, text
 from tracescope.report.review import Review, growing, review_html
 from tracescope.report.svg import Look, arrange, draw
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
-from tracescope.web.view import LEVELS, SIDES, View
+from tracescope.web.map import drawn, judged_graph
+from tracescope.web.view import View, key_of
 
 NAV: Final = (
     ("/", "Growth"),
@@ -45,12 +43,6 @@ BUSIEST: Final = 12
 #: Causes under this part of the change are not drawn.
 TINY: Final = 0.01
 Values = dict[str, Any]
-Side = Literal["change", "head", "base"]
-
-
-def key_of(edge: Edge) -> EdgeName:
-    """An edge as series and links name it."""
-    return edge.unit, edge.kind, edge.caller, edge.callee, edge.operation
 
 
 def listed(report: Report, view: View) -> list[Edge]:
@@ -113,7 +105,7 @@ def growth(answers: Answers, view: View) -> Values:
         "patterns": report.patterns,
         "selected": 0,
         "chosen": edges[0] if edges else None,
-        "graph": _drawn(answers, view, backbone(answers.mapped(view, "dependency").graph), prefix="growth"),
+        "graph": drawn(answers, view, backbone(judged_graph(answers, view, "dependency")), prefix="growth"),
     }
     if edges:
         values["trend"] = _trend(answers, view, edges[0])
@@ -164,66 +156,6 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
                 "trace_url": view.url(f"/trace/{trace_id}"),
             }
     return {"trace": "", "trace_url": ""}
-
-
-def _drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side = "change") -> Markup:
-    """A graph as a part of a page, its boxes and edges being links."""
-    report = answers.report(view)
-    shown = judged(shown, report.edges)
-    best: dict[tuple[str, str, str], str] = {}
-    for found in report.edges:
-        if found.callee is not None:
-            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(key_of(found)))
-
-    def edge_href(row: Mapping[str, Any]) -> str | None:
-        return best.get((row["kind"], row["caller"], row["callee"]))
-
-    def node_href(row: Mapping[str, Any]) -> str | None:
-        if row["type"] == "service":
-            return view.url(f"/service/{quote(row['name'], safe='')}", level=View().level, hops=0, service="")
-        return view.url("/map", service=row["name"], hops=1)
-
-    look = Look(view=side, prefix=prefix, embed_style=False, node_href=node_href, edge_href=edge_href)
-    return Markup(draw(shown, arrange(shown), look))
-
-
-def map_(answers: Answers, view: View) -> Values:
-    """Base, head and change at the same places."""
-    level, side = cast("Level", view.level), cast("Side", view.side)
-    whole = answers.mapped(view, level).graph
-    if view.kind:
-        whole = whole.kept(whole.edges.filter(pl.col("kind") == view.kind))
-    shown, about = narrowed(whole, view)
-    return {
-        "title": "Map",
-        "report": answers.report(view),
-        "headline": f"{len(whole.nodes)} nodes, {len(whole.edges)} edges",
-        "about": about,
-        "graph": _drawn(answers, view, shown, prefix="map", side=side) if len(shown.nodes) else "",
-        "levels": LEVELS,
-        "sides": SIDES,
-        "names": whole.nodes["name"].to_list(),
-        "rows": shown.edges.to_dicts(),
-    }
-
-
-def narrowed(whole: Graph, view: View) -> tuple[Graph, str]:
-    """What of a graph to draw, and words about it: the focus' surroundings, or the backbone."""
-    if view.service:
-        ids = whole.nodes.filter(pl.col("name") == view.service)["id"].to_list()
-        if not ids:
-            raise InputError(f"no node {view.service} in these periods", "choose one from the list")
-        hops = view.hops or 1
-        none = whole.kept(whole.edges.clear())
-        shown = expanded(whole, none, ids[0], hops)
-        return shown, f"Within {hops} hops of {view.service}: {len(shown.nodes)} of {len(whole.nodes)} nodes."
-    shown = backbone(whole)
-    if len(shown.nodes) == len(whole.nodes):
-        return shown, ""
-    return shown, (
-        f"The backbone: {len(shown.nodes)} of {len(whole.nodes)} nodes, the strongest edges with their "
-        "heaviest way from an entry. Focus on a node and choose hops to see more."
-    )
 
 
 def edge(answers: Answers, view: View) -> Values:
@@ -495,7 +427,7 @@ def _findings(answers: Answers, view: View) -> tuple[str, ...]:
 
 def _pictured(answers: Answers, view: View) -> Markup:
     """The backbone as it stands in a file: with its own style sheet, and no links."""
-    shown = backbone(judged(answers.mapped(view, "dependency").graph, answers.report(view).edges))
+    shown = backbone(judged_graph(answers, view, "dependency"))
     return Markup(draw(shown, arrange(shown), Look(prefix="review")))
 
 

@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from tracescope.analysis.backbone import LARGEST
+from tracescope.analysis.report import Edge
+from tracescope.analysis.series import EdgeName
 from tracescope.errors import UsageError
 from tracescope.schema import EDGE_KINDS, UNIT_NAMES
 
 LEVELS: Final = ("service", "dependency", "operation")
 SIDES: Final = ("change", "head", "base")
+SPACES: Final = ("open", "closed")
 LONGEST: Final = 16_384
+
+
+def key_of(edge: Edge) -> EdgeName:
+    """An edge as series and links name it."""
+    return edge.unit, edge.kind, edge.caller, edge.callee, edge.operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,10 @@ class View:
         Of the map: `LEVELS`, `SIDES`.
     hops
         Of the map: show only what lies so many edges from `service`; 0 for everything.
+    nodes
+        Of the map: boxes at most, else its backbone.
+    spaces, but
+        Of the map: whether namespaces are `SPACES`, and those that are not, as `toggled` writes them.
     growth, horizon
         Of the forecast: today's load times so much; weeks.
     """
@@ -60,6 +73,9 @@ class View:
     level: str = "dependency"
     side: str = "change"
     hops: int = 0
+    nodes: int = LARGEST
+    spaces: str = "open"
+    but: str = ""
     growth: float = 2.0
     horizon: int = 12
 
@@ -74,15 +90,25 @@ class View:
         }
         return f"{path}?{urlencode(query)}" if query else path
 
-    def edge_url(self, key: tuple[str, str, str, str | None, str | None], path: str = "/edge") -> str:
+    def edge_url(self, key: EdgeName, path: str = "/edge") -> str:
         """A link to the page of one edge: unit, kind, caller, callee, operation."""
         unit, kind, caller, callee, operation = key
         return self.url(
             path, unit=unit, edge_kind=kind, caller=caller, callee=callee or "", operation=operation or ""
         )
 
+    def closes(self, space: str) -> bool:
+        """Whether the map shows a namespace as one node."""
+        return (self.spaces == "closed") != (quote(space, safe="") in self.but.split(","))
+
+    def toggled(self, space: str) -> View:
+        """The view in which a namespace is opened, or collapsed."""
+        name = quote(space, safe="")
+        names = {part for part in self.but.split(",") if part}
+        return replace(self, but=",".join(sorted(names ^ {name})))
+
     @property
-    def edge_key(self) -> tuple[str, str, str, str | None, str | None]:
+    def edge_key(self) -> EdgeName:
         """The edge that the URL names."""
         return self.unit, self.edge_kind, self.caller, self.callee or None, self.operation or None
 
@@ -93,11 +119,13 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "unit": UNIT_NAMES,
     "level": LEVELS,
     "side": SIDES,
+    "spaces": SPACES,
 }
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "top": (1, 500),
     "min_change": (0, 100),
     "hops": (0, 20),
+    "nodes": (2, 2000),
     "growth": (0.1, 1000),
     "horizon": (1, 520),
 }

@@ -1,0 +1,119 @@
+"""The map of a view: which part of the graph it shows, and the graph as a part of any page.
+
+    whole graph, judged ─► namespaces collapsed ─► surroundings of a node, or the backbone ─► drawn
+
+Every box and edge is a link: a service to its page, anything else to its surroundings, a collapsed
+namespace to the map with it open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+from urllib.parse import quote
+
+import polars as pl
+from markupsafe import Markup
+
+from tracescope.analysis.backbone import backbone, collapsed, expanded
+from tracescope.analysis.graph import Graph, Level, judged
+from tracescope.errors import InputError
+from tracescope.report.svg import Look, arrange, draw
+from tracescope.web.answers import Answers
+from tracescope.web.view import LEVELS, SIDES, View, key_of
+
+Side = Literal["change", "head", "base"]
+Values = dict[str, Any]
+
+
+def judged_graph(answers: Answers, view: View, level: Level) -> Graph:
+    """The whole graph, with the diff's word on which of its changes are more than chance."""
+    return judged(answers.mapped(view, level).graph, answers.report(view).edges)
+
+
+def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side = "change") -> Markup:
+    """A judged graph as a part of a page, its boxes and edges being links."""
+    best: dict[tuple[str, str, str], str] = {}
+    for found in answers.report(view).edges:
+        if found.callee is not None:
+            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(key_of(found)))
+    names = dict(shown.nodes.select("id", "name").iter_rows())
+
+    def edge_href(row: Mapping[str, Any]) -> str | None:
+        return best.get((row["kind"], names[row["caller"]], names[row["callee"]]))
+
+    def node_href(row: Mapping[str, Any]) -> str | None:
+        if row["type"] == "service":
+            return view.url(f"/service/{quote(row['name'], safe='')}", level=View().level, hops=0, service="")
+        if row["type"] == "namespace":
+            return view.toggled(row["name"]).url("/map")
+        return view.url("/map", service=row["name"], hops=1)
+
+    look = Look(view=side, prefix=prefix, embed_style=False, node_href=node_href, edge_href=edge_href)
+    return Markup(draw(shown, arrange(shown), look))
+
+
+def map_(answers: Answers, view: View) -> Values:
+    """Base, head and change at the same places."""
+    whole = of_kind(judged_graph(answers, view, cast("Level", view.level)), view)
+    shown, about = narrowed(whole, view)
+    return {
+        "title": "Map",
+        "report": answers.report(view),
+        "headline": f"{len(whole.nodes)} nodes, {len(whole.edges)} edges",
+        "about": about,
+        "graph": drawn(answers, view, shown, prefix="map", side=cast("Side", view.side))
+        if len(shown.nodes)
+        else "",
+        "levels": LEVELS,
+        "views": SIDES,
+        "names": whole.nodes["name"].to_list(),
+        "spaces": spaces(whole, view),
+        "rows": shown.edges.to_dicts(),
+    }
+
+
+def of_kind(whole: Graph, view: View) -> Graph:
+    """The graph's edges of the view's kind."""
+    return whole.kept(whole.edges.filter(pl.col("kind") == view.kind)) if view.kind else whole
+
+
+def spaces(whole: Graph, view: View) -> list[Values]:
+    """Namespaces of a graph: name, nodes, whether it is collapsed, and the address that changes that."""
+    counted = whole.nodes.filter(pl.col("namespace") != "").group_by("namespace").len().sort("namespace")
+    return [
+        {"name": name, "nodes": nodes, "closed": view.closes(name), "url": view.toggled(name).url("/map")}
+        for name, nodes in counted.iter_rows()
+    ]
+
+
+def narrowed(whole: Graph, view: View) -> tuple[Graph, str]:
+    """What of a graph to draw, and words about it: a node's surroundings, or the backbone."""
+    chosen = whole.nodes.filter(pl.col("name") == view.service) if view.service else whole.nodes.clear()
+    focused = set(chosen["namespace"].to_list())  # it is to be seen, so its namespace stays open
+    closed = {name for name in set(whole.nodes["namespace"].to_list()) - {""} if view.closes(name)} - focused
+    boxed = collapsed(whole, closed) if closed else whole
+    if view.service:
+        ids = chosen["id"].to_list()
+        if not ids and view.service in closed:
+            ids = boxed.nodes.filter((pl.col("type") == "namespace") & (pl.col("name") == view.service))[
+                "id"
+            ].to_list()
+        if not ids:
+            raise InputError(f"no node {view.service} in these periods", "choose one from the list")
+        hops = view.hops or 1
+        none = boxed.kept(boxed.edges.clear())
+        shown = expanded(boxed, none, ids[0], hops)
+        steps = "one hop" if hops == 1 else f"{hops} hops"
+        return (
+            shown,
+            f"Within {steps} of {view.service}: {len(shown.nodes)} of {len(boxed.nodes)} nodes.",
+        )
+    shown = backbone(boxed, view.nodes)
+    if len(shown.nodes) == len(boxed.nodes):
+        return shown, ""
+    return shown, (
+        f"The backbone: {len(shown.nodes)} of {len(boxed.nodes)} nodes, the strongest edges with their "
+        "heaviest way from an entry. Focus on a node and choose hops, collapse namespaces, or ask for more "
+        "boxes to see the rest."
+    )
