@@ -433,15 +433,7 @@ def spaced(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
         end, parent = begin + 9_000_000, 0
         for number, (service, space) in enumerate(SPACES.items()):
             rows = [
-                span(
-                    trace,
-                    2 * number + kind - 1,
-                    parent + kind - 2,
-                    "GET /",
-                    begin,
-                    begin + 9_000_000,
-                    kind=kind,
-                )
+                span(trace, 2 * number + kind - 1, parent + kind - 2, "GET /", begin, end, kind=kind)
                 for kind in (2, 3)[: 1 + (number < 2)]
             ]
             if number == 0:
