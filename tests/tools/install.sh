@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Bring Mermaid's and Structurizr's own parsers, for tests of the exports; prints the folder they are in.
+# Bring Mermaid's and Structurizr's own parsers, for tests of the exports, and Compose's own loader; prints
+# the folder they are in.
 # What is not to be had is left out, and the tests that need it say so.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,5 +13,10 @@ if command -v npm >/dev/null && [ ! -d node_modules/mermaid ]; then
 fi
 if command -v mvn >/dev/null && ! compgen -G 'jars/structurizr-dsl-*.jar' >/dev/null; then
   mvn -q -B dependency:copy-dependencies -DoutputDirectory=jars >&2 || rm -rf jars
+fi
+PATH="$PATH:/usr/local/go/bin"
+compose=v2.16.2
+if command -v go >/dev/null && [ ! -x "compose-$compose/cmd" ]; then
+  GOBIN="$to/compose-$compose" go install "github.com/compose-spec/compose-go/v2/cmd@$compose" >&2 || rm -rf "compose-$compose"
 fi
 printf '%s\n' "$to"
