@@ -59,7 +59,7 @@ class _Strings:
 
     def __init__(self, scan: wire.Scan) -> None:
         bounds = np.column_stack([scan.strings[:, 0], scan.strings[:, 0] + scan.strings[:, 1]])
-        data = memoryview(scan.data.data)
+        data = memoryview(scan.heap.data)
         self.values = [str(data[at:end], "utf-8", "replace") for at, end in bounds.tolist()]
         self.series = pl.Series("", self.values, dtype=pl.String)
 

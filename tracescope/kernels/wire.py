@@ -117,8 +117,10 @@ class Room(NamedTuple):
 
     Attributes
     ----------
-    data
-        The payloads, then room for folded strings.
+    window
+        Some payloads, end to end: few enough to stay in a processor's cache while they are scanned.
+    heap
+        Distinct strings, end to end.
     rows, combinations
         ``(n, COLUMNS)``; ``(n, fields + 1)``: kind, then a code for each field.
     resource_codes, resource_end
@@ -132,10 +134,12 @@ class Room(NamedTuple):
     best, codes
         Scratch ``(fields,)`` and ``(fields + 1,)``.
     used
-        ``(5,)``: strings, combinations, links, and ends of ``data`` and ``resource_raw``.
+        ``(8,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows
+        and resources.
     """
 
-    data: U8
+    window: U8
+    heap: U8
     rows: I64
     combinations: I32
     resource_codes: I32
@@ -151,7 +155,7 @@ class Room(NamedTuple):
     used: I64
 
 
-_STRINGS, _COMBINATIONS, _LINKS, _DATA, _RESOURCE_RAW = range(5)
+_STRINGS, _COMBINATIONS, _LINKS, _HEAP, _RESOURCE_RAW, _RAW, _ROWS, _RESOURCES = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +171,12 @@ class Scan:
     resource_codes
         ``(r, fields)`` string codes of each resource's attributes.
     strings
-        ``(m, 2)`` offset and length in ``data`` of each distinct string.
+        ``(m, 2)`` offset and length in ``heap`` of each distinct string.
     links
         ``(l, 24)`` bytes of every link, spans' links adjacent.
     raw, resource_raw, resource_end
         Kept bytes end to end; ``rows[:, C_RAW_END]`` and ``resource_end`` say where each ends.
-    data
+    heap
         The bytes that strings point into.
     """
 
@@ -184,7 +188,7 @@ class Scan:
     raw: U8
     resource_raw: U8
     resource_end: I64
-    data: U8
+    heap: U8
 
 
 # -- attributes ----------------------------------------------------------------------------------
@@ -337,19 +341,19 @@ def _any_attribute(data, at, end):
 
 
 @inlined
-def _intern(room, at, size):
-    """Code of a byte string of ``room.data``."""
+def _intern(room, data, at, size):
+    """Code of a byte string of `data`."""
     mask = np.uint64(len(room.slots) - 1)
-    slot = hash_bytes(room.data, at, size, np.uint64(1)) & mask
+    slot = hash_bytes(data, at, size, np.uint64(1)) & mask
     while room.slots[slot] > 0:
         code = room.slots[slot] - 1
-        if room.strings[code, 1] == size and same(room.data, room.strings[code, 0], room.data, at, size):
+        if room.strings[code, 1] == size and same(room.heap, room.strings[code, 0], data, at, size):
             return np.int64(code)
         slot = (slot + np.uint64(1)) & mask
-    code = room.used[_STRINGS]
-    room.strings[code, 0], room.strings[code, 1] = at, size
+    code, to = room.used[_STRINGS], room.used[_HEAP]
+    room.strings[code, 0], room.strings[code, 1] = to, size
     room.slots[slot] = code + 1
-    room.used[_STRINGS] = code + 1
+    room.used[_STRINGS], room.used[_HEAP] = code + 1, copy(data, at, size, room.heap, to)
     return code
 
 
@@ -359,7 +363,7 @@ def _is_digit(byte):
 
 
 @bare
-def _fold_path(data, at, size, to):
+def _fold_path(data, at, size, out, to):
     """Copy a path or URL without its query, numbers and long hex segments as ``{id}``; the end."""
     k = np.int64(0)
     while k < size and data[at + k] != 63 and data[at + k] != 35:  # '?', '#'
@@ -371,19 +375,19 @@ def _fold_path(data, at, size, to):
             k += 1
         count = k - begin
         if count > 0 and (digits == count or (hexes == count and count >= 16 and digits > 0)):
-            data[to], data[to + 1], data[to + 2], data[to + 3] = 123, 105, 100, 125
+            out[to], out[to + 1], out[to + 2], out[to + 3] = 123, 105, 100, 125
             to += 4
         else:
-            to = copy(data, at + begin, count, data, to)
+            to = copy(data, at + begin, count, out, to)
         if k < size and data[at + k] == 47:
-            data[to] = 47
+            out[to] = 47
             to += 1
             k += 1
     return to
 
 
 @bare
-def _fold_query(data, at, size, to):
+def _fold_query(data, at, size, out, to):
     """Copy the front of a query, quoted literals and numbers as ``?``; the end."""
     stop = min(size, QUERY_BYTES)
     k, word = np.int64(0), False
@@ -401,7 +405,7 @@ def _fold_query(data, at, size, to):
         else:
             word = byte == 95 or 65 <= byte <= 90 or 97 <= byte <= 122 or (word and _is_digit(byte))
             k += 1
-        data[to] = byte
+        out[to] = byte
         to += 1
     return to
 
@@ -409,15 +413,12 @@ def _fold_query(data, at, size, to):
 @inlined
 def _intern_value(room, at, size, fold):
     """Code of an attribute's value, folded first where its key asks for it."""
+    data, heap, to = room.window, room.heap, room.used[_HEAP]
     if fold == FOLD_NONE or size == 0:
-        return _intern(room, at, size)
-    to = room.used[_DATA]
-    stop = _fold_path(room.data, at, size, to) if fold == FOLD_PATH else _fold_query(room.data, at, size, to)
-    known = room.used[_STRINGS]
-    code = _intern(room, to, stop - to)
-    if code == known:  # new: its bytes stay
-        room.used[_DATA] = stop
-    return code
+        return _intern(room, data, at, size)
+    if fold == FOLD_PATH:
+        return _intern(room, heap, to, _fold_path(data, at, size, heap, to) - to)
+    return _intern(room, heap, to, _fold_query(data, at, size, heap, to) - to)
 
 
 @inlined
@@ -591,7 +592,7 @@ def _resource(room, at, end, resource, keys):
 
     ``room.best`` is set by the caller: of a message given twice, protobuf merges both.
     """
-    data, begin, dirty = room.data, at, False
+    data, begin, dirty = room.window, at, False
     while at < end:
         number, wire, after, error = tag(data, at, end)
         if error:
@@ -625,7 +626,7 @@ def _resource(room, at, end, resource, keys):
 @bare
 def _scope(room, at, end, code):
     """Code of an InstrumentationScope's name (`code`: none); offset and error."""
-    data = room.data
+    data = room.window
     while at < end:
         number, wire, after, error = tag(data, at, end)
         if error:
@@ -637,7 +638,7 @@ def _scope(room, at, end, code):
             continue
         size, begin, _ = length(data, after, end)
         if number == 1:
-            code = _intern(room, begin, size)
+            code = _intern(room, data, begin, size)
         elif number == 3:
             _, _, _, _, where, error = _attribute(data, begin, at)
             if error:
@@ -648,7 +649,7 @@ def _scope(room, at, end, code):
 @bare
 def _event_or_link(room, at, end, number, keys):
     """Check an event or link, keep a link's ids; whether something is denied, offset and error."""
-    data, dirty = room.data, False
+    data, dirty = room.window, False
     attribute = 3 if number == _EVENT else 4
     trace_at, span_at = np.int64(-1), np.int64(-1)
     while at < end:
@@ -702,7 +703,7 @@ def _status(data, at, end, code):
 @inlined
 def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
     """One Span into its row, its kept bytes at `raw_at` of ``room.raw``; offset and error."""
-    data, best, codes = room.data, room.best, room.codes
+    data, best, codes = room.window, room.best, room.codes
     for k in range(len(best)):
         best[k] = _UNRANKED
         codes[k + 1] = -1
@@ -781,7 +782,7 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
         row[C_KIND] = 0
     if row[C_STATUS] > 2:
         row[C_STATUS] = 0
-    row[C_NAME] = _intern(room, name_at, name_size)
+    row[C_NAME] = _intern(room, data, name_at, name_size)
     codes[0] = row[C_KIND]
     row[C_COMBINATION] = _combine(room, combined ^ _mix(-1, row[C_KIND]), len(codes))
     if trace_size == 16:
@@ -813,9 +814,9 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
 
 @bare
 def _scan_bare(room, bounds, latest_start, keys):
-    """Fill `room` from payloads whose outer levels `_count` has checked; payload, offset and error."""
-    data = room.data
-    row, resource, raw_at = 0, 0, np.int64(0)
+    """Fill `room` from a window whose outer levels `_count` has checked; payload, offset and error."""
+    data = room.window
+    row, resource, raw_at = room.used[_ROWS], room.used[_RESOURCES], room.used[_RAW]
     for payload in range(len(bounds) - 1):
         at, end = bounds[payload], bounds[payload + 1]
         while at < end:
@@ -871,6 +872,7 @@ def _scan_bare(room, bounds, latest_start, keys):
                     raw_at = here[C_RAW_END]
                     row += 1
             resource += 1
+    room.used[_ROWS], room.used[_RESOURCES], room.used[_RAW] = row, resource, raw_at
     return 0, np.int64(0), np.int64(OK)
 
 
@@ -933,11 +935,13 @@ def _power_of_two(least: int) -> int:
     return 1 << max(6, (least - 1).bit_length())
 
 
-#: Bytes of room for each byte of payload: itself, and folded strings, where a digit may become four.
-_ROOM_FACTOR = 6
+#: Bytes of strings for each byte of payload: a folded string's digit may become four.
+_HEAP_FACTOR = 5
+#: Payloads are scanned in windows of so many bytes, or of one payload if that is longer.
+WINDOW = 512 * 1024
 
 
-def _room(data: U8, size: int, spans: int, resources: int, fields: int) -> Room:
+def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Room:
     """Arrays for one scan of `size` bytes.
 
     A distinct string of two bytes or more costs four bytes of input (a tag and a length around it and
@@ -945,7 +949,8 @@ def _room(data: U8, size: int, spans: int, resources: int, fields: int) -> Room:
     """
     strings = size // 4 + spans + 512
     return Room(
-        data=data,
+        window=window,
+        heap=np.empty(_HEAP_FACTOR * size + 64, np.uint8),
         rows=np.zeros((spans, COLUMNS), np.int64),
         combinations=np.empty((spans, fields + 1), np.int32),
         resource_codes=np.full((resources, fields), -1, np.int32),
@@ -958,8 +963,48 @@ def _room(data: U8, size: int, spans: int, resources: int, fields: int) -> Room:
         resource_raw=np.empty(size + 1, np.uint8),
         best=np.empty(fields, np.int32),
         codes=np.empty(fields + 1, np.int32),
-        used=np.array([0, 0, 0, size, 0], np.int64),
+        used=np.zeros(8, np.int64),
     )
+
+
+class _Windows:
+    """Payloads, some at a time in one array that stays in the cache."""
+
+    def __init__(self, payloads: list[bytes]) -> None:
+        self.payloads = payloads
+        self.groups: list[range] = []
+        begin = filled = largest = 0
+        for number, payload in enumerate(payloads):
+            if filled and filled + len(payload) > WINDOW:
+                self.groups.append(range(begin, number))
+                begin, filled = number, 0
+            filled += len(payload)
+            largest = max(largest, filled)
+        if payloads:
+            self.groups.append(range(begin, len(payloads)))
+        self.data = np.empty(largest + 64 + SCRATCH, np.uint8)
+
+    def fill(self, group: range) -> tuple[I64, int, int]:
+        """Put a group's payloads into the window; their bounds, spans and resources.
+
+        Raises
+        ------
+        MalformedOtlpError
+            One of the outer levels is broken.
+        """
+        bounds = np.zeros(len(group) + 1, np.int64)
+        spans = resources = 0
+        for place, number in enumerate(group):
+            payload = self.payloads[number]
+            begin, end = int(bounds[place]), int(bounds[place]) + len(payload)
+            self.data[begin:end] = np.frombuffer(payload, np.uint8)
+            bounds[place + 1] = end
+            found: tuple[Any, ...] = _count(self.data, begin, end)
+            if found[3]:
+                raise _malformed(int(found[2]) - begin, int(found[3]), number)
+            spans += int(found[0])
+            resources += int(found[1])
+        return bounds, spans, resources
 
 
 def scan(payloads: list[bytes], latest_start: I64, keys: Keys, fields: int) -> Scan:
@@ -984,33 +1029,42 @@ def scan(payloads: list[bytes], latest_start: I64, keys: Keys, fields: int) -> S
     size = sum(map(len, payloads))
     if size > 2**29:
         raise KernelError(f"{size} bytes in one scan; give it at most {2**29}")
-    bounds = np.zeros(len(payloads) + 1, np.int64)
-    np.cumsum([len(payload) for payload in payloads], out=bounds[1:])
-    data = np.empty(_ROOM_FACTOR * size + 64 + SCRATCH, np.uint8)
-    for number, payload in enumerate(payloads):
-        data[bounds[number] : bounds[number + 1]] = np.frombuffer(payload, np.uint8)
-    spans = resources = 0
-    for number in range(len(payloads)):
-        found: tuple[Any, ...] = _count(data, bounds[number], bounds[number + 1])
-        if found[3]:
-            raise _malformed(int(found[2] - bounds[number]), int(found[3]), number)
-        spans += found[0]
-        resources += found[1]
-    room = _room(data, size, spans, resources, fields)
-    number, where, error = _scan(room, bounds, np.ascontiguousarray(latest_start), keys)
-    if error:
-        raise _malformed(int(where) - int(bounds[number]), int(error), int(number))
+    windows = _Windows(payloads)
+    latest = np.ascontiguousarray(latest_start)
+    # the first window tells how many spans to expect; where it misleads, they are counted first
+    share = (sum(len(payloads[number]) for number in windows.groups[0]) / size) if size else 1.0
+    _, spans, resources = windows.fill(windows.groups[0]) if payloads else (None, 0, 0)
+    if len(windows.groups) > 1:
+        spans, resources = int(1.1 * spans / share), int(1.1 * resources / share) + 1
+    found = _scan_windows(windows, _room(windows.data, size, spans, resources, fields), latest, keys)
+    if found is None:
+        counts = [windows.fill(group)[1:] for group in windows.groups]
+        spans, resources = (sum(column) for column in zip(*counts, strict=True))
+        found = _scan_windows(windows, _room(windows.data, size, spans, resources, fields), latest, keys)
+    assert found is not None
+    return found
+
+
+def _scan_windows(windows: _Windows, room: Room, latest_start: I64, keys: Keys) -> Scan | None:
+    """Scan window after window into `room`; None when it has too few rows."""
     used = room.used
+    for group in windows.groups:
+        bounds, spans, resources = windows.fill(group)
+        if used[_ROWS] + spans > len(room.rows) or used[_RESOURCES] + resources > len(room.resource_end):
+            return None
+        number, where, error = _scan(room, bounds, latest_start[group.start : group.stop], keys)
+        if error:
+            raise _malformed(int(where) - int(bounds[number]), int(error), group.start + int(number))
     return Scan(
-        rows=room.rows,
+        rows=room.rows[: used[_ROWS]],
         combinations=room.combinations[: used[_COMBINATIONS]],
-        resource_codes=room.resource_codes,
+        resource_codes=room.resource_codes[: used[_RESOURCES]],
         strings=room.strings[: used[_STRINGS]],
         links=room.links[: used[_LINKS]],
-        raw=room.raw,
-        resource_raw=room.resource_raw,
-        resource_end=room.resource_end,
-        data=room.data[: used[_DATA]],
+        raw=room.raw[: used[_RAW]],
+        resource_raw=room.resource_raw[: used[_RESOURCE_RAW]],
+        resource_end=room.resource_end[: used[_RESOURCES]],
+        heap=room.heap[: used[_HEAP]],
     )
 
 
