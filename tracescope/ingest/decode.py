@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
+from arro3.core import Array, list_array
 
 from tracescope import schema, semconv
 from tracescope.kernels import wire
@@ -98,10 +98,11 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
 
 
 def _pieces(data: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> pl.Series:
-    """Binary values that lie end to end in `data`."""
-    stops = ends.tolist()
-    whole = data[: stops[-1]].tobytes() if stops else b""
-    return pl.Series([whole[at:end] for at, end in pairwise([0, *stops])], dtype=pl.Binary)
+    """Binary values that lie end to end in `data` and end at `ends` ``(n,)``; no object for each."""
+    bounds = np.zeros(len(ends) + 1, np.int64)
+    bounds[1:] = ends
+    # polars takes lists from Arrow's buffers, and turns lists of bytes into values
+    return pl.Series(list_array(Array(bounds), Array(data))).cast(pl.Binary)
 
 
 def scan(
@@ -181,11 +182,10 @@ def inspect(payload: bytes, arrived_ns: int) -> tuple[int, dict[str, int]]:
 def _links(scan: wire.Scan) -> pl.Series:
     """Each span's links, 24 bytes a link; null for none."""
     count = scan.rows[:, wire.C_LINKS]
-    out: list[bytes | None] = [None] * len(count)
-    for row in np.flatnonzero(count).tolist():
-        at = scan.rows[row, wire.C_LINKS_AT]
-        out[row] = scan.links[at : at + count[row]].tobytes()
-    return pl.Series(out, dtype=pl.Binary)
+    if not count.any():
+        return pl.Series([None], dtype=pl.Binary).new_from_index(0, len(count))
+    links = _pieces(scan.links.reshape(-1), 24 * np.cumsum(count))
+    return links.set(pl.Series(count == 0), None)
 
 
 def _reasons(flaws: np.ndarray[Any, Any]) -> dict[str, int]:
