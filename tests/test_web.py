@@ -312,6 +312,17 @@ def test_hostile_names_stay_text_on_every_page(hostile: Path) -> None:
     check_tame(client.get("/report", params={"base": "all"}).text)
 
 
+def test_hostile_names_stay_text_on_paper(hostile: Path, tmp_path: Path) -> None:
+    """The PDF opens in another reader, and its text is as tame as the page's."""
+    pypdf = pytest.importorskip("pypdf", reason="the `test` extra brings pypdf")
+    pytest.importorskip("weasyprint", exc_type=OSError, reason="no Pango on this machine")
+    command("report", "all", "--store", hostile, "-o", tmp_path / "review.pdf")
+    said = "\n".join(page.extract_text() for page in pypdf.PdfReader(tmp_path / "review.pdf").pages)
+    assert "alert(1)" in said
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", said)
+    assert "long" * 400 not in said.replace("\n", "")
+
+
 def check_tame(text: str) -> None:
     assert "<script>alert" not in text
     assert "<img" not in text

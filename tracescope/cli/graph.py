@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -210,13 +208,7 @@ def _draw(made: Graph, form: str, look: Look, output: str | None) -> None:
     if form == "svg":
         shell.emit(drawn, output)
         return
-    image = as_png(drawn)
-    if output is not None:
-        Path(output).write_bytes(image)
-    elif sys.stdout.isatty():
-        raise UsageError("a PNG is no text for a terminal", "write it to a file with -o FILE")
-    else:
-        sys.stdout.buffer.write(image)
+    shell.emit_bytes(as_png(drawn), output, "PNG")
 
 
 def _exported(made: Graph, form: str) -> str:

@@ -160,6 +160,16 @@ def emit(text: str, output: str | None) -> None:
     Path(output).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
 
 
+def emit_bytes(data: bytes, output: str | None, what: str) -> None:
+    """Write data that is no text to a file, or to stdout where that is no terminal."""
+    if output is not None:
+        Path(output).write_bytes(data)
+    elif sys.stdout.isatty():
+        raise UsageError(f"a {what} is no text for a terminal", "write it to a file with -o FILE")
+    else:
+        sys.stdout.buffer.write(data)
+
+
 def show(renderable: Callable[[int], RenderableType], output: str | None, *, paged: bool = True) -> None:
     """Print something rich, given its width; through a pager where it would not fit a terminal."""
     from rich.console import Console

@@ -28,6 +28,7 @@ __all__ = ["INKS", "STYLE", "Look", "arrange", "draw", "ink"]
 
 View = Literal["change", "head", "base"]
 Width = Literal["share", "inclusive_share"]
+Theme = Literal["auto", "light", "dark"]
 
 BOX_HEIGHT: Final = 26.0
 _MARGIN: Final = 18.0
@@ -74,7 +75,7 @@ class Look:
     view: View = "change"
     width: Width = "share"
     labels: int = 8
-    theme: Literal["auto", "light", "dark"] = "auto"
+    theme: Theme = "auto"
     heading: str = ""
     title: str = ""
     description: str = ""

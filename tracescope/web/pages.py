@@ -23,7 +23,7 @@ from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, iso, page, text
 from tracescope.report.review import Review, growing, review_html
-from tracescope.report.svg import Look, arrange, draw
+from tracescope.report.svg import Look, Theme, arrange, draw
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.map import drawn, judged_graph
 from tracescope.web.view import View, key_of
@@ -392,8 +392,8 @@ def _sampling(frame: Any) -> str:
     return words + (" and some unstated" if schema.NO_THRESHOLD in thresholds else "")
 
 
-def review(answers: Answers, view: View, command: str) -> str:
-    """The self-contained report of the view's periods."""
+def review(answers: Answers, view: View, command: str, *, theme: Theme = "auto") -> str:
+    """The self-contained report of the view's periods; its graph follows the reader's theme, or one."""
     report = answers.report(view)
     edges = growing(report)
     keys = tuple(key_of(found) for found in edges)
@@ -403,7 +403,7 @@ def review(answers: Answers, view: View, command: str) -> str:
             report=report,
             series=[series[key] for key in keys],
             entry=grown_entry(answers, view),
-            graph=_pictured(answers, view),
+            graph=_pictured(answers, view, theme),
             forecast=_foreseen(answers, view),
             findings=_findings(answers, view),
             command=command,
@@ -425,14 +425,14 @@ def _findings(answers: Answers, view: View) -> tuple[str, ...]:
     return tuple(finding.text for finding in findings(mapped.graph, mapped.tables))
 
 
-def _pictured(answers: Answers, view: View) -> Markup:
+def _pictured(answers: Answers, view: View, theme: Theme) -> Markup:
     """The backbone as it stands in a file: with its own style sheet, and no links."""
     shown = backbone(judged_graph(answers, view, "dependency"))
-    return Markup(draw(shown, arrange(shown), Look(prefix="review")))
+    return Markup(draw(shown, arrange(shown), Look(prefix="review", theme=theme)))
 
 
-def command_of(report: Report) -> str:
+def command_of(report: Report, output: str = "review.html") -> str:
     """The command that makes a report again."""
     periods = [f"{iso(side.start_ns)}/{iso(side.end_ns)}" for side in (report.base, report.head)]
     environment = f" --env {shlex.quote(report.environment)}" if report.environment else ""
-    return f"tracescope report {' '.join(periods)}{environment} -o review.html"
+    return f"tracescope report {' '.join(periods)}{environment} -o {shlex.quote(output)}"
