@@ -22,8 +22,7 @@ class Limits:
     slow_client_s
         A whole request, its headers and its body, must arrive within so long.
     connection_age_s
-        A gRPC connection is asked to reconnect after so long, and ended half a minute later: so long
-        may a request on it stay unfinished.
+        A gRPC connection is asked to reconnect after so long, and ended half a minute later.
     """
 
     request_bytes: int = 64 * 1024 * 1024

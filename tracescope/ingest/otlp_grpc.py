@@ -5,15 +5,18 @@ are counted in ``partial_success`` and must not be sent again; too large is RESO
 RetryInfo, which means do not send again; what cannot be kept now is UNAVAILABLE with RetryInfo.
 
 gRPC's own decompression is off: it knows no limit, and holds up the loop.  A slow client costs a
-coroutine, not a thread, until its connection's age ends it.
+coroutine, not a thread.  Our one method is registered as if its requests were a stream, of which one
+message is read: on the wire that is the same, but so the handler runs before the message is here.  Who may
+not send, or sends too slowly, is answered then; gRPC itself would wait for a unary request for ever.
 
 Source: OpenTelemetry Protocol Specification 1.11, section OTLP/gRPC.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import grpc
 import grpc.aio
@@ -40,10 +43,11 @@ _GRACE_MS: Final = 30_000
 class _Traces(grpc.GenericRpcHandler):
     """Answers `EXPORT`."""
 
-    def __init__(self, intake: Intake, access: Access) -> None:
+    def __init__(self, intake: Intake, access: Access, slow_client_s: float) -> None:
         self._intake = intake
         self._access = access
-        self._handler = grpc.unary_unary_rpc_method_handler(self._export)  # pyright: ignore[reportArgumentType]
+        self._slow_client_s = slow_client_s
+        self._handler = grpc.stream_unary_rpc_method_handler(self._export)  # pyright: ignore[reportArgumentType]
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -51,14 +55,15 @@ class _Traces(grpc.GenericRpcHandler):
         """The handler of our one method; None lets gRPC answer UNIMPLEMENTED."""
         return self._handler if handler_call_details.method == EXPORT else None
 
-    async def _export(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def _export(self, stream: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        """Read one message from `context`, not from the stream, and answer it."""
         if self._access.tokens is not None:
             given = dict(context.invocation_metadata() or ()).get("authorization")
             if not self._access.allow(given):
                 self._intake.meters.requests.labels("grpc", "unauthenticated").inc()
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid bearer token")
         try:
-            return response(await self._intake.take("grpc", request))
+            return response(await self._intake.take("grpc", await self._receive(context)))
         except TooLargeError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except InputError as error:
@@ -67,6 +72,20 @@ class _Traces(grpc.GenericRpcHandler):
             await _later(context, str(error), error.retry_after_s)
         except StoreError as error:
             await _later(context, f"not stored, send again: {error}", RETRY_AFTER_S)
+
+    async def _receive(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        """The request's message; aborts the call when it does not come in time."""
+        try:
+            async with asyncio.timeout(self._slow_client_s):
+                message = cast("object", await context.read())  # its type says bytes; it may be EOF
+        except TimeoutError:
+            self._intake.meters.requests.labels("grpc", "refused").inc()
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the request took longer than {self._slow_client_s} s"
+            )
+        if not isinstance(message, bytes):
+            raise InputError("the call ended without a request")
+        return message
 
 
 async def _later(
@@ -159,7 +178,7 @@ async def serve(intake: Intake, address: str, access: Access, limits: Limits) ->
     server = grpc.aio.server(options=_options(limits))
     healthy = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    server.add_generic_rpc_handlers((_Traces(intake, access),))
+    server.add_generic_rpc_handlers((_Traces(intake, access, limits.slow_client_s),))
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--grpc {address!r} is no HOST:PORT", "for example 127.0.0.1:4317")
