@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tracescope.analysis.path import TracePath
     from tracescope.analysis.series import CallPath, EntryPaths, Series
 
+#: Part of a trend's width that stands for the time between two periods.
+BREAK: Final = 0.03
 #: Change of time that counts as a change in a picture, in parts of base.
 STEPS: Final = ((0.5, "up3"), (0.15, "up2"), (0.05, "up1"))
 
@@ -124,13 +126,18 @@ def _instant(ns: float, wide_ns: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The inside of a chart: from instants and values to places."""
+    """The inside of a chart: from instants and values to places.
+
+    Time that lies between two periods, ``gap_ns`` long from ``gap_from_ns`` on, takes no room.
+    """
 
     first_ns: float
     last_ns: float
     top: float
     width: int
     height: int
+    gap_from_ns: float = math.inf
+    gap_ns: float = 0.0
     left: int = 52
     right: int = 10
     above: int = 10
@@ -144,7 +151,9 @@ class Frame:
     def x(self, ns: float) -> float:
         """Place of an instant."""
         wide = self.width - self.left - self.right
-        return self.left + wide * (ns - self.first_ns) / max(self.last_ns - self.first_ns, 1)
+        length = max(self.last_ns - self.first_ns - self.gap_ns, 1)
+        passed = min(max(ns - self.gap_from_ns, 0.0), self.gap_ns)
+        return self.left + wide * (ns - self.first_ns - passed) / length
 
     def y(self, value: float) -> float:
         """Place of a value."""
@@ -228,8 +237,12 @@ def trend(
         highs = np.concatenate([base.share_high, head.share_high]) * scale
         top = max(top, min(float(highs[np.isfinite(highs)].max(initial=0.0)), 2 * top))
     ticks = nice_ticks(top)
-    frame = Frame(base.starts_ns[0], head.starts_ns[-1], ticks[-1], width, height)
-    border = frame.x((base.starts_ns[-1] + head.starts_ns[0]) / 2)
+    begin, end = base.starts_ns[0], max(head.starts_ns[-1], base.starts_ns[-1])
+    last, next_ = base.starts_ns[-1], head.starts_ns[0]
+    room = (end - begin - max(next_ - last, 0)) * BREAK  # what is left of the time between the periods
+    gap = max(next_ - last - room, 0.0)
+    frame = Frame(begin, end, ticks[-1], width, height, gap_from_ns=last + room / 2, gap_ns=gap)
+    border = frame.x((last + next_) / 2)
     parts = [_rect("chart-base", frame.left, frame.above, border - frame.left, frame.floor - frame.above)]
     parts += frame.grid(ticks, unit)
     for side, line in zip((base, head), both, strict=True):
@@ -243,7 +256,7 @@ def trend(
         parts += _mark(frame, change)
     wide_ns = frame.last_ns - frame.first_ns
     parts.append(_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
-    at = min(max(border + 4, frame.left + 110), width - 96)
+    at = min(max(border + 2, frame.left + 110), width - 100)
     parts.append(_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
     return _svg("chart", width, height, title, parts)
 

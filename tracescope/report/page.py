@@ -6,6 +6,8 @@ Everything is escaped unless it was drawn here; names are cleaned as in `tracesc
 from __future__ import annotations
 
 import math
+import re
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -13,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.periods import format_utc
 from tracescope.report import outlook, text
 from tracescope.report.charts import shown
+from tracescope.schema import DAY_NS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from tracescope.analysis.forecast import EdgeForecast, EntryForecast, Forecast
-    from tracescope.analysis.report import Edge, Report
+    from tracescope.analysis.report import Edge, Extent, Report
 
+MINUTE_NS: Final = 60 * 10**9
+_DATE: Final = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b")
 EFFECT_WORDS: Final = {
     "calls": "more calls",
     "latency_growth": "slower at equal load",
@@ -76,7 +81,34 @@ def lead(report: Report) -> str:
 
 def why(edge: Edge) -> str:
     """The causes of an edge's change in words; versions of services are hostile input too."""
-    return shown(text.why(edge), 400)
+    return _DATE.sub("\\1\u2011\\2\u2011\\3", shown(text.why(edge), 400))
+
+
+def said(sentence: str, limit: int = 400) -> str:
+    """A sentence that names came into, with a real arrow between an edge's ends."""
+    return shown(sentence, limit).replace(" -> ", " → ")
+
+
+def between(extent: Extent) -> str:
+    """A period in UTC as people write it: ``26 Aug 16:00 – 25 Sep 2026 16:00``; days alone at midnight."""
+    start, end = (datetime.fromtimestamp(ns / 1e9, UTC) for ns in (extent.start_ns, extent.end_ns))
+    days = not (extent.start_ns % DAY_NS or extent.end_ns % DAY_NS)
+    if days:
+        end -= timedelta(days=1)
+    first = f"{start.day} {start:%b}" + (f" {start.year}" if start.year != end.year else "")
+    last = f"{end.day} {end:%b} {end.year}"
+    if days:
+        return last if start == end else f"{first} – {last}"
+    clock = "%H:%M:%S" if (extent.start_ns % MINUTE_NS or extent.end_ns % MINUTE_NS) else "%H:%M"
+    if start.date() == end.date():
+        return f"{last} {start:{clock}} – {end:{clock}}"
+    return f"{first} {start:{clock}} – {last} {end:{clock}}"
+
+
+def traffic(report: Report) -> str:
+    """How the requests an hour changed, in words; empty where nothing can be said."""
+    before, after = (side.units / side.hours if side.hours else 0.0 for side in (report.base, report.head))
+    return f"traffic {text.number((after / before - 1) * 100, sign=True)} %" if before and after else ""
 
 
 def _weeks(one: EdgeForecast | EntryForecast, forecast: Forecast) -> str:
@@ -103,8 +135,11 @@ def environment() -> Environment:
         "number": text.number,
         "signed": partial(text.number, sign=True),
         "utc": format_utc,
+        "between": between,
+        "traffic": traffic,
         "duration": text.duration,
         "shown": shown,
+        "said": said,
         "share": share,
         "tenth": "{:.1f}".format,
         "interval": interval,

@@ -36,6 +36,8 @@ _FONT: Final = 11.0
 _LETTERS: Final = 26
 _LEGEND: Final = 34.0
 _THICKEST: Final = 9.0
+#: A figure stands beside a line, never on it, when that is how far from its middle it would be.
+THICK: Final = 10.0
 #: Database systems that keep nothing: drawn as caches.
 _CACHES: Final = ("redis", "memcached", "valkey", "hazelcast", "keydb")
 #: A change of share below this is not labelled; a share below this neither.
@@ -397,7 +399,7 @@ def _free(route: Route, wide: float, beside: float, taken: Sequence[_Area]) -> t
         ranked = sorted(enumerate(spots), key=lambda pair: (abs(pair[0] - middle), pair[0]))
         spots = [spot for _, spot in ranked]
     for x, y, steep in spots:
-        for shift in (0.0, -10.0, 10.0) if steep else (-beside, beside):
+        for shift in (0.0, -10.0, 10.0) if steep and beside < THICK else (-beside, beside):
             area = (x - wide / 2 - 1, y + shift - 7, x + wide / 2 + 1, y + shift + 7)
             if not any(a < area[2] and area[0] < c and b < area[3] and area[1] < d for a, b, c, d in taken):
                 return x, y + shift

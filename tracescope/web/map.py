@@ -9,7 +9,7 @@ namespace to the map with it open.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
 import polars as pl
@@ -22,6 +22,11 @@ from tracescope.report.svg import Look, arrange, draw
 from tracescope.web.answers import Answers
 from tracescope.web.view import LEVELS, SIDES, View, key_of
 
+#: A drawing is shrunk to this part of its size at most, told to the style sheet in hundreds of px.
+SMALLEST: Final = 0.85
+MOST_HUNDREDS: Final = 40
+#: Edges listed below the map.
+LISTED_EDGES: Final = 60
 Side = Literal["change", "head", "base"]
 Values = dict[str, Any]
 
@@ -50,7 +55,10 @@ def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side
         return view.url("/map", service=row["name"], hops=1)
 
     look = Look(view=side, prefix=prefix, embed_style=False, node_href=node_href, edge_href=edge_href)
-    return Markup(draw(shown, arrange(shown), look))
+    arranged = arrange(shown)
+    # names stay readable: a wide drawing is scrolled sideways rather than shrunk below this
+    hundreds = min(round(arranged.width * SMALLEST / 100), MOST_HUNDREDS)
+    return Markup(f'<div class="wide w{hundreds}">{draw(shown, arranged, look)}</div>')
 
 
 def map_(answers: Answers, view: View) -> Values:
@@ -70,6 +78,7 @@ def map_(answers: Answers, view: View) -> Values:
         "names": whole.nodes["name"].to_list(),
         "spaces": spaces(whole, view),
         "rows": shown.edges.to_dicts(),
+        "most": LISTED_EDGES,
     }
 
 

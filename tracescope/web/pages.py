@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -173,6 +174,7 @@ def edge(answers: Answers, view: View) -> Values:
         "report": report,
         "edge": found,
         "sentence": sentence(found),
+        "around": around(view, found),
         "trend_share": _trend(answers, view, found),
         "trend_calls": _trend(answers, view, found, "calls_per_unit"),
         "trend_call": _trend(answers, view, found, "call_ms"),
@@ -182,6 +184,13 @@ def edge(answers: Answers, view: View) -> Values:
         "examples": answers.examples(view, key),
         **_curve(answers, view, found),
     }
+
+
+def around(view: View, found: Edge) -> list[tuple[str, str]]:
+    """Links from an edge to its ends, and to the map around them."""
+    ends = [name for name in (found.caller, found.callee) if name is not None]
+    links = [(name, view.url(f"/service/{quote(name, safe='')}")) for name in ends]
+    return [*links, ("around it on the map", view.url("/map", service=ends[-1], hops=1))]
 
 
 def _curve(answers: Answers, view: View, found: Edge) -> Values:
@@ -246,20 +255,13 @@ def service(answers: Answers, view: View, name: str) -> Values:
     entries = [e for e in report.entries if e.service == name]
     if not outgoing and not incoming and not entries:
         raise InputError(f"no service {name} in these periods", "choose one on the Map page")
-    share = [
-        sum(getattr(e, side) for e in outgoing if e.unit == "request")
-        for side in ("share_base", "share_head")
-    ]
-    grown = sum(e.credited_ms for e in outgoing if e.significant and e.unit == "request")
-    said = (
-        f"It and what it waits for directly take {page.share(share[0])} → {page.share(share[1])} of latency"
-    )
-    said += f"; {text.number(grown, sign=True)} ms of significant change per request." if grown else "."
+    said = " ".join(_takes(outgoing, unit) for unit in schema.UNIT_NAMES)
     return {
         "title": name,
         "report": report,
         "name": name,
-        "sentence": said,
+        "sentence": said.strip() or "It waits for nothing, and nothing of its own was waited for.",
+        "around": view.url("/map", service=name, hops=1),
         "outgoing": outgoing,
         "links_out": _links(view, outgoing),
         "sparks_out": _sparks(answers, view, outgoing),
@@ -268,6 +270,19 @@ def service(answers: Answers, view: View, name: str) -> Values:
         "sparks_in": _sparks(answers, view, incoming),
         "its_entries": entries,
     }
+
+
+def _takes(outgoing: Sequence[Edge], unit: str) -> str:
+    """How much of one kind of unit's latency a service and its direct calls take."""
+    mine = [edge for edge in outgoing if edge.unit == unit]
+    if not mine:
+        return ""
+    base, head = sum(edge.share_base for edge in mine), sum(edge.share_head for edge in mine)
+    grown = sum(edge.credited_ms for edge in mine if edge.significant)
+    said = f"It and what it waits for directly take {page.share(base)} → {page.share(head)} of {unit} latency"
+    return said + (
+        f"; {text.number(grown, sign=True)} ms of significant change per {unit}." if grown else "."
+    )
 
 
 def paths(answers: Answers, view: View) -> Values:
@@ -334,6 +349,7 @@ def forecast(answers: Answers, view: View) -> Values:
         "title": "Forecast",
         "forecast": found,
         "outlook": outlook,
+        "links": [view.edge_url((e.unit, e.kind, e.caller, e.callee, e.operation)) for e in found.edges],
         "states": entry_states(outlook.entries),
     }
 
