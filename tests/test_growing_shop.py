@@ -215,6 +215,22 @@ def test_a_judgement_can_fail_for_each_of_its_reasons() -> None:
     assert judge(report("insufficient data"), None) == ["the verdict is insufficient data"]
 
 
+def test_the_slo_is_missed_at_the_end_of_the_first_window_that_is_too_slow(tmp_path: Path) -> None:
+    """Orders alone count, by when they were answered; a half-written line is not read."""
+    walkthrough = pytest.importorskip("stage.walkthrough", reason="the example's requirements are not there")
+    rows = ["at,kind,status,ms"]
+    for second in range(60):
+        slow = 900.0 if 20 <= second < 40 else 20.0
+        rows += [f"{1000 + second},order,201,{slow}"] * 2 + [f"{1000 + second},cart,200,5000"]
+    (tmp_path / "requests.csv").write_text("\n".join(rows) + "\n1060.1,ord")
+    seen = walkthrough.requests(tmp_path / "requests.csv")
+    assert len(seen) == 180
+    assert walkthrough.slo_missed(seen, 500.0) == pytest.approx(1030.0, abs=0.1)
+    assert walkthrough.slo_missed(seen, 1000.0) is None
+    assert not any(walkthrough.failed(request) for request in seen)
+    assert walkthrough.percentile(range(1, 101)) == 96
+
+
 def test_tracescope_finds_a_real_lock_and_blames_nobody_for_healthy_growth(whole: Run) -> None:
     """Services, PostgreSQL, RabbitMQ, Redis, a Collector and tracescope, more users and more data.
 

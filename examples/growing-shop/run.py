@@ -9,9 +9,13 @@ import tempfile
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from stage.errors import StageError
 from stage.plan import Plan
+from stage.sizes import Size, Walk
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -28,11 +32,15 @@ def main() -> int:
     check = verbs.add_parser("check", help="run scenarios, and say whether tracescope found what was made")
     check.add_argument("scenarios", nargs="*", help="names; all, and healthy growth, when none is given")
     check.add_argument("--json", type=Path, help="write the outcomes there")
-    _sizes(check)
+    _options(check, Size)
+    walk = verbs.add_parser("walk", help="grow until something breaks, and see who says so first")
+    _options(walk, Walk)
     arguments = parser.parse_args()
     plan = Plan(arguments.run.absolute(), arguments.ports_from)
     try:
-        return {"preflight": _preflight, "up": _up, "check": _check}[arguments.verb](plan, arguments)
+        return {"preflight": _preflight, "up": _up, "check": _check, "walk": _walk}[arguments.verb](
+            plan, arguments
+        )
     except StageError as error:
         print(f"growing-shop: {error}", file=sys.stderr)
         if error.hint:
@@ -47,12 +55,16 @@ def _folder() -> Path:
     return (memory if roomy else Path(tempfile.gettempdir())) / "growing-shop"
 
 
-def _sizes(parser: argparse.ArgumentParser) -> None:
-    from stage.check import Size
+def _options(parser: argparse.ArgumentParser, kind: type) -> None:
+    """An option for each field of a dataclass of settings, with its default."""
+    for each in fields(kind):
+        convert = float if each.default is None else type(each.default)
+        parser.add_argument(f"--{each.name.replace('_', '-')}", type=convert, default=each.default)
 
-    for each in fields(Size):
-        kind = float if "ms" in each.name or each.name.endswith("_s") else int
-        parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, default=each.default)
+
+def _given(arguments: argparse.Namespace, kind: type[T]) -> T:
+    """Those settings as given."""
+    return kind(**{each.name: getattr(arguments, each.name) for each in fields(kind)})  # pyright: ignore
 
 
 def _say(line: str) -> None:
@@ -95,7 +107,7 @@ def _check(plan: Plan, arguments: argparse.Namespace) -> int:
     if unknown := set(names) - {scenarios.HEALTHY, *scenarios.BY_NAME}:
         known = ", ".join([scenarios.HEALTHY, *scenarios.BY_NAME])
         raise StageError(f"there is no scenario {', '.join(sorted(unknown))}", f"there are {known}")
-    size = check.Size(**{each.name: getattr(arguments, each.name) for each in fields(check.Size)})
+    size = _given(arguments, check.Size)
     begin = time.monotonic()
     outcomes: list[check.Outcome] = []
     with Stage(plan, _say) as stage:
@@ -107,6 +119,16 @@ def _check(plan: Plan, arguments: argparse.Namespace) -> int:
     wrong = [outcome.name for outcome in outcomes if outcome.wrong]
     print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} as they must be")
     return 3 if wrong else 0
+
+
+def _walk(plan: Plan, arguments: argparse.Namespace) -> int:
+    from stage import walkthrough
+    from stage.supervisor import Stage
+
+    with Stage(plan, _say) as stage:
+        story = walkthrough.walk(stage, _given(arguments, walkthrough.Walk), _say)
+    print("\n".join(story.lines()))
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,6 @@ QUEUE: Final = "fulfilment"
 #: Answer times of what the shop waits for outside of this machine, in seconds: the warehouse's terminal, the
 #: robot that drives to a shelf, the service of exchange rates, the label printer.  All else is real.
 TERMINAL_S: Final = 0.02
-ROBOT_S: Final = 0.05
+ROBOT_S: Final = 0.04
 RATES_S: Final = 0.012
-PRINTER_S: Final = 0.06
+PRINTER_S: Final = 0.05

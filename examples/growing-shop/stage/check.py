@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,41 +22,10 @@ from stage.errors import StageError
 from stage.evidence import Samples, Watch
 from stage.plan import Plan
 from stage.scenarios import HEALTHY, Scenario
+from stage.sizes import Size
 from stage.supervisor import Stage
 
-
-@dataclass(frozen=True)
-class Size:
-    """How large the shop is, and for how long it is watched.
-
-    Attributes
-    ----------
-    users, grown_users
-        In BASE and HEAD.
-    orders, grown_orders
-        Old orders in the table.
-    base_s, head_s
-        Length of the periods.
-    settle_s
-        Time that is not looked at, after each change.
-    warm_s
-        Load before the first scenario.
-    quota_pct
-        Part of a processor that a starved service gets.
-    min_effect_ms
-        Given to ``tracescope diff --min-effect``; None for its default.
-    """
-
-    users: int = 400
-    grown_users: int = 1000
-    orders: int = 2_000
-    grown_orders: int = 500_000
-    base_s: float = 45.0
-    head_s: float = 45.0
-    settle_s: float = 6.0
-    warm_s: float = 20.0
-    quota_pct: int = 15
-    min_effect_ms: float | None = None
+Say = Callable[[str], None]
 
 
 @dataclass

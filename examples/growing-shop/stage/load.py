@@ -23,7 +23,7 @@ import httpx
 
 #: Requests a second of one user.
 PER_USER: Final = 0.04
-WAVE: Final = 0.4
+WAVE: Final = 0.3
 DAY_S: Final = 10.0
 #: Requests that may be under way; more are counted as failed, which bounds what a broken shop costs.
 MOST_AT_ONCE: Final = 200

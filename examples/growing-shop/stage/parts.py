@@ -123,6 +123,7 @@ def postgresql(plan: Plan) -> Part:
         "max_connections": "120",
         "max_parallel_workers_per_gather": "0",
         "deadlock_timeout": "1s",
+        "dynamic_shared_memory_type": "mmap",  # goes with the folder, however PostgreSQL ends
     }
     return Part(
         "postgresql",
