@@ -187,3 +187,19 @@ def test_renamed_attributes_after_a_library_upgrade_change_nothing() -> None:
         "gateway (itself)", "gateway -> cart", "gateway -> postgresql/cart"
     }  # fmt: skip
     assert all(value == 0 for e in report.edges for value in e.effects.values())
+
+
+def test_a_large_rise_that_cannot_be_told_from_chance_is_no_clean_bill() -> None:
+    """A database that swings between 5 and 120 ms for days on end: nobody is blamed, nor declared stable."""
+    slow_days = {2, 3, 4, 5, 10, 11}
+
+    def swinging(_: np.random.Generator, at: float) -> Work:
+        return shop(120.0 if int(at * 14) in slow_days else 5.0)
+
+    report = diff(days(lambda *_: shop(), 0, 14), days(swinging, 14, 14, seed=1), Options())
+    database = edge(report, "cart -> postgresql/cart")
+    assert database.credited_ms > 20
+    assert blamed(report) == []
+    assert report.state == "insufficient data"
+    assert "could be chance" in report.reasons[0]
+    assert report.reasons[0].startswith("cart -> postgresql/cart")

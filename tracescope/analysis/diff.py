@@ -121,7 +121,8 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), base, head)
     moved = [pattern for split in splits.values() for pattern in split.patterns]
     ranked, seen = patterns.attach(ranked, base, head, moved)
-    state, reasons = verdict(ranked, matched)
+    clocks = {schema.UNIT_NAMES[kind]: clock_of(unit, base, head) for kind, unit in units.items() if unit}
+    state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in clocks.items()})
     if state != "insufficient data":
         entries = entry_states(entries, ranked, base, head)
     return Report(
@@ -130,11 +131,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         base=_extent(base, requests.base, matched.base),
         head=_extent(head, requests.head, matched.head),
         clock=clock,
-        other_clocks={
-            schema.UNIT_NAMES[kind]: clock_of(unit, base, head)
-            for kind, unit in units.items()
-            if unit is not None and kind != schema.UNIT_REQUEST
-        },
+        other_clocks={name: each for name, each in clocks.items() if name != "request"},
         state=state,
         stage=None,
         reasons=reasons,

@@ -5,7 +5,8 @@ Source: design, sections 6 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +21,8 @@ INCOMPLETE_PART: Final = 0.2
 NEAR_WEEKS: Final = 12.0
 #: ... and callees' spans that were lost, beyond this one.
 LOST_PART: Final = 0.001
+#: A rise by this part of base's clock that could be chance must not pass as growth-stable.
+UNSURE_PART: Final = 0.1
 
 
 def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Matched) -> list[str]:
@@ -54,11 +57,39 @@ def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Mat
     return notes
 
 
-def verdict(edges: Sequence[Edge], matched: blocking.Matched) -> tuple[str, tuple[str, ...]]:
-    """State and reasons, from edges that grow significantly and the wall of each."""
+def verdict(
+    edges: Sequence[Edge], matched: blocking.Matched, clocks_ms: Mapping[str, float]
+) -> tuple[str, tuple[str, ...]]:
+    """State and reasons, from edges that grow significantly and the wall of each.
+
+    A rise that is large, and too uncertain to be told from chance, is no clean bill: a service that swings
+    between 40 ms and 1.5 s in the minute that is looked at has a mean that nobody knows.
+
+    Parameters
+    ----------
+    edges
+        In the order of the report.
+    matched
+        Blocks that they were tested on.
+    clocks_ms
+        Base's mean clock of each kind of unit.
+    """
     if not matched.enough:
         return "insufficient data", ("too few blocks of time to tell change from chance",)
-    return state_of([edge for edge in edges if edge.significant and edge.credited_ms > 0])
+    worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
+    unsure = [
+        edge
+        for edge in edges
+        if edge.note is None and edge.credited_ms > UNSURE_PART * clocks_ms.get(edge.unit, math.inf)
+    ]
+    if unsure and not worse:
+        most = max(unsure, key=lambda edge: edge.credited_ms)
+        low, high = most.credited_ms_ci or (-math.inf, math.inf)
+        return "insufficient data", (
+            f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
+            f"({low:+.3g} to {high:+.3g})",
+        )
+    return state_of(worse)
 
 
 def state_of(worse: Sequence[Edge]) -> tuple[str, tuple[str, ...]]:

@@ -35,7 +35,7 @@ class Size:
     head_s: float = 60.0
     settle_s: float = 5.0
     warm_s: float = 12.0
-    quota_pct: int = 15
+    quota_pct: int = 25
     min_effect_ms: float | None = None
 
 
