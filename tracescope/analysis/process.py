@@ -51,9 +51,10 @@ class Partial:
     hours: I64
 
     def spans(self) -> pl.DataFrame:
-        """SPANS rows that count, with the ``hour`` their trace starts in."""
-        kept = self.rows.select(list(schema.SPANS))[self.order]
-        return kept.with_columns(pl.Series("hour", self.hours, dtype=pl.Int32))
+        """SPANS rows that count, with the ``hour`` their trace starts in; by hour, trace and span."""
+        by_hour = np.argsort(self.hours, kind="stable")  # a table's files are hours
+        kept = self.rows.select(list(schema.SPANS))[self.order[by_hour]]
+        return kept.with_columns(pl.Series("hour", self.hours[by_hour], dtype=pl.Int32))
 
 
 def _measure(text: str | None) -> bytes:
@@ -436,21 +437,26 @@ class _Work:
         return table.gather(codes.cast(pl.UInt32))
 
     def _service_hours(self) -> pl.DataFrame:
-        rows = self.rows[self.forest.order].select(
-            environment="environment",
-            service="service_name",
+        slot = np.empty(len(self.rows), np.int64)
+        slot[self.forest.order] = self.slot_of_trace[self.forest.trace]
+        codes = self.names.columns
+        rows = self.rows.select(
+            environment=pl.Series(codes["environment"]),
+            service=pl.Series(codes["service_name"]),
             instance=pl.col("service_instance").fill_null(""),
             version=pl.col("service_version").fill_null(""),
             start_ns="start_ns",
             end_ns=pl.max_horizontal("start_ns", "end_ns"),
-            slot=pl.Series(self.slot_of_trace[self.forest.trace]) if len(self.forest.trace) else pl.lit(0),
+            slot=pl.Series(slot),
         )
         summed = rows.group_by(schema.KEYS["service_hours"]).agg(
             pl.len().alias("spans"),
             pl.col("start_ns").min().alias("first_ns"),
             pl.col("end_ns").max().alias("last_ns"),
         )
-        return self._frame(schema.SERVICE_HOURS, {name: summed[name] for name in summed.columns})
+        columns: dict[str, Any] = {name: summed[name] for name in summed.columns}
+        columns |= {name: self._texts(summed[name]) for name in ("environment", "service")}
+        return self._frame(schema.SERVICE_HOURS, columns)
 
     def _counters(self) -> pl.DataFrame:
         """Counters by reason, on the slot of the trace they were counted in."""
