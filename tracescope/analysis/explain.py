@@ -20,6 +20,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.arrivals import WEEK_NS, by_edge, edge_ids
+from tracescope.analysis.causes import cause_clause
 from tracescope.analysis.growth import Modelled, edge_key, is_wait, model_edge
 from tracescope.analysis.matched import MS, Period, weight
 from tracescope.analysis.report import EFFECTS, Edge, Report
@@ -169,22 +170,14 @@ def sentence(edge: Edge) -> str:
     more = "more" if edge.credited_ms > 0 else "less"
     said = [f"{what} takes {abs(edge.credited_ms):.3g} ms {more} per {edge.unit} than before"]
     parts = {name: value for name, value in edge.effects.items() if name != "transient" and value}
-    words = {
-        "calls": f"it is called {edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g} times",
-        "latency_growth": "each call is slower at the same load" if parts.get("latency_growth", 0) > 0
-        else "each call is faster at the same load",
-        "latency_load": "more load makes each call wait" if parts.get("latency_load", 0) > 0
-        else "less load lets each call pass",
-        "latency_unsplit": "each call is slower" if parts.get("latency_unsplit", 0) > 0
-        else "each call is faster",
-        "criticality": "it is more often waited for" if parts.get("criticality", 0) > 0
-        else "it is less often waited for",
-        "new": "it is new",
-        "gone": "it is gone",
-    }  # fmt: skip
+    calls = f"{edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g}"
     total = sum(abs(value) for value in parts.values())
     leading = sorted(parts, key=lambda name: -abs(parts[name]))
-    causes = [f"{words[name]} ({parts[name]:+.3g} ms)" for name in leading if abs(parts[name]) >= 0.1 * total]
+    causes = [
+        f"{cause_clause(name, parts[name], calls)} ({parts[name]:+.3g} ms)"
+        for name in leading
+        if abs(parts[name]) >= 0.1 * total
+    ]
     if causes:
         said.append(": " + ", and ".join(causes[:2]))
     said.append(".")

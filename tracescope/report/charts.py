@@ -221,8 +221,8 @@ def trend(
     measure: Literal["share", "own_ms", "calls_per_unit", "call_ms"] = "share",
     title: str = "",
     changes: Iterable[Change] = (),
-    width: int = 560,
-    height: int = 240,
+    width: int = 440,
+    height: int = 210,
 ) -> Markup:
     """One measure of an edge over both periods, base shaded; a share with its band, as percentages."""
     share = measure == "share"
@@ -261,7 +261,7 @@ def trend(
     return _svg("chart", width, height, title, parts)
 
 
-def load_curve(curve: LoadCurve, *, width: int = 760, height: int = 280) -> Markup:
+def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 240) -> Markup:
     """Mean time of a call against load, a dot a window, with the fitted curves; base stands back."""
     if len(curve.samples) < 2:
         return Markup('<p class="muted">No window holds enough calls.</p>')

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.causes import cause_words
 from tracescope.analysis.explain import effects_in_order
 from tracescope.periods import format_utc
 from tracescope.report import edge_json, iso
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 EXPLAIN_SCHEMA: Final = "tracescope.explain/1"
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _ROWS: Final = 12
-_WORDS: Final = {
-    "calls": "more calls",
-    "latency_growth": "growth at equal load",
-    "latency_load": "more load",
-    "latency_unsplit": "slower (unsplit)",
-    "criticality": "waited for",
-    "new": "new",
-    "gone": "gone",
-    "transient": "transient",
-}
 
 
 def explain_json(explained: Explanation) -> dict[str, Any]:
@@ -74,7 +65,7 @@ def waterfall(effects: Sequence[tuple[str, float]], width: int = 40) -> list[str
         first = round(left)
         size = max(round(right) - first, 1)
         bar = " " * min(first, width - 1) + ("█" if value > 0 else "░") * size
-        lines.append(f"  {_WORDS[name]:<22}{number(value, sign=True):>9} ms  {bar}")
+        lines.append(f"  {cause_words(name, value):<22}{number(value, sign=True):>9} ms  {bar}")
     return lines
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.causes import cause_words
 from tracescope.periods import format_utc
 from tracescope.report import outlook, text
 from tracescope.report.charts import shown
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 
 MINUTE_NS: Final = 60 * 10**9
 _DATE: Final = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b")
-EFFECT_WORDS: Final = {
-    "calls": "more calls",
-    "latency_growth": "slower at equal load",
-    "latency_load": "slower under more load",
-    "latency_unsplit": "slower",
-    "criticality": "more often waited for",
-    "new": "new",
-    "gone": "gone",
-    "transient": "one-off spikes",
-}
 
 
 def points(edge: Edge) -> float:
@@ -146,7 +137,7 @@ def environment() -> Environment:
         "label": label,
         "points": points,
         "why": why,
-        "effect": EFFECT_WORDS.__getitem__,
+        "cause": cause_words,
         "trend": outlook.trend_text,
         "what_if": outlook.what_if_text,
         "headroom": outlook.headroom_text,

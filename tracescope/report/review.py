@@ -13,6 +13,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from tracescope import __version__
+from tracescope.analysis.causes import cause_words
 from tracescope.analysis.explain import sentence
 from tracescope.analysis.forecast import Forecast
 from tracescope.analysis.outlook import Outlook, entry_states
@@ -86,7 +87,7 @@ def question(edge: Edge) -> str:
 
 def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
     effects = [
-        (page.EFFECT_WORDS[name], value)
+        (cause_words(name, value), value)
         for name, value in edge.effects.items()
         if name != "transient" and abs(value) > 0.01 * abs(edge.credited_ms)
     ]

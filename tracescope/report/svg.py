@@ -101,7 +101,7 @@ def thickness(share: float) -> float:
 def arrange(graph: Graph, *, width: Width = "share", widest: float = 1400.0) -> Layout:
     """Lay out a graph's boxes and edges; the same for every view of it."""
     boxes = [
-        Box(node["id"], text_width(label_of(node), _FONT) + 38, BOX_HEIGHT, node["entry"])
+        Box(node["id"], 1.06 * text_width(label_of(node), _FONT) + 38, BOX_HEIGHT, node["entry"])
         for node in graph.nodes.iter_rows(named=True)
     ]
     links: list[Link] = []

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.causes import cause_words
 from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json
@@ -34,23 +35,6 @@ PLAIN_WIDTH: Final = 120
 _UNITS: Final = {"message": "messages", "detached": "detached"}
 #: Spans that a waterfall shows; of larger traces those that the unit of work waited for longest.
 MOST_SPANS: Final = 1000
-
-_WORDS: Final = {
-    "calls": "more calls",
-    "latency_growth": "slower at equal load",
-    "latency_load": "slower under more load",
-    "latency_unsplit": "slower",
-    "criticality": "more often waited for",
-    "new": "new",
-    "gone": "gone",
-}
-_LESS: Final = {
-    "calls": "fewer calls",
-    "latency_growth": "faster at equal load",
-    "latency_load": "faster under less load",
-    "latency_unsplit": "faster",
-    "criticality": "less often waited for",
-}
 
 
 def number(value: float, sign: bool = False) -> str:
@@ -114,13 +98,13 @@ def why(edge: Edge) -> str:
         (
             (name, value)
             for name, value in edge.effects.items()
-            if name in _WORDS and abs(value) >= 0.1 * total
+            if name != "transient" and abs(value) >= 0.1 * total
         ),
         key=lambda pair: -abs(pair[1]),
     )
     words: list[str] = []
     for name, value in parts:
-        word = _WORDS[name] if value > 0 else _LESS.get(name, _WORDS[name])
+        word = cause_words(name, value)
         if name == "calls":
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from tracescope import schema
 from tracescope.analysis.backbone import backbone
+from tracescope.analysis.causes import cause_words
 from tracescope.analysis.explain import explain, sentence
 from tracescope.analysis.findings import findings
 from tracescope.analysis.forecast import Forecast
@@ -165,7 +166,7 @@ def edge(answers: Answers, view: View) -> Values:
     found = find_edge(report, view)
     key = key_of(found)
     effects = [
-        (page.EFFECT_WORDS.get(name, name), value)
+        (cause_words(name, value), value)
         for name, value in found.effects.items()
         if name != "transient" and abs(value) > TINY * abs(found.credited_ms)
     ]
