@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -16,7 +17,7 @@ from tracescope.engine.periods import PeriodRollups, rollups
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period
 from tracescope.schema import HOUR_NS
-from tracescope.store import SpanStore
+from tracescope.store import Snapshot, SpanStore
 
 #: Attributes that name a service's namespace, the one that wins first.
 NAMESPACE_ATTRIBUTES = ("service.namespace", "k8s.namespace.name")
@@ -144,18 +145,7 @@ def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:
     """
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-    first, last = start_ns // HOUR_NS, -(-end_ns // HOUR_NS)
-    pointer = store.sealed.pointer()
-    hours = [hour for hour, (_, _, raw) in pointer.hours.items() if raw and first <= hour < last]
-    newest = sorted(hours)[-NAMESPACE_HOURS:]
-    wanted = ["service_name", "resource", "start_ns"]
-    plans = [store.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]
-    if newest:
-        plans.append(sealed_spans(store, pointer, newest).select(wanted))
-    distinct = [
-        plan.group_by("service_name", "resource").agg(pl.col("start_ns").max()).collect() for plan in plans
-    ]
-    rows = pl.concat(distinct).sort("start_ns", "service_name", "resource").select("service_name", "resource")
+    rows = store.reading(partial(_resources, store, start_ns=start_ns, end_ns=end_ns))
     found: dict[str, str] = {}
     for service, raw in rows.iter_rows():
         attributes = {a.key: a.value.string_value for a in Resource.FromString(raw).attributes}
@@ -163,3 +153,19 @@ def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:
         if space is not None:
             found[service] = space
     return found
+
+
+def _resources(store: SpanStore, seen: Snapshot, *, start_ns: int, end_ns: int) -> pl.DataFrame:
+    """Services and their resources in the newest raw spans, the newest last."""
+    first, last = start_ns // HOUR_NS, -(-end_ns // HOUR_NS)
+    pointer = seen.pointer
+    hours = [hour for hour, (_, _, raw) in pointer.hours.items() if raw and first <= hour < last]
+    newest = sorted(hours)[-NAMESPACE_HOURS:]
+    wanted = ["service_name", "resource", "start_ns"]
+    plans = [seen.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]
+    if newest:
+        plans.append(sealed_spans(store, pointer, newest).select(wanted))
+    distinct = [
+        plan.group_by("service_name", "resource").agg(pl.col("start_ns").max()).collect() for plan in plans
+    ]
+    return pl.concat(distinct).sort("start_ns", "service_name", "resource").select("service_name", "resource")

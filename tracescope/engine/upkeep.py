@@ -32,7 +32,13 @@ class PruneResult:
 
 
 def prune(
-    store: SpanStore, *, now_ns: int, spans_days: int, rollups_days: int, sealing_first: bool = True
+    store: SpanStore,
+    *,
+    now_ns: int,
+    spans_days: int,
+    rollups_days: int,
+    sealing_first: bool = True,
+    readers_s: float = 0.0,
 ) -> PruneResult:
     """Remove what retention no longer keeps.
 
@@ -46,6 +52,8 @@ def prune(
         Rollups are kept so many days back from the newest hour.
     sealing_first
         Seal what has landed, so that its age counts too; hours with unsealed spans are left alone.
+    readers_s
+        Files that readers may have begun to read so many seconds ago stay until the next time.
     """
     if sealing_first:
         seal(store, wait=True)
@@ -57,10 +65,12 @@ def prune(
         old = [h for h in settled if pointer.hours[h][2] and pointer.hours[h][1] < limit]
         newest = max(pointer.hours, default=0)
         ancient = [h for h in settled if h < newest - rollups_days * 24]
-        return _close_hours(store, pointer, old, ancient)
+        return _close_hours(store, pointer, old, ancient, readers_s)
 
 
-def _close_hours(store: SpanStore, pointer: Pointer, old: list[int], ancient: list[int]) -> PruneResult:
+def _close_hours(
+    store: SpanStore, pointer: Pointer, old: list[int], ancient: list[int], readers_s: float
+) -> PruneResult:
     """Remove raw spans of `old` hours and everything of `ancient` ones; the caller holds the lock."""
     gone = sum(pointer.hours[hour][0] for hour in old)
     for begin, end in runs(sorted({*old, *ancient})):
@@ -73,13 +83,15 @@ def _close_hours(store: SpanStore, pointer: Pointer, old: list[int], ancient: li
         pointer.hours[hour] = (count, arrived, False)
     store.sealed.forget_hours(pointer, ancient)
     store.sealed.publish(pointer)
-    return PruneResult(len(old), gone, len(ancient), store.sealed.vacuum(store.sealed.pointer()))
+    files = store.sealed.vacuum(store.sealed.pointer(), readers_s=readers_s)
+    return PruneResult(len(old), gone, len(ancient), files)
 
 
 def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
     """Remove the oldest hours' raw spans, whatever their age, until `excess_bytes` are gone.
 
-    Their rollups stay.  Hours that still have unsealed spans are left alone.
+    Their rollups stay.  Hours that still have unsealed spans are left alone.  The disk is short, so
+    nothing waits for readers: who reads these files now reads again.
     """
     with store.sealing(wait=True):
         pointer = store.sealed.pointer()
@@ -95,7 +107,7 @@ def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
             if hour not in open_hours:
                 chosen.append(hour)
                 excess_bytes -= sizes.get(hour, 0)
-        return _close_hours(store, pointer, chosen, [])
+        return _close_hours(store, pointer, chosen, [], 0.0)
 
 
 def status(store: SpanStore) -> Status:

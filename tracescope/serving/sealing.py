@@ -62,6 +62,7 @@ def work(plan: Plan) -> Outcome:
     """Seal, and remove what is to be removed."""
     from tracescope.engine import prune, reclaim, seal_quiet
     from tracescope.store import open_store
+    from tracescope.store.sealed import READERS_S
 
     store = open_store(plan.root)
     try:
@@ -76,6 +77,7 @@ def work(plan: Plan) -> Outcome:
                 spans_days=plan.spans_days,
                 rollups_days=plan.rollups_days,
                 sealing_first=False,
+                readers_s=READERS_S,
             ).hours
         if plan.excess_bytes > 0:
             pruned += reclaim(store, plan.excess_bytes).hours

@@ -8,7 +8,9 @@
 
 Everything in ``sealed/`` but the spans can be rebuilt from them.  Writers of landing files need no
 coordination; one process at a time seals, behind a file lock; readers take none.  They look at a
-`Snapshot`, and look again when files of it have gone meanwhile (`SpanStore.reading`).
+`Snapshot`, and look again when files of it have gone meanwhile (`SpanStore.reading`).  What sealing and
+retention replace in the background stays for `READERS_S`; a reader that is slower and loses its files
+starts again, and is told so when it would have to a second time.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracescope import schema
 from tracescope.errors import StoreBusyError, StoreError
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably
-from tracescope.store.sealed import Pointer, Sealed, count_hours, sum_rejected
+from tracescope.store.sealed import READERS_S, Pointer, Sealed, count_hours, sum_rejected
 
 if TYPE_CHECKING:
     import polars as pl
@@ -207,12 +210,23 @@ class SpanStore:
         ------
         StoreError
             A file that counts is missing.
+        StoreBusyError
+            The store changes faster than `work` can read it, twice in a row where it takes long.
         """
         found = self.snapshot()
+        slow = 0
         for _ in range(_LOOKS):
+            begin = time.monotonic()
             try:
                 return work(found)
             except FileNotFoundError as error:
+                took_s = time.monotonic() - begin
+                slow += took_s > READERS_S
+                if slow > 1:
+                    raise StoreBusyError(
+                        f"files of {self.root} were replaced while they were read for {took_s:.0f} s",
+                        "run it again, over a shorter period, or while less is sealed and pruned",
+                    ) from error
                 newer = self.snapshot()
                 if (newer.pointer.sequence, newer.landed) == (found.pointer.sequence, found.landed):
                     raise StoreError(
@@ -348,7 +362,19 @@ def open_store(path: Path | str, *, create: bool = False, demo: bool = False) ->
         raise StoreError(
             f"{root} has format {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"
         )
+    _refuse_former_landing(root)
     return SpanStore(root, landing, sealed, bool(about.get("demo")))
+
+
+def _refuse_former_landing(root: Path) -> None:
+    """Before groups, landing had files right below hours, and one ledger for all: they would not be seen."""
+    left = sorted((root / "landing").glob("[0-9]*/*.parquet"))
+    if left:
+        raise StoreError(
+            f"{root} has {len(left)} landing files in a layout that is no longer read, such as {left[0]}",
+            "seal them with the version that wrote them (`tracescope rebuild`), or move them out of the "
+            "store and import their traces again",
+        )
 
 
 def recover(store: SpanStore) -> None:

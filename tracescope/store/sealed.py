@@ -10,8 +10,11 @@ Readers take no lock and need no Delta library: the pointer names plain Parquet 
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from deltalake import WriterProperties
 
 POINTER = "CURRENT.json"
+#: Readers that run so long need not look again because of the background's own work.
+READERS_S = 600.0
 #: Files of a table beyond which they are merged.
 COMPACT_AT = 48
 #: Nobody reads old versions of a table: its log is folded often, and forgotten after a day.
@@ -175,9 +180,14 @@ class Sealed:
         return pointer
 
     def publish(self, pointer: Pointer) -> None:
-        """Make `pointer` what counts."""
+        """Make `pointer` what counts; files that it names no more are dated now, for `vacuum`."""
+        before = self.pointer().files if (self.root / POINTER).exists() else {}
         pointer.sequence += 1
         write_durably(self.root / POINTER, pointer.dump())
+        for name, files in before.items():
+            for file in set(files) - set(pointer.files.get(name, ())):
+                with suppress(FileNotFoundError):
+                    os.utime(self.root / "sealed" / file)
 
     def scan(self, pointer: Pointer, name: str) -> pl.LazyFrame:
         """One table as `pointer` names it."""
@@ -267,14 +277,25 @@ class Sealed:
         pointer.files[name] = files
         pointer.versions[name] = table.version()
 
-    def vacuum(self, pointer: Pointer) -> int:
-        """Remove table files that the pointer does not name; returns how many went."""
+    def vacuum(self, pointer: Pointer, *, readers_s: float = 0.0) -> int:
+        """Remove table files that the pointer does not name; returns how many went.
+
+        Parameters
+        ----------
+        pointer
+            What counts.
+        readers_s
+            Files that counted so many seconds ago stay, for readers that began then.
+        """
         removed = 0
+        limit = time.time() - readers_s
         base = self.root / "sealed"
         for name in _TABLES:
             kept = set(pointer.files.get(name, ()))
             for path in (base / name).rglob("*.parquet"):
                 if "_delta_log" in path.parts or str(path.relative_to(base)) in kept:
+                    continue
+                if readers_s and path.stat().st_mtime > limit:
                     continue
                 path.unlink(missing_ok=True)
                 removed += 1
