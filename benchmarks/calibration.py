@@ -1,6 +1,6 @@
 """How often `diff` cries wolf, and how often it sees one: identical and changed periods, simulated.
 
-    python -m benchmarks.calibration [--pairs 1000] [--lengths 28d,7d] [--correlations 0,0.5]
+    python -m benchmarks.calibration [--pairs 1000] [--lengths 28d,7d] [--correlations 0,0.5] [--rises 0.1,0.2]
 
 Stationary traffic of 10 to 40 edges with hours of the day and week, heavy tails and effects that last
 a day and carry over into the next goes straight into rollup tables, and those into the real `diff`.
@@ -287,11 +287,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000, help="identical pairs of every kind")
     parser.add_argument("--lengths", default=",".join(LENGTHS))
     parser.add_argument("--correlations", default="0,0.5")
+    parser.add_argument("--rises", default="0.1,0.2", help="parts that an edge gets slower by; may be empty")
     arguments = parser.parse_args()
-    print(" len corr  pairs   alarms  insuff.   +10 %    +20 %   coverage of 95 % intervals")
+    rises = tuple(float(rise) for rise in arguments.rises.split(",") if rise)
+    power = "  ".join(f"{rise:+7.0%}" for rise in rises)
+    print(f" len corr  pairs   alarms  insuff.  {power}   coverage of 95 % intervals")
     for length in arguments.lengths.split(","):
         for correlation in map(float, arguments.correlations.split(",")):
-            print(line(length, correlation, measure(length, correlation, arguments.pairs)), flush=True)
+            print(line(length, correlation, measure(length, correlation, arguments.pairs, rises)), flush=True)
 
 
 if __name__ == "__main__":

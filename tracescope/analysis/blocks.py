@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 #: Blocks a period is cut into at most, and must have at least.
 MOST_BLOCKS: Final = 32
 FEWEST_BLOCKS: Final = 4
-FEWEST_DAYS: Final = 3
+FEWEST_DAYS: Final = 2
 #: Periods of so many days and more have days for blocks.
-DAYS_FROM: Final = 3
+DAYS_FROM: Final = 2
 #: From so many blocks on a line is taken out before noise is measured, and from so many the weekends.
 TREND_FROM: Final = 8
 WEEKEND_FROM: Final = 7

@@ -25,6 +25,7 @@ from tracescope.analysis.significance import (
     combine,
     interval,
     jackknife,
+    of_few_days,
     shrink,
 )
 
@@ -101,14 +102,28 @@ def edge_rows(
 ) -> list[Edge]:
     """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`."""
     base, head = periods
+    sides = [
+        _Side(
+            {name: split.by_edge(side.paths[name].sum(axis=0)) for name in PATH_SUMS},
+            max(float(side.entries["units"].sum()), 1e-300),
+            max(float(side.entries["clock_ns"].sum()), 1e-300),
+        )
+        for side in (unit.base, unit.head)
+    ]
     transient = split.by_edge(causes.transient(unit, min(base.slot_ns, head.slot_ns)))
+    # what an edge's effects are about: its own time, and what lies below calls that are more or fewer
+    own = [side.sums["own_ns"] / side.units / MS for side in sides]
+    below = sum((np.abs(split.whole[name]) for name in _PARTS if name != "latency"), np.zeros(1))
+    scales = (own[0], own[1] + below)
 
     def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
         whole = pick(split.whole)
-        spreads = [
-            jackknife(whole, pick(without), slots.shape)
-            for without, slots in ((split.without_base, matched.base), (split.without_head, matched.head))
-        ]
+        spreads: list[Spread] = []
+        for without, slots, scale in zip(
+            (split.without_base, split.without_head), (matched.base, matched.head), scales, strict=True
+        ):
+            shown = jackknife(whole, pick(without), slots.shape)
+            spreads.append(of_few_days(shown, scale, slots.blocks) if slots.daily else shown)
         return _Tested(whole - less, combine(*spreads), matched.enough)
 
     credited = tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1)))
@@ -119,14 +134,6 @@ def edge_rows(
     shares = _Tested(*causes.shares(unit, split, matched), matched.enough)
     p = credited.p_value(minimum)
     shrunk = shrink(credited.value, credited.spread.error)
-    sides = [
-        _Side(
-            {name: split.by_edge(side.paths[name].sum(axis=0)) for name in PATH_SUMS},
-            max(float(side.entries["units"].sum()), 1e-300),
-            max(float(side.entries["clock_ns"].sum()), 1e-300),
-        )
-        for side in (unit.base, unit.head)
-    ]
     moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*periods)
     numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
     examples = [exemplars(period, unit.kind, numbered) for period in periods]

@@ -6,7 +6,8 @@ blocks flags 10 to 16 % of identical periods, and 26 to 37 % at a day-to-day cor
 How often this one does is measured by `benchmarks/calibration.py`.
 
 Source: design, section 6; Miller 1974 (the jackknife); Satterthwaite 1946 (degrees of freedom of a
-sum of squares); Kendall 1954 (why the sample autocorrelation of a short series is too small).
+sum of squares); Kendall 1954 (why the sample autocorrelation of a short series is too small); Smyth,
+"Linear models and empirical Bayes methods", SAGMB 3, 2004 (variances drawn towards a prior one).
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ STEP_SIDE: Final = 2
 #: What is assumed at least of fewer blocks than can tell.
 UNKNOWN: Final = 0.5
 KNOWN_FROM: Final = 4
+#: ... and that a day's work may take so much more or less than another's by itself, as a part of it: a few
+#: days cannot tell, and two that are alike by chance must not make anything certain.
+DAYS_DIFFER: Final = 0.15
+#: Degrees of freedom of that where the days seem no worse, and where they seem worse.
+SURE: Final = 30.0
+UNSURE: Final = 4.0
 #: From so many blocks on, an edge may show more correlation than all edges together.
 ALONE_FROM: Final = 12
 
@@ -136,6 +143,32 @@ def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
         freedom[mine] = np.interp(correlation[mine], CORRELATIONS, own.freedom)
     freedom = np.maximum(freedom, 1.0)
     return Spread(np.sqrt(variance), freedom)
+
+
+def of_few_days(shown: Spread, scale: Floats, days: int) -> Spread:
+    """Spread of statistics over fewer than `KNOWN_FROM` days: what is assumed, or more.
+
+    Days that seem to differ by more are believed as far as so few can be: their variance is drawn
+    towards the assumed one.
+
+    Parameters
+    ----------
+    shown
+        What the days themselves show.
+    scale
+        The time that each statistic is about ``(k,)``; days are assumed to differ by `DAYS_DIFFER` of it,
+        with a correlation of `UNKNOWN`.
+    days
+        How many.
+    """
+    if days >= KNOWN_FROM:
+        return shown
+    apart = np.abs(np.subtract.outer(np.arange(days), np.arange(days)))
+    assumed = DAYS_DIFFER * scale * math.sqrt(float((UNKNOWN**apart).mean()))
+    known = shown.freedom + UNSURE
+    drawn = np.sqrt((UNSURE * assumed**2 + shown.freedom * shown.error**2) / known)
+    alike = assumed >= shown.error
+    return Spread(np.where(alike, assumed, drawn), np.where(alike, SURE, known))
 
 
 def _usual_lag(residual: Floats) -> float:

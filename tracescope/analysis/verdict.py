@@ -12,6 +12,7 @@ from typing import Final
 
 from tracescope import schema
 from tracescope.analysis import blocks as blocking
+from tracescope.analysis import significance
 from tracescope.analysis.matched import Period, Unit
 from tracescope.analysis.report import Edge, Entry
 
@@ -50,10 +51,13 @@ def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Mat
             what = "days" if slots.daily else "blocks of time"
             notes.append(f"{name} has {slots.blocks} {what}; {fewest} are needed to tell change from chance")
         elif slots.daily and slots.blocks < blocking.FEWEST_BLOCKS:
-            notes.append(f"{name} has {slots.blocks} days: only large changes can be told from chance")
+            notes.append(
+                f"{name} has {slots.blocks} days, too few to show how days differ by themselves: "
+                f"{significance.DAYS_DIFFER:.0%} is assumed, and only large changes can be told from chance"
+            )
     shortest = min(period.end_ns - period.start_ns for period in (base, head))
-    if schema.DAY_NS < shortest < blocking.DAYS_FROM * schema.DAY_NS:
-        notes.append("periods under three days cannot show how days differ by themselves: take longer ones")
+    if schema.DAY_NS <= shortest < blocking.DAYS_FROM * schema.DAY_NS:
+        notes.append("periods under two days cannot show how days differ by themselves: take longer ones")
     return notes
 
 
@@ -88,6 +92,11 @@ def verdict(
         return "insufficient data", (
             f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
             f"({low:+.3g} to {high:+.3g})",
+        )
+    days = [slots.blocks for slots in (matched.base, matched.head) if slots.daily]
+    if not worse and days and min(days) < significance.KNOWN_FROM:  # no clean bill of health either
+        return "insufficient data", (
+            f"nothing changed by so much that {min(days)} days could tell it from chance",
         )
     return state_of(worse)
 
