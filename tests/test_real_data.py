@@ -16,9 +16,9 @@ INCIDENTS = json.loads((DATA / "nezha" / "incidents.json").read_text())
 LATENCY = [incident for incident in INCIDENTS if incident["latency_fault"]]
 
 
-def run(*arguments: str | Path, exit_code: int = 0) -> str:
+def run(*arguments: str | Path, exit_codes: tuple[int, ...] = (0,)) -> str:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == exit_code, result.output
+    assert result.exit_code in exit_codes, result.output
     return result.stdout
 
 
@@ -27,7 +27,9 @@ def diff_incident(incident: dict[str, Any], store: Path, suffix: str = "") -> di
     files = [DATA / "nezha" / f"{incident['id']}.{window}{suffix}.jsonl.gz" for window in "AB"]
     run("import", *files, "--store", store)
     periods = ["/".join(incident[f"window_{window}"]) for window in "AB"]
-    return json.loads(run("diff", *periods, "--store", store, "--format", "json", "--tz", "UTC"))
+    # 4: three minutes may be too few to tell a large rise from chance; the ranking stands all the same
+    said = run("diff", *periods, "--store", store, "--format", "json", "--tz", "UTC", exit_codes=(0, 4))
+    return json.loads(said)
 
 
 def rank_of(service: str, report: dict[str, Any]) -> int:

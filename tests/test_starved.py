@@ -88,6 +88,27 @@ def test_callees_that_are_slow_for_everybody_are_blamed_themselves() -> None:
     assert found.edges[0].kind != "self"
 
 
+def test_a_pool_that_is_too_small_for_one_callee_is_not_a_starved_caller() -> None:
+    """Three operations of stock wait 20 ms for a connection; all else is a little slower."""
+    system = shop()
+    more = (
+        Step(106, (Call(107, "http", "checkout", "stock", "POST /stock", 1.0, target=4),), False),
+        Step(108, (Call(109, "http", "checkout", "stock", "PUT /stock", 1.0, target=5),), False),
+    )
+    checkout = system.operations[1]
+    operations = {
+        **system.operations,
+        1: Operation(1, "checkout", "POST /checkout", "http", 8.0, (*checkout.steps, *more)),
+        4: Operation(4, "stock", "POST /stock", "http", 3.0, ()),
+        5: Operation(5, "stock", "PUT /stock", "http", 3.0, ()),
+    }
+    pool = System(operations, {1: 1.0, 2: 1.0}, {}, {"checkout": 2, "browse": 2, "stock": 2})
+    waits = {number: [later(20.0)] for number in (105, 107, 109)}
+    found = report(Conditions(gap_ms=waits, starved_ms={"checkout": later(0.5)}), pool)
+    assert starved(found) == []
+    assert [(e.kind, e.caller, e.callee) for e in found.edges[:3]] == [("http", "checkout", "stock")] * 3
+
+
 def test_with_nobody_else_to_compare_it_is_only_possible_and_nothing_moves() -> None:
     """Checkout alone calls its callees: they could be slow themselves."""
     system = shop()

@@ -42,6 +42,8 @@ EDGE_ERRORS: Final = 1.0
 TOGETHER_ERRORS: Final = 2.0
 #: A callee whose other callers see more than this part of the rise is slow itself.
 CALLEE_PART: Final = 0.5
+#: Calls to the callee that rose second most must have risen by this part of the first's.
+OTHERS_PART: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
         work = reader.groups([own, into] if len(into) else [own])
         if not _together(reader, edges, grew) or not work.grew.any():
             continue
+        if _one_callee(edges, grew, callee):
+            continue
         parts = [_callee_part(reader, edges, k, caller, callee, kind) for k in np.flatnonzero(grew).tolist()]
         shared = [part for part in parts if part is not None]
         if shared and float(np.median(shared)) > CALLEE_PART:
@@ -172,6 +176,20 @@ def _together(reader: _Reader, edges: _Groups, grew: Bools) -> bool:
     every = np.concatenate(edges.members)
     effect = reader.latency[:, every].sum(axis=1, keepdims=True)
     return bool(effect[0, 0] > TOGETHER_ERRORS * reader.errors(effect)[0])
+
+
+def _one_callee(edges: _Groups, grew: Bools, callee: NDArray[np.object_]) -> bool:
+    """Whether calls to one callee rose and those to others hardly.
+
+    A starved caller reads every answer late, whoever gave it.  A pool of connections that is too small
+    keeps all operations of one callee waiting, and the noise of a busy machine makes the others grow, too.
+    """
+    rises: dict[str, float] = {}
+    for k in np.flatnonzero(grew).tolist():
+        name = str(callee[edges.members[k][0]])
+        rises[name] = max(rises.get(name, 0.0), float(edges.rise_ms[k]))
+    *others, most = sorted(rises.values())
+    return not others or others[-1] < OTHERS_PART * most
 
 
 def _callee_part(

@@ -73,7 +73,7 @@ SCENARIOS: Final = (
         "http", "gateway", None, ("criticality",), "made serial",
     ),
     Scenario(
-        "starved", "checkout gets a small part of a processor",
+        "starved", "checkout gets a quarter of a processor",
         "self", "checkout", None, SLOWER, "starved caller",
     ),
 )  # fmt: skip
