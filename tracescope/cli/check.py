@@ -22,11 +22,8 @@ GATE_FAILED = 3
 @click.argument("rules", metavar="RULES.TOML", type=click.Path(dir_okay=False))
 @click.argument("period", default="all")
 @click.option("--entry", metavar="REGEX", help="Only units of entries whose 'service operation' matches.")
-@shell.store_option
-@shell.env_option
-@shell.zone_option
-@shell.format_option("text", "json")
-@shell.output_option
+@shell.store_options
+@shell.print_options("text", "json")
 @click.pass_context
 def check_command(
     context: click.Context,

@@ -23,11 +23,8 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 
 
 @click.command(name="diff")
-@click.argument("base", required=False)
-@click.argument("head", required=False)
-@shell.store_option
-@shell.env_option
-@shell.zone_option
+@shell.period_arguments
+@shell.store_options
 @click.option("--entry", metavar="REGEX", help="Only entries whose 'service operation' matches.")
 @click.option("--include", metavar="REGEX", help="Only entries whose operation matches.")
 @click.option("--exclude", metavar="REGEX", help="No entries whose operation matches.")
@@ -66,8 +63,7 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
     metavar="GATE",
     help="Exit with 3 if so, for example 'db.share>+5pp'; may be repeated.",
 )
-@shell.format_option(*FORMS)
-@shell.output_option
+@shell.print_options(*FORMS)
 def diff_command(
     base: str | None,
     head: str | None,

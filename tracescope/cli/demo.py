@@ -21,8 +21,7 @@ DAYS_COMPARED = 30
 @click.option(
     "--store", metavar="DIR", help="Folder of the demo's own store; replaced only if a demo made it."
 )
-@shell.format_option("table", "wide", "json", "markdown")
-@shell.output_option
+@shell.print_options("table", "wide", "json", "markdown")
 def demo_command(seed: int, store: str | None, form: str, output: str | None) -> None:
     """Three months of a growing shop, made in seconds, and what changed in them.
 

@@ -10,14 +10,10 @@ from tracescope.periods import pair
 
 @click.command(name="explain")
 @click.argument("edge")
-@click.argument("base", required=False)
-@click.argument("head", required=False)
+@shell.period_arguments
 @click.option("--operation", metavar="NAME", help="Which of several edges of that name.")
-@shell.store_option
-@shell.env_option
-@shell.zone_option
-@shell.format_option("table", "json")
-@shell.output_option
+@shell.store_options
+@shell.print_options("table", "json")
 def explain_command(
     edge: str,
     base: str | None,

@@ -32,8 +32,7 @@ def horizon(text: str) -> float:
 @shell.store_option
 @shell.env_option
 @click.option("--top", type=click.IntRange(1), metavar="N", help="List so many entries and edges.")
-@shell.format_option("table", "json")
-@shell.output_option
+@shell.print_options("table", "json")
 def forecast_command(
     growth: tuple[str, ...],
     ahead: str,

@@ -65,11 +65,8 @@ DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr", "findings")
     type=click.Choice(("auto", "light", "dark")),
     help="Colours of drawings.  [default: auto in SVG, light in PNG]",
 )
-@shell.store_option
-@shell.env_option
-@shell.zone_option
-@shell.format_option(*FORMS)
-@shell.output_option
+@shell.store_options
+@shell.print_options(*FORMS)
 def graph_command(
     period: str,
     base: str | None,

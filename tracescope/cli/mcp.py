@@ -8,9 +8,7 @@ from tracescope.cli import shell
 
 
 @click.command(name="mcp")
-@shell.store_option
-@shell.env_option
-@shell.zone_option
+@shell.store_options
 def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
     """Serve the store to an agent as tools (Model Context Protocol), over standard input and output.
 

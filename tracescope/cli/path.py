@@ -14,8 +14,7 @@ from tracescope.errors import InputError, UsageError
 @click.argument("trace_id")
 @click.option("--no-skew", is_flag=True, help="Show times as sent, without correcting clocks between hosts.")
 @shell.store_option
-@shell.format_option("table", "json")
-@shell.output_option
+@shell.print_options("table", "json")
 def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, output: str | None) -> None:
     """One trace as a waterfall: solid blocks are what the unit of work was waiting for."""
     used = shell.settings(store=store)

@@ -16,18 +16,9 @@ if TYPE_CHECKING:
 
 
 @click.command(name="report")
-@click.argument("base", required=False)
-@click.argument("head", required=False)
-@shell.store_option
-@shell.env_option
-@shell.zone_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("html", "markdown", "pdf")),
-    help="Output format.  [default: pdf where FILE ends in .pdf, else html]",
-)
-@shell.output_option
+@shell.period_arguments
+@shell.store_options
+@shell.print_options("html", "markdown", "pdf", default="pdf where FILE ends in .pdf, else html")
 def report_command(
     base: str | None,
     head: str | None,

@@ -55,16 +55,31 @@ def output_option(function: F) -> F:
     )(function)
 
 
-def format_option(*forms: str) -> Callable[[F], F]:
-    """``--format``, the first being the default."""
+def format_option(*forms: str, default: str = "") -> Callable[[F], F]:
+    """``--format``, the first being the default, or what `default` says in words."""
     return click.option(
         "--format",
         "form",
         type=click.Choice(forms),
-        default=forms[0],
-        show_default=True,
+        default=None if default else forms[0],
+        show_default=default or True,
         help="Form of the output.",
     )
+
+
+def store_options(function: F) -> F:
+    """``--store``, ``--env`` and ``--tz``: which store, and how its periods are read."""
+    return store_option(env_option(zone_option(function)))
+
+
+def print_options(*forms: str, default: str = "") -> Callable[[F], F]:
+    """``--format`` and ``-o``."""
+    return lambda function: format_option(*forms, default=default)(output_option(function))
+
+
+def period_arguments(function: F) -> F:
+    """``[BASE] [HEAD]``."""
+    return click.argument("base", required=False)(click.argument("head", required=False)(function))
 
 
 class Part(click.FloatRange):
