@@ -1,6 +1,6 @@
 """Receiving: spans a second, CPU and memory of `tracescope serve` under a real gRPC client.
 
-    python benchmarks/receive.py [--seconds 30] [--rate 20000] [--no-diff]
+    python benchmarks/receive.py [--seconds 30] [--rate 20000] [--no-diff] [--sealing]
 
 One client process sends spans of about 420 bytes with ten attributes, 512 to a request, gzip, over
 loopback; everything is bounded by count and time.  Bodies are compressed beforehand and sent as they
@@ -11,6 +11,8 @@ are: the receiver tells by the body, so its work is the same, and the client's i
    inflating, checking, journal with fsync) and of those that drain (decode, Parquet), apart.
 2. *rate*: a steady rate while `tracescope diff` runs over and over on a demo store; quantiles of the
    time from sending to the durable acknowledgement; memory, summed over processes.
+3. *sealing* (instead of the others): the same rate and closed loop, first with nothing to seal and then
+   while an hour of two million spans is sealed in the background; the ratio of both.
 
 Goals on two cores shared with the client: 300,000 spans/s; p99 under 50 ms at 20,000 spans/s; idle
 under 260 MiB, under 400 MiB at that rate.
@@ -33,9 +35,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from decode import PER_REQUEST, requests
+import polars as pl
+from decode import PER_REQUEST, START_NS, requests
 
+from tracescope.ingest.decode import decode
 from tracescope.ingest.otlp_grpc import EXPORT
+from tracescope.schema import HOUR_NS
+from tracescope.store import open_store
 
 DISTINCT = 64
 IN_FLIGHT = 16
@@ -116,8 +122,8 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def full(server: Server, bodies: list[bytes], seconds: float) -> None:
-    """As much as it takes."""
+def full(server: Server, bodies: list[bytes], seconds: float) -> float:
+    """As much as it takes; spans acknowledged a second."""
     options = (("grpc.max_send_message_length", 64 * MIB),)
     before = server.metric("tracescope_spans_decoded_total")
     with grpc.insecure_channel(server.grpc, options) as channel:
@@ -141,10 +147,11 @@ def full(server: Server, bodies: list[bytes], seconds: float) -> None:
           f" ({spans / (taken + left):,.0f} spans/s to landing)")  # fmt: skip
     print(f"  CPU s a million spans: {answer:.2f} to the fsynced journal, {drain:.2f} from there to landing, "
           f"{answer + drain:.2f} in all; the client {client:.2f}")  # fmt: skip
+    return spans / taken
 
 
-def steady(server: Server, bodies: list[bytes], rate: int, seconds: float) -> None:
-    """A rate, kept whatever the answers do."""
+def steady(server: Server, bodies: list[bytes], rate: int, seconds: float) -> float:
+    """A rate, kept whatever the answers do; the 99th percentile in seconds."""
     latencies: list[float] = []
     most = (0.0, 0.0)
     pause = PER_REQUEST / rate
@@ -173,6 +180,49 @@ def steady(server: Server, bodies: list[bytes], rate: int, seconds: float) -> No
     print(f"  {rate:,} spans/s for {seconds:.0f} s: acknowledged p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, "
           f"worst {ordered[-1] * 1e3:.1f} ms")  # fmt: skip
     print(f"  memory at most {most[0]:.0f} MiB resident, {most[1]:.0f} MiB proportional")
+    return p99
+
+
+def land_an_old_hour(store: Path, payload: bytes, copies: int) -> None:
+    """`copies` times the spans of a request, of other traces, in one hour that is over and quiet."""
+    opened = open_store(store)
+    frame = decode([payload], START_NS).spans
+    back = (frame["start_ns"].min() or 0) // HOUR_NS * HOUR_NS - START_NS + 100 * HOUR_NS
+    frame = frame.with_columns(pl.col("start_ns") - back, pl.col("end_ns") - back)
+    with opened.group("old") as group:
+        for part in range(0, copies, 32):
+            many = pl.concat(
+                [frame.with_columns(pl.col("trace_lo") + 7 * number) for number in range(part, part + 32)]
+            )
+            group.land(many, batch=f"old-{part}", accepted=len(many), rejected={}, arrived_ns=START_NS)
+        for path in group.folder.rglob("*.parquet"):
+            os.utime(path, (START_NS / 1e9, START_NS / 1e9))
+
+
+def sealing(
+    server: Server, store: Path, bodies: list[bytes], payload: bytes, rate: int, seconds: float
+) -> None:
+    """Ingest with nothing to seal, and while an hour is sealed."""
+    found: dict[str, tuple[float, float]] = {}
+    for title in ("nothing to seal", "while an hour is sealed"):
+        print(f"{title}:")
+        if found:
+            land_an_old_hour(store, payload, 4096)
+            while not children(server.process.pid):
+                time.sleep(0.1)
+        begin = time.monotonic()
+        p99 = steady(server, bodies, rate, seconds)
+        still = bool(children(server.process.pid))
+        found[title] = p99, full(server, bodies, seconds)
+        if len(found) > 1:
+            print(
+                f"  sealing ran through the steady part: {still}, through both: {bool(children(server.process.pid))}"
+            )
+            while server.metric("tracescope_hours_sealed_total") < 1:
+                time.sleep(0.2)
+            print(f"  sealed {time.monotonic() - begin:.0f} s after it began")
+    (p99, rate_off), (p99_on, rate_on) = found.values()
+    print(f"sealing / not sealing: p99 {p99_on / p99:.2f}, spans/s acknowledged {rate_on / rate_off:.2f}")
 
 
 def diffs(folder: Path, stop: threading.Event) -> None:
@@ -196,6 +246,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rate", type=int, default=20_000)
     parser.add_argument("--no-diff", action="store_true")
+    parser.add_argument("--sealing", action="store_true")
     used = parser.parse_args()
     payloads = requests(DISTINCT * PER_REQUEST)
     bodies = [gzip.compress(payload, 6) for payload in payloads]
@@ -206,6 +257,9 @@ def main() -> None:
         server = Server.start(Path(folder) / "store")
         try:
             time.sleep(3)
+            if used.sealing:
+                sealing(server, Path(folder) / "store", bodies, payloads[0], used.rate, used.seconds)
+                return
             print("idle: {:.0f} MiB resident, {:.0f} MiB proportional".format(*server.memory()))
             print("at rest:")
             steady(server, bodies, used.rate // 10, min(used.seconds, 10))
