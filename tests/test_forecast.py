@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tracescope import config, schema
 from tracescope.analysis.curve import Curve
+from tracescope.analysis.early import stage_between
 from tracescope.analysis.forecast import Forecast, forecast
 from tracescope.analysis.matched import Period
 from tracescope.analysis.outlook import live_instances, outlook
@@ -182,6 +183,49 @@ def test_latency_that_creeps_at_peak_load_alone_is_stage_one() -> None:
     """Demand grows under a queue: the busy hours feel it first."""
     period = shop(CURVE, peak=0.85, demand=0.04)
     assert outlook(forecast(period), period).signs[0].shown
+
+
+def halves(period: Period) -> tuple[Period, Period]:
+    """The same rows as two periods."""
+    middle = (period.start_ns + period.end_ns) // 2 // period.slot_ns
+    rows = [pl.col("slot") < middle, pl.col("slot") >= middle]
+    bounds = [(period.start_ns, middle * period.slot_ns), (middle * period.slot_ns, period.end_ns)]
+    parts = [
+        {
+            name: table.filter(mine) if "slot" in table.columns else table
+            for name, table in period.tables.items()
+        }
+        for mine in rows
+    ]
+    return tuple(  # type: ignore[return-value]
+        Period(*ends, period.slot_ns, "", part) for ends, part in zip(bounds, parts, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "stage"),
+    [
+        ({"peak": 0.85, "demand": 0.04}, "2"),
+        ({"peak": 0.005, "repeats": 0.04}, "2"),
+        ({"peak": 0.2}, "none"),
+    ],
+)
+def test_two_halves_are_compared_with_the_stage_that_the_whole_forecasts(
+    options: dict[str, float], stage: str
+) -> None:
+    """A stage is of the weeks of both periods; enough was seen in each, so it is not null."""
+    period = shop(CURVE, **options)
+    assert outlook(forecast(period), period).stage == stage
+    base, head = halves(period)
+    assert stage_between(base, head) == stage
+    assert stage_between(head, base) == stage
+
+
+def test_a_stage_needs_weeks() -> None:
+    """Two weeks in all, and periods cut finer than hours, have none."""
+    base, head = halves(shop(CURVE, weeks=2))
+    assert stage_between(base, head) is None
+    assert stage_between(replace(base, slot_ns=base.slot_ns // 60), head) is None
 
 
 def test_an_slo_is_a_wall_too() -> None:

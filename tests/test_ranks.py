@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tracescope.analysis.outlook import fewer_by_chance
+from tracescope.analysis.early import fewer_by_chance
 from tracescope.analysis.ranks import median_slope, rank_correlation
 
 

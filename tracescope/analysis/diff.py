@@ -24,6 +24,7 @@ from tracescope import schema
 from tracescope.analysis import blocks as blocking
 from tracescope.analysis import changes, patterns
 from tracescope.analysis import effects as causes
+from tracescope.analysis.early import stage_between
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.growth import tell_apart
@@ -133,7 +134,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         clock=clock,
         other_clocks={name: each for name, each in clocks.items() if name != "request"},
         state=state,
-        stage=None,
+        stage=None if state == "insufficient data" else stage_between(base, head),
         reasons=reasons,
         edges=tuple(ranked),
         entries=tuple(entries),

@@ -32,8 +32,8 @@ from tracescope.analysis.arrivals import WEEK_NS, Arrivals, by_edge, points
 from tracescope.analysis.growth import load_trend
 from tracescope.analysis.load import Fit, Headroom, Points
 from tracescope.analysis.matched import MS, Period, weight
+from tracescope.analysis.trends import LEVEL, Trend, pct, trend_of, weekly
 from tracescope.errors import InsufficientDataError
-from tracescope.schema import HOUR_NS
 
 Floats = NDArray[np.float64]
 
@@ -46,31 +46,6 @@ REACH: Final = 2.0
 MOST_EDGES: Final = 40
 #: Edges under this part of the critical time are not forecast.
 LEAST_SHARE: Final = 0.005
-LEVEL: Final = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """Growth in per cent a week with its 80 % interval; None where too few weeks were seen."""
-
-    pct_per_week: float | None
-    interval: tuple[float, float] | None
-
-    @staticmethod
-    def of(slope: float, error: float, weeks: int) -> Trend:
-        """From a log slope and its standard error."""
-        if not math.isfinite(error):
-            return Trend(None, None)
-        from scipy.special import stdtrit
-
-        wide = float(stdtrit(max(weeks - 2, 1), 0.5 + LEVEL / 2)) * error
-        low, high = (pct(slope + side * wide) for side in (-1, 1))
-        return Trend(pct(slope), (low, high))
-
-
-def pct(log: float) -> float:
-    """A log change in per cent."""
-    return (math.exp(min(max(log, -50.0), 50.0)) - 1) * 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,29 +306,6 @@ class _Requests:
             rows = self.hours.filter(pl.col("entry_id").is_in(list(key)))
             self.known[key] = weekly(rows, self.period, "units")
         return self.known[key]
-
-
-def weekly(rows: pl.DataFrame, period: Period, column: str) -> tuple[Floats, Floats]:
-    """Middles of whole weeks in weeks from now ``(w,)``, and the weighted sum of a column in each."""
-    per_week = WEEK_NS // HOUR_NS
-    last = period.end_ns // period.slot_ns
-    by_week = (
-        rows.with_columns(((last - 1 - pl.col("slot")) // per_week).alias("week"))
-        .group_by("week")
-        .agg((pl.col(column) * weight()).sum().alias("sum"), pl.col("slot").n_unique().alias("hours"))
-        .filter(pl.col("hours") * 4 >= pl.col("hours").max())
-        .sort("week", descending=True)
-    )
-    first = int(period.start_ns // period.slot_ns)
-    whole = by_week.filter((pl.col("week") + 1) * per_week <= last - first + 1)
-    whole = whole.filter(pl.col("sum") > 0)
-    return -whole["week"].to_numpy().astype(np.float64) - 0.5, whole["sum"].to_numpy().astype(np.float64)
-
-
-def trend_of(weeks: Floats, values: Floats) -> Trend:
-    """Growth of weekly values."""
-    slope, error = load_trend(weeks, values)
-    return Trend.of(slope, error, len(weeks))
 
 
 def _edge(

@@ -5,9 +5,8 @@
     drifting        slower every week at equal load, or more calls per request every week
     growth-stable   none of these, and enough was seen to say so
 
-Early warning comes in stages: latency creeps at peak load while off-peak is flat; then every request
-costs more; then fewer versions are shipped.  Instances added without more throughput are a band-aid.
-Uptime says nothing about any of this, so availability stands beside it.
+Early warning comes in stages (`tracescope.analysis.early`).  Instances added without more throughput are a
+band-aid.  Uptime says nothing about any of this, so availability stands beside it.
 
 Source: design, section 7.
 """
@@ -23,18 +22,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracescope import schema
-from tracescope.analysis.forecast import EdgeForecast, EntryForecast, Forecast, Trend, trend_of, weekly
+from tracescope.analysis.early import Sign, early_signs, stage_of
+from tracescope.analysis.forecast import EdgeForecast, EntryForecast, Forecast
 from tracescope.analysis.matched import Period, weight
+from tracescope.analysis.trends import grows, weekly
 from tracescope.schema import HOUR_NS
 
 Floats = NDArray[np.float64]
 
-#: Growth in per cent a week under which nothing is called a drift.
-LEAST_DRIFT: Final = 0.5
 FEWEST_UNITS: Final = 1000
-#: Part of hours of the week that count as peak, and as off-peak.
-PEAK_PART: Final = 0.25
 #: Instances must have grown by this factor to be a band-aid.
 MORE_INSTANCES: Final = 1.25
 SLOWER: Final = 1.1
@@ -49,15 +45,6 @@ class State:
     operation: str
     state: str
     evidence: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One stage of early warning: whether it shows, and what is known either way."""
-
-    stage: int
-    shown: bool
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +85,13 @@ def outlook(forecast: Forecast, period: Period) -> Outlook:
     by_name = {(edge.unit, edge.name, edge.operation): edge for edge in forecast.edges}
     states = tuple(_state(entry, by_name, forecast.horizon_weeks) for entry in forecast.entries)
     worst = min(states, key=lambda s: _ORDER.index(s.state), default=None)
-    signs = (_creep(period), _cost(period), _velocity(period))
-    shown = [sign.stage for sign in signs if sign.shown]
+    signs = early_signs(period)
     if worst is None:
         return Outlook("insufficient data", None, ("no entry was seen",), (), signs, ())
     reasons = tuple(
         f"{s.service} {s.operation}: {s.evidence[0]}" for s in states if s.state == worst.state and s.evidence
     )
-    stage = str(max(shown)) if shown else None
-    return Outlook(worst.state, stage, reasons, states, signs, band_aids(forecast, period))
-
-
-def _grows(trend: Trend) -> bool:
-    """Whether a trend is more than chance and more than nothing."""
-    return (
-        trend.pct_per_week is not None
-        and trend.interval is not None
-        and trend.interval[0] > 0
-        and trend.pct_per_week >= LEAST_DRIFT
-    )
+    return Outlook(worst.state, stage_of(signs), reasons, states, signs, band_aids(forecast, period))
 
 
 def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecast], horizon: float) -> State:
@@ -134,12 +109,12 @@ def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecas
     drifts = [
         f"{edge.name} is {edge.drift.pct_per_week:+.1f} % a week slower at equal load"
         for edge in known
-        if _grows(edge.drift)
+        if grows(edge.drift)
     ]
     drifts += [
         f"{edge.name} is called {edge.amplification.pct_per_week:+.1f} % a week more often per request"
         for edge in edges
-        if _grows(edge.amplification)
+        if grows(edge.amplification)
     ]
     state, evidence = "growth-stable", [f"{len(known)} edges neither drift nor near a wall"]
     if full:
@@ -155,89 +130,6 @@ def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecas
         )
     evidence.append(f"availability {entry.availability:.2%}")
     return State(entry.unit, entry.service, entry.operation, state, tuple(evidence))
-
-
-def _creep(period: Period) -> Sign:
-    """Stage 1: latency creeps at peak load while off-peak is flat; traffic between entries held still."""
-    rows = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_REQUEST)
-    if rows.is_empty():
-        return Sign(1, False, "no requests were seen")
-    cell = (pl.col("slot") % 168).alias("cell")
-    by_cell = rows.group_by(cell).agg(pl.col("units").sum()).sort("units", "cell")["cell"].to_list()
-    size = max(int(len(by_cell) * PEAK_PART), 1)
-    found: list[Trend] = []
-    for cells in (by_cell[-size:], by_cell[:size]):
-        part = rows.filter((pl.col("slot") % 168).is_in(cells))
-        found.append(_per_unit(part, part, "clock_ns", period))
-    peak, quiet = found
-    if peak.pct_per_week is None or quiet.pct_per_week is None:
-        return Sign(1, False, "too few weeks to see a creep")
-    words = f"latency at peak hours {peak.pct_per_week:+.1f} % a week, off-peak {quiet.pct_per_week:+.1f} %"
-    flat = quiet.pct_per_week < max(LEAST_DRIFT, peak.pct_per_week / 2)
-    return Sign(1, _grows(peak) and flat, words)
-
-
-def _per_unit(sums: pl.DataFrame, units: pl.DataFrame, column: str, period: Period) -> Trend:
-    """Trend of a column for one unit of work, the traffic between entries held still."""
-    series: dict[float, tuple[float, float]] = {}
-    of_entry = sums.partition_by("entry_id", as_dict=True)
-    for key, entry in units.partition_by("entry_id", as_dict=True).items():
-        if key not in of_entry:
-            continue
-        weeks, counts = weekly(entry, period, "units")
-        again, values = weekly(of_entry[key], period, column)
-        common, a, b = np.intersect1d(weeks, again, return_indices=True)
-        fixed = float(entry["units"].sum())
-        for week, mean in zip(common.tolist(), (values[b] / counts[a]).tolist(), strict=True):
-            total, share = series.get(week, (0.0, 0.0))
-            series[week] = (total + fixed * mean, share + fixed)
-    weeks = np.array(sorted(series), dtype=np.float64)
-    return trend_of(weeks, np.array([series[w][0] / series[w][1] for w in weeks.tolist()]))
-
-
-def _cost(period: Period) -> Sign:
-    """Stage 2: what a request costs in calls and in time worked, whether waited for or not."""
-    units = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_REQUEST)
-    ids = period.tables["paths"].select("path_id", "entry_id")
-    paths = period.tables["path_hours"].filter(pl.col("unit") == schema.UNIT_REQUEST).join(ids, on="path_id")
-    told: list[str] = []
-    shown = False
-    for column, what in (("own_all_ns", "time worked"), ("calls", "calls")):
-        trend = _per_unit(paths, units, column, period)
-        if trend.pct_per_week is None:
-            continue
-        shown |= _grows(trend)
-        told.append(f"{what} per request {trend.pct_per_week:+.1f} % a week")
-    return Sign(2, shown, ", ".join(told) or "too few weeks to see what a request costs")
-
-
-def _velocity(period: Period) -> Sign:
-    """Stage 3: new versions a week, in the first and the second half of what was seen."""
-    rows = period.tables["service_hours"].filter(pl.col("version") != "")
-    if rows.is_empty():
-        return Sign(3, False, "no service.version in the traces: velocity is not known")
-    first = rows.group_by("service", "version").agg(pl.col("first_ns").min())
-    begin = int(rows["first_ns"].min())  # pyright: ignore[reportArgumentType]
-    started = first.group_by("service").agg(pl.col("first_ns").min().alias("born"))
-    shipped = first.join(started, on="service").filter(pl.col("first_ns") > pl.col("born"))
-    at = shipped["first_ns"].to_numpy()
-    middle = (begin + period.end_ns) / 2
-    weeks = (period.end_ns - begin) / 2 / (7 * 24 * HOUR_NS)
-    before, after = float((at < middle).sum()), float((at >= middle).sum())
-    words = f"{before / weeks:.1f} then {after / weeks:.1f} new versions a week"
-    if before + after < 6:
-        return Sign(3, False, f"{words}: too few to tell")
-    return Sign(3, fewer_by_chance(int(before), int(after)) < 0.05, words)
-
-
-def fewer_by_chance(before: int, after: int) -> float:
-    """How likely two equal times give so many counts in the first, or more, by chance.
-
-    Two Poisson counts of one rate: given their sum, the first is binomial with 1/2.
-    """
-    from scipy.special import bdtrc
-
-    return float(bdtrc(before - 1, before + after, 0.5))
 
 
 def live_instances(rows: pl.DataFrame, begin_ns: int, end_ns: int) -> tuple[Floats, Floats]:
@@ -297,7 +189,7 @@ def band_aids(forecast: Forecast, period: Period) -> tuple[BandAid, ...]:
 
 def _slower(edge: EdgeForecast) -> float:
     """Per cent a week that a downstream edge gets slower at equal load."""
-    shared = edge.callee is not None and _grows(edge.drift)
+    shared = edge.callee is not None and grows(edge.drift)
     return edge.drift.pct_per_week or 0.0 if shared else 0.0
 
 
