@@ -163,6 +163,22 @@ def test_every_page_loads_without_a_complaint_from_console_or_axe(browser, site,
         watched.close()
 
 
+def test_no_page_is_wider_than_a_phone(browser, site) -> None:
+    """Tables and drawings scroll inside their cards; the page itself never does sideways."""
+    watched = Watched(browser, site)
+    try:
+        watched.page.set_viewport_size({"width": 390, "height": 844})
+        for path, more in every_page(watched.page, site):
+            page = watched.open(path, **more)
+            over = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert over == 0, path
+        watched.check()
+    finally:
+        watched.close()
+
+
 def test_a_filter_changes_the_url_and_the_picture(watched, site) -> None:
     """Choosing a kind keeps the periods, and leaves edges of that kind only."""
     page = watched.open("/")
