@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from frames import DATA, END_STREAM, Wire, frame, message
+from frames import DATA, END_STREAM, RST_STREAM, SETTINGS, Wire, frame, message
 from receivers import Running, eventually, request
 
 from tracescope.ingest.otlp_grpc import EXPORT
@@ -98,3 +98,17 @@ def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_path) -
         receiver.send(request(500, 5))
         assert receiver.counts() == (5, 5)
         eventually(lambda: receiver.runtime.intake.in_flight_bytes == 0, "nothing in flight")
+
+
+def test_more_streams_than_allowed_are_not_served_on_one_connection(tmp_path) -> None:
+    """The server says how many, and resets what a client opens beyond; other connections have their own."""
+    with Running(tmp_path / "store", {**QUICK, "slow_client_s": 30, "max_streams": 2}) as receiver:
+        with Wire(receiver.grpc) as wire:
+            said = b"".join(payload for kind, _, _, payload in wire.frames(0.5) if kind == SETTINGS)
+            assert b"\x00\x03\x00\x00\x00\x02" in said  # SETTINGS_MAX_CONCURRENT_STREAMS
+            for stream in (1, 3, 5, 7):
+                wire.open_call(stream, EXPORT)
+            reset = {stream for kind, _, stream, _ in wire.frames(1) if kind == RST_STREAM}
+            assert reset == {5, 7}
+            receiver.send(request(0, 5))
+        assert receiver.counts() == (5, 5)

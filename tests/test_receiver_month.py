@@ -16,8 +16,8 @@ from tracescope.store import SpanStore, open_store, sealed
 
 GRACE_S = 900
 BATCHES, SPANS = 3, 5
-#: A checkpoint comes every ten commits; compaction and retention commit too.
-LOG_FILES = 14
+#: A checkpoint comes every ten commits; compaction, and retention of spans, commit too.
+LOG_FILES = 16
 #: Pointer, format, the sealing lock.
 STORE_FILES = 3
 

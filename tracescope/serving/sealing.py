@@ -1,7 +1,8 @@
 """The sealer: a process that comes when hours are ripe, and goes when they are sealed.
 
 It may be killed at any instant; the next one begins anew from what the pointer says.  Its priority is
-low, because whoever waits for an acknowledgement waits for longer than an hour's rollup does.
+low and its threads are few, because whoever waits for an acknowledgement waits less patiently than an
+hour's rollup does.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def work(plan: Plan) -> Outcome:
 def _main(plan: Plan, answer: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the receiver, which tells us
     os.nice(_NICE)
+    os.environ["POLARS_MAX_THREADS"] = "1"  # read when polars is imported, by `work`
     try:
         outcome = work(plan)
     except (OSError, TracescopeError) as error:
