@@ -9,7 +9,7 @@ it.  None changes a credited millisecond; `starved caller`, which moves credit, 
     stragglers         of parallel calls the one that is waited for takes much longer than most
     queue backs up     waits grow, and not the consumer's work
     gap in front       network, handshake or pool in front of a callee that is itself as quick as before
-    retries            calls and their errors rise together
+    retries            calls and their errors rise together; their caller's own time, where it backs off
     contention         slower when the resource is busier: consistent with a lock or a pool, not proof of one
 
 Source: design, section 7.
@@ -124,6 +124,7 @@ def attach(
                 seen += _contention(edge, head)
             if dominant(edge) == "calls":
                 seen += _weekly(edge, base, head)
+            seen = [_backing_off(one, edge, edges) if one.name == "retries" else one for one in seen]
             found += seen
             mine += seen
         out[k] = replace(edge, patterns=tuple(mine))
@@ -248,6 +249,16 @@ def _retries(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
         f"{base.error_part:.1%} → {head.error_part:.1%} of calls fail",
         f"{base.per_visit:.3g} → {head.per_visit:.3g} calls for each visit of {edge.caller}",
     )  # fmt: skip
+
+
+def _backing_off(pattern: Pattern, edge: Edge, edges: Sequence[Edge]) -> Pattern:
+    """Retries with what their caller waits between them, where its own time rose too."""
+    rose = [e for e in edges if e.kind == "self" and e.caller == edge.caller and e.unit == edge.unit]
+    waits = sum(e.credited_ms for e in rose if e.significant and e.credited_ms > 0)
+    if waits <= 0:
+        return pattern
+    words = f"{edge.caller} itself takes {waits:+.3g} ms per {edge.unit}: backing off between attempts?"
+    return replace(pattern, evidence=(*pattern.evidence, words))
 
 
 _RULES: Final[tuple[Callable[[Edge, _Side, _Side], list[Pattern]], ...]] = (
