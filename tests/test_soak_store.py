@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from processes import request, span_numbers
 
 from tracescope.engine import seal, status, verify
-from tracescope.ingest.decode import inspect
+from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.drain import drain
+from tracescope.ingest.scanned import Scanned
 from tracescope.store import SpanStore, open_store, recover
 from tracescope.store.journal import Journal, segments
 
@@ -74,12 +75,16 @@ class Keeping(RuleBasedStateMachine):
     def first(self) -> None:
         self.append([0, 1, 2, 255])
 
-    @rule(numbers=st.lists(st.integers(0, 30) | st.just(255), min_size=1, max_size=12))
-    def append(self, numbers: list[int]) -> None:
+    @rule(
+        numbers=st.lists(st.integers(0, 30) | st.just(255), min_size=1, max_size=12), attached=st.booleans()
+    )
+    def append(self, numbers: list[int], *, attached: bool = True) -> None:
         """A request is acknowledged; many of its spans were sent before."""
         data = payload(numbers, self.now_ns)
-        accepted, rejected = inspect(data, self.now_ns)
-        self.journal.append(data, self.now_ns).result(30)
+        found = scan([data], self.now_ns)
+        accepted, rejected = judge(found)
+        scanned = Scanned.of(found, self.now_ns) if attached else None
+        self.journal.append(data, self.now_ns, attached=scanned).result(30)
         self.acknowledged |= {number for number in numbers if number != 255}
         self.accepted += accepted
         self.refused += sum(rejected.values())
@@ -112,14 +117,14 @@ class Keeping(RuleBasedStateMachine):
 
     @rule()
     def drain(self) -> None:
-        drain(self.store, self.journal.take())
+        drain(self.store, self.journal.take(), self.journal)
 
     @rule(calls=st.integers(0, 40))
     def drain_and_crash(self, calls: int) -> None:
         """Killed at any change to the disk while it drained; restarted."""
         waiting = self.journal.take()
         with crash_after(calls):
-            drain(self.store, waiting)
+            drain(self.store, waiting, self.journal)
         self.restart()
 
     @rule()

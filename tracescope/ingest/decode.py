@@ -132,7 +132,11 @@ def decode(
     MalformedOtlpError
         At the first byte that breaks the wire format; nothing of any payload is used then.
     """
-    found = scan(payloads, arrived_ns, denied)
+    return assemble(scan(payloads, arrived_ns, denied))
+
+
+def assemble(found: wire.Scan) -> Decoded:
+    """SPANS rows of what a scan found."""
     strings = _Strings(found)
     rows = found.rows
     host_field = len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("host")
@@ -174,7 +178,12 @@ def inspect(payload: bytes, arrived_ns: int) -> tuple[int, dict[str, int]]:
     MalformedOtlpError
         At the first byte that breaks the wire format.
     """
-    flaws = scan([payload], arrived_ns).rows[:, wire.C_FLAWS]
+    return judge(scan([payload], arrived_ns))
+
+
+def judge(found: wire.Scan) -> tuple[int, dict[str, int]]:
+    """Spans of a scan that are accepted, and refused by reason."""
+    flaws = found.rows[:, wire.C_FLAWS]
     rejected = _reasons(flaws)
     return len(flaws) - sum(rejected.values()), rejected
 

@@ -17,21 +17,35 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
-from tracescope.ingest.decode import inspect
+from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, inflated_size, unzstd
 from tracescope.ingest.meters import Meters
+from tracescope.ingest.scanned import Scanned
 from tracescope.store.journal import Journal
 
 Transport = Literal["grpc", "http"]
 Encoding = Literal["", "gzip", "zstd"]
-Checked = tuple[bytes, int, int, dict[str, int]]
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 #: How long an answer waits for the disk.
 FSYNC_DEADLINE_S: Final = 30.0
 RETRY_AFTER_S: Final = 1.0
+#: An answer waits up to so long for a drain that is behind, so that senders slow down to its pace.
+PACE_S: Final = 0.25
+_PACE_STEP_S: Final = 0.05
 #: Requests up to this size, inflated, are checked on the event loop; larger ones would hold it up.
 INLINE_BYTES: Final = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A request that may be kept: what goes into the journal, its inflated size, and what is in it."""
+
+    record: bytes
+    plain_bytes: int
+    accepted: int
+    rejected: dict[str, int]
+    scanned: Scanned
 
 
 @dataclass(slots=True)
@@ -117,16 +131,17 @@ class Intake:
         self.hold(len(body))
         try:
             if to_protobuf is None and encoding != "zstd" and inflated_size(body) <= INLINE_BYTES:
-                record, plain_bytes, accepted, rejected = self._check(body, encoding, None, arrived_ns)
+                checked = self._check(body, encoding, None, arrived_ns)
             else:
                 loop = asyncio.get_running_loop()
-                record, plain_bytes, accepted, rejected = await loop.run_in_executor(
+                checked = await loop.run_in_executor(
                     self._threads, self._check, body, encoding, to_protobuf, arrived_ns
                 )
-            if accepted or rejected:
-                await self._keep(record, arrived_ns, plain_bytes)
-            self._count(accepted, rejected)
-            return rejected
+            if checked.accepted or checked.rejected:
+                await self._keep(checked)
+                await self._keep_pace()
+            self._count(checked.accepted, checked.rejected)
+            return checked.rejected
         finally:
             self.hold(-len(body))
 
@@ -160,8 +175,8 @@ class Intake:
 
     def _check(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
-    ) -> Checked:
-        """What goes into the journal, its inflated size, spans accepted, and refused by reason."""
+    ) -> _Checked:
+        """Inflate a request and read it, as the drain will not need to."""
         record = plain = body
         if encoding == "gzip" or body.startswith(GZIP_MAGIC):
             plain = gunzip(body, self.max_request_bytes)
@@ -169,16 +184,30 @@ class Intake:
             record = plain = unzstd(body, self.max_request_bytes)
         if to_protobuf is not None:
             record = plain = to_protobuf(plain)
-        accepted, rejected = inspect(plain, arrived_ns)
-        return record, len(plain), accepted, rejected
+        found = scan([plain], arrived_ns)
+        accepted, rejected = judge(found)
+        return _Checked(record, len(plain), accepted, rejected, Scanned.of(found, arrived_ns))
 
-    async def _keep(self, record: bytes, arrived_ns: int, plain_bytes: int) -> None:
-        durable = asyncio.wrap_future(self.journal.append(record, arrived_ns, plain_bytes))
+    async def _keep(self, checked: _Checked) -> None:
+        durable = asyncio.wrap_future(
+            self.journal.append(
+                checked.record, checked.scanned.arrived_ns, checked.plain_bytes, checked.scanned
+            )
+        )
         try:
             async with asyncio.timeout(FSYNC_DEADLINE_S):
                 await durable
         except TimeoutError as error:
             raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s") from error
+
+    async def _keep_pace(self) -> None:
+        """Answer later while the drain is behind: a journal that grows costs it more, and shows nothing.
+
+        Never for long: a drain that stands still is told by the journal's lag, not by slow answers.
+        """
+        begin = time.monotonic()
+        while self.journal.behind and time.monotonic() - begin < PACE_S:
+            await asyncio.sleep(_PACE_STEP_S)
 
     def _count(self, accepted: int, rejected: dict[str, int]) -> None:
         self.meters.accepted.inc(accepted)

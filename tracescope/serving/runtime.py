@@ -383,7 +383,7 @@ class Runtime:
                 return False
             begin = time.perf_counter()
             try:
-                landed = drain(self.store, [segment])
+                landed = drain(self.store, [segment], self.journal)
             except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
                 self.meters.drain_failures.inc()
                 self._drain_problem = f"spans stay in the journal: {error}"

@@ -7,6 +7,10 @@ A record is acknowledged after the fsync that covers it; while one fsync runs, t
 gathers, so there is no timer.  A tail that a crash tore is cut at the first record that does not
 check, never trusted: nothing behind it was acknowledged.  Segment names are never used twice, and
 name the batch that the segment's spans land as.
+
+Whoever appends may attach what it already knows of a payload.  It is handed back with the whole
+segment, so that the drain need not find it out again, and forgotten where it would take too much
+memory: the file alone always suffices.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ _HEAD: Final = struct.Struct("<IIQ")
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
 #: After an error, at least so much must fit before it counts as over.
 PROBE_BYTES: Final = 256 * 1024
+#: What is attached is kept for payloads of so many bytes, counted inflated: four segments.
+ATTACHED_BYTES: Final = 4 * SEGMENT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,20 @@ def read(segment: Path) -> Iterator[Record]:
 class _Waiting:
     record: bytes
     plain_bytes: int
+    attached: object
     done: Future[None]
+
+
+@dataclass(slots=True)
+class _Attached:
+    """What was attached to each record of a segment, and how large their payloads are."""
+
+    things: list[object] = field(default_factory=list[object])
+    plain_bytes: int = 0
+
+
+def _attached_bytes(group: list[_Waiting]) -> int:
+    return sum(waiting.plain_bytes for waiting in group if waiting.attached is not None)
 
 
 @dataclass(slots=True)
@@ -128,7 +147,8 @@ class Journal:
     segment_bytes: int = SEGMENT_BYTES
     error: OSError | None = None
     _queue: list[_Waiting] = field(default_factory=list[_Waiting])
-    # the queue's lock is never held while the disk works; the disk's lock guards all below it
+    _attached_bytes: int = 0
+    # the lock above, of the queue, is never held while the disk works; the disk's guards all below it
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _disk: threading.Lock = field(default_factory=threading.Lock)
     _file: int = -1
@@ -138,6 +158,7 @@ class Journal:
     _born: float = 0.0
     _last_ns: int = 0
     _failed_bytes: int = 0
+    _attached: dict[Path, _Attached] = field(default_factory=dict[Path, _Attached])
     _closing: bool = False
     _lock: int = -1
     _thread: threading.Thread | None = None
@@ -167,7 +188,9 @@ class Journal:
         journal._thread.start()
         return journal
 
-    def append(self, payload: bytes, arrived_ns: int, plain_bytes: int = 0) -> Future[None]:
+    def append(
+        self, payload: bytes, arrived_ns: int, plain_bytes: int = 0, attached: object = None
+    ) -> Future[None]:
         """Add one payload; the future is done once it is durable, and fails if it could not be made so.
 
         Parameters
@@ -176,6 +199,8 @@ class Journal:
             What is kept, and when it came.
         plain_bytes
             What a compressed payload inflates to, for the size of the segment.
+        attached
+            What `attached_to` gives back, if anything.
 
         Raises
         ------
@@ -185,10 +210,16 @@ class Journal:
         tail = arrived_ns.to_bytes(8, "little")
         check = isal_zlib.crc32(payload, isal_zlib.crc32(tail))
         record = _HEAD.pack(len(payload), check, arrived_ns) + payload
-        waiting = _Waiting(record, max(plain_bytes, len(payload)), Future())
+        size = max(plain_bytes, len(payload))
         with self._wake:
             if self._closing:
                 raise StoreError("the journal is closed", "the receiver is stopping; send again later")
+            if attached is not None:
+                if self._attached_bytes + size > ATTACHED_BYTES:
+                    attached = None
+                else:
+                    self._attached_bytes += size
+            waiting = _Waiting(record, size, attached, Future())
             self._queue.append(waiting)
             self._wake.notify()
         return waiting.done
@@ -200,6 +231,19 @@ class Journal:
                 self._roll()
             current = self._path
         return [path for path in segments(self.folder) if path != current]
+
+    def attached_to(self, segment: Path) -> list[object] | None:
+        """What was attached to each record of a segment that nobody writes any more, once.
+
+        None where something was not, or was forgotten.
+        """
+        with self._disk:
+            return self._detach(segment)
+
+    @property
+    def behind(self) -> bool:
+        """Whether nobody takes the segments as fast as they are written."""
+        return self._attached_bytes > ATTACHED_BYTES * 3 // 4
 
     def probe(self) -> bool:
         """After an error, try to write twice what failed, aside; whether the journal is well now.
@@ -266,13 +310,41 @@ class Journal:
             written += os.write(self._file, data[written:])
         os.fsync(self._file)
         self._size += written
+        self._attach(group)
         self._plain += sum(waiting.plain_bytes for waiting in group)
         if self._plain >= self.segment_bytes:
             self._roll()
 
+    def _attach(self, group: list[_Waiting]) -> None:
+        """Keep what is attached to records that have just become durable: of all of a segment or none."""
+        if self._path is None:
+            return
+        if self._size == len(MAGIC) + sum(len(waiting.record) for waiting in group):
+            self._attached[self._path] = _Attached()  # the segment's first records
+        held, size = self._attached.get(self._path), _attached_bytes(group)
+        if held is None:
+            self._let_go(size)
+            return
+        held.things += [waiting.attached for waiting in group]
+        held.plain_bytes += size
+        if any(waiting.attached is None for waiting in group):
+            self._detach(self._path)
+
+    def _detach(self, segment: Path) -> list[object] | None:
+        held = self._attached.pop(segment, None)
+        if held is None:
+            return None
+        self._let_go(held.plain_bytes)
+        return held.things
+
+    def _let_go(self, size: int) -> None:
+        with self._wake:
+            self._attached_bytes -= size
+
     def _fail(self, group: list[_Waiting], error: OSError) -> None:
         self.error = error
         self._failed_bytes = sum(len(waiting.record) for waiting in group)
+        self._let_go(_attached_bytes(group))
         for waiting in group:
             waiting.done.set_exception(
                 StoreError(f"the journal cannot be written: {error}", "free disk space")

@@ -1,0 +1,127 @@
+"""What the check of a request found, kept until its segment is drained.
+
+A request is inflated and scanned before it is acknowledged; the same scan serves the drain, which would
+otherwise inflate and scan every byte a second time.  Scans of single requests become one here:
+
+    request 1   strings a b c    rows .. code 0..2 ..   ─┐   strings a b c d
+    request 2   strings b d      rows .. code 0..1 ..   ─┴►  rows .. 0..2 ..  .. 1 3 ..
+
+The merged scan says what one scan of all requests in their order would say, which the tests hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracescope.kernels import wire
+from tracescope.kernels.wire import I32, I64, U8
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """One request's scan, less the room that it was made in.
+
+    Attributes
+    ----------
+    arrived_ns
+        When the request arrived.
+    strings
+        Its distinct strings, UTF-8, by code.
+    rows, combinations, resource_codes, links, raw, resource_raw, resource_end
+        As in `wire.Scan`; `raw` and `resource_raw` end with what was kept.
+    """
+
+    arrived_ns: int
+    strings: tuple[bytes, ...]
+    rows: I64
+    combinations: I32
+    resource_codes: I32
+    links: U8
+    raw: U8
+    resource_raw: U8
+    resource_end: I64
+
+    @classmethod
+    def of(cls, found: wire.Scan, arrived_ns: int) -> Scanned:
+        """Keep of a scan what outlives its room; the large arrays are shared, not copied."""
+        data = memoryview(found.heap.data)
+        begins, sizes = found.strings[:, 0].tolist(), found.strings[:, 1].tolist()
+        kept = int(found.rows[-1, wire.C_RAW_END]) if len(found.rows) else 0
+        about = int(found.resource_end[-1]) if len(found.resource_end) else 0
+        return cls(
+            arrived_ns=arrived_ns,
+            strings=tuple(bytes(data[at : at + size]) for at, size in zip(begins, sizes, strict=True)),
+            rows=found.rows,
+            combinations=found.combinations.copy(),
+            resource_codes=found.resource_codes,
+            links=found.links.copy(),
+            raw=found.raw[:kept],
+            resource_raw=found.resource_raw[:about].copy(),
+            resource_end=found.resource_end,
+        )
+
+
+def _starts(sizes: Sequence[int]) -> I64:
+    """Where each of several pieces begins when they lie end to end."""
+    return np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+
+
+def merge(requests: Sequence[Scanned]) -> wire.Scan:
+    """One scan of several requests.
+
+    Parameters
+    ----------
+    requests
+        At least one, in the order in which they were acknowledged.
+    """
+    numbers: dict[bytes, int] = {}
+    combinations: list[I32] = []
+    resource_codes: list[I32] = []
+    rows = np.concatenate([one.rows for one in requests])
+    at = 0
+    for one in requests:
+        map_ = np.array([numbers.setdefault(text, len(numbers)) for text in one.strings], np.int32)
+        map_ = np.append(map_, np.int32(-1))
+        mine = rows[at : at + len(one.rows)]
+        for column in (wire.C_NAME, wire.C_SCOPE):
+            mine[:, column] = map_[mine[:, column]]  # code -1 finds the -1 at the end
+        combined = one.combinations.copy()
+        combined[:, 1:] = map_[one.combinations[:, 1:]]
+        combinations.append(combined)
+        resource_codes.append(map_[one.resource_codes])
+        at += len(one.rows)
+    counts = [len(one.rows) for one in requests]
+    for column, sizes in (
+        (wire.C_COMBINATION, [len(one.combinations) for one in requests]),
+        (wire.C_RESOURCE, [len(one.resource_codes) for one in requests]),
+        (wire.C_RAW_END, [len(one.raw) for one in requests]),
+        (wire.C_LINKS_AT, [len(one.links) for one in requests]),
+    ):
+        rows[:, column] += np.repeat(_starts(sizes), counts)
+    distinct, which = _distinct(np.concatenate(combinations))
+    rows[:, wire.C_COMBINATION] = which[rows[:, wire.C_COMBINATION]]
+    about = [len(one.resource_raw) for one in requests]
+    ends = np.concatenate([one.resource_end for one in requests])
+    ends += np.repeat(_starts(about), [len(one.resource_end) for one in requests])
+    sizes = np.fromiter(map(len, numbers), np.int64, len(numbers))
+    return wire.Scan(
+        rows=rows,
+        combinations=distinct,
+        resource_codes=np.concatenate(resource_codes),
+        strings=np.column_stack([np.cumsum(sizes) - sizes, sizes]),
+        links=np.concatenate([one.links for one in requests]),
+        raw=np.concatenate([one.raw for one in requests]),
+        resource_raw=np.concatenate([one.resource_raw for one in requests]),
+        resource_end=ends,
+        heap=np.frombuffer(b"".join(numbers), np.uint8),
+    )
+
+
+def _distinct(combinations: I32) -> tuple[I32, I64]:
+    """Distinct rows, and which of them each row is."""
+    packed = np.ascontiguousarray(combinations).view(np.dtype((np.void, 4 * combinations.shape[1])))
+    _, first, which = np.unique(packed.ravel(), return_index=True, return_inverse=True)
+    return combinations[first], which
