@@ -279,7 +279,7 @@ def find_units(tree: Tree) -> None:
                     outside.append((trace, other))
             for producer in dict.fromkeys(inside):
                 start = min(spans[producer].end, span.start)
-                late = spans[producer].end > span.start
+                late = spans[producer].start > span.start
                 unit = Unit(root, schema.UNIT_MESSAGE, start, span.end, span.start - start, producer)
                 unit.negative = late
                 found.append(unit)

@@ -198,7 +198,7 @@ HOP_HALVES: Final[Table] = {
     "key_lo": "Int64",
     "key_span": "Int64",
     "time_ns": "Int64",  # producer: its end; consumer: its start
-    "clock_ns": "Int64",  # consumer: clock counted so far (without the wait)
+    "clock_ns": "Int64",  # producer: its duration; consumer: clock counted so far (without the wait)
     "path_id": "Int64",  # consumer: the path of its wait edge; 0 for producers
     "entry_id": "Int64",
     "threshold": "Int64",
@@ -240,7 +240,7 @@ COUNTER_REASONS: Final[dict[str, str]] = {
     "missing_parent": "spans whose parent is not here; each starts an incomplete unit",
     "skew_uncertain": "traces whose clocks could not be reconciled",
     "skew_corrected": "spans moved by a clock offset",
-    "negative_wait": "queue waits below zero, counted as zero",
+    "negative_wait": "messages consumed before their publishing began; their wait counts as zero",
     "unmatched_hop": "consumers' links to a producer that is not here",
     "beyond_window": "spans that start later than their trace's window",
     "detached": "units that outlive what started them without a queue between",

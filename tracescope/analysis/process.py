@@ -497,7 +497,7 @@ class _Work:
             "key_lo": self.trace_lo[lonely],
             "key_span": rows["span_id"].to_numpy()[forest.order[lonely]],
             "time_ns": forest.end_ns[lonely],
-            "clock_ns": zero,
+            "clock_ns": forest.end_ns[lonely] - forest.start_ns[lonely],
             "path_id": zero,
             "entry_id": zero,
             "threshold": self.threshold[lonely],

@@ -100,13 +100,19 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     if mine.is_empty():
         return dict(tables)
     key = ["key_hi", "key_lo", "key_span"]
-    published = halves.filter(pl.col("side") == 0).select(*key, pl.col("time_ns").alias("published_ns"))
-    producers = published.sort("published_ns").unique(key, keep="first", maintain_order=True)
+    published = halves.filter(pl.col("side") == 0).select(
+        *key, pl.col("time_ns").alias("published_ns"), "clock_ns"
+    )
+    producers = (
+        published.rename({"clock_ns": "took_ns"})
+        .sort("published_ns", "took_ns")
+        .unique(key, keep="first", maintain_order=True)
+    )
     joined = mine.join(producers, on=key, how="left")
     lost = joined.filter(pl.col("published_ns").is_null())
     found = joined.filter(pl.col("published_ns").is_not_null()).with_columns(
         (pl.col("time_ns") - pl.col("published_ns")).clip(0).alias("wait_ns"),
-        (pl.col("time_ns") < pl.col("published_ns")).alias("negative"),
+        (pl.col("time_ns") < pl.col("published_ns") - pl.col("took_ns")).alias("negative"),
         pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"),
     )
     changes: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}

@@ -199,7 +199,8 @@ def put_clocks(
                 if producer >= 0:
                     unit_start[u] = min(end_ns[producer], start_ns[r])
                     unit_wait[u] = start_ns[r] - unit_start[u]
-                    negative[u] = end_ns[producer] > start_ns[r]
+                    # with confirms, a message may be consumed before its publisher knows that it is out
+                    negative[u] = start_ns[producer] > start_ns[r]
         hops[g] = units - before
         for u in range(before, units):
             unit_incomplete[u] = missing[r]
