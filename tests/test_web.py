@@ -212,6 +212,29 @@ def test_what_cannot_be_answered_gets_a_sentence_on_the_page_and_in_the_twin(
         assert words in twin.json()["error"] + (twin.json()["hint"] or "")
 
 
+def test_an_error_page_leads_on(client, incident) -> None:
+    """Its twin is the one that was asked for, and its links answer."""
+    query = "&".join(f"{k}={v}" for k, v in incident[1].items())
+    for path in (
+        f"/service/nobody?{query}",
+        f"/edge?{query}&caller=nobody&edge_kind=db",
+        "/?base=2001&head=2002",
+    ):
+        links = [link for link in parsed(client.get(path).text).hrefs if link.startswith("/")]
+        twin = next(link for link in links if link.startswith("/api/") and "openapi" not in link)
+        assert "{" not in twin
+        assert client.get(twin).json()["error"]
+        assert "/?base=all" in links
+        assert client.get("/?base=all").status_code == 200
+
+
+def test_a_period_alone_says_that_nothing_is_compared(client, incident) -> None:
+    """Call paths of an entry that base lacks are shown, and called what they are."""
+    page = client.get("/paths", params={"base": "2001", "head": incident[1]["head"]})
+    assert page.status_code == 200
+    assert "Only head holds units of this entry" in page.text
+
+
 def test_only_reading_is_served(client) -> None:
     """No route changes anything."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):

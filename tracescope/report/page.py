@@ -12,11 +12,12 @@ from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.blocks import MATCH_FROM_NS
 from tracescope.analysis.causes import cause_words
 from tracescope.periods import format_utc
 from tracescope.report import outlook, text
 from tracescope.report.charts import shown
-from tracescope.schema import DAY_NS
+from tracescope.schema import DAY_NS, HOUR_NS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -98,7 +99,11 @@ def between(extent: Extent) -> str:
 
 def traffic(report: Report) -> str:
     """How the requests an hour changed, in words; empty where nothing can be said."""
-    before, after = (side.units / side.hours if side.hours else 0.0 for side in (report.base, report.head))
+    sides = report.base, report.head
+    matched = max(side.end_ns - side.start_ns for side in sides) >= MATCH_FROM_NS
+    # where hours are matched, units are of the hours compared; else of the whole period, silence included
+    hours = [side.hours if matched else (side.end_ns - side.start_ns) / HOUR_NS for side in sides]
+    before, after = (side.units / long if long else 0.0 for side, long in zip(sides, hours, strict=True))
     return f"traffic {text.number((after / before - 1) * 100, sign=True)} %" if before and after else ""
 
 

@@ -145,7 +145,7 @@ def make_app(
                 shown["twin"] = view.url("/api" + _place(path, request.path_params))
                 body = await run_in_threadpool(partial(page.render, template, **shown))
             except TracescopeError as error:
-                return _failed(error, view, path)
+                return _failed(error, view, _place(path, request.path_params))
             took = f"app;dur={(time.perf_counter() - begin) * 1e3:.0f}"
             return HTMLResponse(body, headers={"server-timing": took})
 
@@ -220,6 +220,8 @@ def _state(answers: Answers) -> str:
 
 def _failed(error: TracescopeError, view: View, path: str) -> Response:
     values = {**pages.common(view, path), "state": "", "title": "Error"}
+    if path == "/growth":  # what `_place` calls the first page
+        values |= {"here": "/", "twin": view.url("/api/growth")}
     body = page.render("error.html", **values, message=error.message, hint=error.hint or "")
     return HTMLResponse(body, _status_of(error))
 
