@@ -180,6 +180,7 @@ def rabbitmq(plan: Plan) -> Part:
 
     environment = {
         "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),  # Erlang looks for its cookie there as well, and must be let in
         "RABBITMQ_NODENAME": f"shop{plan.first_port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(plan.port("rabbitmq")),
