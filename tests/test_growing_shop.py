@@ -68,6 +68,15 @@ class Run:
                 continue
         return found
 
+    def answers(self) -> list[int]:
+        """Ports of this run that somebody listens on, whatever became of the mark."""
+        found: list[int] = []
+        for port in range(self.port, self.port + PORTS):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    found.append(port)
+        return found
+
 
 @pytest.fixture
 def run() -> Iterator[Run]:
@@ -168,6 +177,7 @@ def test_a_part_that_is_killed_is_named_and_leaves_no_orphan(whole: Run, part: s
             assert "was killed by SIGKILL" in said
         assert f"{whole.folder}/{part}.log" in said
         assert whole.processes() == {}
+        assert whole.answers() == []
     finally:
         process.kill()
         log.unlink()
@@ -182,6 +192,7 @@ def test_the_end_of_the_supervisor_is_the_end_of_everything(whole: Run, number: 
         process.send_signal(number)
         assert process.wait(90) == (0 if number == signal.SIGINT else -signal.SIGKILL)
         eventually(lambda: whole.processes() == {}, "nothing is left", within_s=40)
+        assert whole.answers() == []
     finally:
         process.kill()
         log.unlink()

@@ -30,9 +30,6 @@ MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 #: How long an answer waits for the disk.
 FSYNC_DEADLINE_S: Final = 30.0
 RETRY_AFTER_S: Final = 1.0
-#: An answer waits up to so long for a drain that is behind, so that senders slow down to its pace.
-PACE_S: Final = 0.25
-_PACE_STEP_S: Final = 0.05
 #: Requests up to this size, inflated, are checked on the event loop; larger ones would hold it up.
 INLINE_BYTES: Final = 512 * 1024
 
@@ -139,7 +136,6 @@ class Intake:
                 )
             if checked.accepted or checked.rejected:
                 await self._keep(checked)
-                await self._keep_pace()
             self._count(checked.accepted, checked.rejected)
             return checked.rejected
         finally:
@@ -199,15 +195,6 @@ class Intake:
                 await durable
         except TimeoutError as error:
             raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s") from error
-
-    async def _keep_pace(self) -> None:
-        """Answer later while the drain is behind: a journal that grows costs it more, and shows nothing.
-
-        Never for long: a drain that stands still is told by the journal's lag, not by slow answers.
-        """
-        begin = time.monotonic()
-        while self.journal.behind and time.monotonic() - begin < PACE_S:
-            await asyncio.sleep(_PACE_STEP_S)
 
     def _count(self, accepted: int, rejected: dict[str, int]) -> None:
         self.meters.accepted.inc(accepted)

@@ -240,11 +240,6 @@ class Journal:
         with self._disk:
             return self._detach(segment)
 
-    @property
-    def behind(self) -> bool:
-        """Whether nobody takes the segments as fast as they are written."""
-        return self._attached_bytes > ATTACHED_BYTES * 3 // 4
-
     def probe(self) -> bool:
         """After an error, try to write twice what failed, aside; whether the journal is well now.
 

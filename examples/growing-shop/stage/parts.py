@@ -143,7 +143,7 @@ def redis(plan: Plan) -> Part:
     folder = plan.folder / "redis"
     command = [
         "redis-server", "--bind", "127.0.0.1", "--port", str(plan.port("redis")), "--save", "",
-        "--appendonly", "no",
+        "--appendonly", "no", "--set-proc-title", "no",
         "--dir", str(folder), "--daemonize", "no",
     ]  # fmt: skip
     return Part(
