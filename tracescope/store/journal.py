@@ -240,6 +240,11 @@ class Journal:
         with self._disk:
             return self._detach(segment)
 
+    @property
+    def attached_bytes(self) -> int:
+        """Bytes of the payloads whose attachments wait to be handed back."""
+        return self._attached_bytes
+
     def probe(self) -> bool:
         """After an error, try to write twice what failed, aside; whether the journal is well now.
 
