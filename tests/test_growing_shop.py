@@ -249,8 +249,11 @@ def test_tracescope_finds_a_real_n_plus_one_and_blames_nobody_for_healthy_growth
     """
     out = Path(f"{whole.folder}.json")
     short = ["--base-s", "30", "--head-s", "30", "--settle-s", "4"]
-    said = whole.do("check", "healthy", "n-plus-one", "--json", str(out), *short)
     try:
+        for _ in range(2):  # at 95 % a healthy minute is blamed now and then; twice in a row is a fault
+            said = whole.do("check", "healthy", "n-plus-one", "--json", str(out), *short)
+            if said.returncode == 0:
+                break
         assert said.returncode == 0, said.stdout + said.stderr
         healthy, flawed = json.loads(out.read_text())["outcomes"]
         assert healthy["verdict"] == "growth-stable"
