@@ -161,7 +161,9 @@ def main() -> None:
     print(f"{count} spans, {size / count:.0f} bytes each, {PER_REQUEST} a request")
     loop = seconds(lambda: plain_loop(payloads))
     ways: dict[str, Callable[[], object]] = {
-        "check, request by request": lambda: [decoder.inspect(payload, START_NS) for payload in payloads],
+        "check, request by request": lambda: [
+            decoder.judge(decoder.scan([payload], START_NS)) for payload in payloads
+        ],
         "wire scan to columns and codes": lambda: decoder.scan(payloads, START_NS),
         "decode to SPANS, all at once": lambda: decoder.decode(payloads, START_NS),
         "decode to SPANS, request by request": lambda: [decoder.decode([p], START_NS) for p in payloads],

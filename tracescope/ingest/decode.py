@@ -170,17 +170,6 @@ def assemble(found: wire.Scan) -> Decoded:
     return _without_flaws(spans, rows[:, wire.C_FLAWS])
 
 
-def inspect(payload: bytes, arrived_ns: int) -> tuple[int, dict[str, int]]:
-    """Check one request as `decode` would; spans accepted, and refused by reason.
-
-    Raises
-    ------
-    MalformedOtlpError
-        At the first byte that breaks the wire format.
-    """
-    return judge(scan([payload], arrived_ns))
-
-
 def judge(found: wire.Scan) -> tuple[int, dict[str, int]]:
     """Spans of a scan that are accepted, and refused by reason."""
     flaws = found.rows[:, wire.C_FLAWS]

@@ -1033,10 +1033,11 @@ def scan(payloads: list[bytes], latest_start: I64, keys: Keys, fields: int) -> S
     latest = np.ascontiguousarray(latest_start)
     # the first window tells how many spans to expect; where it misleads, they are counted first
     share = (sum(len(payloads[number]) for number in windows.groups[0]) / size) if size else 1.0
-    _, spans, resources = windows.fill(windows.groups[0]) if payloads else (None, 0, 0)
+    first = windows.fill(windows.groups[0]) if payloads else None
+    _, spans, resources = first or (None, 0, 0)
     if len(windows.groups) > 1:
         spans, resources = int(1.1 * spans / share), int(1.1 * resources / share) + 1
-    found = _scan_windows(windows, _room(windows.data, size, spans, resources, fields), latest, keys)
+    found = _scan_windows(windows, _room(windows.data, size, spans, resources, fields), latest, keys, first)
     if found is None:
         counts = [windows.fill(group)[1:] for group in windows.groups]
         spans, resources = (sum(column) for column in zip(*counts, strict=True))
@@ -1045,11 +1046,17 @@ def scan(payloads: list[bytes], latest_start: I64, keys: Keys, fields: int) -> S
     return found
 
 
-def _scan_windows(windows: _Windows, room: Room, latest_start: I64, keys: Keys) -> Scan | None:
-    """Scan window after window into `room`; None when it has too few rows."""
+def _scan_windows(
+    windows: _Windows, room: Room, latest_start: I64, keys: Keys, first: tuple[I64, int, int] | None = None
+) -> Scan | None:
+    """Scan window after window into `room`; None when it has too few rows.
+
+    `first` is what filling the first window gave, where that has just been done.
+    """
     used = room.used
     for group in windows.groups:
-        bounds, spans, resources = windows.fill(group)
+        bounds, spans, resources = first or windows.fill(group)
+        first = None
         if used[_ROWS] + spans > len(room.rows) or used[_RESOURCES] + resources > len(room.resource_end):
             return None
         number, where, error = _scan(room, bounds, latest_start[group.start : group.stop], keys)
