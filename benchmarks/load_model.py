@@ -2,8 +2,9 @@
 
     python -m benchmarks.load_model [--runs 100]
 
-Prints, for every kind of queue: how often the 95 % interval of growth and the 80 % interval of the wall
-hold the truth, the bias of both, and the time of one fit as a multiple of a straight-line fit; then how
+Prints, for every kind of queue: how often the 95 % interval of growth holds the truth, in how many runs the
+wall is in sight, how often the 80 % interval of the wall holds the truth where it is, and what is given as a
+lower bound where it is not, the bias of growth and wall, and the time of one fit as a multiple of a straight-line fit; then how
 often the 80 % interval of weeks to the wall, fitted on the first two thirds of a ramp, holds the week in
 which the queue really got there.
 """
@@ -56,27 +57,40 @@ def wall(servers: int, parallel_s: float) -> float:
 def recover(runs: int) -> None:
     """Growth and wall of every kind of queue."""
     print(
-        f"{'queue':<16}{'growth':>8}{'95 % holds':>12}{'bias %/wk':>11}{'80 % wall holds':>17}{'wall / truth':>14}"
+        f"{'queue':<16}{'growth':>8}{'95 % holds':>12}{'bias %/wk':>11}{'in sight':>10}{'80 % wall holds':>17}"
+        f"{'wall / truth':>14}{'bound holds':>13}{'bound / truth':>15}"
     )
     for name, kind in KINDS.items():
         servers, parallel = int(kind["servers"]), kind.get("parallel_s", 0.0)
         truth = wall(servers, parallel)
         for growth in (0.0, 0.03):
             rng = np.random.default_rng(11)
-            inside, walls, found, ratio = 0, 0, [], []
+            inside, walls, found, ratio, bounds = 0, 0, [], [], []
             for _ in range(runs):
                 points = two_periods(rng, peak=0.75, growth=growth, servers=servers, parallel_s=parallel)
                 fitted = load.fit(points)
                 low, high = fitted.interval(fitted.draws["growth"])
                 inside += low <= growth <= high
-                low, high = fitted.interval(fitted.walls(), 0.8)
-                walls += low <= truth <= high
                 found.append(fitted.growth - growth)
-                ratio.append(fitted.wall / truth)
+                room = fitted.headroom(1.0)
+                if room.bends:
+                    walls += room.interval[0] <= truth <= (room.interval[1] or math.inf)
+                    ratio.append(room.times / truth)
+                else:
+                    bounds.append(room.times / truth)
             print(
                 f"{name:<16}{growth * 100:>6.0f} %{inside / runs:>11.0%} {np.mean(found) * 100:>10.2f} "
-                f"{walls / runs:>16.0%} {np.median(ratio):>13.2f}"
+                f"{len(ratio) / runs:>9.0%} {_part(walls, len(ratio)):>16} {_middle(ratio):>13} "
+                f"{_part(sum(bound <= 1 for bound in bounds), len(bounds)):>12} {_middle(bounds):>14}"
             )
+
+
+def _part(held: int, runs: int) -> str:
+    return f"{held / runs:.0%}" if runs else "-"
+
+
+def _middle(ratios: list[float]) -> str:
+    return f"{np.median(ratios):.2f}" if ratios else "-"
 
 
 def ramp(

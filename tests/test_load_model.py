@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.optimize import brentq
 
+from benchmarks.load_model import wall
 from benchmarks.queues import two_periods
 from tracescope import schema
 from tracescope.analysis import arrivals, load
@@ -250,6 +251,32 @@ def test_headroom_is_the_same_at_every_sampling_probability(probability: float) 
     found = load.fit(arrivals.points(edge, whole.end_ns, 0))
     assert found.curve.wall / edge.peak_load == pytest.approx(curve.wall / (8 * 1.6), rel=0.08)
     assert abs(found.growth) < 0.01
+
+
+@pytest.mark.parametrize("peak", [0.5, 0.75])
+def test_a_wall_that_nobody_has_seen_lies_beyond_the_loads_that_were(peak: float) -> None:
+    """Sixteen servers are as quick as one until they are full: headroom is at least what was served."""
+    hidden = 0
+    for seed in range(8):
+        points = two_periods(np.random.default_rng(seed), peak=peak, servers=16)
+        now = float(np.quantile(points.load, 0.9))
+        room = load.fit(points).headroom(now)
+        if room.bends:
+            continue
+        hidden += 1
+        assert room.lower_bound
+        assert room.interval == (room.times, None)
+        assert 1.0 <= room.times <= points.load.max() / now
+        assert room.times < wall(16, 0.0) / now
+    assert hidden >= 5
+
+
+def test_work_that_got_slower_takes_from_the_load_that_was_served() -> None:
+    """A peak of twelve weeks ago says little of today when each call takes 5 % more a week."""
+    points = two_periods(np.random.default_rng(3), peak=0.3, servers=16, growth=0.05)
+    points.load[0] *= 3.0
+    assert points.weeks[0] < -11
+    assert load.fit(points).highest < 0.8 * points.load[0]
 
 
 def test_six_real_load_levels_are_consistent_with_load(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def _curve(modelled: Modelled) -> LoadCurve:
         loads = np.linspace(0, float(mine.load.max()), CURVE_POINTS)
         ms = curve.latency_s(loads, fitted.growth * time) * 1e3
         lines.append(Line(name, tuple(loads.tolist()), tuple(ms.tolist())))
-    bends = math.isfinite(curve.capacity)
+    bends = room.bends and math.isfinite(curve.capacity)
     return LoadCurve(
         None, samples, tuple(lines), curve.r0_s * 1e3, curve.capacity if bends else None,
         curve.contention if bends else 0.0, curve.coherency if bends else 0.0, fitted.step,

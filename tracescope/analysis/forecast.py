@@ -30,7 +30,7 @@ from tracescope import schema
 from tracescope.analysis import load as model
 from tracescope.analysis.arrivals import WEEK_NS, Arrivals, by_edge, points
 from tracescope.analysis.growth import load_trend
-from tracescope.analysis.load import Fit, Headroom, Points
+from tracescope.analysis.load import DRAWS, Fit, Headroom, Points
 from tracescope.analysis.matched import MS, Period, weight
 from tracescope.analysis.trends import LEVEL, Trend, pct, trend_of, weekly
 from tracescope.errors import InsufficientDataError
@@ -75,10 +75,10 @@ class EdgeForecast:
     peak_load, highest_load
         Arrivals a second at the resource: in the busiest hours of the last week, and ever.
     headroom, headroom_interval
-        Load at the wall over peak load; None: not identifiable, or no wall in sight.
+        Load at the wall over peak load; None: not identifiable.
     lower_bound, wall_in_sight
-        Peak load is under half of capacity, so headroom and gap are at least that; and whether load
-        slows the edge down at all.
+        Headroom and gap are at least that, because peak load is under half of capacity, or because no
+        wall is in sight; and whether load slows the edge down at all.
     drift, load_trend, amplification
         Growth at equal load, of the resource's load, and of calls per request.
     weeks, weeks_interval
@@ -333,7 +333,7 @@ def _edge(
         if math.isfinite(error):
             left = weeks_left(fitted, peak, room, (trend, error, len(weeks)), reach)
             coming = math.exp((trend + fitted.growth) * horizon)
-            gap = headroom / coming if headroom is not None else None
+            gap = headroom / coming
     now = float(np.average(arrivals.own_s[-168:], weights=arrivals.calls[-168:]))
     if fitted is not None:
         now = float(fitted.curve.latency_s(np.array([peak]))[0])
@@ -373,9 +373,12 @@ def _one(curve: _Curve, ms: float, times: float, highest: float) -> WhatIf:
 def weeks_left(
     fitted: Fit, peak: float, room: Headroom, trend: tuple[float, float, int], reach: float
 ) -> tuple[float | None, tuple[float | None, float | None]]:
-    """Weeks to the wall and their interval; None is more than `reach`."""
+    """Weeks to the wall and their interval; None is more than `reach`.
+
+    Where no wall is in sight the interval begins when load passes what was seen.
+    """
     slope, error, seen = trend
-    walls = fitted.walls() / peak
+    walls = fitted.walls() / peak if room.bends else np.full(DRAWS, room.times)
     rng = np.random.default_rng(2)
     slopes = slope + error * rng.standard_t(max(seen - 2, 1), len(walls))
     rate = slopes + fitted.draws["growth"]
@@ -387,11 +390,11 @@ def weeks_left(
     def known(weeks: float) -> float | None:
         return weeks if weeks <= reach else None
 
-    point = None
-    if room.times is not None and room.bends:
-        both = slope + fitted.growth
-        point = 0.0 if room.times <= 1 else math.log(room.times) / both if both > 0 else math.inf
-    return None if point is None else known(point), (known(low), known(high))
+    if not room.bends:
+        return None, (known(low), None)
+    both = slope + fitted.growth
+    point = 0.0 if room.times <= 1 else math.log(room.times) / both if both > 0 else math.inf
+    return known(point), (known(low), known(high))
 
 
 def _entries(

@@ -204,7 +204,8 @@ def _told(edge: Edge, modelled: Modelled, wider: float) -> Edge:
         effects_ci=intervals,
         growth_pct_per_week=None if growth is None else (math.exp(growth) - 1) * 100,
         load_elasticity=fitted.curve.elasticity(modelled.peak_load),
-        headroom=None if room is None else room.times,
+        headroom=room.times if room is not None and room.bends else None,
+        headroom_at_least=room.times if room is not None and room.lower_bound else None,
         weeks_to_wall=weeks_to_wall(modelled),
         evidence=(*edge.evidence, *_evidence(modelled, told)),
     )
@@ -224,7 +225,11 @@ def _evidence(modelled: Modelled, told: model.Shift) -> list[str]:
     ]
     room = modelled.room
     if room is not None and not room.bends:
-        out.append("headroom is a lower bound: load hardly slows it down")
+        out.append(
+            f"the wall lies beyond the loads that were seen: up to {fitted.highest:.3g} calls/s load hardly "
+            f"slows it down, so headroom is at least {room.times:.3g} times peak load, and nobody has seen "
+            "how much more"
+        )
     elif room is not None and room.lower_bound:
         out.append("headroom is a lower bound: peak load is under half of the fitted capacity")
     return out
@@ -247,7 +252,7 @@ def load_trend(weeks: Floats, peaks: Floats) -> tuple[float, float]:
 def weeks_to_wall(modelled: Modelled) -> float | None:
     """Weeks until latency is three times its low-load value, at today's growth; None: not in sight."""
     room, growth = modelled.room, modelled.growth_per_week
-    if room is None or room.times is None or not room.bends or growth is None:
+    if room is None or not room.bends or growth is None:
         return None
     headroom = room.times
     trend, error = load_trend(modelled.weeks, modelled.peaks)

@@ -92,16 +92,17 @@ class Headroom:
     Attributes
     ----------
     times
-        None: no wall in sight.  Where the curve hardly bends, what it is at least.
+        Where the curve hardly bends, the highest load seen over peak load: the wall lies beyond, and how
+        far nobody can tell.  A pool of sixteen servers is as quick as an empty one until it is full.
     interval
         80 %; the upper end None where it is open.
     lower_bound
-        Peak load is under half of capacity, so nobody has seen the wall.
+        `times` is what there is at least: the curve hardly bends, or peak load is under half of capacity.
     bends
         Whether the data show that load slows this edge down at all.
     """
 
-    times: float | None
+    times: float
     interval: tuple[float, float | None]
     lower_bound: bool
     bends: bool
@@ -128,7 +129,7 @@ class Fit:
     cost
         Robust mean square of the residuals; fits to the same points compare by it.
     highest
-        Highest load seen.
+        Highest load seen, at today's work: what was served when work was quicker counts for less.
     """
 
     curve: Curve
@@ -160,15 +161,12 @@ class Fit:
     def headroom(self, peak_load: float) -> Headroom:
         """How much more load than now there is room for."""
         low, high = (wall / peak_load for wall in self.interval(self.walls(), 0.8))
-        lower_bound = peak_load < self.curve.capacity / 2
-        bends = math.isfinite(high) and high <= MOST_OPEN * low
-        times = self.wall / peak_load if bends else low
-        return Headroom(
-            times if math.isfinite(times) else None,
-            (low if math.isfinite(low) else 1e9, high if math.isfinite(high) else None),
-            bool(lower_bound or not bends),
-            bool(bends),
-        )
+        if not (math.isfinite(high) and high <= MOST_OPEN * low):
+            # where the wall lies is then what is assumed of curves, and not what was seen
+            served = max(self.highest / peak_load, 1.0)
+            return Headroom(served, (served, None), lower_bound=True, bends=False)
+        under_half = bool(peak_load < self.curve.capacity / 2)
+        return Headroom(self.wall / peak_load, (low, high), lower_bound=under_half, bends=True)
 
     def drawn(self, rho: Floats) -> tuple[Floats, Floats]:
         """As `waiting`, a row of `rho` ``(DRAWS, n)`` for every draw."""
@@ -310,7 +308,7 @@ def fit(points: Points, *, step: bool = False, growth: bool = True, less: float 
         noise,
         freedom,
         2 * float(found.cost) / len(points),
-        unit,
+        float(np.max(points.load * np.exp(max(g, 0.0) * time))),
     )
 
 

@@ -116,7 +116,9 @@ def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecas
         for edge in edges
         if grows(edge.amplification)
     ]
-    state, evidence = "growth-stable", [f"{len(known)} edges neither drift nor near a wall"]
+    unseen = sum(not edge.wall_in_sight for edge in known)
+    beyond = f"; the walls of {unseen} lie beyond the loads that were seen" if unseen else ""
+    state, evidence = "growth-stable", [f"{len(known)} edges neither drift nor near a wall{beyond}"]
     if full:
         state, evidence = "at the wall", [*full, *drifts]
     elif near:

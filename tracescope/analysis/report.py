@@ -71,7 +71,8 @@ class Edge:
     ``shrunk_ms`` is what noise leaves of the credited milliseconds; it ranks what is not significant.
     ``effects`` has the `EFFECTS` that could be told; they add up to ``credited_ms`` and transient.
     ``growth_pct_per_week`` (drift at equal load), ``load_elasticity``, ``headroom`` and
-    ``weeks_to_wall`` are the load model's, None where not identifiable; ``evidence`` are sentences.
+    ``weeks_to_wall`` are the load model's, None where not identifiable; ``headroom_at_least`` is what
+    headroom is at least where nobody has seen the wall; ``evidence`` are sentences.
     ``change`` is None where no instant can be told: what creeps has none.
     """
 
@@ -103,6 +104,7 @@ class Edge:
     growth_pct_per_week: float | None = None
     load_elasticity: float | None = None
     headroom: float | None = None
+    headroom_at_least: float | None = None
     weeks_to_wall: float | None = None
     evidence: tuple[str, ...] = ()
     patterns: tuple[Pattern, ...] = ()

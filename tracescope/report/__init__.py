@@ -87,6 +87,7 @@ def edge_json(edge: Edge) -> dict[str, Any]:
         "growth_pct_per_week": edge.growth_pct_per_week,
         "load_elasticity": edge.load_elasticity,
         "headroom": edge.headroom,
+        "headroom_at_least": edge.headroom_at_least,
         "weeks_to_wall": edge.weeks_to_wall,
         "note": edge.note,
         "evidence": list(edge.evidence),

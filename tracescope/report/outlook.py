@@ -68,7 +68,8 @@ def weeks_text(weeks: float | None, interval: tuple[float | None, float | None] 
     if weeks == 0:
         return "now"
     if weeks is None:
-        return f"> {number(min(low if low is not None else beyond, beyond))}"
+        least = beyond if low is None else min(low, beyond)
+        return f"> {number(least)}" if least else "?"
     ends = [number(low) if low is not None else "?", number(high) if high is not None else f"> {beyond:.0f}"]
     return f"{number(weeks)} ({ends[0]} … {ends[1]})"
 
