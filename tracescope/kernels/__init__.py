@@ -11,17 +11,51 @@ Compiled code checks no bounds: every kernel checks what it reads and caps what 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
 from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Unseen(MetaPathFinder):
+    """Finds no SciPy, for the thread that made it."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Nothing of its own; raises for what is to stay unseen."""
+        if fullname.split(".", 1)[0] == "scipy" and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+def _load_arrays() -> None:
+    """Load numba's arrays as where there is no SciPy.
+
+    At its first kernel numba imports SciPy's linear algebra, to know whether it can compile dot
+    products; no kernel here has one, and it takes a quarter of a second of every command.
+    """
+    unseen = _Unseen()
+    sys.meta_path.insert(0, unseen)
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        sys.meta_path.remove(unseen)
+
+
+_load_arrays()
 
 
 def _cache_root() -> Path:
