@@ -17,7 +17,7 @@ from pathlib import Path
 import test_receiver_month
 from test_receiver_month import Month, excessive
 
-from tracescope.engine import verify
+from tracescope.engine.upkeep import verify
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from killing import EACH, kill_rounds
 from test_soak_store import crash_at
 
-from tracescope.engine import verify
+from tracescope.engine.upkeep import verify
 from tracescope.store import open_store
 
 

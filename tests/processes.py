@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tracescope.engine import status
+from tracescope.engine.upkeep import status
 from tracescope.report import status_json
 from tracescope.store import open_store
 

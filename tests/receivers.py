@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from tracescope import config
-from tracescope.engine import status
+from tracescope.engine.upkeep import status
 from tracescope.ingest.otlp_grpc import EXPORT
 from tracescope.serving.events import Events
 from tracescope.serving.runtime import Runtime, open_sockets, prepare

@@ -9,7 +9,8 @@ from pathlib import Path
 from receivers import request
 
 from tracescope import schema
-from tracescope.engine import prune, reclaim, seal_quiet, verify
+from tracescope.engine.local import seal_quiet
+from tracescope.engine.upkeep import prune, reclaim, verify
 from tracescope.ingest.decode import decode
 from tracescope.serving.runtime import gather_s
 from tracescope.store import SpanStore, open_store, sealed

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from processes import request, span_numbers
 
-from tracescope.engine import seal, status, verify
+from tracescope.engine.local import seal
+from tracescope.engine.upkeep import status, verify
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.drain import drain
 from tracescope.ingest.scanned import Scanned

@@ -16,8 +16,10 @@ import pytest
 import stores
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, sealed_checksum, spans
 
-from tracescope.engine import prune, rebuild, rollups, seal, trace_spans, verify
 from tracescope.engine.importing import import_files
+from tracescope.engine.local import rebuild, seal
+from tracescope.engine.periods import rollups, trace_spans
+from tracescope.engine.upkeep import prune, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
 from tracescope.store import SpanStore, open_store
 
@@ -161,7 +163,8 @@ def test_readers_see_only_whole_groups_while_another_process_lands_and_seals(tmp
             "-c",
             "import sys\n"
             "from stores import many, ARRIVED\n"
-            "from tracescope.engine import prune, seal\n"
+            "from tracescope.engine.local import seal\n"
+            "from tracescope.engine.upkeep import prune\n"
             "from tracescope.store import open_store\n"
             "store = open_store(sys.argv[1])\n"
             "frame = many(72, hours=4)\n"

@@ -43,7 +43,7 @@ def check_command(
     """
     used = shell.settings(store=store, env=env, tz=tz)
     from tracescope.analysis.rules import check, parse_rules
-    from tracescope.engine import map_period
+    from tracescope.engine.graphs import map_period
     from tracescope.report import checked_json
     from tracescope.report.text import checked_text
 

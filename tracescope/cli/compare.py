@@ -106,7 +106,7 @@ def diff_command(
     from tracescope.analysis.diff import Options
     from tracescope.analysis.gate import parse_gate
     from tracescope.analysis.where import conditions
-    from tracescope.engine import compare
+    from tracescope.engine.comparing import compare
     from tracescope.schema import EDGE_KINDS
 
     for name in kind:

@@ -32,7 +32,7 @@ def explain_command(
     """
     used = shell.settings(store=store, env=env, tz=tz)
     from tracescope.analysis.diff import Options
-    from tracescope.engine import explain_edge
+    from tracescope.engine.explaining import explain_edge
     from tracescope.report import explained as render
 
     opened = shell.existing(used.store)

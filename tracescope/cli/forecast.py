@@ -49,7 +49,7 @@ def forecast_command(
     data do not say, the answer is a bound or a question mark.
     """
     used = shell.settings(store=store, env=env, top=top)
-    from tracescope.engine import foresee
+    from tracescope.engine.forecasting import foresee
     from tracescope.report import outlook as render
 
     multiples = tuple(multiple(text) for text in growth)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tracescope.analysis.flows import Selection
     from tracescope.analysis.graph import Graph, Level
     from tracescope.config import Settings
-    from tracescope.engine import Mapped, Sides
+    from tracescope.engine.comparing import Sides
+    from tracescope.engine.graphs import Mapped
     from tracescope.periods import Period
     from tracescope.report.svg import Look
     from tracescope.store import SpanStore
@@ -92,7 +93,8 @@ def graph_command(
     """
     used = shell.settings(store=store, env=env, tz=tz)
     from tracescope.analysis.backbone import LARGEST, backbone, collapsed
-    from tracescope.engine import MAPPED, map_period, map_sides, read_sides
+    from tracescope.engine.comparing import read_sides
+    from tracescope.engine.graphs import MAPPED, map_period, map_sides
     from tracescope.report.svg import Look
 
     selection = select(entry, through, service, kind, namespace)
@@ -156,7 +158,7 @@ def _judged(store: SpanStore, found: Mapped, sides: Sides, used: Settings, selec
     """The graph, with `diff`'s word on which of its changes are more than chance or traffic."""
     from tracescope.analysis.diff import Options
     from tracescope.analysis.graph import judged
-    from tracescope.engine import compare_sides
+    from tracescope.engine.comparing import compare_sides
 
     options = Options(
         alpha=used.alpha,

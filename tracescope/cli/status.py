@@ -13,7 +13,7 @@ from tracescope.cli import shell
 def status_command(store: str | None, form: str) -> None:
     """What the store holds, what it covers, what was refused, and how a running receiver fares."""
     used = shell.settings(store=store)
-    from tracescope.engine import status as count
+    from tracescope.engine.upkeep import status as count
     from tracescope.report import status_json, text
     from tracescope.serving import state
 

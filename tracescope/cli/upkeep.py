@@ -43,7 +43,7 @@ def prune_command(retain_spans_days: int | None, retain_rollups_days: int | None
     used = shell.settings(
         store=store, retain_spans_days=retain_spans_days, retain_rollups_days=retain_rollups_days
     )
-    from tracescope.engine import prune
+    from tracescope.engine.upkeep import prune
 
     done = prune(
         shell.existing(used.store),
@@ -62,7 +62,7 @@ def prune_command(retain_spans_days: int | None, retain_rollups_days: int | None
 def verify_command(store: str | None) -> None:
     """Read everything, count it, and make the rollups anew to compare them."""
     used = shell.settings(store=store)
-    from tracescope.engine import verify
+    from tracescope.engine.upkeep import verify
 
     problems = verify(shell.existing(used.store))
     for problem in problems:
@@ -79,7 +79,7 @@ def verify_command(store: str | None) -> None:
 def rebuild_command(workers: int | None, memory_mb: int | None, store: str | None) -> None:
     """Make the rollups anew from the spans of every hour that still has them."""
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
-    from tracescope.engine import rebuild
+    from tracescope.engine.local import rebuild
 
     done = rebuild(
         shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024

@@ -34,16 +34,11 @@ from tracescope.analysis.series import (
     stretches,
 )
 from tracescope.config import Settings
-from tracescope.engine import (
-    Mapped,
-    Sides,
-    compare_sides,
-    foresee,
-    map_sides,
-    read_sides,
-    status,
-    trace_spans,
-)
+from tracescope.engine.comparing import Sides, compare_sides, read_sides
+from tracescope.engine.forecasting import foresee
+from tracescope.engine.graphs import Mapped, map_sides
+from tracescope.engine.periods import trace_spans
+from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, pair
 from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES

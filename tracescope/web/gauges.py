@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from tracescope.analysis.flows import weight
 from tracescope.analysis.quantiles import middle_of
-from tracescope.engine import rollups
+from tracescope.engine.periods import rollups
 from tracescope.errors import TracescopeError
 from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_WAIT
 from tracescope.web.answers import Answers
