@@ -119,10 +119,14 @@ def by_edge(period: Period, wanted: Collection[int] | None = None) -> dict[int, 
         Only these edges; resources are made of all.
     """
     edges = _edges(period.tables["paths"])
-    ids = period.tables["paths"].select("path_id", "edge_id")
+    if wanted is not None:  # what reaches the resources of these edges
+        reached = edges.filter(pl.col("edge_id").is_in(list(wanted))).select("resource").unique()
+        edges = edges.join(reached, on="resource", how="semi")
+    ids = period.tables["paths"].select("path_id", "edge_id").join(edges, on="edge_id", how="semi")
     summed = (
         period.tables["path_hours"]
         .lazy()
+        .select("slot", "path_id", "threshold", "calls", "units", "own_all_ns")
         .filter(pl.col("calls") > 0)
         .join(ids.lazy(), on="path_id")
         .with_columns(weight().alias("w"))

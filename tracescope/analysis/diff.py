@@ -1,6 +1,6 @@
 """`diff`: which edges take more of the clock in HEAD than in BASE, why, and how sure that is.
 
-    rollups of two periods ─► matched slots, blocks ─► sums per (replicate, path)      blocks, matched
+    rollups of two periods ─► matched slots, blocks ─► sums per (replicate, path)      blocks, alike, matched
         ─► mix + effects per path (exact) ─► effects per edge                          decompose, effects
         ─► intervals, false discovery rate ─► verdict ─► Report                        edges, verdict
 
@@ -24,6 +24,7 @@ from tracescope import schema
 from tracescope.analysis import blocks as blocking
 from tracescope.analysis import changes, patterns
 from tracescope.analysis import effects as causes
+from tracescope.analysis.alike import condensed
 from tracescope.analysis.early import stage_between
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
@@ -84,9 +85,8 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     """
     _check_enough(base, head)
     matched = blocking.match(slots_of(base), slots_of(head), options.zone)
-    units = {
-        kind: gather(kind, base, head, matched, options.keep_entry) for kind in range(len(schema.UNIT_NAMES))
-    }
+    sums = condensed(base, head, matched)
+    units = {kind: gather(kind, *sums, matched, options.keep_entry) for kind in range(len(schema.UNIT_NAMES))}
     requests = units[schema.UNIT_REQUEST]
     if requests is None:
         raise InsufficientDataError(
@@ -110,7 +110,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
             if kind == schema.UNIT_REQUEST
             else MIN_EFFECT_PART * clock_of(unit, base, head)["base_ms"]
         )
-        edges += edge_rows(unit, split, (base, head), matched, floor)
+        edges += edge_rows(unit, split, (base, head), sums, matched, floor)
     edges = tell_apart(adjusted(edges, options.alpha), base, head, minimum)
     total = {name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS}
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
@@ -121,7 +121,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     per_request = _units_per_request(units)
     ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), base, head)
     moved = [pattern for split in splits.values() for pattern in split.patterns]
-    ranked, seen = patterns.attach(ranked, base, head, moved)
+    ranked, seen = patterns.attach(ranked, base, head, sums, moved)
     clocks = {schema.UNIT_NAMES[kind]: clock_of(unit, base, head) for kind, unit in units.items() if unit}
     state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in clocks.items()})
     if state != "insufficient data":
@@ -134,7 +134,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         clock=clock,
         other_clocks={name: each for name, each in clocks.items() if name != "request"},
         state=state,
-        stage=None if state == "insufficient data" else stage_between(base, head),
+        stage=None if state == "insufficient data" else stage_between(*sums),
         reasons=reasons,
         edges=tuple(ranked),
         entries=tuple(entries),

@@ -42,6 +42,8 @@ _PARTS: Final = {
     "calls": "calls", "latency": "latency_unsplit", "criticality": "criticality", "new": "new",
     "gone": "gone",
 }  # fmt: skip
+#: What an exemplar is the best by, and the two halves of its trace's id.
+_EXEMPLARS: Final = (("slow_ns", "slow_hi", "slow_lo"), ("typical_hash", "typical_hi", "typical_lo"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,24 @@ class _Tested:
 
 
 def edge_rows(
-    unit: Unit, split: Split, periods: tuple[Period, Period], matched: blocking.Matched, minimum: float
+    unit: Unit,
+    split: Split,
+    periods: tuple[Period, Period],
+    sums: tuple[Period, Period],
+    matched: blocking.Matched,
+    minimum: float,
 ) -> list[Edge]:
-    """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`."""
+    """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`.
+
+    Parameters
+    ----------
+    unit, split
+        What they are of, decomposed.
+    periods, sums
+        Both periods by the hour, and as `tracescope.analysis.alike` adds them up.
+    matched, minimum
+        The blocks that they are tested on, and the smallest effect tested for.
+    """
     base, head = periods
     sides = [
         _Side(
@@ -134,9 +151,9 @@ def edge_rows(
     shares = _Tested(*causes.shares(unit, split, matched), matched.enough)
     p = credited.p_value(minimum)
     shrunk = shrink(credited.value, credited.spread.error)
-    moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*periods)
+    moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
     numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
-    examples = [exemplars(period, unit.kind, numbered) for period in periods]
+    examples = [exemplars(*both, unit.kind, numbered) for both in zip(periods, sums, strict=True)]
     out: list[Edge] = []
     for row in split.edges.iter_rows(named=True):
         k = row.pop("edge")
@@ -211,40 +228,54 @@ def adjusted(edges: list[Edge], alpha: float) -> list[Edge]:
     return out
 
 
-def exemplars(period: Period, kind: int, numbered: pl.DataFrame) -> dict[int, tuple[str, ...]]:
+def exemplars(period: Period, sums: Period, kind: int, numbered: pl.DataFrame) -> dict[int, tuple[str, ...]]:
     """Trace ids of the slowest and of a typical call on each edge.
 
     Parameters
     ----------
-    period, kind
-        Where from.
+    period, sums, kind
+        Where from: by the hour, and as `tracescope.analysis.alike` adds hours up.
     numbered
         ``path_id, edge``.
     """
-    rows = period.tables["path_hours"]
-    if "slow_ns" not in rows.columns:
+    if "slow_ns" not in period.tables["path_hours"].columns:
         return {}
-    rows = (
-        rows.lazy()
-        .filter((pl.col("unit") == kind) & (pl.col("calls") > 0))
-        .select("path_id", "slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
-        .join(numbered.lazy(), on="path_id")
+    hours, summed = (
+        one.tables["path_hours"].lazy().filter((pl.col("unit") == kind) & (pl.col("calls") > 0))
+        for one in (period, sums)
+    )
+    best = (
+        summed.join(numbered.lazy(), on="path_id")
+        .group_by("edge")
+        .agg(
+            pl.col("slow_ns").max(),
+            pl.col("typical_hash").filter(pl.col("typical_hash") > 0).min(),
+        )
+        .collect()
     )
     picked = [
-        rows.filter(pl.col("slow_ns") == pl.col("slow_ns").max().over("edge"))
-        .group_by("edge")
-        .agg(pl.struct(hi="slow_hi", lo="slow_lo").sort().first().alias("id"))
-        .with_columns(pl.lit(0).alias("turn")),
-        rows.filter(pl.col("typical_hash") > 0)
-        .filter(pl.col("typical_hash") == pl.col("typical_hash").min().over("edge"))
-        .group_by("edge")
-        .agg(pl.struct(hi="typical_hi", lo="typical_lo").sort().first().alias("id"))
-        .with_columns(pl.lit(1).alias("turn")),
+        _traces(hours, numbered, best.select("edge", value), *ids).with_columns(pl.lit(turn).alias("turn"))
+        for turn, (value, *ids) in enumerate(_EXEMPLARS)
     ]
     found: dict[int, tuple[str, ...]] = {}
     for edge, trace in pl.concat(picked).sort("turn").select("edge", "id").collect().iter_rows():
         found[edge] = tuple(dict.fromkeys((*found.get(edge, ()), trace_hex(trace["hi"], trace["lo"]))))
     return found
+
+
+def _traces(
+    hours: pl.LazyFrame, numbered: pl.DataFrame, best: pl.DataFrame, hi: str, lo: str
+) -> pl.LazyFrame:
+    """``edge, id``: of each edge the trace whose call has the edge's best value."""
+    value = best.columns[1]
+    return (
+        hours.select("path_id", value, hi=hi, lo=lo)
+        .filter(pl.col(value).is_in(best[value].drop_nulls().unique().to_list()))
+        .join(numbered.lazy(), on="path_id")
+        .join(best.lazy(), on=["edge", value])
+        .group_by("edge")
+        .agg(pl.struct("hi", "lo").sort().first().alias("id"))
+    )
 
 
 def trace_hex(hi: int, lo: int) -> str:

@@ -52,7 +52,8 @@ def entry_rows(unit: Unit, split: Split, base: Period, head: Period) -> list[Ent
                 state="insufficient data" if min(units[0][k], units[1][k]) < FEWEST_UNITS else "compared",
             )
         )
-    return sorted(out, key=lambda e: (-e.units_head, e.service, e.operation))
+    # sums of floats differ in their last digits from run to run
+    return sorted(out, key=lambda e: (-float(f"{e.units_head:.12g}"), e.service, e.operation))
 
 
 def quantiles(period: Period, kind: int) -> dict[int, float]:
@@ -73,7 +74,7 @@ def quantiles(period: Period, kind: int) -> dict[int, float]:
         .filter(pl.col("reached") >= 0.95 * pl.col("total"))
         .group_by("entry_id")
         .agg(pl.col("bin").min())
-        .collect()
+        .collect(engine="streaming")
     )
     values = middle_of(rows["bin"].to_numpy()) / MS
     return dict(zip(rows["entry_id"].to_list(), values.tolist(), strict=True))

@@ -89,7 +89,11 @@ class _Side:
 
 
 def attach(
-    edges: Sequence[Edge], base: Period, head: Period, made: Sequence[Pattern] = ()
+    edges: Sequence[Edge],
+    base: Period,
+    head: Period,
+    sums: tuple[Period, Period],
+    made: Sequence[Pattern] = (),
 ) -> tuple[tuple[Edge, ...], tuple[Pattern, ...]]:
     """Name the patterns of the first significant edges.
 
@@ -99,6 +103,8 @@ def attach(
         In the order of the report.
     base, head
         What they were compared in.
+    sums
+        The same as `tracescope.analysis.alike` adds it up.
     made
         Patterns that are known already, by the edge's name.
 
@@ -110,7 +116,7 @@ def attach(
         All of them, those of `made` first.
     """
     wanted = [k for k, e in enumerate(edges) if e.significant and e.credited_ms > 0 and e.note is None]
-    sides = [_sides(period) for period in (base, head)]
+    sides = [sums_by_edge(period) for period in sums] if wanted else []
     out, found = list(edges), list(made)
     for k in wanted[:MOST_EDGES]:
         edge = edges[k]
@@ -131,7 +137,7 @@ def attach(
     return tuple(out), tuple(found)
 
 
-def _sides(period: Period) -> dict[tuple[Any, ...], _Side]:
+def sums_by_edge(period: Period) -> dict[tuple[Any, ...], _Side]:
     """Sums of every edge of a period, by unit, kind, caller, callee and operation."""
     fan = [(pl.col(name) * weight()).sum() for name in ("child_sum_ns", "child_union_ns")]
     sums = (
@@ -281,10 +287,13 @@ def _contention(edge: Edge, head: Period) -> list[Pattern]:
     kind = schema.EDGE_KINDS.index(edge.kind)
     shared = head.tables["paths"].filter((pl.col("callee") == edge.callee) & (pl.col("kind") == kind))
     unit = pl.col("unit") == schema.UNIT_NAMES.index(edge.unit)
-    rows = head.tables["path_hours"].filter(unit)
-    load = rows.join(shared.select("path_id"), on="path_id", how="semi").group_by("slot").agg(
-        (pl.col("calls") * weight()).sum().alias("load")
+    # what reaches the resource holds the edge's own calls
+    rows = (
+        head.tables["path_hours"].lazy().filter(unit)
+        .select("slot", "path_id", "threshold", "calls", "own_ns", "visits")
+        .join(shared.select("path_id").lazy(), on="path_id", how="semi").collect()
     )  # fmt: skip
+    load = rows.group_by("slot").agg((pl.col("calls") * weight()).sum().alias("load"))
     mine = rows.join(_paths_of(edge, head).select("path_id"), on="path_id", how="semi").group_by("slot").agg(
         pl.col("own_ns", "visits").sum()
     )  # fmt: skip
@@ -313,9 +322,9 @@ def _weekly(edge: Edge, base: Period, head: Period) -> list[Pattern]:
         week = (pl.col("slot") * period.slot_ns // (7 * DAY_NS)).alias("week")
         paths = _paths_of(edge, period).select("path_id", "entry_id")
         calls = (
-            period.tables["path_hours"].filter(unit)
-            .join(paths.select("path_id"), on="path_id", how="semi")
-            .group_by(week).agg((pl.col("calls") * weight()).sum())
+            period.tables["path_hours"].lazy().filter(unit).select("slot", "path_id", "threshold", "calls")
+            .join(paths.select("path_id").lazy(), on="path_id", how="semi")
+            .group_by(week).agg((pl.col("calls") * weight()).sum()).collect()
         )  # fmt: skip
         units = (
             period.tables["entry_hours"].filter(unit)
