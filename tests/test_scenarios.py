@@ -37,6 +37,24 @@ def test_nobody_is_blamed_in_a_trap(name: str) -> None:
     assert outcome.alarms == ()
 
 
+def test_a_branch_that_load_makes_the_slowest_is_slow_by_load() -> None:
+    """Waited for more often than before, it costs more than it got slower: load did that, not growth."""
+    calls = (
+        Call(2, "db", "shop", "redis/hot", "GET", 8.0),
+        Call(3, "db", "shop", "mysql/wide", "SELECT", 30.0),
+    )
+    shop = Operation(1, "shop", "GET /", "http", 2.0, (Step(4, calls, True),))
+    system = System({1: shop}, {1: 1.0}, {}, {"shop": 2})
+    timeline = Timeline(growth_per_week=0.08, every_hours=2, traces_an_hour=20.0)
+    busiest = timeline.traffic(timeline.hours()).max()
+    queues = Conditions(slower={2: [lambda t: 1 / (1 - 0.93 * timeline.traffic(t) / busiest)]})
+    report = compare(World("", system, timeline, queues, Truth()), 5)
+    hot = next(edge for edge in report.edges if edge.callee == "redis/hot")
+    assert hot.significant
+    assert hot.effects["latency_load"] > 6 * abs(hot.effects["latency_growth"])
+    assert hot.own_ms_head > 3 * hot.own_ms_base  # a call itself takes under twice as long
+
+
 def test_a_queue_whose_hosts_clocks_move_is_not_called_slower() -> None:
     """Half of the waits become negative, the others longer: a sentence, and no blame."""
     publish = Call(2, "queue", "shop", "orders", "publish", 0.8)
