@@ -84,12 +84,14 @@ def one(stage: Stage, scenario: Scenario | None, size: Size) -> Outcome:
     stage.wait(2.0)
     growth.orders(plan.places, size.orders, size.users)
     _throw(plan, name if latent else None)
+    begin, before = time.monotonic(), stage.cpu_seconds("checkout")
     base = _period(stage, size.users, size.settle_s, size.base_s)
+    used_pct = 100 * (stage.cpu_seconds("checkout") - before) / (time.monotonic() - begin)
     growth.users(plan.places, 0)
     stage.wait(1.0)
     growth.orders(plan.places, size.grown_orders, size.grown_users)
     _throw(plan, name if scenario is not None else None)
-    with _starved(stage, size.quota_pct if name == "starved" else None), Watch(plan) as samples:
+    with _starved(stage, used_pct * size.quota_times if name == "starved" else None), Watch(plan) as samples:
         head = _period(stage, size.grown_users, size.settle_s, size.head_s)
     with open("/proc/loadavg") as text:
         load_average = float(text.read().split()[0])
@@ -159,12 +161,14 @@ def _throw(plan: Plan, name: str | None) -> None:
 
 
 @contextmanager
-def _starved(stage: Stage, quota_pct: int | None) -> Iterator[None]:
+def _starved(stage: Stage, quota_pct: float | None) -> Iterator[None]:
     """Let checkout have only so much of a processor, as a container's limit does."""
     if quota_pct is None:
         yield
         return
-    command = ["cpulimit", "--pid", str(stage.process_id("checkout")), "--limit", str(quota_pct)]
+    limit = str(max(round(quota_pct), 1))
+    stage.say(f"checkout may use {limit} % of a processor")
+    command = ["cpulimit", "--pid", str(stage.process_id("checkout")), "--limit", limit]
     with stage.log("cpulimit").open("ab") as log:
         limiter = subprocess.Popen(
             command, env=stage.plan.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -73,7 +73,7 @@ SCENARIOS: Final = (
         "http", "gateway", None, ("criticality",), "made serial",
     ),
     Scenario(
-        "starved", "checkout gets a quarter of a processor",
+        "starved", "checkout may use three times the processor time that the small shop took",
         "self", "checkout", None, SLOWER, "starved caller",
     ),
 )  # fmt: skip

@@ -21,8 +21,8 @@ class Size:
         Time that is not looked at, after each change.
     warm_s
         Load before the first scenario.
-    quota_pct
-        Part of a processor that a starved service gets.
+    quota_times
+        A starved service may use so many times the part of a processor that it used in BASE.
     min_effect_ms
         Given to ``tracescope diff --min-effect``; None for its default.
     """
@@ -31,11 +31,11 @@ class Size:
     grown_users: int = 1000
     orders: int = 2_000
     grown_orders: int = 500_000
-    base_s: float = 40.0
-    head_s: float = 60.0
+    base_s: float = 60.0
+    head_s: float = 120.0
     settle_s: float = 5.0
     warm_s: float = 12.0
-    quota_pct: int = 25
+    quota_times: float = 3.0
     min_effect_ms: float | None = None
 
 

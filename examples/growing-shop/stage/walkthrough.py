@@ -28,6 +28,8 @@ from stage.supervisor import Stage
 WINDOW_S: Final = 10.0
 SLO_KIND: Final = "order"
 FEWEST: Final = 10
+#: What of everything that runs is the shop: its services, the worker, databases, cache and broker.
+SHOP: Final = (*SERVICES, "worker", "postgresql", "redis", "rabbitmq")
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,12 @@ def walk(stage: Stage, given: Walk, say: check.Say) -> Story:
     for number in range(given.steps):
         growth.users(plan.places, users)
         growth.more_orders(plan.places, round(given.orders * (given.growth - 1)), users)
-        seen, before, start, at = list[bool](), cpu_seconds(stage), check.instant(), time.time()
+        seen, before, start, at = list[bool](), stage.cpu_seconds(*SHOP), check.instant(), time.time()
         while time.time() < at + given.step_s:
             stage.wait(1.0)
             seen.append(listening(plan, "gateway"))
         end, length = check.instant(), time.time() - at
-        used = (cpu_seconds(stage) - before) / length / (os.cpu_count() or 1)
+        used = (stage.cpu_seconds(*SHOP) - before) / length / (os.cpu_count() or 1)
         says = ""
         if base is None:
             base = start, end
@@ -187,18 +189,3 @@ def requests(path: Path) -> list[Request]:
         Request(float(r["at"]) + float(r["ms"]) / 1000, r["kind"], int(r["status"]), float(r["ms"]))
         for r in complete
     ]
-
-
-def cpu_seconds(stage: Stage) -> float:
-    """Processor seconds that the shop has used: its services, the worker, databases, cache and broker."""
-    names = (*SERVICES, "worker", "postgresql", "redis", "rabbitmq")
-    sessions = {stage.process_id(name) for name in names}
-    ticks = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # ended meanwhile
-        if int(fields[3]) in sessions:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
