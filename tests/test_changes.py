@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -35,12 +37,12 @@ def test_a_step_is_found_where_it_is(at: int) -> None:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(correlation: float) -> None:
-    """Three deviations, 200 times; 95 % stated."""
+    """Four deviations, 200 times; 95 % stated."""
     rng = np.random.default_rng(1)
     held = found = 0
     for turn in range(200):
         at = int(rng.integers(12, 45))
-        step = split(noise(rng, 56, correlation) + 3.0 * (np.arange(56) >= at), np.ones(56), NOTHING, turn)
+        step = split(noise(rng, 56, correlation) + 4.0 * (np.arange(56) >= at), np.ones(56), NOTHING, turn)
         if step is not None:
             found += 1
             held += step.low <= at <= step.high
@@ -56,10 +58,31 @@ def test_what_creeps_has_no_instant() -> None:
     assert sum(split(line + noise(rng), np.ones(56), NOTHING) is not None for _ in range(50)) <= 3
 
 
+@pytest.mark.parametrize(
+    "course",
+    [
+        lambda at: np.clip(2 * at, 0, 1),
+        lambda at: np.clip(2 * at - 1, 0, 1),
+        lambda at: (1 / (1 - 0.9 * at) - 1) / 9,
+        lambda at: 1 - np.exp(-4 * at),
+        lambda at: 1 / (1 + np.exp(-12 * (at - 0.5))),
+    ],
+    ids=["early", "late", "queue", "saturating", "sigmoid"],
+)
+@pytest.mark.parametrize("rise", [4.0, 12.0])
+def test_what_creeps_for_a_part_of_the_time_or_faster_and_faster_has_none_either(
+    course: Callable[[NDArray[np.float64]], NDArray[np.float64]], rise: float
+) -> None:
+    """A line fits none of these, and two levels fit some of them better than a line does."""
+    rng = np.random.default_rng(4)
+    ramp = rise * course(np.arange(56) / 55)
+    assert sum(split(ramp + noise(rng), np.ones(56), NOTHING) is not None for _ in range(50)) <= 4
+
+
 def test_what_crept_while_nobody_looked_did_not_jump() -> None:
-    """Two months with another between: a line, not a step where the second begins."""
-    times = np.concatenate([np.arange(28), np.arange(60, 88)])
-    values = times / 10 + noise(np.random.default_rng(6)) * 0.4
+    """Two months with three others between: a line, not a step where the second begins."""
+    times = np.concatenate([np.arange(28), np.arange(120, 148)])
+    values = times / 20 + noise(np.random.default_rng(6)) * 0.4
     assert split(values, np.ones(56), NOTHING) is not None
     assert split(values, np.ones(56), NOTHING, times=times) is None
 
