@@ -34,8 +34,9 @@ class Outcome:
 
     ``rank`` of the true edge (0: not listed), the effect that dominates it, ``found``: the effect of
     the first significant rise (``none``: there is none, ``wrong``: another edge's), ``alarms``: edges
-    blamed for more than `ALARM_PART` in a trap, with their part of the clock, ``since``: whether the
-    interval of the change point holds the instant at which it began (``held``, ``missed``, ``none``:
+    blamed for more than `ALARM_PART` in a trap, with their part of the clock, ``pattern``: whether the
+    true edge carries the pattern that it should (``found``, ``possible``, ``missing``; empty where none
+    describes it), ``since``: whether the interval of the change point holds the instant at which it began (``held``, ``missed``, ``none``:
     no change point), and for a change that crept ``crept`` or ``invented``.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     found: str
     alarms: tuple[str, ...]
     first: str
+    pattern: str
     since: str
 
 
@@ -102,8 +104,15 @@ def judge(world: World, report: Report, seed: int) -> Outcome:
     return Outcome(
         world.name, seed, rank, bool(edge and edge.significant), effect, told and effect in truth.effects, found,
         alarms, f"{first.kind} {first.name} {first.operation} {first.credited_ms:+.3g} ms" if first else "",
-        _since(truth, edge),
+        _pattern(truth, edge), _since(truth, edge),
     )  # fmt: skip
+
+
+def _pattern(truth: Truth, edge: Edge | None) -> str:
+    if truth.pattern is None:
+        return ""
+    named = [one.certainty for one in edge.patterns if one.name == truth.pattern] if edge is not None else []
+    return min(named, default="missing")
 
 
 def _since(truth: Truth, edge: Edge | None) -> str:
@@ -154,6 +163,10 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         f"true edge significant    {sum(o.significant for o in real)} of {len(real)}",
         f"dominant effect right    {sum(o.effect_right for o in real)} of {len(real)}"
         f" ({sum(o.effect_right for o in real) / n:.0%}; goal 95 %)",
+        "pattern                  "
+        + ", ".join(
+            f"{count} {word}" for word, count in sorted(Counter(o.pattern for o in real if o.pattern).items())
+        ),
         "since when              "
         + ", ".join(
             f"{count} {word}" for word, count in sorted(Counter(o.since for o in real if o.since).items())
@@ -170,7 +183,7 @@ def _report(outcome: Outcome, verbose: bool) -> None:
     if verbose or bad:
         print(
             f"{'-' if bad else ' '} {outcome.name} seed {outcome.seed}: rank {outcome.rank}, {outcome.effect},"
-            f" significant {outcome.significant}, since {outcome.since or '-'}; "
+            f" significant {outcome.significant}, pattern {outcome.pattern or '-'}, since {outcome.since or '-'}; "
             f"first {outcome.first}; alarms {list(outcome.alarms)}",
             file=sys.stderr, flush=True,
         )  # fmt: skip

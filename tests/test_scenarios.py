@@ -19,6 +19,7 @@ from tracescope.analysis.process import process
 from tracescope.ingest.decode import decode
 
 TEST_MECHANISMS = ("drift", "contention", "n+1", "queue", "api gap", "serialised", "new dependency")
+TEST_TAILS = ("retries", "stragglers")
 TEST_TRAPS = ("mix shift", "sampling change", "clock skew", "flipped branch")
 
 
@@ -28,6 +29,14 @@ def test_what_was_made_worse_is_ranked_first_for_the_right_reason(name: str) -> 
     outcome = run(name, 7_000 + TEST_MECHANISMS.index(name), quick=True)
     assert outcome.rank == 1, outcome
     assert outcome.effect_right, outcome
+    assert outcome.pattern in ("", "found"), outcome
+
+
+@pytest.mark.parametrize("name", TEST_TAILS)
+def test_what_goes_wrong_now_and_then_is_found_and_named(name: str) -> None:
+    """Calls that fail and are made again; a fan-out of which one call is late."""
+    outcome = run(name, 7_010, quick=True)
+    assert (outcome.rank, outcome.effect_right, outcome.pattern) == (1, True, "found"), outcome
 
 
 @pytest.mark.parametrize("name", TEST_TRAPS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from benchmarks.worlds.simulate import Conditions, Curve, Floats, Ints, Simulation, Timeline
+from benchmarks.worlds.simulate import TAIL_TIMES, Conditions, Curve, Floats, Ints, Simulation, Timeline
 from benchmarks.worlds.topology import Call, Operation, Step, System, draw_system
 from tracescope import schema
 from tracescope.analysis.process import process
@@ -26,12 +26,16 @@ Name = tuple[str | None, str | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is to blame: any of `edges`, by the first of `effects`; `began_ns` where it began at once."""
+    """What is to blame: any of `edges`, by one of `effects`; `began_ns` where it began at once.
+
+    ``pattern`` is what the edge must look like; None where no pattern describes it.
+    """
 
     edges: tuple[Name, ...] = ()
     effects: tuple[str, ...] = ()
     began_ns: int | None = None
     deployed: str | None = None
+    pattern: str | None = None
 
     def blames(self, kind: str, caller: str, callee: str | None, operation: str | None) -> bool:
         """Whether an edge is one of those to blame."""
@@ -248,7 +252,7 @@ def n_plus_one(author: _Author) -> None:
     more = max(author.worth_ms() / each, 0.5)
     for same in author.same_edge(call):
         author.conditions.repeats[same.number] = lambda t, n=same.repeat: n * (1 + more * shape(t))
-    author.truth = Truth((call.edge,), ("calls",), at, deployed)
+    author.truth = Truth((call.edge,), ("calls",), at, deployed, "n+1")
 
 
 def queue(author: _Author) -> None:
@@ -270,7 +274,7 @@ def queue(author: _Author) -> None:
     worth = float(author.rng.uniform(8, 200))
     author.conditions.wait_ms[topic] = lambda t: 12.0 + worth * shape(t)
     effects = ("latency_growth", "latency_load", "latency_unsplit")
-    author.truth = Truth((("queue", topic, None, "wait"),), effects, at)
+    author.truth = Truth((("queue", topic, None, "wait"),), effects, at, pattern="queue backs up")
 
 
 def api_gap(author: _Author) -> None:
@@ -280,7 +284,8 @@ def api_gap(author: _Author) -> None:
     extra = author.worth_ms() / author.sample.of(*call.edge)["visits"]
     for same in author.same_edge(call):
         author.conditions.gap_ms[same.number] = [lambda t: extra * shape(t)]
-    author.truth = Truth((call.edge,), ("latency_growth", "latency_unsplit"), at, deployed)
+    effects = ("latency_growth", "latency_unsplit")
+    author.truth = Truth((call.edge,), effects, at, deployed, "gap in front")
 
 
 def serialised(author: _Author) -> None:
@@ -291,17 +296,11 @@ def serialised(author: _Author) -> None:
     hidden = means.sum() - means.max()  # about what the step grows by
     calls = [author.leaf(k, f"mysql/fan{k}", f"SELECT part{k}", float(mean)) for k, mean in enumerate(means)]
     operation = author.graft(Step(9_001, tuple(calls), True))
-    visits = author.sample.of("self", operation.service, None, operation.name)["visits"]
-    scale = worth / visits / hidden
-    step = operation.steps[-1]
-    sized = tuple(replace(call, mean_ms=call.mean_ms * scale) for call in step.calls)
-    steps = (*operation.steps[:-1], Step(step.number, sized, True))
-    operations = {**author.system.operations, operation.number: replace(operation, steps=steps)}
-    author.system = replace(author.system, operations=operations)
-    author._sample = None
+    sized = _sized(author, operation, operation.steps[-1].calls, worth / hidden)
     shape, at, deployed = author.shape(operation.service)
-    author.conditions.serial[step.number] = lambda t: np.clip(shape(t), 0, 1)
-    author.truth = Truth(tuple(call.edge for call in sized), ("criticality",), at, deployed)
+    author.conditions.serial[operation.steps[-1].number] = lambda t: np.clip(shape(t), 0, 1)
+    edges = tuple(call.edge for call in sized)
+    author.truth = Truth(edges, ("criticality",), at, deployed, "made serial")
 
 
 def new_dependency(author: _Author) -> None:
@@ -312,12 +311,7 @@ def new_dependency(author: _Author) -> None:
         1, "fraud.example" if external else "postgresql/new", "POST" if external else "SELECT fresh", 1.0
     )
     operation = author.graft(Step(9_001, (call,), False))
-    visits = author.sample.of("self", operation.service, None, operation.name)["visits"]
-    step = operation.steps[-1]
-    sized = replace(step.calls[0], mean_ms=worth / visits)
-    steps = (*operation.steps[:-1], Step(step.number, (sized,), False))
-    operations = {**author.system.operations, operation.number: replace(operation, steps=steps)}
-    author.system = replace(author.system, operations=operations)
+    (sized,) = _sized(author, operation, operation.steps[-1].calls, worth)
     head = author.timeline.head_ns
     at = head + int(author.rng.integers(0, 4)) * DAY_NS + 9 * HOUR_NS
     author.conditions.deploys[operation.service] = [at]
@@ -357,7 +351,58 @@ def starved(author: _Author) -> None:
     extra = author.worth_ms() / visits / 2  # about one stretch of own work for each call
     author.conditions.starved_ms[service] = lambda t: extra * shape(t)
     effects = ("latency_growth", "latency_unsplit")
-    author.truth = Truth((("self", service, None, None),), effects, at, deployed)
+    author.truth = Truth((("self", service, None, None),), effects, at, deployed, "starved caller")
+
+
+def retries(author: _Author) -> None:
+    """A call begins to fail now and then, and is made again after a pause."""
+    worth, rng = author.worth_ms(), author.rng
+    external = rng.random() < 0.5
+    call = author.leaf(
+        1,
+        "payments.example" if external else "postgresql/ledger",
+        "POST" if external else "INSERT entry",
+        1.0,
+    )
+    operation = author.graft(Step(9_001, (call,), False))
+    part = float(rng.uniform(0.15, 0.4))
+    pause = 0.3  # of an attempt's time before the second one
+    # attempts more, and the pauses before them
+    more = part * (1 + pause) + part**2 * (1 + 2 * pause)
+    sized = _sized(author, operation, (call,), worth / more)
+    shape, at, deployed = author.shape(operation.service)
+    author.conditions.failing[call.number] = lambda t: np.clip(0.005 + part * shape(t), 0.0, 0.9)
+    author.conditions.backoff_ms[call.number] = pause * sized[0].mean_ms
+    author.truth = Truth((sized[0].edge,), ("calls",), at, deployed, "retries")
+
+
+def stragglers(author: _Author) -> None:
+    """Of many calls at once, one or the other takes much longer, and everybody waits for it."""
+    worth, rng = author.worth_ms(), author.rng
+    number, part = int(rng.integers(5, 13)), float(rng.uniform(0.01, 0.04))
+    calls = tuple(author.leaf(k, "mongodb/shards", "SELECT shard", 1.0) for k in range(number))
+    operation = author.graft(Step(9_001, calls, True))
+    drawn = np.random.default_rng(7).lognormal(-(0.45**2) / 2, 0.45, (100_000, number))
+    late = np.where(np.random.default_rng(8).random(drawn.shape) < part, TAIL_TIMES, 1.0)
+    excess = float((drawn * late).max(axis=1).mean() - drawn.max(axis=1).mean())
+    sized = _sized(author, operation, calls, worth / excess)
+    shape, at, deployed = author.shape(operation.service)
+    for one in sized:
+        author.conditions.tail[one.number] = lambda t: np.clip(part * shape(t), 0.0, 0.5)
+    effects = ("latency_growth", "latency_unsplit")
+    author.truth = Truth((sized[0].edge,), effects, at, deployed, "stragglers")
+
+
+def _sized(author: _Author, operation: Operation, calls: tuple[Call, ...], ms: float) -> tuple[Call, ...]:
+    """Let the calls of the operation's last step take `ms` times as long in a request's mean."""
+    visits = author.sample.of("self", operation.service, None, operation.name)["visits"]
+    step = operation.steps[-1]
+    sized = tuple(replace(call, mean_ms=call.mean_ms * ms / visits) for call in step.calls)
+    steps = (*operation.steps[:-1], replace(step, calls=sized))
+    operations = {**author.system.operations, operation.number: replace(operation, steps=steps)}
+    author.system = replace(author.system, operations=operations)
+    author._sample = None
+    return sized
 
 
 def _with_busy_service(author: _Author) -> System:
@@ -533,6 +578,7 @@ def extra_monday(author: _Author) -> None:
 MECHANISMS: dict[str, Callable[[_Author], None]] = {
     "drift": drift, "contention": contention, "n+1": n_plus_one, "queue": queue, "api gap": api_gap,
     "serialised": serialised, "new dependency": new_dependency, "starved caller": starved,
+    "retries": retries, "stragglers": stragglers,
 }  # fmt: skip
 TRAPS: dict[str, Callable[[_Author], None]] = {
     "nothing": nothing, "pure growth": pure_growth, "mix shift": mix_shift, "routed shift": routed_shift, "spike": spike,

@@ -24,6 +24,9 @@ Bools = NDArray[np.bool_]
 Curve = Callable[[Ints], Floats]
 
 MS = 1_000_000
+#: Attempts at a call that fails, and how much longer than others a call in the tail takes.
+ATTEMPTS = 3
+TAIL_TIMES = 8.0
 #: 2026-06-01 is a Monday.
 FIRST_DAY_NS = 20_605 * DAY_NS
 
@@ -70,6 +73,11 @@ class Conditions:
     ----------
     slower, gap_ms, repeats, made
         By call: factor of the duration, ms in front of the callee, calls for one, part of calls made.
+    failing, backoff_ms
+        By call: probability that an attempt fails, of `ATTEMPTS` at most, and the caller's pause before the
+        second one; it doubles before each further one.
+    tail
+        By call: probability that it takes `TAIL_TIMES` as long.
     own
         By operation: factor of its own work.
     serial
@@ -98,6 +106,9 @@ class Conditions:
     gap_ms: dict[int, list[Curve]] = field(default_factory=dict[int, list[Curve]])
     repeats: dict[int, Curve] = field(default_factory=dict[int, Curve])
     made: dict[int, Curve] = field(default_factory=dict[int, Curve])
+    failing: dict[int, Curve] = field(default_factory=dict[int, Curve])
+    backoff_ms: dict[int, float] = field(default_factory=dict[int, float])
+    tail: dict[int, Curve] = field(default_factory=dict[int, Curve])
     own: dict[int, list[Curve]] = field(default_factory=dict[int, list[Curve]])
     serial: dict[int, Curve] = field(default_factory=dict[int, Curve])
     starved_ms: dict[str, Curve] = field(default_factory=dict[str, Curve])
@@ -117,8 +128,13 @@ class _Spans:
 
     parts: list[tuple[Ints, ...]] = field(default_factory=list[tuple[Ints, ...]])
 
-    def add(self, template: int, rows: Ints, span: Ints, parent: Ints, start: Ints, end: Ints) -> None:
-        self.parts.append((np.full(len(rows), template), rows, span, parent, start, end))
+    def add(
+        self, template: int, rows: Ints, span: Ints, parent: Ints, start: Ints, end: Ints,
+        failed: Bools | None = None,
+    ) -> None:  # fmt: skip
+        ok = np.full(len(rows), schema.STATUS_UNSET)
+        status = ok if failed is None else np.where(failed, schema.STATUS_ERROR, ok)
+        self.parts.append((np.full(len(rows), template), rows, span, parent, start, end, status))
 
     def columns(self) -> tuple[Ints, ...]:
         return tuple(np.concatenate(column) for column in zip(*self.parts, strict=True))
@@ -323,14 +339,35 @@ class Simulation:
         now = now.copy()
         for turn in range(int(repeat.max(initial=0))):
             at = np.flatnonzero(repeat > turn)
-            now[at] = self._call(call, rows[at], now[at] + 30_000, parent[at])
+            now[at] = self._attempts(call, rows[at], now[at] + 30_000, parent[at])
         return now
 
-    def _call(self, call: Call, rows: Ints, t: Ints, parent: Ints) -> Ints:
+    def _attempts(self, call: Call, rows: Ints, t: Ints, parent: Ints) -> Ints:
+        """Until one succeeds, or nobody tries any more."""
+        failing = self.conditions.failing.get(call.number)
+        if failing is None:
+            return self._call(call, rows, t, parent)
+        done, at = t.copy(), np.arange(len(rows))
+        pause = self.conditions.backoff_ms.get(call.number, 0.0)
+        for attempt in range(ATTEMPTS):
+            failed = self.rng.random(len(at)) < failing(done[at])
+            done[at] = self._call(call, rows[at], done[at], parent[at], failed)
+            if attempt + 1 < ATTEMPTS:
+                at = at[failed]
+                done[at] += int(pause * 2**attempt * MS)
+        return done
+
+    def _call(
+        self, call: Call, rows: Ints, t: Ints, parent: Ints, failed: Bools | None = None
+    ) -> Ints:  # fmt: skip
         span = self.ids(len(rows))
         factor = np.ones(len(rows))
         for curve in self.conditions.slower.get(call.number, ()):
             factor = factor * curve(t)
+        if call.number in self.conditions.tail:
+            factor = factor * np.where(
+                self.rng.random(len(rows)) < self.conditions.tail[call.number](t), TAIL_TIMES, 1.0
+            )
         late = self._starved(call.caller, t)
         if call.kind == "queue":
             end = t + self.lasting(call.number, call.mean_ms * factor, t) + late
@@ -342,7 +379,7 @@ class Simulation:
             return end
         if call.target is None:
             end = t + self.lasting(call.number, call.mean_ms * factor, t) + late
-            self.spans.add(self.of_call[call.number], rows, span, parent, t, end)
+            self.spans.add(self.of_call[call.number], rows, span, parent, t, end, failed)
             return end
         target = self.system.operations[call.target]
         gap = np.full(len(rows), 0.6 * call.mean_ms)
@@ -351,13 +388,13 @@ class Simulation:
         begin = t + self.lasting(call.number, gap, t) + self._starved(target.service, t)
         done = self.serve(target, rows, begin, span)
         end = done + self.lasting(call.number, 0.4 * call.mean_ms, t) + late
-        self.spans.add(self.of_call[call.number], rows, span, parent, t, end)
+        self.spans.add(self.of_call[call.number], rows, span, parent, t, end, failed)
         return end
 
     # -- the table --
 
     def _frame(self, traces: int, kept: Floats) -> pl.DataFrame:
-        template, rows, span, parent, start, end = self.spans.columns()
+        template, rows, span, parent, start, end, status = self.spans.columns()
         rng, conditions = self.rng, self.conditions
         services = sorted(self.system.replicas)
         number = {name: k for k, name in enumerate(services)}
@@ -390,7 +427,7 @@ class Simulation:
             *self._named(template * 2 + new), *_resources(services, service, replica, version)
         )
         frame = frame.with_columns(
-            pl.lit(schema.STATUS_UNSET).alias("status"), pl.lit("production").alias("environment"),
+            pl.Series("status", status), pl.lit("production").alias("environment"),
             *(pl.lit(None).alias(name) for name in ("links", "scope")),
             pl.lit(b"").alias("resource"), pl.lit(b"").alias("raw"),
         )  # fmt: skip
