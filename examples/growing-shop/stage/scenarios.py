@@ -73,7 +73,7 @@ SCENARIOS: Final = (
         "http", "gateway", None, ("criticality",), "made serial",
     ),
     Scenario(
-        "starved", "checkout may use three times the processor time that the small shop took",
+        "starved", "checkout may use twice the processor time that the small shop took",
         "self", "checkout", None, SLOWER, "starved caller",
     ),
 )  # fmt: skip

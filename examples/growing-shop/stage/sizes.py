@@ -35,7 +35,7 @@ class Size:
     head_s: float = 120.0
     settle_s: float = 5.0
     warm_s: float = 12.0
-    quota_times: float = 3.0
+    quota_times: float = 2.0
     min_effect_ms: float | None = None
 
 
