@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -67,6 +67,7 @@ class Intake:
     max_in_flight_bytes: int = 2 * MAX_REQUEST_BYTES
     pressure: str = ""
     _in_flight: int = 0
+    _group: tuple[Future[None], asyncio.Future[None]] | None = None
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "intake"))
 
     async def take(
@@ -185,16 +186,21 @@ class Intake:
         return _Checked(record, len(plain), accepted, rejected, Scanned.of(found, arrived_ns))
 
     async def _keep(self, checked: _Checked) -> None:
-        durable = asyncio.wrap_future(
+        durable = self._on_loop(
             self.journal.append(
                 checked.record, checked.scanned.arrived_ns, checked.plain_bytes, checked.scanned
             )
         )
-        try:
-            async with asyncio.timeout(FSYNC_DEADLINE_S):
-                await durable
-        except TimeoutError as error:
-            raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s") from error
+        done, _ = await asyncio.wait((durable,), timeout=FSYNC_DEADLINE_S)
+        if not done:
+            raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s")
+        durable.result()
+
+    def _on_loop(self, kept: Future[None]) -> asyncio.Future[None]:
+        """The event loop's end of the future that a group of requests shares: one wake-up for all of them."""
+        if self._group is None or self._group[0] is not kept:
+            self._group = kept, asyncio.wrap_future(kept)
+        return self._group[1]
 
     def _count(self, accepted: int, rejected: dict[str, int]) -> None:
         self.meters.accepted.inc(accepted)

@@ -109,20 +109,45 @@ def read(segment: Path) -> Iterator[Record]:
             yield Record(arrived, payload)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     record: bytes
     plain_bytes: int
     attached: object
-    done: Future[None]
+
+
+def _promise() -> Future[None]:
+    """A future that several share, so that none of them can cancel it."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+    return done
 
 
 @dataclass(slots=True)
-class _Attached:
-    """What was attached to each record of a segment, and how large their payloads are."""
+class _Group:
+    """Records that one fsync will cover, and the future of all of them."""
 
-    things: list[object] = field(default_factory=list[object])
+    waiting: list[_Waiting] = field(default_factory=list[_Waiting])
+    done: Future[None] = field(default_factory=_promise)
+
+
+@dataclass(slots=True)
+class _Segment:
+    """What this process knows of a segment that it wrote.
+
+    Attributes
+    ----------
+    plain_bytes
+        Size of its payloads, inflated.
+    attached
+        What was attached to each record; None once it is not all there.
+    attached_bytes
+        Size of the payloads that have something attached.
+    """
+
     plain_bytes: int = 0
+    attached: list[object] | None = field(default_factory=list[object])
+    attached_bytes: int = 0
 
 
 def _attached_bytes(group: list[_Waiting]) -> int:
@@ -146,19 +171,18 @@ class Journal:
     folder: Path
     segment_bytes: int = SEGMENT_BYTES
     error: OSError | None = None
-    _queue: list[_Waiting] = field(default_factory=list[_Waiting])
+    _gathering: _Group = field(default_factory=_Group)
     _attached_bytes: int = 0
-    # the lock above, of the queue, is never held while the disk works; the disk's guards all below it
+    # the lock of the group that gathers is never held while the disk works; the disk's guards all below it
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _disk: threading.Lock = field(default_factory=threading.Lock)
     _file: int = -1
     _path: Path | None = None
     _size: int = 0
-    _plain: int = 0
     _born: float = 0.0
     _last_ns: int = 0
     _failed_bytes: int = 0
-    _attached: dict[Path, _Attached] = field(default_factory=dict[Path, _Attached])
+    _written: dict[Path, _Segment] = field(default_factory=dict[Path, _Segment])
     _closing: bool = False
     _lock: int = -1
     _thread: threading.Thread | None = None
@@ -193,6 +217,8 @@ class Journal:
     ) -> Future[None]:
         """Add one payload; the future is done once it is durable, and fails if it could not be made so.
 
+        Payloads that one fsync covers have one future, so that whoever waits is woken once for all.
+
         Parameters
         ----------
         payload, arrived_ns
@@ -219,10 +245,11 @@ class Journal:
                     attached = None
                 else:
                     self._attached_bytes += size
-            waiting = _Waiting(record, size, attached, Future())
-            self._queue.append(waiting)
-            self._wake.notify()
-        return waiting.done
+            group = self._gathering
+            group.waiting.append(_Waiting(record, size, attached))
+            if len(group.waiting) == 1:
+                self._wake.notify()
+        return group.done
 
     def take(self, *, older_than_s: float = 0.0) -> list[Path]:
         """Segments that nobody writes any more, oldest first; closes an open one of that age."""
@@ -233,12 +260,22 @@ class Journal:
         return [path for path in segments(self.folder) if path != current]
 
     def attached_to(self, segment: Path) -> list[object] | None:
-        """What was attached to each record of a segment that nobody writes any more, once.
+        """Take what was attached to each record of a segment that nobody writes any more, once.
 
         None where something was not, or was forgotten.
         """
         with self._disk:
-            return self._detach(segment)
+            known = self._written.pop(segment, None)
+            if known is None:
+                return None
+            self._let_go(known.attached_bytes)
+            return known.attached
+
+    def plain_bytes(self, segment: Path) -> int | None:
+        """Size of a segment's payloads, inflated; None where another run wrote it, or it was taken."""
+        with self._disk:
+            known = self._written.get(segment)
+            return None if known is None else known.plain_bytes
 
     @property
     def attached_bytes(self) -> int:
@@ -286,22 +323,20 @@ class Journal:
     def _write(self) -> None:
         while True:
             with self._wake:
-                while not self._queue and not self._closing:
+                while not self._gathering.waiting and not self._closing:
                     self._wake.wait()
-                group, self._queue = self._queue, []
-            if not group:
+                group, self._gathering = self._gathering, _Group()
+            if not group.waiting:
                 return
             with self._disk:
                 try:
                     self._open_segment()
-                    self._append(group)
+                    self._append(group.waiting)
                 except OSError as error:
                     self._abandon()
                     self._fail(group, error)
                     continue
-            for waiting in group:
-                if not waiting.done.cancelled():
-                    waiting.done.set_result(None)
+            group.done.set_result(None)
 
     def _append(self, group: list[_Waiting]) -> None:
         data = memoryview(b"".join(waiting.record for waiting in group))
@@ -311,44 +346,33 @@ class Journal:
         os.fsync(self._file)
         self._size += written
         self._attach(group)
-        self._plain += sum(waiting.plain_bytes for waiting in group)
-        if self._plain >= self.segment_bytes:
+        if self._path is not None and self._written[self._path].plain_bytes >= self.segment_bytes:
             self._roll()
 
     def _attach(self, group: list[_Waiting]) -> None:
         """Keep what is attached to records that have just become durable: of all of a segment or none."""
         if self._path is None:
             return
-        if self._size == len(MAGIC) + sum(len(waiting.record) for waiting in group):
-            self._attached[self._path] = _Attached()  # the segment's first records
-        held, size = self._attached.get(self._path), _attached_bytes(group)
-        if held is None:
-            self._let_go(size)
+        here = self._written.setdefault(self._path, _Segment())
+        here.plain_bytes += sum(waiting.plain_bytes for waiting in group)
+        if here.attached is None:
+            self._let_go(_attached_bytes(group))
             return
-        held.things += [waiting.attached for waiting in group]
-        held.plain_bytes += size
+        here.attached += [waiting.attached for waiting in group]
+        here.attached_bytes += _attached_bytes(group)
         if any(waiting.attached is None for waiting in group):
-            self._detach(self._path)
-
-    def _detach(self, segment: Path) -> list[object] | None:
-        held = self._attached.pop(segment, None)
-        if held is None:
-            return None
-        self._let_go(held.plain_bytes)
-        return held.things
+            self._let_go(here.attached_bytes)
+            here.attached, here.attached_bytes = None, 0
 
     def _let_go(self, size: int) -> None:
         with self._wake:
             self._attached_bytes -= size
 
-    def _fail(self, group: list[_Waiting], error: OSError) -> None:
+    def _fail(self, group: _Group, error: OSError) -> None:
         self.error = error
-        self._failed_bytes = sum(len(waiting.record) for waiting in group)
-        self._let_go(_attached_bytes(group))
-        for waiting in group:
-            waiting.done.set_exception(
-                StoreError(f"the journal cannot be written: {error}", "free disk space")
-            )
+        self._failed_bytes = sum(len(waiting.record) for waiting in group.waiting)
+        self._let_go(_attached_bytes(group.waiting))
+        group.done.set_exception(StoreError(f"the journal cannot be written: {error}", "free disk space"))
 
     def _open_segment(self) -> None:
         if self._file >= 0:
@@ -357,7 +381,6 @@ class Journal:
         path = self.folder / f"{self._last_ns:020d}-{secrets.token_hex(4)}{SUFFIX}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._path, self._born = path, time.monotonic()
-        self._size = self._plain = 0
         os.write(self._file, MAGIC)
         self._size = len(MAGIC)
         fsync_path(self.folder)
@@ -365,7 +388,7 @@ class Journal:
     def _roll(self) -> None:
         if self._file >= 0:
             os.close(self._file)
-        self._file, self._path, self._size, self._plain = -1, None, 0, 0
+        self._file, self._path, self._size = -1, None, 0
 
     def _abandon(self) -> None:
         """Cut what a failed write left, so that it can never be read as acknowledged."""
