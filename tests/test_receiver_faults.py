@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,27 @@ def test_a_full_disk_refuses_and_when_there_is_room_again_goes_on(small_disk) ->
         acknowledged += 50
         eventually(lambda: receiver.counts() == (acknowledged, acknowledged), "all is there")
     assert receiver.counts() == (acknowledged, acknowledged)
+
+
+def test_a_segment_that_cannot_be_read_does_not_hold_up_its_neighbours(tmp_path, monkeypatch) -> None:
+    """Segments land together; when one of them spoils that, the others land without it, and it stays."""
+    monkeypatch.setattr("tracescope.serving.runtime.DRAIN_TICK_S", 3600)  # drained by hand, below
+    with Running(tmp_path / "store") as receiver:
+        for number in range(3):
+            payload = request(number, 1).SerializeToString()
+            receiver.journal.append(payload, time.time_ns()).result(10)
+            receiver.journal.take()
+        _, bad, _ = journals.segments(receiver.store.journal_folder)
+        data = bad.read_bytes()
+        bad.write_bytes(b"NOT OURS" + data[8:])
+        receiver.runtime._drain(0.0)
+        assert journals.segments(receiver.store.journal_folder) == [bad]
+        assert "no journal segment" in " ".join(receiver.runtime.readiness()[1])
+        bad.write_bytes(data)
+        receiver.runtime._drain(0.0)
+        assert journals.segments(receiver.store.journal_folder) == []
+        assert receiver.runtime.readiness() == (True, ())
+        assert receiver.counts() == (3, 3)
 
 
 def test_what_cannot_be_drained_in_time_waits_in_the_journal(tmp_path, monkeypatch) -> None:

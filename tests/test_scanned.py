@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,12 @@ from receivers import Running, eventually, request
 from test_wire import ARRIVED_NS, CHECKED, requests
 
 from tracescope.ingest.decode import Decoded, assemble, decode, scan
-from tracescope.ingest.drain import drain
+from tracescope.ingest.drain import drain, together
 from tracescope.ingest.scanned import Scanned, merge
 from tracescope.kernels import wire
 from tracescope.store import journal as journals
 from tracescope.store import open_store
-from tracescope.store.journal import Journal
+from tracescope.store.journal import Journal, batch_of
 
 
 def scanned(payload: bytes, arrived_ns: int = ARRIVED_NS) -> Scanned:
@@ -93,6 +94,46 @@ def test_a_drain_that_stands_still_costs_bounded_memory(tmp_path, monkeypatch) -
     assert journal.attached_bytes == 0
     assert sum(drain(store, [segment], journal) for segment in waiting) == 200
     assert store.status().stored == 200
+    journal.close()
+
+
+def test_segments_that_wait_land_together_and_only_once(tmp_path) -> None:
+    """One file an hour for all; each is known by its name, and the counts are those of all of them."""
+    store = open_store(tmp_path / "store", create=True)
+    journal = Journal.open(store.journal_folder, segment_bytes=2_000)
+    appended(journal, 20)
+    appended(journal, 4, attach=False)
+    waiting = journal.take()
+    assert len(waiting) > 3
+    copies = {segment: segment.read_bytes() for segment in waiting}
+    assert drain(store, waiting, journal) == 240
+    assert [len(files) for files in store.landing.files().values()] == [1]
+    assert store.known([batch_of(segment) for segment in waiting]) == {batch_of(one) for one in waiting}
+    for segment, data in copies.items():
+        segment.write_bytes(data)
+    assert drain(store, waiting[1:]) == 0
+    assert drain(store, waiting[:1], journal) == 0
+    assert journals.segments(store.journal_folder) == []
+    assert (store.status().accepted, store.status().stored) == (240, 200)
+    journal.close()
+
+
+def test_only_what_is_known_to_be_small_enough_lands_together(tmp_path, monkeypatch) -> None:
+    """Neighbours up to the bound; a segment that another run left, however it inflates, by itself."""
+    monkeypatch.setattr("tracescope.ingest.drain.GROUP_BYTES", 5_000)
+    left = Journal.open(tmp_path, segment_bytes=2_000)
+    appended(left, 1)
+    left.close()
+    journal = Journal.open(tmp_path, segment_bytes=2_000)
+    appended(journal, 20)
+    old, *written = journal.take()
+    groups = together([old, *written], journal)
+    assert groups[0] == [old]
+    assert list(chain.from_iterable(groups)) == [old, *written]
+    sizes = [[journal.plain_bytes(segment) or 0 for segment in group] for group in groups[1:]]
+    assert all(sum(group) <= 5_000 for group in sizes)
+    assert all(sum(group) + after[0] > 5_000 for group, after in pairwise(sizes))
+    assert max(map(len, groups)) > 1
     journal.close()
 
 

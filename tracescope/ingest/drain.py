@@ -1,25 +1,31 @@
-"""Journal to landing: each segment lands as one batch, named after it, exactly once.
+"""Journal to landing: segments land as batches, each named after its own, exactly once.
 
-    segment ─► decode ─► land (idempotent on its name) ─► delete segment
+    segments ─► decode ─► land together (idempotent on their names) ─► delete segments
 
 What the intake found when it checked the requests is used where the journal still has it; after a
 restart, or when the drain is far behind, the segment's bytes are decoded anew, with the same result.
-A crash between any two steps repeats the first ones, and landing a batch twice changes nothing.
+Segments that wait together become one landing file an hour: what a table costs however small it is, and
+what a disk takes to make a file durable, is paid once for all.  They become visible by one rename, so a
+crash between any two steps repeats the first ones, and landing a batch twice changes nothing.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from polars.exceptions import PolarsError
 
 from tracescope.errors import MalformedOtlpError, StoreError
-from tracescope.ingest.decode import Decoded, assemble, decode
+from tracescope.ingest.decode import Decoded, assemble, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.ingest.scanned import Scanned, merge
+from tracescope.kernels import wire
 from tracescope.store import SpanStore
-from tracescope.store.journal import Journal, Record, batch_of, read
+from tracescope.store.journal import SEGMENT_BYTES, Journal, Record, batch_of, read
 
+#: Segments land together up to so many bytes of payloads, inflated: a table of them takes several times that.
+GROUP_BYTES: Final = 4 * SEGMENT_BYTES
 #: What one wire scan takes; the intake's limit is far below.
 _LARGEST_BYTES = 2**29
 
@@ -30,18 +36,23 @@ def decode_records(records: list[Record]) -> Decoded:
     A payload that no longer decodes (a newer program acknowledged it, an older one reads it) is
     counted as ``malformed`` and does not hold the others up.
     """
+    found, lost = _scan(records)
+    return _with_lost(assemble(found), lost)
+
+
+def _scan(records: list[Record]) -> tuple[wire.Scan, int]:
+    """One scan of all payloads that can be decoded, and how many cannot."""
     payloads = [_plain(record.payload) for record in records]
     arrived = [record.arrived_ns for record in records]
-    lost = 0
     while True:
         try:
-            decoded = decode(payloads, arrived)
+            return scan(payloads, arrived), len(records) - len(payloads)
         except MalformedOtlpError as error:
             del payloads[error.payload], arrived[error.payload]
-            lost += 1
-            continue
-        rejected = {**decoded.rejected, "malformed": lost} if lost else decoded.rejected
-        return Decoded(decoded.spans, rejected)
+
+
+def _with_lost(decoded: Decoded, lost: int) -> Decoded:
+    return Decoded(decoded.spans, {**decoded.rejected, "malformed": lost}) if lost else decoded
 
 
 def _plain(payload: bytes) -> bytes:
@@ -51,8 +62,22 @@ def _plain(payload: bytes) -> bytes:
     return gunzip(payload, _LARGEST_BYTES)
 
 
+def together(segments: list[Path], journal: Journal) -> list[list[Path]]:
+    """Neighbours that may land at once; one that another run left, so that its size is not known, alone."""
+    groups: list[list[Path]] = []
+    room = 0
+    for segment in segments:
+        size = journal.plain_bytes(segment)
+        if size is None or size > room:
+            groups.append([])
+            room = GROUP_BYTES if size is not None else 0
+        groups[-1].append(segment)
+        room -= size or 0
+    return groups
+
+
 def drain(store: SpanStore, segments: list[Path], journal: Journal | None = None) -> int:
-    """Land segments that nobody writes any more; returns spans landed.
+    """Land segments that nobody writes any more, all or none; returns spans landed.
 
     Parameters
     ----------
@@ -66,36 +91,52 @@ def drain(store: SpanStore, segments: list[Path], journal: Journal | None = None
     Raises
     ------
     OSError, StoreError
-        They cannot be written now; the segment stays.
+        They cannot be written now; the segments stay.
     """
-    landed = 0
+    landed_before = store.known([batch_of(segment) for segment in segments])
+    scans: list[Scanned] = []
+    batches: list[str] = []
+    lost = 0
     for segment in segments:
         attached = None if journal is None else journal.attached_to(segment)
-        if not store.knows(batch_of(segment)):
-            found = _decoded(segment, attached)
-            if found is not None:
-                decoded, arrived_ns = found
-                try:
-                    store.land(
-                        decoded.spans,
-                        batch=batch_of(segment),
-                        accepted=decoded.accepted,
-                        rejected=decoded.rejected,
-                        arrived_ns=arrived_ns,
-                    )
-                except PolarsError as error:  # how polars says that there is no room
-                    raise StoreError(f"landing files cannot be written: {error}") from error
-                landed += decoded.accepted
+        if batch_of(segment) in landed_before:
+            continue
+        found, malformed = _found(segment, attached)
+        if found:
+            scans += found
+            lost += malformed
+            batches.append(batch_of(segment))
+    landed = _land(store, scans, lost, batches) if batches else 0
+    for segment in segments:
         segment.unlink()
     return landed
 
 
-def _decoded(segment: Path, attached: list[object] | None) -> tuple[Decoded, int] | None:
-    """A segment's spans and the latest arrival; None where it has no records."""
+def _found(segment: Path, attached: list[object] | None) -> tuple[list[Scanned], int]:
+    """A segment's scans, in the order of its records, and payloads lost; none where it has no records."""
     scans = [thing for thing in attached or () if isinstance(thing, Scanned)]
     if attached and len(scans) == len(attached):
-        return assemble(merge(scans)), max(one.arrived_ns for one in scans)
+        return scans, 0
     records = list(read(segment))
     if not records:
-        return None
-    return decode_records(records), max(record.arrived_ns for record in records)
+        return [], 0
+    found, lost = _scan(records)
+    return [Scanned.of(found, max(record.arrived_ns for record in records))], lost
+
+
+def _land(store: SpanStore, scans: list[Scanned], lost: int, batches: list[str]) -> int:
+    """Land what was scanned, together; spans accepted."""
+    arrived_ns = max(one.arrived_ns for one in scans)
+    decoded = _with_lost(assemble(merge(scans)), lost)
+    try:
+        store.land(
+            decoded.spans,
+            batch=batches[0],
+            accepted=decoded.accepted,
+            rejected=decoded.rejected,
+            arrived_ns=arrived_ns,
+            also=batches[1:],
+        )
+    except PolarsError as error:  # how polars says that there is no room
+        raise StoreError(f"landing files cannot be written: {error}") from error
+    return decoded.accepted

@@ -18,7 +18,7 @@ from tracescope import config
 from tracescope.engine.local import quiet_hours
 from tracescope.errors import ConfigError
 from tracescope.ingest.access import Access, Tls, Tokens
-from tracescope.ingest.drain import drain
+from tracescope.ingest.drain import drain, together
 from tracescope.ingest.intake import Intake
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
@@ -372,34 +372,43 @@ class Runtime:
         # the kernel's own name of the thread, so that `top -H` and benchmarks tell it apart
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("drain")
         while not self._journal_closed.wait(DRAIN_TICK_S):
-            self._drain(gather_s(len(self.store.landing.groups())))
+            while self._drain(gather_s(len(self.store.landing.groups()))):
+                pass
         self._drain(0.0)
 
-    def _drain(self, older_than_s: float) -> bool:
-        """Land what was acknowledged; what fails stays in the journal and is tried again."""
-        whole = True
-        for segment in self.journal.take(older_than_s=older_than_s):
+    def _drain(self, older_than_s: float) -> int:
+        """Land what was acknowledged; segments landed.  What fails stays, and is tried again."""
+        done, whole = 0, True
+        for group in together(self.journal.take(older_than_s=older_than_s), self.journal):
             if time.monotonic() > self._deadline:
-                return False
-            begin = time.perf_counter()
-            try:
-                landed = drain(self.store, [segment], self.journal)
-            except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
-                self.meters.drain_failures.inc()
-                self._drain_problem = f"spans stay in the journal: {error}"
-                self._tell_once("drain", "drain_failed", f"{segment.name}: {type(error).__name__}: {error}")
-                whole = False
-                continue
-            taken = time.perf_counter() - begin
-            self.meters.decoded.inc(landed)
-            self.meters.decode_seconds.inc(taken)
-            self._decoded += landed
-            self._decode_s += taken
-            if self._tracing is not None:
-                self._tracing.drained(landed, taken)
+                return 0
+            landed = self._land(group)
+            # none of them holds the others up
+            each = [self._land([segment]) for segment in group] if not landed and len(group) > 1 else [landed]
+            whole = whole and all(each)
+            done += len(group) if whole else 0
         if whole:
             self._drain_problem = ""
-        return whole
+        return done
+
+    def _land(self, segments: list[Path]) -> bool:
+        """Land some segments together; whether that was possible."""
+        begin = time.perf_counter()
+        try:
+            landed = drain(self.store, segments, self.journal)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
+            self.meters.drain_failures.inc()
+            self._drain_problem = f"spans stay in the journal: {error}"
+            self._tell_once("drain", "drain_failed", f"{segments[0].name}: {type(error).__name__}: {error}")
+            return False
+        taken = time.perf_counter() - begin
+        self.meters.decoded.inc(landed)
+        self.meters.decode_seconds.inc(taken)
+        self._decoded += landed
+        self._decode_s += taken
+        if self._tracing is not None:
+            self._tracing.drained(landed, taken)
+        return True
 
 
 def prepare(used: config.Settings) -> tuple[Access, Limits]:

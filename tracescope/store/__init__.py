@@ -19,7 +19,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +110,9 @@ class SpanStore:
         with self.landing.group(name) as group:
             yield group
 
-    def knows(self, batch: str) -> bool:
-        """Whether a batch of that name has landed."""
-        return self.landing.knows(batch) or batch in self.sealed.pointer().ledger.batches
+    def known(self, batches: Collection[str]) -> set[str]:
+        """Those of some batches that have landed."""
+        return self.landing.known(batches) | set(batches).intersection(self.sealed.pointer().ledger.batches)
 
     def refuse_closed(self, spans: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         """Split off spans of hours whose raw spans retention has removed."""
@@ -127,7 +127,14 @@ class SpanStore:
         return kept, {"hour_closed": count} if count else {}
 
     def land(
-        self, spans: pl.DataFrame, *, batch: str, accepted: int, rejected: Mapping[str, int], arrived_ns: int
+        self,
+        spans: pl.DataFrame,
+        *,
+        batch: str,
+        accepted: int,
+        rejected: Mapping[str, int],
+        arrived_ns: int,
+        also: Sequence[str] = (),
     ) -> None:
         """Land one batch of decoded spans; landing a batch again changes nothing.
 
@@ -141,8 +148,11 @@ class SpanStore:
             For the ledger.
         arrived_ns
             When the bytes arrived.
+        also
+            Other batches whose spans these are too: they land together, and the ledger counts them all
+            as `batch`.  None of them may have landed.
         """
-        if self.knows(batch):
+        if self.known([batch]):
             return
         spans, closed = self.refuse_closed(spans)
         with self.landing.group(batch) as group:
@@ -152,6 +162,7 @@ class SpanStore:
                 accepted=accepted - sum(closed.values()),
                 rejected={**rejected, **closed},
                 arrived_ns=arrived_ns,
+                also=also,
             )
 
     # -- sealing --

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,9 +165,10 @@ class Landing:
         chosen = self.groups() if groups is None else groups
         return [path for group in chosen for path in _entries(group / LEDGER)]
 
-    def knows(self, batch: str) -> bool:
-        """Whether a batch of that name lies here."""
-        return any(path.stem == batch for path in self._ledgers())
+    def known(self, batches: Collection[str]) -> set[str]:
+        """Those of some batches that lie here."""
+        ledgers = [f"{group}/{LEDGER}" for group in self.groups()]
+        return {name for name in batches if any(os.path.exists(f"{at}/{name}.json") for at in ledgers)}
 
     def ledger(self, known: set[str], groups: list[Path] | None = None) -> Ledger:
         """Sum the batches that are not among `known`, each once; of some groups or all."""
@@ -228,9 +229,16 @@ class LandingGroup:
     folder: Path
 
     def land(
-        self, spans: pl.DataFrame, *, batch: str, accepted: int, rejected: Mapping[str, int], arrived_ns: int
+        self,
+        spans: pl.DataFrame,
+        *,
+        batch: str,
+        accepted: int,
+        rejected: Mapping[str, int],
+        arrived_ns: int,
+        also: Sequence[str] = (),
     ) -> None:
-        """Stage one batch: a file an hour, and its ledger entry."""
+        """Stage one batch: a file an hour, and its ledger entry; see `SpanStore.land` for `also`."""
         import polars as pl
 
         schema.check(spans, schema.SPANS, "spans")
@@ -252,4 +260,6 @@ class LandingGroup:
         ledger = self.folder / LEDGER
         ledger.mkdir(mode=0o700, exist_ok=True)
         entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns}
-        write_durably(ledger / f"{batch}.json", json.dumps(entry).encode())
+        nothing = {"accepted": 0, "rejected": {}, "arrived_ns": arrived_ns}
+        for name, said in ((batch, entry), *((name, nothing) for name in also)):
+            write_durably(ledger / f"{name}.json", json.dumps(said).encode())
