@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracescope.kernels import wire
 from tracescope.kernels.wire import I32, I64, U8
@@ -69,6 +71,25 @@ def _starts(sizes: Sequence[int]) -> I64:
     return np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
 
+class _Codes:
+    """Every request's codes as codes of one dictionary; -1, which stands for no string, stays."""
+
+    def __init__(self, requests: Sequence[Scanned]) -> None:
+        numbers: dict[bytes, int] = {}
+        table: list[int] = []
+        for one in requests:
+            table.append(-1)
+            table += [numbers.setdefault(text, len(numbers)) for text in one.strings]
+        self.strings = numbers
+        self._table = np.array(table, np.int32)
+        self._zeros = _starts([len(one.strings) + 1 for one in requests]) + 1
+
+    def of(self, codes: NDArray[np.signedinteger[Any]], counts: Sequence[int]) -> I32:
+        """Codes of all requests, `counts` rows of each."""
+        zeros = np.repeat(self._zeros, counts)
+        return self._table[codes + (zeros if codes.ndim == 1 else zeros[:, None])]
+
+
 def merge(requests: Sequence[Scanned]) -> wire.Scan:
     """One scan of several requests.
 
@@ -77,46 +98,39 @@ def merge(requests: Sequence[Scanned]) -> wire.Scan:
     requests
         At least one, in the order in which they were acknowledged.
     """
-    numbers: dict[bytes, int] = {}
-    combinations: list[I32] = []
-    resource_codes: list[I32] = []
+    codes = _Codes(requests)
     rows = np.concatenate([one.rows for one in requests])
-    at = 0
-    for one in requests:
-        map_ = np.array([numbers.setdefault(text, len(numbers)) for text in one.strings], np.int32)
-        map_ = np.append(map_, np.int32(-1))
-        mine = rows[at : at + len(one.rows)]
-        for column in (wire.C_NAME, wire.C_SCOPE):
-            mine[:, column] = map_[mine[:, column]]  # code -1 finds the -1 at the end
-        combined = one.combinations.copy()
-        combined[:, 1:] = map_[one.combinations[:, 1:]]
-        combinations.append(combined)
-        resource_codes.append(map_[one.resource_codes])
-        at += len(one.rows)
+    combinations = np.concatenate([one.combinations for one in requests])
+    resource_codes = np.concatenate([one.resource_codes for one in requests])
     counts = [len(one.rows) for one in requests]
+    combined = [len(one.combinations) for one in requests]
+    resources = [len(one.resource_codes) for one in requests]
+    for column in (wire.C_NAME, wire.C_SCOPE):
+        rows[:, column] = codes.of(rows[:, column], counts)
+    combinations[:, 1:] = codes.of(combinations[:, 1:], combined)
     for column, sizes in (
-        (wire.C_COMBINATION, [len(one.combinations) for one in requests]),
-        (wire.C_RESOURCE, [len(one.resource_codes) for one in requests]),
+        (wire.C_COMBINATION, combined),
+        (wire.C_RESOURCE, resources),
         (wire.C_RAW_END, [len(one.raw) for one in requests]),
         (wire.C_LINKS_AT, [len(one.links) for one in requests]),
     ):
         rows[:, column] += np.repeat(_starts(sizes), counts)
-    distinct, which = _distinct(np.concatenate(combinations))
+    distinct, which = _distinct(combinations)
     rows[:, wire.C_COMBINATION] = which[rows[:, wire.C_COMBINATION]]
     about = [len(one.resource_raw) for one in requests]
     ends = np.concatenate([one.resource_end for one in requests])
-    ends += np.repeat(_starts(about), [len(one.resource_end) for one in requests])
-    sizes = np.fromiter(map(len, numbers), np.int64, len(numbers))
+    ends += np.repeat(_starts(about), resources)
+    sizes = np.fromiter(map(len, codes.strings), np.int64, len(codes.strings))
     return wire.Scan(
         rows=rows,
         combinations=distinct,
-        resource_codes=np.concatenate(resource_codes),
+        resource_codes=codes.of(resource_codes, resources),
         strings=np.column_stack([np.cumsum(sizes) - sizes, sizes]),
         links=np.concatenate([one.links for one in requests]),
         raw=np.concatenate([one.raw for one in requests]),
         resource_raw=np.concatenate([one.resource_raw for one in requests]),
         resource_end=ends,
-        heap=np.frombuffer(b"".join(numbers), np.uint8),
+        heap=np.frombuffer(b"".join(codes.strings), np.uint8),
     )
 
 
