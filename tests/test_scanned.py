@@ -6,6 +6,7 @@ import time
 from itertools import chain, pairwise
 from pathlib import Path
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +136,26 @@ def test_only_what_is_known_to_be_small_enough_lands_together(tmp_path, monkeypa
     assert all(sum(group) + after[0] > 5_000 for group, after in pairwise(sizes))
     assert max(map(len, groups)) > 1
     journal.close()
+
+
+def test_an_answer_waits_for_a_drain_that_is_behind(tmp_path, monkeypatch) -> None:
+    """But not for one that has taken nothing lately: what was sent is durable, and senders go on."""
+    monkeypatch.setattr(journals, "ATTACHED_BYTES", 4_000)
+    monkeypatch.setattr(journals, "TAKEN_LATELY_S", 3600.0)
+    monkeypatch.setattr("tracescope.ingest.intake.PACE_S", 3600.0)
+    monkeypatch.setattr("tracescope.serving.runtime.DRAIN_TICK_S", 3600.0)  # drained by hand
+    with Running(tmp_path / "store") as receiver:
+        receiver.send(request(0, 50))
+        assert receiver.journal.attached_bytes > 3_000
+        assert not receiver.journal.outruns_drain
+        receiver.runtime._drain(0.0)
+        answer = receiver.export.future(request(50, 50).SerializeToString())
+        eventually(lambda: receiver.journal.outruns_drain, "it is in the journal")
+        with pytest.raises(grpc.FutureTimeoutError):
+            answer.result(0.5)
+        receiver.runtime._drain(0.0)
+        answer.result(30)
+        assert receiver.counts() == (100, 100)
 
 
 def test_a_failed_write_lets_go_of_what_was_attached(tmp_path, monkeypatch) -> None:

@@ -30,6 +30,9 @@ MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 #: How long an answer waits for the disk.
 FSYNC_DEADLINE_S: Final = 30.0
 RETRY_AFTER_S: Final = 1.0
+#: An answer waits up to so long for a drain that is behind, so that senders find its pace.
+PACE_S: Final = 0.25
+_PACE_STEP_S: Final = 0.01
 #: Requests up to this size, inflated, are checked on the event loop; larger ones would hold it up.
 INLINE_BYTES: Final = 512 * 1024
 
@@ -195,6 +198,16 @@ class Intake:
         if not done:
             raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s")
         durable.result()
+        await self._keep_pace()
+
+    async def _keep_pace(self) -> None:
+        """Answer later while the journal outruns the drain, which would have to scan everything again.
+
+        Never for long, and not at all when the drain stands still: that is told by the journal's lag.
+        """
+        begin = time.monotonic()
+        while self.journal.outruns_drain and time.monotonic() - begin < PACE_S:
+            await asyncio.sleep(_PACE_STEP_S)
 
     def _on_loop(self, kept: Future[None]) -> asyncio.Future[None]:
         """The event loop's end of the future that a group of requests shares: one wake-up for all of them."""

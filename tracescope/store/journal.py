@@ -42,6 +42,8 @@ SEGMENT_BYTES: Final = 8 * 1024 * 1024
 PROBE_BYTES: Final = 256 * 1024
 #: What is attached is kept for payloads of so many bytes, counted inflated: four segments.
 ATTACHED_BYTES: Final = 4 * SEGMENT_BYTES
+#: Who takes attachments has taken some within this time, or stands still.
+TAKEN_LATELY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ class Journal:
     _size: int = 0
     _born: float = 0.0
     _last_ns: int = 0
+    _taken: float = float("-inf")
     _failed_bytes: int = 0
     _written: dict[Path, _Segment] = field(default_factory=dict[Path, _Segment])
     _closing: bool = False
@@ -269,7 +272,14 @@ class Journal:
             if known is None:
                 return None
             self._let_go(known.attached_bytes)
+            self._taken = time.monotonic()
             return known.attached
+
+    @property
+    def outruns_drain(self) -> bool:
+        """Whether attachments come faster than they are taken, and are about to be forgotten."""
+        full = self._attached_bytes > ATTACHED_BYTES * 3 // 4
+        return full and time.monotonic() - self._taken < TAKEN_LATELY_S
 
     def plain_bytes(self, segment: Path) -> int | None:
         """Size of a segment's payloads, inflated; None where another run wrote it, or it was taken."""
