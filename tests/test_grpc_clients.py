@@ -88,6 +88,30 @@ def test_who_may_not_send_is_told_before_anything_was_sent(tmp_path) -> None:
         assert well(wire.ended(3, 10))
 
 
+def test_half_a_request_is_counted_and_under_pressure_none_is_begun(tmp_path) -> None:
+    """What gRPC holds of it cannot be seen; how many there are can, and that no more come."""
+    with Running(tmp_path / "store", {**QUICK, "slow_client_s": 30}) as receiver:
+        receiving = receiver.runtime.meters.receiving._value.get
+        with Wire(receiver.grpc) as wire:
+            for stream in (1, 3):
+                wire.open_call(stream, EXPORT)
+                wire.send(frame(DATA, 0, stream, body(stream * 10)[:-1]))
+            eventually(lambda: receiving() == 2, "both are counted")
+            receiver.runtime._pressure.memory_limit_bytes = 1
+            eventually(lambda: receiver.runtime.intake.pressure != "", "pressure is seen")
+            wire.open_call(5, EXPORT)
+            answer = wire.ended(5, 10)
+            assert answer is not None
+            assert b"MiB of memory" in answer
+            assert receiving() == 2
+            receiver.runtime._pressure.memory_limit_bytes = 0
+            eventually(lambda: receiver.runtime.intake.pressure == "", "it is over")
+            wire.send(frame(DATA, END_STREAM, 1, body(10)[-1:]))
+            assert well(wire.ended(1, 10))
+        eventually(lambda: receiving() == 0, "the other one went with its connection")
+        assert receiver.counts() == (5, 5)
+
+
 def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_path) -> None:
     """Twenty connections are cut within a request; nothing of them counts, and nothing waits."""
     with Running(tmp_path / "store", QUICK) as receiver:

@@ -47,6 +47,9 @@ class Meters:
             registry=at,
         )
         self.in_flight = Gauge("tracescope_in_flight_bytes", "Bytes of unanswered requests.", registry=at)
+        self.receiving = Gauge(
+            "tracescope_grpc_receiving", "gRPC calls whose request is not whole yet.", registry=at
+        )
         self.decoded = Counter("tracescope_spans_decoded", "Spans decoded into landing files.", registry=at)
         self.decode_seconds = Counter("tracescope_decode_seconds", "Time spent decoding.", registry=at)
         self.drain_failures = Counter(

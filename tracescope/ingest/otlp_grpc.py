@@ -74,12 +74,23 @@ class _Traces(grpc.GenericRpcHandler):
             await _later(context, f"not stored, send again: {error}", RETRY_AFTER_S)
 
     async def _receive(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        """The request's message; aborts the call when it does not come in time."""
+        """The request's message; aborts the call when it does not come in time.
+
+        gRPC holds what has come of it, and does not say how much: the calls are counted, and none is begun
+        under pressure.
+        """
+        meters = self._intake.meters
+        try:
+            self._intake.admit(0)
+        except OverloadedError:
+            meters.requests.labels("grpc", "overloaded").inc()
+            raise
         try:
             async with asyncio.timeout(self._slow_client_s):
-                message = cast("object", await context.read())  # its type says bytes; it may be EOF
+                with meters.receiving.track_inprogress():
+                    message = cast("object", await context.read())  # its type says bytes; it may be EOF
         except TimeoutError:
-            self._intake.meters.requests.labels("grpc", "refused").inc()
+            meters.requests.labels("grpc", "refused").inc()
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"the request took longer than {self._slow_client_s} s"
             )
