@@ -16,6 +16,7 @@ from benchmarks.queues import two_periods
 from tracescope import schema
 from tracescope.analysis import arrivals, load
 from tracescope.analysis.curve import SHAPES, Curve, fit_closed, slowdown
+from tracescope.analysis.growth import Modelled, model_edge
 from tracescope.analysis.levels import judge
 from tracescope.analysis.load import Points
 from tracescope.analysis.matched import Period, as_period
@@ -251,6 +252,68 @@ def test_headroom_is_the_same_at_every_sampling_probability(probability: float) 
     found = load.fit(arrivals.points(edge, whole.end_ns, 0))
     assert found.curve.wall / edge.peak_load == pytest.approx(curve.wall / (8 * 1.6), rel=0.08)
     assert abs(found.growth) < 0.01
+
+
+def scaled(known: bool, *, fixed: bool = False) -> tuple[Period, Period]:
+    """A service with two replicas in base and four in head, for twice the traffic; days as ever.
+
+    With `fixed` its latency follows the load of all, as behind one lock.
+    """
+    rng, each = np.random.default_rng(12), Curve(0.02, 6.0, 0.0)
+    made: list[Period] = []
+    for number, replicas in enumerate((2, 4)):
+        rows: list[tuple[int, str, int, float]] = []
+        for slot in range(4 * 168):
+            rate = 1.6 * replicas * (1 + 0.6 * math.sin(slot / 24 * 2 * math.pi) * (1 + 0.2 * number))
+            busy = rate / replicas if not fixed else rate / 3
+            n = int(rng.poisson(rate * 600))
+            ms = float(each.latency_s(np.array([busy]))[0]) * 1e3 * math.exp(rng.normal(0, 0.02))
+            rows.append((slot + number * 4 * 168, "pricing", n, ms))
+        period = period_of(rows, 8 * 168, int((1 - 1 / 6) * 2**56))
+        paths = period.tables["paths"].with_columns(
+            pl.lit(schema.EDGE_SELF, pl.Int8).alias("kind"), pl.lit(None, pl.String).alias("callee")
+        )
+        begin, end = (hours * 168 * 4 * HOUR_NS for hours in (number, number + 1))
+        lives = pl.DataFrame(
+            [
+                {"slot": slot, "environment": "", "service": "pricing", "instance": f"{number}-{k}",
+                 "version": "", "spans": 50, "first_ns": slot * HOUR_NS, "last_ns": (slot + 1) * HOUR_NS}
+                for k in range(replicas) for slot in range(begin // HOUR_NS, end // HOUR_NS)
+            ],
+            schema=schema.dtypes(schema.SERVICE_HOURS),
+        )  # fmt: skip
+        tables = {**period.tables, "paths": paths} | ({"service_hours": lives} if known else {})
+        made.append(Period(begin, end, HOUR_NS, "", tables))
+    return made[0], made[1]
+
+
+def modelled(periods: tuple[Period, Period]) -> Modelled:
+    base, head = (arrivals.by_edge(period)[1] for period in periods)
+    return model_edge(base, head, periods[1].end_ns, waits=False)
+
+
+def test_a_service_with_twice_the_replicas_for_twice_the_load_is_as_slow_as_before() -> None:
+    """The load of each replica tells that; the load of all sees a service that got quicker."""
+    told, blind = modelled(scaled(known=True)), modelled(scaled(known=False))
+    assert told.replicas == pytest.approx((2.0, 4.0), rel=0.01)
+    assert told.fitted is not None
+    assert blind.fitted is not None
+    assert told.fitted.cost < blind.fitted.cost / 2
+    shift = load.shift(told.fitted, told.points)
+    assert abs(shift.growth) < 0.03
+    assert load.shift(blind.fitted, blind.points).growth < -0.2
+    assert told.room is not None
+    assert told.room.times == pytest.approx(2 / 3 * 6.0 / told.peak_load, rel=0.1)
+    assert told.peak_load == pytest.approx(blind.peak_load / 4, rel=0.01)
+    assert told.peaks == pytest.approx(blind.peaks)  # demand is that of all
+
+
+def test_replicas_that_buy_nothing_leave_the_load_that_of_all() -> None:
+    """Behind one lock the load of all tells how slow it is, and is what is taken."""
+    told = modelled(scaled(known=True, fixed=True))
+    assert told.replicas is None
+    assert told.fitted is not None
+    assert abs(load.shift(told.fitted, told.points).growth) < 0.05
 
 
 @pytest.mark.parametrize("peak", [0.5, 0.75])

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.instances import Lives, fleets
 from tracescope.analysis.load import FEWEST_CALLS, Points
 from tracescope.analysis.matched import Period, weight
 from tracescope.schema import DAY_NS, HOUR_NS
@@ -46,6 +47,8 @@ KNOWN_CALLS: Final = 400
 KNOWN_CELL: Final = 200
 #: Arrivals of which less than this part is more than counting noise are no load to fit.
 LEAST_RELIABLE: Final = 0.3
+#: Mark of resources that serve calls: services, databases and what sends no spans.
+SERVICE: Final = "s:"
 #: The part of slots that is busier than what is called peak load.
 PEAK_QUANTILE: Final = 0.95
 
@@ -66,6 +69,8 @@ class Arrivals:
         Calls at the resource that were counted, unweighted.
     noise
         Relative standard error of `load` in a slot.
+    replicas
+        Live instances of the resource, where it is a service whose instances are known.
     """
 
     start_ns: Ints
@@ -76,6 +81,12 @@ class Arrivals:
     load: Floats
     counted: Floats
     noise: float
+    replicas: Floats | None = None
+
+    @property
+    def each(self) -> Arrivals | None:
+        """The same edge, with the load of each replica; None where replicas are not known."""
+        return None if self.replicas is None else replace(self, load=self.load / self.replicas)
 
     @property
     def peak_load(self) -> float:
@@ -104,7 +115,7 @@ def _edges(paths: pl.DataFrame) -> pl.DataFrame:
     own = pl.col("callee").is_null()
     name = pl.when(own | wait).then(pl.col("caller")).otherwise(pl.col("callee"))
     # a topic's publishing and waiting are counted apart: they are two ends of one message
-    role = pl.when(wait).then(pl.lit("w:")).when(queue).then(pl.lit("p:")).otherwise(pl.lit("s:"))
+    role = pl.when(wait).then(pl.lit("w:")).when(queue).then(pl.lit("p:")).otherwise(pl.lit(SERVICE))
     return paths.unique("edge_id").select("edge_id", own.alias("own"), (role + name).alias("resource"))
 
 
@@ -114,7 +125,7 @@ def by_edge(period: Period, wanted: Collection[int] | None = None) -> dict[int, 
     Parameters
     ----------
     period
-        Its ``path_hours`` and ``paths`` are read.
+        Its ``path_hours`` and ``paths`` are read, and ``service_hours`` where it has them.
     wanted
         Only these edges; resources are made of all.
     """
@@ -155,15 +166,23 @@ def by_edge(period: Period, wanted: Collection[int] | None = None) -> dict[int, 
         summed = summed.filter(pl.col("edge_id").is_in(list(wanted)))
     joined = summed.join(totals, on=["slot", "resource"]).sort("edge_id", "slot")
     parts = joined.partition_by("edge_id", as_dict=True, maintain_order=True)
-    return {int(key[0]): _arrivals(part, period) for key, part in parts.items()}
+    living: dict[str, Lives] = {}
+    if "service_hours" in period.tables and period.slot_ns >= HOUR_NS:
+        names = {str(part["resource"][0]).removeprefix(SERVICE) for part in parts.values()}
+        living = {
+            SERVICE + name: lives for name, lives in fleets(period.tables["service_hours"], names).items()
+        }
+    return {
+        int(key[0]): _arrivals(part, period, living.get(part["resource"][0])) for key, part in parts.items()
+    }
 
 
-def _arrivals(part: pl.DataFrame, period: Period) -> Arrivals:
+def _arrivals(part: pl.DataFrame, period: Period, living: Lives | None) -> Arrivals:
     start = part["slot"].to_numpy().astype(np.int64) * period.slot_ns
     counted = part["counted"].to_numpy().astype(np.float64)
     # the first and the last slot of a period may be cut
-    ends = np.minimum(start + period.slot_ns, period.end_ns) - np.maximum(start, period.start_ns)
-    observed = part["total"].to_numpy() / np.maximum(ends, 1) * 1e9
+    begin, end = np.maximum(start, period.start_ns), np.minimum(start + period.slot_ns, period.end_ns)
+    observed = part["total"].to_numpy() / np.maximum(end - begin, 1) * 1e9
     load, noise = _smooth(start, observed, counted, period)
     calls = part["calls"].to_numpy().astype(np.float64)
     arrived = part["arrived"].to_numpy()
@@ -176,6 +195,7 @@ def _arrivals(part: pl.DataFrame, period: Period) -> Arrivals:
         load,
         counted,
         noise,
+        None if living is None else np.maximum(living.between(begin, end), 1.0),
     )
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis import load as model
 from tracescope.analysis.arrivals import WEEK_NS, Arrivals, by_edge, points
-from tracescope.analysis.growth import load_trend
+from tracescope.analysis.growth import load_trend, of_each
 from tracescope.analysis.load import DRAWS, Fit, Headroom, Points
 from tracescope.analysis.matched import MS, Period, weight
 from tracescope.analysis.trends import LEVEL, Trend, pct, trend_of, weekly
@@ -87,6 +87,9 @@ class EdgeForecast:
         Capacity over the demand expected at the horizon; under 1 demand comes first.
     reason
         Why there is no curve; None where there is.
+    replicas
+        Live now, where loads are those of each of them, as that explains latency better; None where of all.
+        Headroom and weeks are those of as many replicas.
     """
 
     unit: str
@@ -111,6 +114,7 @@ class EdgeForecast:
     resilience_gap: float | None
     what_if: tuple[WhatIf, ...]
     reason: str | None
+    replicas: float | None = None
 
     @property
     def name(self) -> str:
@@ -158,11 +162,22 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """An edge's fitted curve and where it stands on it."""
+    """An edge's fitted curve and where it stands on it.
+
+    ``arrivals`` have the load of `fitted`, which may be that of each replica; ``whole`` that of all.
+    """
 
     fitted: Fit | None
     reason: str | None
     arrivals: Arrivals
+    whole: Arrivals
+
+    @property
+    def replicas(self) -> float | None:
+        """Live now, where load is that of each."""
+        if self.arrivals is self.whole or self.whole.replicas is None:
+            return None
+        return float(np.mean(self.whole.replicas[-24:]))
 
     def slowdown(self, times: float) -> float:
         """Latency at `times` the peak load over latency at peak load; infinite beyond capacity."""
@@ -270,13 +285,18 @@ def _curve(arrivals: Arrivals, now_ns: int, edge_id: int, rows: pl.DataFrame) ->
     made = points(arrivals, now_ns, 0)
     reason = refusal(made)
     if reason is not None:
-        return _Curve(None, reason, arrivals)
+        return _Curve(None, reason, arrivals, arrivals)
     row = rows.filter(pl.col("edge_id") == edge_id).row(0, named=True)
     waits = row["kind"] == schema.EDGE_QUEUE and row["operation"] == schema.QUEUE_WAIT
     fitted = model.better(made, waits=waits)
+    loads = arrivals
+    if (apart := of_each([arrivals], now_ns, fitted, refusal, waits=waits)) is not None:
+        (loads,), _, fitted = apart
     if fitted.freedom < 3:
-        return _Curve(None, "not identifiable: the windows are too alike in time to count", arrivals)
-    return _Curve(fitted, None, arrivals)
+        return _Curve(
+            None, "not identifiable: the windows are too alike in time to count", arrivals, arrivals
+        )
+    return _Curve(fitted, None, loads, arrivals)
 
 
 class _Requests:
@@ -318,7 +338,7 @@ def _edge(
     multiples: Sequence[float],
 ) -> EdgeForecast:
     arrivals, fitted = curve.arrivals, curve.fitted
-    weeks, peaks = arrivals.weekly_peaks(period.end_ns)
+    weeks, peaks = curve.whole.weekly_peaks(period.end_ns)
     trend, error = load_trend(weeks, peaks)
     amplification = units.per_unit(int(row["edge_id"]))  # pyright: ignore[reportArgumentType]
     peak, reach = arrivals.peak_load, REACH * seen
@@ -360,6 +380,7 @@ def _edge(
         resilience_gap=gap,
         what_if=tuple(_one(curve, now * 1e3, times, highest) for times in multiples),
         reason=curve.reason,
+        replicas=curve.replicas,
     )
 
 

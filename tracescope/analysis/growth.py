@@ -10,7 +10,7 @@ Source: design, sections 6 and 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -33,6 +33,10 @@ WORTH: Final = 0.5
 MOST_EDGES: Final = 30
 #: Periods whose middles are closer than this know no growth per week.
 LEAST_WEEKS: Final = 0.5
+#: Replicas must differ by this factor for the load of each to be tried beside the load of all, and
+#: ``n * log(mean square)`` by which it must fit better: else noise would choose.
+MORE_REPLICAS: Final = 1.2
+CLEARLY_BETTER: Final = 6.0
 #: Beyond so many weeks nobody knows.
 MOST_WEEKS: Final = 104.0
 
@@ -52,7 +56,9 @@ class Modelled:
     peak_load
         Arrivals a second at the resource in the busiest hours of the last week.
     weeks, peaks
-        Weeks from now ``(w,)`` and the peak load of each.
+        Weeks from now ``(w,)`` and the peak load of each, over all replicas.
+    replicas
+        Mean live replicas of each period where loads are those of each replica; None where of all.
     """
 
     points: Points
@@ -61,6 +67,7 @@ class Modelled:
     peak_load: float
     weeks: Floats
     peaks: Floats
+    replicas: tuple[float, ...] | None = None
 
     @property
     def growth_per_week(self) -> float | None:
@@ -93,8 +100,57 @@ def model_edge(base: Arrivals, head: Arrivals, now_ns: int, *, waits: bool) -> M
     (wb, pb), (wh, ph) = base.weekly_peaks(now_ns), head.weekly_peaks(now_ns)
     weeks, peaks = np.concatenate([wb, wh]), np.concatenate([pb, ph])
     reason = model.refusal(made)
-    fitted = None if reason is not None else model.better(made, waits=waits)
-    return Modelled(made, fitted, reason, head.peak_load, weeks, peaks)
+    if reason is not None:
+        return Modelled(made, None, reason, head.peak_load, weeks, peaks)
+    fitted = model.better(made, waits=waits)
+    apart = of_each((base, head), now_ns, fitted, model.refusal, waits=waits)
+    if apart is not None:
+        each, made, fitted = apart
+        live = tuple(float(np.mean(side.replicas)) for side in (base, head) if side.replicas is not None)
+        return Modelled(made, fitted, None, each[-1].peak_load, weeks, peaks, live)
+    return Modelled(made, fitted, None, head.peak_load, weeks, peaks)
+
+
+def of_each(
+    sides: Sequence[Arrivals],
+    now_ns: int,
+    whole: Fit,
+    refuse: Callable[[Points], str | None],
+    *,
+    waits: bool,
+) -> tuple[list[Arrivals], Points, Fit] | None:
+    """The model of the load of each replica, where that fits clearly better than the load of all.
+
+    Four replicas that serve twice as much as two did are as busy as these were, and the load of all would
+    make them quicker than they are.  As long as replicas are as many, the two are one model.
+
+    Parameters
+    ----------
+    sides
+        An edge's periods.
+    now_ns
+        Where weeks are counted from.
+    whole
+        The model of the load of all.
+    refuse
+        Why points show no curve; None when they may.
+    waits
+        See `tracescope.analysis.load.better`.
+    """
+    each = [known for side in sides if (known := side.each) is not None]
+    if len(each) < len(sides):
+        return None
+    live = np.concatenate([side.replicas for side in each if side.replicas is not None])
+    fewest, most = np.quantile(live, [0.05, 0.95])
+    if most < MORE_REPLICAS * fewest:
+        return None
+    made = Points.join([points(side, now_ns, number) for number, side in enumerate(each)])
+    if refuse(made) is not None:
+        return None
+    fitted = model.better(made, waits=waits)
+    if len(made) * math.log(whole.cost / max(fitted.cost, 1e-300)) < CLEARLY_BETTER:
+        return None
+    return each, made, fitted
 
 
 def is_wait(edge: Edge) -> bool:
@@ -237,6 +293,11 @@ def _evidence(modelled: Modelled, told: model.Shift) -> list[str]:
         f"load {more:+.0f} % explains {by_load:+.0f} % of latency; at equal load it is "
         f"{by_growth:+.0f} % ({_pct(told.growth_interval)}){how}"
     ]
+    if modelled.replicas is not None:
+        before, now = modelled.replicas
+        out.append(
+            f"load is that of each of its {before:.3g} → {now:.3g} replicas: this fits better than all of it"
+        )
     room = modelled.room
     if room is not None and not room.bends:
         out.append(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tracescope.analysis.early import Sign, early_signs, stage_of
 from tracescope.analysis.forecast import EdgeForecast, EntryForecast, Forecast
+from tracescope.analysis.instances import Lives
 from tracescope.analysis.matched import Period, weight
 from tracescope.analysis.trends import grows, weekly
 from tracescope.schema import HOUR_NS
@@ -137,26 +138,15 @@ def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecas
 def live_instances(rows: pl.DataFrame, begin_ns: int, end_ns: int) -> tuple[Floats, Floats]:
     """Mean number of live instances in whole weeks before `end_ns`, oldest first.
 
-    An instance lives from its first to its last span, stretched by the mean gap between its spans, so
-    that few samples do not hide it; one that a rolling deploy replaces ends where the next begins.
-
     Returns
     -------
     weeks, live ``(w,)``
     """
-    lives = rows.group_by("instance").agg(
-        pl.col("first_ns").min(), pl.col("last_ns").max(), pl.col("spans").sum()
-    )
-    first, last = lives["first_ns"].to_numpy(), lives["last_ns"].to_numpy()
-    gap = (last - first) / np.maximum(lives["spans"].to_numpy() - 1, 1)
-    first, last = np.maximum(first - gap / 2, begin_ns), np.minimum(last + gap / 2, end_ns)
     week = 7 * 24 * HOUR_NS
     count = int((end_ns - begin_ns) // week)
-    live = np.zeros(count)
-    for number in range(count):
-        low, high = end_ns - (number + 1) * week, end_ns - number * week
-        live[number] = np.clip(np.minimum(last, high) - np.maximum(first, low), 0, None).sum() / week
-    return np.asarray(-np.arange(count)[::-1] - 0.5, dtype=np.float64), live[::-1]
+    starts = end_ns - np.arange(count, 0, -1) * week
+    weeks = np.asarray(-np.arange(count)[::-1] - 0.5, dtype=np.float64)
+    return weeks, Lives.of(rows).between(starts, starts + week)
 
 
 def band_aids(forecast: Forecast, period: Period) -> tuple[BandAid, ...]:

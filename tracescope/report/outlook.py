@@ -143,6 +143,11 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
         "* extrapolated: no such load was seen; headroom is load at the wall (3 times the low-load latency)"
         " over peak load; intervals are 80 %",
         *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:3]],
+        *[
+            f"{edge.name} {edge.operation}: load is that of each of its {edge.replicas:.3g} replicas"
+            for edge in forecast.edges[:top]
+            if edge.replicas is not None
+        ],
         *[f"note: {note}" for note in forecast.notes],
     ]
     return Group(
