@@ -4,7 +4,7 @@
     starved   |client--.....wait.....|   answers in 1 ms, is read when the caller runs again
 
 So its healthy database is blamed with everything else that it calls.  What tells the two apart: most of
-the caller's edges got slower together, its own work as well, and for the callees' other callers nothing
+the caller's edges got slower together, its own work with them, and for the callees' other callers nothing
 changed.  Then the growth of these edges, and of the gap in front of the service, is credited to the
 caller's `self` edge; sums stay what they were.
 
@@ -44,6 +44,9 @@ TOGETHER_ERRORS: Final = 2.0
 CALLEE_PART: Final = 0.5
 #: Calls to the callee that rose second most must have risen by this part of the first's.
 OTHERS_PART: Final = 0.1
+#: The service's own work, or the gap in front of it, must have risen by this part of what half of its edges
+#: rose by.  In a shop starved of CPU own work rose by 60 % of it, behind a pool that was too small by 0.5 %.
+WORK_PART: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
         work = reader.groups([own, into] if len(into) else [own])
         if not _together(reader, edges, grew) or not work.grew.any():
             continue
-        if _one_callee(edges, grew, callee):
+        if _one_callee(edges, grew, callee) or not _late_itself(edges, grew, work):
             continue
         parts = [_callee_part(reader, edges, k, caller, callee, kind) for k in np.flatnonzero(grew).tolist()]
         shared = [part for part in parts if part is not None]
@@ -190,6 +193,16 @@ def _one_callee(edges: _Groups, grew: Bools, callee: NDArray[np.object_]) -> boo
         rises[name] = max(rises.get(name, 0.0), float(edges.rise_ms[k]))
     *others, most = sorted(rises.values())
     return not others or others[-1] < OTHERS_PART * most
+
+
+def _late_itself(edges: _Groups, grew: Bools, work: _Groups) -> bool:
+    """Whether what the service does itself is late as well, and not just a little.
+
+    Without CPU it is late to read an answer, to take a request and to go on with its own work, each about
+    as much.  A busy machine makes own work a little slower everywhere, which says nothing of its calls.
+    """
+    own = float(work.rise_ms[work.grew].max())
+    return own >= WORK_PART * float(np.median(edges.rise_ms[grew]))
 
 
 def _callee_part(
