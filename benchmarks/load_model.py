@@ -6,7 +6,8 @@ Prints, for every kind of queue: how often the 95 % interval of growth holds the
 wall is in sight, how often the 80 % interval of the wall holds the truth where it is, and what is given as a
 lower bound where it is not, the bias of growth and wall, and the time of one fit as a multiple of a straight-line fit; then how
 often the 80 % interval of weeks to the wall, fitted on the first two thirds of a ramp, holds the week in
-which the queue really got there.
+which the queue really got there; then what windows of an hour, as the model has them, make of load that swings
+within hours, beside windows of five minutes.
 """
 
 from __future__ import annotations
@@ -136,6 +137,46 @@ def backtest(runs: int) -> None:
         print(f"{what:<34}{held / runs:>11.0%} {np.median(ratio):>15.2f}")
 
 
+def bursts(runs: int) -> None:
+    """Wall and headroom of an M/M/1 queue whose load swings from five minutes to the next, over truth."""
+    print(
+        f"\n{'load swings by':<16}{'window':>8}{'wall / truth':>14}{'peak / capacity':>17}{'headroom / truth':>18}"
+    )
+    for swing in (0.0, 0.15, 0.3):
+        found: dict[int, list[tuple[float, float]]] = {1: [], 12: []}
+        for seed in range(runs):
+            rng = np.random.default_rng(seed)
+            day = 1 + 0.6 * np.sin(np.arange(28 * 288) / 288 * 2 * np.pi)
+            rate = np.minimum(0.7 / 1.6 * day * np.exp(rng.normal(0, swing, len(day)) - swing**2 / 2), 0.97)
+            counts = rng.poisson(rate * 5000)  # capacity is 1 here
+            took = (
+                SERVICE_S / (1 - rate) * np.exp(rng.normal(0, 1, len(day)) / np.sqrt(np.maximum(counts, 1)))
+            )
+            for joined, results in found.items():
+                calls = counts.reshape(-1, joined).sum(axis=1).astype(float)
+                mean_s = (took * counts).reshape(-1, joined).sum(axis=1) / calls
+                peak = float(np.quantile(calls / joined / 5000, 0.95))
+                fitted = load.fit(_by_load(calls / joined / 5000, mean_s, calls), growth=False)
+                results.append((fitted.wall / (2 / 3), peak))
+        truth = 2 / 3 / float(np.median([peak for _, peak in found[1]]))
+        for joined, results in found.items():
+            walls, peaks = (np.median(column) for column in zip(*results, strict=True))
+            print(
+                f"{swing:<16.0%}{joined * 5:>4} min{walls:>14.2f}{peaks:>17.2f}{walls * 2 / 3 / peaks / truth:>18.2f}"
+            )
+
+
+def _by_load(rate: Floats, took: Floats, calls: Floats) -> Points:
+    """Windows joined to about a hundred points of like load."""
+    order = np.argsort(rate)
+    parts = np.array_split(order, min(100, len(order)))
+    total = np.array([calls[part].sum() for part in parts])
+    loads, means = (
+        np.array([(values[part] * calls[part]).sum() for part in parts]) / total for values in (rate, took)
+    )
+    return Points(np.zeros(len(parts)), loads, means, total, np.zeros(len(parts), np.int64))
+
+
 def cost() -> None:
     """One fit as a multiple of a straight-line fit to the same points."""
     points = two_periods(np.random.default_rng(1), peak=0.75)
@@ -159,6 +200,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     recover(runs)
     backtest(runs)
+    bursts(min(runs, 10))
     cost()
 
 
