@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
+from tracescope.engine.days import fold
 from tracescope.store import open_store
 
 HOURS = 8760
@@ -148,6 +149,8 @@ def fill(where: Path) -> None:
     pointer.first_ns = FIRST_HOUR * schema.HOUR_NS
     pointer.last_ns = (FIRST_HOUR + HOURS) * schema.HOUR_NS
     store.sealed.publish(pointer)
+    with store.sealing():
+        fold(store)
 
 
 def timed(*command: str) -> tuple[float, float]:

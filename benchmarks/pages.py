@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
+from tracescope.engine.days import fold
 from tracescope.store import open_store
 
 FIRST_HOUR = 492_336  # 2026-03-02T00:00Z, a Monday
@@ -240,6 +241,8 @@ def fill(where: Path, nodes: int) -> int:
         pointer.hours |= {hour: (count, hour * schema.HOUR_NS, False) for hour, count in units.iter_rows()}
     pointer.first_ns, pointer.last_ns = FIRST_HOUR * schema.HOUR_NS, end * schema.HOUR_NS
     store.sealed.publish(pointer)
+    with store.sealing():
+        fold(store)
     return len(made.paths)
 
 

@@ -218,6 +218,10 @@ ROLLUPS: Final[dict[str, Table]] = {
 #: Dimension tables, merged by union.
 DIMENSIONS: Final[dict[str, Table]] = {"entries": ENTRIES, "paths": PATHS}
 
+#: Tables whose rows are a rollup's, added up over whole UTC days, by the rollup's name; their `slot` is the
+#: first hour of the day.
+DAILY: Final[dict[str, str]] = {"path_hours": "path_days", "entry_sketches": "entry_sketch_days"}
+
 #: Columns that identify a row; the rest are measures.
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "path_hours": ("slot", "unit", "path_id", "threshold"),

@@ -38,12 +38,17 @@ def condensed(base: Period, head: Period, matched: blocking.Matched) -> tuple[Pe
     """
     if base.slot_ns != schema.HOUR_NS or head.slot_ns != schema.HOUR_NS:
         return base, head
-    later = max(base, head, key=lambda period: period.end_ns)
+    later = later_of(base, head)
     return _condensed(base, matched.base, later), _condensed(head, matched.head, later)
 
 
+def later_of(base: Period, head: Period) -> Period:
+    """The period that ends last, from whose end days are counted."""
+    return max(base, head, key=lambda period: period.end_ns)
+
+
 def _condensed(period: Period, slots: blocking.Slots, later: Period) -> Period:
-    every = _alike(period, slots, later)
+    every = firsts(period, slots, later)
     if len(every) < WORTH * every["first"].n_unique():
         return period
     hours = period.tables["path_hours"]
@@ -69,8 +74,8 @@ def _extreme(name: str) -> pl.Expr:
     return pl.when(pl.col(name) > 0).then(pl.col(name)).min().fill_null(0)
 
 
-def _alike(period: Period, slots: blocking.Slots, later: Period) -> pl.DataFrame:
-    """``slot, first``: every hour of a period, and the first that counts as it does.
+def firsts(period: Period, slots: blocking.Slots, later: Period) -> pl.DataFrame:
+    """``slot, first``: every hour of a period, and the first of those that count as it does.
 
     Days are counted back from the end of the later period, as weeks are; hours that lie in the later
     period are kept apart, because what both periods hold counts once there.

@@ -26,7 +26,7 @@ al., "Measurement Error in Nonlinear Models", 2006, chapter 4; design, section 7
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -123,6 +123,29 @@ def _edges(paths: pl.DataFrame) -> pl.DataFrame:
     # a topic's publishing and waiting are counted apart: they are two ends of one message
     role = pl.when(wait).then(pl.lit("w:")).when(queue).then(pl.lit("p:")).otherwise(pl.lit(SERVICE))
     return paths.unique("edge_id").select("edge_id", own.alias("own"), (role + name).alias("resource"))
+
+
+def near(edges: Iterable[tuple[int, str, str | None, str | None]], *periods: Period) -> list[int]:
+    """Call paths of some edges, and of all that reaches the same resources.
+
+    Parameters
+    ----------
+    edges
+        Kind, caller, callee and operation of each.
+    periods
+        Whose ``paths`` to look through.
+    """
+    names = ("kind", "caller", "callee", "operation")
+    paths = pl.concat([period.tables["paths"].select("path_id", "edge_id", *names) for period in periods])
+    types = {name: paths.schema[name] for name in names}
+    wanted = pl.DataFrame(list(edges), schema=types, orient="row").unique()
+    resources = _edges(paths)
+    reached = (
+        resources.join(paths.join(wanted, on=names, how="semi", nulls_equal=True), on="edge_id", how="semi")
+        .select("resource").unique()
+    )  # fmt: skip
+    ids = resources.join(reached, on="resource", how="semi").select("edge_id")
+    return paths.join(ids, on="edge_id", how="semi")["path_id"].unique().sort().to_list()
 
 
 def by_edge(period: Period, wanted: Collection[int] | None = None) -> dict[int, Arrivals]:

@@ -25,10 +25,11 @@ from tracescope.analysis import blocks as blocking
 from tracescope.analysis import changes, patterns
 from tracescope.analysis import effects as causes
 from tracescope.analysis.alike import condensed
+from tracescope.analysis.arrivals import near
 from tracescope.analysis.early import stage_between
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
-from tracescope.analysis.growth import tell_apart
+from tracescope.analysis.growth import edge_key, tell_apart, worth
 from tracescope.analysis.matched import Period, Side, Unit, clock_of, gather, slots_of
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
 from tracescope.analysis.verdict import data_notes, entry_states, verdict
@@ -96,7 +97,8 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     splits = {
         kind: causes.split(unit, matched, options.by) for kind, unit in units.items() if unit is not None
     }
-    clock = clock_of(requests, base, head)
+    clocks = {kind: clock_of(unit, base, head) for kind, unit in units.items() if unit is not None}
+    clock = clocks[schema.UNIT_REQUEST]
     clock["delta_mix_adjusted_ms"] = clock["delta_ms"] - float(splits[schema.UNIT_REQUEST].mix.sum())
     minimum = options.min_effect_ms
     if minimum is None:
@@ -105,13 +107,12 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     for kind, split in splits.items():
         unit = units[kind]
         assert unit is not None
-        floor = (
-            minimum
-            if kind == schema.UNIT_REQUEST
-            else MIN_EFFECT_PART * clock_of(unit, base, head)["base_ms"]
-        )
+        floor = minimum if kind == schema.UNIT_REQUEST else MIN_EFFECT_PART * clocks[kind]["base_ms"]
         edges += edge_rows(unit, split, (base, head), sums, matched, floor)
-    edges = tell_apart(adjusted(edges, options.alpha), base, head, minimum)
+    edges = adjusted(edges, options.alpha)
+    looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)
+    hours = base.of_paths(looked_at), head.of_paths(looked_at)
+    edges = tell_apart(edges, *hours, minimum)
     total = {name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS}
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
     entries = [
@@ -119,11 +120,11 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     ]
     notes += data_notes(requests, base, head, matched)
     per_request = _units_per_request(units)
-    ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), base, head)
+    ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), *hours)
     moved = [pattern for split in splits.values() for pattern in split.patterns]
-    ranked, seen = patterns.attach(ranked, base, head, sums, moved)
-    clocks = {schema.UNIT_NAMES[kind]: clock_of(unit, base, head) for kind, unit in units.items() if unit}
-    state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in clocks.items()})
+    ranked, seen = patterns.attach(ranked, *hours, sums, moved)
+    named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
+    state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in named.items()})
     if state != "insufficient data":
         entries = entry_states(entries, ranked, base, head)
     return Report(
@@ -132,7 +133,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         base=_extent(base, requests.base, matched.base),
         head=_extent(head, requests.head, matched.head),
         clock=clock,
-        other_clocks={name: each for name, each in clocks.items() if name != "request"},
+        other_clocks={name: each for name, each in named.items() if name != "request"},
         state=state,
         stage=None if state == "insufficient data" else stage_between(*sums),
         reasons=reasons,

@@ -105,10 +105,9 @@ def _week(period: Period) -> pl.Expr:
 def _by_week(rows: pl.DataFrame, period: Period) -> pl.DataFrame:
     """``entry_id, week, units, clock_ns`` of ENTRY_HOURS rows, of whole weeks with enough hours."""
     last = period.end_ns // period.slot_ns
-    hourly = rows.group_by("entry_id", "slot").agg((pl.col("units", "clock_ns") * weight()).sum())
     return (
-        hourly.group_by("entry_id", _week(period))
-        .agg(pl.col("units", "clock_ns").sum(), pl.len().alias("hours"))
+        rows.group_by("entry_id", _week(period))
+        .agg((pl.col("units", "clock_ns") * weight()).sum(), pl.col("slot").n_unique().alias("hours"))
         .filter(pl.col("hours") * 4 >= pl.col("hours").max().over("entry_id"), pl.col("units") > 0)
         .filter((pl.col("week") + 1) * 7 * 24 <= last - period.start_ns // period.slot_ns + 1)
     )

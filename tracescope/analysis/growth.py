@@ -158,6 +158,12 @@ def is_wait(edge: Edge) -> bool:
     return edge.kind == "queue" and edge.operation == schema.QUEUE_WAIT
 
 
+def worth(edge: Edge, minimum_ms: float) -> bool:
+    """Whether what an edge's latency did is worth a load model."""
+    latency = abs(edge.effects.get("latency_unsplit", 0.0))
+    return edge.significant or latency >= WORTH * minimum_ms > 0
+
+
 def tell_apart(edges: Sequence[Edge], base: Period, head: Period, minimum_ms: float) -> list[Edge]:
     """Split the latency effects that are worth it, and say how far the wall is.
 
@@ -171,12 +177,12 @@ def tell_apart(edges: Sequence[Edge], base: Period, head: Period, minimum_ms: fl
         Smallest effect tested for.
     """
     ids = edge_ids([base, head])
-    worth = [
+    worthy = [
         (abs(edge.effects.get("latency_unsplit", 0.0)), number)
         for number, edge in enumerate(edges)
-        if edge.significant or abs(edge.effects.get("latency_unsplit", 0.0)) >= WORTH * minimum_ms > 0
+        if worth(edge, minimum_ms)
     ]
-    chosen = {number for _, number in sorted(worth, reverse=True)[:MOST_EDGES]}
+    chosen = {number for _, number in sorted(worthy, reverse=True)[:MOST_EDGES]}
     keys = {number: ids.get(edge_key(edges[number])) for number in chosen}
     wanted = {key for key in keys.values() if key is not None}
     if not wanted:

@@ -10,7 +10,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +30,11 @@ MS: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Rollups of one period; tables as in `schema.ROLLUPS` and `schema.DIMENSIONS`."""
+    """Rollups of one period; tables as in `schema.ROLLUPS` and `schema.DIMENSIONS`.
+
+    Where `hours` is given, rows of ``path_hours`` stand for hours that count alike (see
+    `tracescope.analysis.alike`), and it gives the rows of every hour for some call paths.
+    """
 
     start_ns: int
     end_ns: int
@@ -38,6 +42,15 @@ class Period:
     environment: str
     tables: Mapping[str, pl.DataFrame]
     notes: tuple[str, ...] = ()
+    hours: Callable[[Sequence[int]], pl.DataFrame] | None = None
+
+    def of_paths(self, ids: Sequence[int]) -> Period:
+        """The same with the hours of some call paths, and of no others."""
+        if self.hours is None:
+            rows = self.tables["path_hours"].lazy().filter(pl.col("path_id").is_in(ids)).collect()
+        else:
+            rows = self.hours(ids)
+        return replace(self, tables={**self.tables, "path_hours": rows}, hours=None)
 
 
 def as_period(rollups: Any) -> Period:
@@ -113,7 +126,7 @@ def _dense(
         .group_by("block", key)
         .agg((pl.col(name) * pl.col("factor")).sum() for name in columns)
         .join(index.lazy(), on=key)
-        .collect()
+        .collect(engine="streaming")
     )
     at = (summed["block"].to_numpy().astype(np.int64) * len(index)) + summed["index"].to_numpy()
     out: dict[str, Floats] = {}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import polars as pl
 
 from tracescope import schema
+from tracescope.analysis.alike import firsts, later_of
+from tracescope.analysis.blocks import Slots, match
 from tracescope.analysis.diff import Options, diff
-from tracescope.analysis.matched import as_period
+from tracescope.analysis.matched import Period as MatchedPeriod
+from tracescope.analysis.matched import as_period, slots_of
 from tracescope.analysis.report import Report
 from tracescope.analysis.slowest import thresholds
 from tracescope.analysis.where import Condition
-from tracescope.engine.periods import PeriodRollups, rollups
+from tracescope.engine.periods import PeriodRollups, hours_of_paths, read_unread, rollups, rollups_in
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
 from tracescope.schema import HOUR_NS
-from tracescope.store import SpanStore
+from tracescope.store import Snapshot, SpanStore
 
 #: Periods shorter than this are cut finer than into hours.
 FINE_BELOW_NS = 10 * HOUR_NS
@@ -90,9 +94,23 @@ def read_sides(
     tables
         Rollups wanted; `COMPARED` is what `compare_sides` needs.
     """
-    later = _rollups(store, head, environment, where, tables)
-    wanted = environment if environment is not None else later.environment
-    earlier = _rollups(store, base, wanted, where, tables)
+
+    def read(period: Period, wanted: str | None) -> PeriodRollups:
+        return _rollups(store, period, wanted, where, tables)
+
+    return _sides(read, base, head, environment, where)
+
+
+def _sides(
+    read: Callable[[Period, str | None], PeriodRollups],
+    base: Period,
+    head: Period,
+    environment: str | None,
+    where: Sequence[Condition],
+) -> Sides:
+    """Both periods as `read` gives them, of one environment, and what to know of the choice."""
+    later = read(head, environment)
+    earlier = read(base, environment if environment is not None else later.environment)
     notes: list[str] = []
     if environment is None and len(later.environments) > 1:
         others = ", ".join(repr(name) for name in list(later.environments)[1:4])
@@ -111,7 +129,11 @@ def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
         A period holds too little.
     """
     sides.check_filled(store)
-    report = diff(as_period(sides.base), as_period(sides.head), options)
+    return _told(store, sides, diff(as_period(sides.base), as_period(sides.head), options))
+
+
+def _told(store: SpanStore, sides: Sides, report: Report) -> Report:
+    """A report with what is to be told beside it."""
     return replace(report, notes=(*sides.notes, *report.notes), rejected=store.rejected())
 
 
@@ -126,10 +148,50 @@ def compare(
     quantile: float | None = None,
 ) -> Report:
     """Compare two periods of a store: `read_sides`, `slowest_sides` if asked for, `compare_sides`."""
-    sides = read_sides(store, base, head, environment=environment, where=where)
     if quantile is not None:
-        sides = slowest_sides(store, sides, quantile)
-    return compare_sides(store, sides, options)
+        sides = read_sides(store, base, head, environment=environment, where=where)
+        return compare_sides(store, slowest_sides(store, sides, quantile), options)
+    return store.reading(partial(_compare, store, base, head, options, environment, where))
+
+
+def _compare(
+    store: SpanStore,
+    base: Period,
+    head: Period,
+    options: Options,
+    environment: str | None,
+    where: Sequence[Condition],
+    found: Snapshot,
+) -> Report:
+    """The diff of one snapshot, read by days where hours count alike."""
+
+    def read(period: Period, wanted: str | None) -> PeriodRollups:
+        return rollups_in(
+            store,
+            found,
+            start_ns=period.start_ns,
+            end_ns=period.end_ns,
+            slot_ns=slot_of(period),
+            environment=wanted,
+            tables=COMPARED,
+            where=where,
+            unread=True,
+        )
+
+    sides = _sides(read, base, head, environment, where)
+    sides.check_filled(store)
+    earlier, later = as_period(sides.base), as_period(sides.head)
+    matched = match(slots_of(earlier), slots_of(later), options.zone)
+    last = later_of(earlier, later)
+
+    def whole(side: PeriodRollups, period: MatchedPeriod, slots: Slots) -> MatchedPeriod:
+        if not side.unread:
+            return period
+        told = read_unread(store, found, side, firsts(period, slots, last))
+        return replace(as_period(told), hours=partial(hours_of_paths, store, found, side))
+
+    known = whole(sides.base, earlier, matched.base), whole(sides.head, later, matched.head)
+    return _told(store, sides, diff(*known, options))
 
 
 def slowest_sides(store: SpanStore, sides: Sides, quantile: float) -> Sides:

@@ -23,6 +23,7 @@ from polars.exceptions import PolarsError
 
 from tracescope import schema
 from tracescope.analysis.rollup import add_up, cap_operations, carry_counts, join_hops, merge
+from tracescope.engine.days import fold
 from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
@@ -287,6 +288,7 @@ def _seal(
         for path in paths
     ]
     _clear(store, files, _late(found, files))
+    fold(store)
     return SealResult(done, spans)
 
 
@@ -373,6 +375,7 @@ def _seal_run(
         store.sealed.union(pointer, name, merged[name])
     _date(store, pointer, landed, range(begin, end), counts)
     pointer.first_ns, pointer.last_ns = first, last
+    pointer.unfold(begin, end)
     store.sealed.publish(pointer)
     return sum(counts.values())
 
@@ -460,7 +463,9 @@ def _remake(store: SpanStore, pointer: Pointer, hours: list[int], workers: int, 
             store.sealed.write(pointer, name, frame, "true")
         elif frame is not None:
             store.sealed.union(pointer, name, frame)
+    pointer.days = [] if whole else sorted(set(pointer.days) - {hour // 24 for hour in hours})
     store.sealed.publish(pointer)
+    fold(store)
 
 
 def recompute(store: SpanStore, begin: int, end: int) -> dict[str, pl.DataFrame]:

@@ -11,8 +11,9 @@ everything from the spans.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
@@ -44,6 +45,8 @@ class PeriodRollups:
         Units of each environment in the period, most first.
     notes
         What a reader should know.
+    unread
+        Sealed hours that the tables lack of `schema.DAILY`, because they may be read by days.
     """
 
     start_ns: int
@@ -53,6 +56,7 @@ class PeriodRollups:
     tables: dict[str, pl.DataFrame]
     environments: dict[str, int]
     notes: tuple[str, ...]
+    unread: tuple[int, ...] = ()
 
 
 def rollups(
@@ -92,7 +96,7 @@ def rollups(
         `slot_ns` is under an hour, or there is a condition, and the raw spans are gone.
     """
     plan = partial(
-        _rollups,
+        rollups_in,
         store,
         start_ns=start_ns,
         end_ns=end_ns,
@@ -106,7 +110,7 @@ def rollups(
     return store.reading(plan)
 
 
-def _rollups(
+def rollups_in(
     store: SpanStore,
     found: Snapshot,
     *,
@@ -115,11 +119,12 @@ def _rollups(
     slot_ns: int,
     environment: str | None,
     tables: Sequence[str],
-    where: Sequence[Condition],
-    slower_than: pl.DataFrame | None,
-    memory_bytes: int,
+    where: Sequence[Condition] = (),
+    slower_than: pl.DataFrame | None = None,
+    memory_bytes: int = DEFAULT_MEMORY,
+    unread: bool = False,
 ) -> PeriodRollups:
-    """`rollups` on one snapshot."""
+    """`rollups` of one snapshot; `unread` leaves sealed hours of `schema.DAILY` for later."""
     pointer, landed = found.pointer, found.landed
     unsealed = set(affected(list(landed)))
     notes: list[str] = []
@@ -157,7 +162,8 @@ def _rollups(
         told = f"{asked} is computed from raw spans; those of {len(lost)} hours are gone" if lost else ""
         notes.append(told or f"{asked} is computed from raw spans")
         cut, whole = sorted({*cut, *whole}.difference(lost)), []
-    partials = [_sealed_tables(store, pointer, whole, tables)]
+    now = [name for name in tables if not (unread and name in schema.DAILY)]
+    partials = [_sealed_tables(store, pointer, whole, now)]
     keep = (start_ns, end_ns)
     only = partial(carrying, wanted=where) if where else None
     made: list[dict[str, pl.DataFrame]] = []
@@ -176,8 +182,11 @@ def _rollups(
     merged = merge(partials) if len(partials) > 1 else partials[0]
     dims = {name: merged[name] for name in schema.DIMENSIONS}
     chosen = {name: merged[name] for name in tables}
+    later = tuple(sorted(whole)) if unread else ()
     return _one_environment(
-        PeriodRollups(start_ns, end_ns, slot_ns, environment or "", {**chosen, **dims}, {}, tuple(notes)),
+        PeriodRollups(
+            start_ns, end_ns, slot_ns, environment or "", {**chosen, **dims}, {}, tuple(notes), later
+        ),
         environment,
     )
 
@@ -206,17 +215,83 @@ def _sealed_tables(
     if not hours:
         out.update({name: schema.empty(table) for name, table in schema.DIMENSIONS.items()})
         return out
+    rows = _in_hours(pointer, hours)
+    plans = [store.sealed.scan(pointer, name).filter(rows) for name in wanted]
+    dims = [store.sealed.scan(pointer, name) for name in schema.DIMENSIONS]
+    frames = pl.collect_all([*plans, *dims])
+    out.update(zip([*wanted, *schema.DIMENSIONS], frames, strict=True))
+    return out
+
+
+def read_unread(
+    store: SpanStore, found: Snapshot, period: PeriodRollups, firsts: pl.DataFrame
+) -> PeriodRollups:
+    """A period whose unread hours are read, by days where days will do.
+
+    Parameters
+    ----------
+    store, found, period
+        A period of a snapshot.
+    firsts
+        ``slot, first`` of every hour, as `tracescope.analysis.alike` tells which count alike: a day whose
+        hours do not is read by the hour.  Sketches are summed over whole periods, where any day will do.
+    """
+    first = dict(firsts.iter_rows())
+    seen = set(period.tables["entry_hours"]["slot"].unique().to_list())
+    days = _whole_days(found.pointer, period.unread)
+    alike = {day: {first[hour] for hour in hours if hour in seen} for day, hours in days.items()}
+    tables = dict(period.tables)
+    for of, name in schema.DAILY.items():
+        slots = {
+            day * 24: min(each, default=day * 24)
+            for day, each in alike.items()
+            if len(each) < 2 or of != "path_hours"
+        }
+        rest = [hour for hour in period.unread if hour // 24 * 24 not in slots]
+        plans = [store.sealed.scan(found.pointer, name).filter(pl.col("slot").is_in(list(slots)))]
+        if rest:
+            plans.append(store.sealed.scan(found.pointer, of).filter(_in_hours(found.pointer, rest)))
+        by_day, *by_hour = pl.collect_all(plans)
+        by_day = by_day.with_columns(pl.col("slot").replace_strict(slots, return_dtype=pl.Int64))
+        read = pl.concat([by_day, *by_hour])
+        if len(period.environments) > 1:
+            read = _kept({**tables, of: read}, of, period.environment)
+        tables[of] = pl.concat([tables[of], read])
+    return replace(period, tables=tables, unread=())
+
+
+def _whole_days(pointer: Pointer, hours: Sequence[int]) -> dict[int, list[int]]:
+    """Days that count and whose sealed hours are all among `hours`, with these."""
+    held = set(pointer.days)
+    of_day: dict[int, list[int]] = {}
+    for hour in hours:
+        if hour // 24 in held:
+            of_day.setdefault(hour // 24, []).append(hour)
+    sealed = Counter(hour // 24 for hour in pointer.hours)
+    return {day: each for day, each in of_day.items() if len(each) == sealed[day]}
+
+
+def hours_of_paths(
+    store: SpanStore, found: Snapshot, period: PeriodRollups, ids: Sequence[int]
+) -> pl.DataFrame:
+    """PATH_HOURS rows of some call paths by the hour; `period` is one with unread hours."""
+    mine = pl.col("path_id").is_in(ids)
+    rows = period.tables["path_hours"].filter(mine)
+    if not period.unread:
+        return rows
+    sealed = store.sealed.scan(found.pointer, "path_hours")
+    return pl.concat([rows, sealed.filter(_in_hours(found.pointer, period.unread) & mine).collect()])
+
+
+def _in_hours(pointer: Pointer, hours: Sequence[int]) -> pl.Expr:
+    """Rows of sealed `hours`, of which there is one at least."""
     low, high = min(hours), max(hours)
     rows = pl.col("slot").is_between(low, high)
     gaps = high - low + 1 - len(hours)
     inside = sum(1 for hour in pointer.hours if low <= hour <= high)
     if gaps and inside != len(hours):  # some hours between are not wanted
         rows = rows & pl.col("slot").is_in(hours)
-    plans = [store.sealed.scan(pointer, name).filter(rows) for name in wanted]
-    dims = [store.sealed.scan(pointer, name) for name in schema.DIMENSIONS]
-    frames = pl.collect_all([*plans, *dims])
-    out.update(zip([*wanted, *schema.DIMENSIONS], frames, strict=True))
-    return out
+    return rows
 
 
 def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRollups:
@@ -242,16 +317,23 @@ def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRo
         ids = entries.select("entry_id")
         tables["entries"] = entries
         tables["paths"] = tables["paths"].join(ids, on="entry_id", how="semi")
-        for name, frame in period.tables.items():
-            if name in ("entry_hours", "entry_sketches"):
-                tables[name] = frame.join(ids, on="entry_id", how="semi")
-            elif name in ("path_hours", "path_sketches"):
-                tables[name] = frame.join(tables["paths"].select("path_id"), on="path_id", how="semi")
-            elif name in ("edge_load", "service_hours"):
-                tables[name] = frame.filter(pl.col("environment") == chosen)
+        for name in period.tables:
+            tables[name] = _kept(tables, name, chosen)
     elif environment is not None and environment not in found:
         tables = {name: frame.clear() for name, frame in tables.items()}
-    return PeriodRollups(period.start_ns, period.end_ns, period.slot_ns, chosen, tables, found, period.notes)
+    return replace(period, environment=chosen, tables=tables, environments=found)
+
+
+def _kept(tables: Mapping[str, pl.DataFrame], name: str, environment: str) -> pl.DataFrame:
+    """Rows of one table of an environment, whose ``entries`` and ``paths`` are in `tables`."""
+    frame = tables[name]
+    if name in ("entry_hours", "entry_sketches"):
+        return frame.join(tables["entries"].select("entry_id"), on="entry_id", how="semi")
+    if name in ("path_hours", "path_sketches"):
+        return frame.join(tables["paths"].select("path_id"), on="path_id", how="semi")
+    if name in ("edge_load", "service_hours"):
+        return frame.filter(pl.col("environment") == environment)
+    return frame
 
 
 def trace_spans(

@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 
 from tracescope import schema
 from tracescope.analysis.rollup import carry_counts, checksum
+from tracescope.engine.days import differing
 from tracescope.engine.local import affected, recompute, runs, seal
 from tracescope.errors import TracescopeError
 from tracescope.store import SpanStore, Status, journal
@@ -76,7 +77,7 @@ def _close_hours(
     for begin, end in runs(sorted({*old, *ancient})):
         store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
     for begin, end in runs(ancient):
-        for name in schema.ROLLUPS:
+        for name in (*schema.ROLLUPS, *schema.DAILY.values()):
             store.sealed.delete(pointer, name, f"slot >= {begin} AND slot < {end}")
     for hour in old:
         count, arrived, _ = pointer.hours[hour]
@@ -164,7 +165,7 @@ def _problems(store: SpanStore, progress: Callable[[int, int], None] | None) -> 
         problems += _differences(store, begin, end)
         if progress is not None:
             progress(number, len(stretches))
-    return problems
+    return problems + differing(store)
 
 
 def _read_whole(path: Path) -> None:

@@ -40,7 +40,12 @@ _LOG = {"delta.checkpointInterval": "10", "delta.logRetentionDuration": "interva
 REMEMBERED = 8192
 
 SPANS_SEALED = {**schema.SPANS, "hour": "Int32"}
-_TABLES: dict[str, schema.Table] = {"spans": SPANS_SEALED, **schema.ROLLUPS, **schema.DIMENSIONS}
+_TABLES: dict[str, schema.Table] = {
+    "spans": SPANS_SEALED,
+    **schema.ROLLUPS,
+    **{name: schema.ROLLUPS[of] for of, name in schema.DAILY.items()},
+    **schema.DIMENSIONS,
+}
 
 #: Columns of spans where hardly a value comes twice: looking for a dictionary costs a third of writing.
 _DISTINCT = ("trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "content_hash", "raw")
@@ -71,6 +76,8 @@ class Pointer:
         Earliest start and latest end among sealed spans; 0 when there are none.
     forgotten
         Spans of hours whose rollups have gone too.
+    days
+        Days since the epoch whose rows of `schema.DAILY` are the sums of their hours, ascending.
     """
 
     sequence: int = 0
@@ -81,6 +88,11 @@ class Pointer:
     first_ns: int = 0
     last_ns: int = 0
     forgotten: int = 0
+    days: list[int] = field(default_factory=list[int])
+
+    def unfold(self, begin: int, end: int) -> None:
+        """Let no day count whose hours ``[begin, end)`` change."""
+        self.days = [day for day in self.days if not begin // 24 <= day <= (end - 1) // 24]
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -98,6 +110,7 @@ class Pointer:
                 "first_ns": self.first_ns,
                 "last_ns": self.last_ns,
                 "forgotten": self.forgotten,
+                "days": self.days,
             }
         )
 
@@ -122,6 +135,7 @@ class Pointer:
             first_ns=raw["first_ns"],
             last_ns=raw["last_ns"],
             forgotten=raw.get("forgotten", 0),
+            days=raw.get("days", []),
         )
 
 
@@ -254,6 +268,7 @@ class Sealed:
         """Drop hours from `pointer`, but go on counting their spans."""
         for hour in hours:
             pointer.forgotten += pointer.hours.pop(hour)[0]
+            pointer.unfold(hour, hour + 1)
 
     def learn(self, pointer: Pointer, name: str) -> None:
         """Put a table's latest version into `pointer`, its new files fsynced."""
