@@ -35,7 +35,7 @@ def test_a_trend_stays_flat_when_only_the_sampling_changes() -> None:
     """Midway eight rows become one that stands for eight: share, ms and calls move nowhere."""
     seen = period(spans(sampled_anew, start_ns=START_NS, hours=24, per_hour=18), START_NS, 24)
     cut = stretches(seen.start_ns, seen.end_ns, seen.slot_ns)
-    found = edge_series(seen.tables, seen.slot_ns, cut, [STOCK])[STOCK]
+    found = edge_series(seen, cut, [STOCK])[STOCK]
     assert len(found.share) >= 8
     assert found.share == pytest.approx(np.full(len(found.share), 0.3), abs=0.02)
     assert found.own_ms == pytest.approx(np.full(len(found.share), 6.0), abs=0.4)

@@ -417,12 +417,15 @@ def test_each_period_is_read_once_for_all_pages(incident, monkeypatch) -> None:
 
     read: list[tuple[str, ...]] = []
 
-    def noted(*arguments: Any, **named: Any) -> Any:
-        read.append(tuple(named["tables"]))
-        return make(*arguments, **named)
+    def noted(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any, **named: Any) -> Any:
+            read.append(tuple(named["tables"]))
+            return make(*arguments, **named)
 
-    make = module.rollups
-    monkeypatch.setattr(module, "rollups", noted)
+        return made
+
+    for name in ("rollups", "rollups_in"):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
     client, query = client_of(incident[0]), incident[1]
     for path, more in pages_of(client, query).items():
         assert client.get(path, params=more).status_code == 200

@@ -218,6 +218,12 @@ ROLLUPS: Final[dict[str, Table]] = {
 #: Dimension tables, merged by union.
 DIMENSIONS: Final[dict[str, Table]] = {"entries": ENTRIES, "paths": PATHS}
 
+#: Columns of PATH_HOURS that anybody looks at hour by hour.
+HOURLY: Final = (
+    "slot", "unit", "path_id", "threshold", "calls", "calls_visited", "visits", "own_ns", "own_all_ns",
+    "busy_ns", "units",
+)  # fmt: skip
+
 #: Tables whose rows are a rollup's, added up over whole UTC days, by the rollup's name; their `slot` is the
 #: first hour of the day.
 DAILY: Final[dict[str, str]] = {"path_hours": "path_days", "entry_sketches": "entry_sketch_days"}

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.arrivals import WEEK_NS, by_edge, edge_ids
+from tracescope.analysis.arrivals import WEEK_NS, by_edge, edge_ids, near
 from tracescope.analysis.causes import cause_clause
 from tracescope.analysis.growth import Modelled, edge_key, is_wait, model_edge
 from tracescope.analysis.matched import MS, Period, weight
@@ -141,6 +141,11 @@ def explain(report: Report, edge: Edge, base: Period, head: Period) -> Explanati
     base, head
         What they were made of.
     """
+    looked_at = set(near([edge_key(edge)], base, head))
+    for period in (base, head) if edge.callee is not None else ():
+        paths = period.tables["paths"]
+        looked_at |= set(paths.filter(pl.col("callee") == edge.callee)["path_id"].to_list())
+    base, head = (period.of_paths(sorted(looked_at)) for period in (base, head))
     key = edge_ids([base, head]).get(edge_key(edge))
     modelled = None
     if key is not None:

@@ -33,7 +33,7 @@ class Period:
     """Rollups of one period; tables as in `schema.ROLLUPS` and `schema.DIMENSIONS`.
 
     Where `hours` is given, rows of ``path_hours`` stand for hours that count alike (see
-    `tracescope.analysis.alike`), and it gives the rows of every hour for some call paths.
+    `tracescope.analysis.alike`), and it gives those of every hour, of some call paths and with some columns.
     """
 
     start_ns: int
@@ -42,14 +42,15 @@ class Period:
     environment: str
     tables: Mapping[str, pl.DataFrame]
     notes: tuple[str, ...] = ()
-    hours: Callable[[Sequence[int]], pl.DataFrame] | None = None
+    hours: Callable[[Sequence[int], Sequence[str]], pl.DataFrame] | None = None
 
     def of_paths(self, ids: Sequence[int]) -> Period:
-        """The same with the hours of some call paths, and of no others."""
+        """The same with the hours of some call paths and of no others, and only `schema.HOURLY` of them."""
         if self.hours is None:
-            rows = self.tables["path_hours"].lazy().filter(pl.col("path_id").is_in(ids)).collect()
+            table = self.tables["path_hours"].lazy().filter(pl.col("path_id").is_in(ids))
+            rows = table.select(schema.HOURLY).collect()
         else:
-            rows = self.hours(ids)
+            rows = self.hours(ids, schema.HOURLY)
         return replace(self, tables={**self.tables, "path_hours": rows}, hours=None)
 
 
@@ -62,6 +63,7 @@ def as_period(rollups: Any) -> Period:
         rollups.environment,
         rollups.tables,
         tuple(rollups.notes),
+        rollups.hours,
     )
 
 

@@ -13,7 +13,7 @@ Source: Cochran, "Sampling Techniques", 1977, chapter 6 (variance of a ratio of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.flows import weight
+from tracescope.analysis.matched import Period
 from tracescope.analysis.quantiles import middle_of
 
 Floats = NDArray[np.float64]
@@ -98,17 +99,13 @@ class Series:
 EdgeName = tuple[str, str, str, str | None, str | None]
 
 
-def edge_series(
-    tables: Mapping[str, pl.DataFrame], slot_ns: int, cut: Stretches, edges: list[EdgeName]
-) -> dict[EdgeName, Series]:
+def edge_series(period: Period, cut: Stretches, edges: list[EdgeName]) -> dict[EdgeName, Series]:
     """Series of some edges.
 
     Parameters
     ----------
-    tables
-        ``path_hours``, ``entry_hours`` and ``paths`` of a period.
-    slot_ns
-        Length of their slots.
+    period
+        Its ``path_hours``, ``entry_hours`` and ``paths`` are read.
     cut
         Stretches to sum over.
     edges
@@ -130,23 +127,22 @@ def edge_series(
     )
     names = ["kind", "caller", "callee", "operation"]
     chosen = (
-        tables["paths"]
+        period.tables["paths"]
         .join(wanted, on=names, how="inner", nulls_equal=True)
         .select("path_id", "unit", "edge")
     )
-    at = ((pl.col("slot") * slot_ns - cut.start_ns) // cut.length_ns).alias("at")
+    at = ((pl.col("slot") * period.slot_ns - cut.start_ns) // cut.length_ns).alias("at")
     rows = (
-        tables["path_hours"]
+        period.of_paths(chosen["path_id"].unique().to_list())
+        .tables["path_hours"]
         .lazy()
-        .select("slot", "path_id", "unit", "threshold", "own_ns", "calls", "busy_ns")
-        .filter(pl.col("path_id").is_in(chosen["path_id"].unique().to_list()))
         .join(chosen.lazy(), on=["path_id", "unit"])
         .group_by("edge", "slot")
         .agg((pl.col("own_ns", "calls", "busy_ns") * weight()).sum())
         .collect()
     )
     clocks = (
-        tables["entry_hours"]
+        period.tables["entry_hours"]
         .group_by("unit", "slot")
         .agg((pl.col("clock_ns", "units") * weight()).sum())
         .with_columns(at)
@@ -282,6 +278,42 @@ def entry_paths(
         entry_id, sides[1].unit or sides[0].unit, service, operation, sides[0].ms, sides[1].ms,
         sides[0].units, sides[1].units, tuple(paths),
     )  # fmt: skip
+
+
+def grown_most(
+    base: Mapping[str, pl.DataFrame], head: Mapping[str, pl.DataFrame], entries: Sequence[int]
+) -> int | None:
+    """Of some entries that serve requests in both periods, the one whose clock grew most over all of head's.
+
+    Parameters
+    ----------
+    base, head
+        ``entry_hours`` of each period.
+    entries
+        Which entries; the first of those that grew alike.
+    """
+    before, after = _mostly(base), _mostly(head)
+    found = {
+        entry: (after[entry][2] / after[entry][1] - before[entry][2] / before[entry][1]) * after[entry][1]
+        for entry in entries
+        if before.get(entry, (-1,))[0] >= 0 and after.get(entry, (-1,))[0] == schema.UNIT_REQUEST
+    }
+    return max(found, key=lambda entry: found[entry], default=None)
+
+
+def _mostly(tables: Mapping[str, pl.DataFrame]) -> dict[int, tuple[int, float, float]]:
+    """Of each entry with units of work: the kind it mostly has, how many of it, and their clock."""
+    rows = (
+        tables["entry_hours"]
+        .lazy()
+        .group_by("entry_id", "unit")
+        .agg((pl.col("units", "clock_ns") * weight()).sum())
+        .filter(pl.col("units") > 0)
+        .sort("units", "unit", descending=[True, False])
+        .unique("entry_id", keep="first", maintain_order=True)
+        .collect()
+    )
+    return {entry: (unit, units, clock) for entry, unit, units, clock in rows.iter_rows()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -11,14 +11,13 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.alike import firsts, later_of
-from tracescope.analysis.blocks import Slots, match
+from tracescope.analysis.blocks import match
 from tracescope.analysis.diff import Options, diff
-from tracescope.analysis.matched import Period as MatchedPeriod
 from tracescope.analysis.matched import as_period, slots_of
 from tracescope.analysis.report import Report
 from tracescope.analysis.slowest import thresholds
 from tracescope.analysis.where import Condition
-from tracescope.engine.periods import PeriodRollups, hours_of_paths, read_unread, rollups, rollups_in
+from tracescope.engine.periods import PeriodRollups, read_unread, rollups, rollups_in
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
 from tracescope.schema import HOUR_NS
@@ -80,6 +79,7 @@ def read_sides(
     environment: str | None = None,
     where: Sequence[Condition] = (),
     tables: Sequence[str] = COMPARED,
+    zone: str | None = None,
 ) -> Sides:
     """Rollups of two periods of a store.
 
@@ -93,24 +93,20 @@ def read_sides(
         Only traces whose spans carry these attributes.
     tables
         Rollups wanted; `COMPARED` is what `compare_sides` needs.
+    zone
+        In which hours of the week will be matched: then hours that count alike are read by days, and rows
+        of ``path_hours`` stand for several of them.  None for every hour.
     """
-
-    def read(period: Period, wanted: str | None) -> PeriodRollups:
-        return _rollups(store, period, wanted, where, tables)
-
-    return _sides(read, base, head, environment, where)
-
-
-def _sides(
-    read: Callable[[Period, str | None], PeriodRollups],
-    base: Period,
-    head: Period,
-    environment: str | None,
-    where: Sequence[Condition],
-) -> Sides:
-    """Both periods as `read` gives them, of one environment, and what to know of the choice."""
-    later = read(head, environment)
-    earlier = read(base, environment if environment is not None else later.environment)
+    if zone is None:
+        later = _rollups(store, head, environment, where, tables)
+        wanted = environment if environment is not None else later.environment
+        earlier = _rollups(store, base, wanted, where, tables)
+    else:
+        earlier, later = store.reading(
+            partial(
+                _by_days, store, base, head, environment=environment, where=where, tables=tables, zone=zone
+            )
+        )
     notes: list[str] = []
     if environment is None and len(later.environments) > 1:
         others = ", ".join(repr(name) for name in list(later.environments)[1:4])
@@ -118,6 +114,43 @@ def _sides(
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
         notes.append("the periods overlap: what they share cannot differ")
     return Sides(earlier, later, (base, head), tuple(where), tuple(notes))
+
+
+def _by_days(
+    store: SpanStore,
+    base: Period,
+    head: Period,
+    found: Snapshot,
+    *,
+    environment: str | None,
+    where: Sequence[Condition],
+    tables: Sequence[str],
+    zone: str,
+) -> tuple[PeriodRollups, PeriodRollups]:
+    """Rollups of both periods of one snapshot, hours that count alike in one row."""
+
+    def read(period: Period, wanted: str | None) -> PeriodRollups:
+        return rollups_in(
+            store,
+            found,
+            start_ns=period.start_ns,
+            end_ns=period.end_ns,
+            slot_ns=slot_of(period),
+            environment=wanted,
+            tables=tables,
+            where=where,
+            unread=True,
+        )
+
+    later = read(head, environment)
+    earlier = read(base, environment if environment is not None else later.environment)
+    sides = as_period(earlier), as_period(later)
+    matched = match(slots_of(sides[0]), slots_of(sides[1]), zone)
+    last = later_of(*sides)
+    return (
+        read_unread(store, found, earlier, firsts(sides[0], matched.base, last)),
+        read_unread(store, found, later, firsts(sides[1], matched.head, last)),
+    )
 
 
 def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
@@ -129,11 +162,7 @@ def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
         A period holds too little.
     """
     sides.check_filled(store)
-    return _told(store, sides, diff(as_period(sides.base), as_period(sides.head), options))
-
-
-def _told(store: SpanStore, sides: Sides, report: Report) -> Report:
-    """A report with what is to be told beside it."""
+    report = diff(as_period(sides.base), as_period(sides.head), options)
     return replace(report, notes=(*sides.notes, *report.notes), rejected=store.rejected())
 
 
@@ -148,50 +177,12 @@ def compare(
     quantile: float | None = None,
 ) -> Report:
     """Compare two periods of a store: `read_sides`, `slowest_sides` if asked for, `compare_sides`."""
-    if quantile is not None:
-        sides = read_sides(store, base, head, environment=environment, where=where)
-        return compare_sides(store, slowest_sides(store, sides, quantile), options)
-    return store.reading(partial(_compare, store, base, head, options, environment, where))
-
-
-def _compare(
-    store: SpanStore,
-    base: Period,
-    head: Period,
-    options: Options,
-    environment: str | None,
-    where: Sequence[Condition],
-    found: Snapshot,
-) -> Report:
-    """The diff of one snapshot, read by days where hours count alike."""
-
-    def read(period: Period, wanted: str | None) -> PeriodRollups:
-        return rollups_in(
-            store,
-            found,
-            start_ns=period.start_ns,
-            end_ns=period.end_ns,
-            slot_ns=slot_of(period),
-            environment=wanted,
-            tables=COMPARED,
-            where=where,
-            unread=True,
-        )
-
-    sides = _sides(read, base, head, environment, where)
-    sides.check_filled(store)
-    earlier, later = as_period(sides.base), as_period(sides.head)
-    matched = match(slots_of(earlier), slots_of(later), options.zone)
-    last = later_of(earlier, later)
-
-    def whole(side: PeriodRollups, period: MatchedPeriod, slots: Slots) -> MatchedPeriod:
-        if not side.unread:
-            return period
-        told = read_unread(store, found, side, firsts(period, slots, last))
-        return replace(as_period(told), hours=partial(hours_of_paths, store, found, side))
-
-    known = whole(sides.base, earlier, matched.base), whole(sides.head, later, matched.head)
-    return _told(store, sides, diff(*known, options))
+    if quantile is None:
+        sides = read_sides(store, base, head, environment=environment, where=where, zone=options.zone)
+    else:
+        whole = read_sides(store, base, head, environment=environment, where=where)
+        sides = slowest_sides(store, whole, quantile)
+    return compare_sides(store, sides, options)
 
 
 def slowest_sides(store: SpanStore, sides: Sides, quantile: float) -> Sides:

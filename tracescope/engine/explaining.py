@@ -21,7 +21,7 @@ def explain_edge(
     environment: str | None = None,
 ) -> Explanation:
     """Compare two periods and explain the edge that `edge` names; see `tracescope.analysis.explain`."""
-    sides = read_sides(store, base, head, environment=environment)
+    sides = read_sides(store, base, head, environment=environment, zone=options.zone)
     report = compare_sides(store, sides, options)
     chosen = choose(report.edges, edge, operation)
     return explain(report, chosen, as_period(sides.base), as_period(sides.head))

@@ -12,7 +12,7 @@ everything from the spans.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -47,6 +47,9 @@ class PeriodRollups:
         What a reader should know.
     unread
         Sealed hours that the tables lack of `schema.DAILY`, because they may be read by days.
+    hours
+        Where rows of ``path_hours`` stand for hours that count alike: gives those of every hour, of some
+        call paths and with some columns.
     """
 
     start_ns: int
@@ -57,6 +60,13 @@ class PeriodRollups:
     environments: dict[str, int]
     notes: tuple[str, ...]
     unread: tuple[int, ...] = ()
+    hours: Callable[[Sequence[int], Sequence[str]], pl.DataFrame] | None = None
+
+    def by_hour(self, ids: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+        """Rows of ``path_hours`` of every hour, of some call paths and with some columns."""
+        if self.hours is not None:
+            return self.hours(ids, columns)
+        return self.tables["path_hours"].filter(pl.col("path_id").is_in(ids)).select(columns)
 
 
 def rollups(
@@ -236,6 +246,8 @@ def read_unread(
         ``slot, first`` of every hour, as `tracescope.analysis.alike` tells which count alike: a day whose
         hours do not is read by the hour.  Sketches are summed over whole periods, where any day will do.
     """
+    if not period.unread:
+        return period
     first = dict(firsts.iter_rows())
     seen = set(period.tables["entry_hours"]["slot"].unique().to_list())
     days = _whole_days(found.pointer, period.unread)
@@ -257,7 +269,7 @@ def read_unread(
         if len(period.environments) > 1:
             read = _kept({**tables, of: read}, of, period.environment)
         tables[of] = pl.concat([tables[of], read])
-    return replace(period, tables=tables, unread=())
+    return replace(period, tables=tables, unread=(), hours=_Hours(store, period))
 
 
 def _whole_days(pointer: Pointer, hours: Sequence[int]) -> dict[int, list[int]]:
@@ -271,16 +283,29 @@ def _whole_days(pointer: Pointer, hours: Sequence[int]) -> dict[int, list[int]]:
     return {day: each for day, each in of_day.items() if len(each) == sealed[day]}
 
 
-def hours_of_paths(
-    store: SpanStore, found: Snapshot, period: PeriodRollups, ids: Sequence[int]
-) -> pl.DataFrame:
-    """PATH_HOURS rows of some call paths by the hour; `period` is one with unread hours."""
-    mine = pl.col("path_id").is_in(ids)
-    rows = period.tables["path_hours"].filter(mine)
-    if not period.unread:
-        return rows
-    sealed = store.sealed.scan(found.pointer, "path_hours")
-    return pl.concat([rows, sealed.filter(_in_hours(found.pointer, period.unread) & mine).collect()])
+class _Hours:
+    """Rows of every hour of a period with unread hours; those that were asked for last are kept."""
+
+    def __init__(self, store: SpanStore, period: PeriodRollups) -> None:
+        self._store = store
+        self._period = period
+        self._ids: frozenset[int] = frozenset()
+        self._rows = period.tables["path_hours"].clear()
+
+    def __call__(self, ids: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+        """Of some call paths, with some columns."""
+        mine = pl.col("path_id").is_in(ids)
+        if self._ids.issuperset(ids) and set(columns) <= set(self._rows.columns):
+            return self._rows.filter(mine).select(columns)
+        used = [name for name in schema.PATH_HOURS if name in columns or name == "path_id"]
+
+        def read(found: Snapshot) -> pl.DataFrame:
+            sealed = self._store.sealed.scan(found.pointer, "path_hours")
+            return sealed.filter(_in_hours(found.pointer, self._period.unread), mine).select(used).collect()
+
+        landed = self._period.tables["path_hours"].filter(mine).select(used)
+        self._ids, self._rows = frozenset(ids), pl.concat([landed, self._store.reading(read)])
+        return self._rows.select(columns)
 
 
 def _in_hours(pointer: Pointer, hours: Sequence[int]) -> pl.Expr:

@@ -52,6 +52,8 @@ REMEMBERED: Final = 48
 #: ... and of those that hold rollups.
 REMEMBERED_HEAVY: Final = 3
 STALE_S: Final = 30.0
+#: What the rollups know of examples.
+_EXAMPLE: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
 #: Points of a sparkline, and of a trend, for each period.
 SPARK_POINTS, TREND_POINTS = 28, 90
 
@@ -136,7 +138,9 @@ class Answers:
 
         def make(store: SpanStore) -> Sides:
             base, head = self.periods(store, view)
-            return read_sides(store, base, head, environment=view.env or self.settings.env or None)
+            return read_sides(
+                store, base, head, environment=view.env or self.settings.env or None, zone=self.settings.tz
+            )
 
         return self._remember(("sides", view.base, view.head, view.env), make, heavy=True)
 
@@ -200,8 +204,7 @@ class Answers:
         def make(_: SpanStore) -> dict[EdgeName, tuple[Series, Series]]:
             both = [
                 edge_series(
-                    side.tables,
-                    side.slot_ns,
+                    as_period(side),
                     stretches(side.start_ns, side.end_ns, side.slot_ns, points),
                     list(edges),
                 )
@@ -260,9 +263,10 @@ class Answers:
         out: list[Example] = []
         sides = self.sides(view)
         for name, side in (("base", sides.base), ("head", sides.head)):
-            rows = side.tables["path_hours"]
+            ids = side.tables["paths"] if edge is None else path_ids(side.tables, edge)
+            rows = side.by_hour(ids["path_id"].to_list(), ("path_id", "unit", *_EXAMPLE))
             if edge is not None:
-                rows = rows.join(path_ids(side.tables, edge), on=["path_id", "unit"], how="semi")
+                rows = rows.join(ids, on=["path_id", "unit"], how="semi")
             slow = (
                 rows.filter(pl.col("slow_hi") != 0)
                 .sort("slow_ns", "slow_hi", "slow_lo", descending=[True, False, False])
@@ -314,7 +318,7 @@ class Answers:
         sides = None if view is None else self.sides(view)
 
         def make(store: SpanStore) -> TracePath:
-            near = None if sides is None else _hours_of(sides, words[0], words[1])
+            near = None if sides is None else _hours_of(store, sides, words[0], words[1])
             spans = trace_spans(store, words[0], words[1], near=near)
             if spans.is_empty():
                 raise InputError(f"no trace {whole} in the store", "its raw spans may have been removed")
@@ -327,14 +331,19 @@ class Answers:
         return self._remember(("status",), status, stale_s=5.0)
 
 
-def _hours_of(sides: Sides, trace_hi: int, trace_lo: int) -> tuple[int, int] | None:
+def _hours_of(store: SpanStore, sides: Sides, trace_hi: int, trace_lo: int) -> tuple[int, int] | None:
     """First and last hour in which a trace is an example of a call path, None when it is of none."""
     slow = (pl.col("slow_hi") == trace_hi) & (pl.col("slow_lo") == trace_lo)
     typical = (pl.col("typical_hi") == trace_hi) & (pl.col("typical_lo") == trace_lo)
+    kept = [hour * HOUR_NS for hour, (_, _, raw) in store.sealed.pointer().hours.items() if raw]
     for side in (sides.head, sides.base):
-        slots = side.tables["path_hours"].filter(slow | typical)["slot"]
-        if len(slots):
-            first, last = slots.min(), slots.max()
+        rows = side.tables["path_hours"].filter(slow | typical)
+        if side.hours is not None and any(side.start_ns <= hour_ns < side.end_ns for hour_ns in kept):
+            # it may be one of an hour's without being one of its day's
+            ids = (rows if len(rows) else side.tables["paths"])["path_id"].unique().to_list()
+            rows = side.by_hour(ids, ("slot", *_EXAMPLE)).filter(slow | typical)
+        if len(rows):
+            first, last = rows["slot"].min(), rows["slot"].max()
             return cast("int", first) * side.slot_ns // HOUR_NS, cast("int", last) * side.slot_ns // HOUR_NS
     return None
 

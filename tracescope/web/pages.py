@@ -20,7 +20,7 @@ from tracescope.analysis.forecast import Forecast
 from tracescope.analysis.matched import as_period
 from tracescope.analysis.outlook import Outlook, entry_states
 from tracescope.analysis.report import Edge, Report
-from tracescope.analysis.series import CallPath, EdgeName, EntryPaths
+from tracescope.analysis.series import CallPath, EdgeName, EntryPaths, grown_most
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, iso, page, text
@@ -124,9 +124,9 @@ def grown_entry(answers: Answers, view: View) -> EntryPaths | None:
     """The view's entry, or the one whose clock grew most over all its requests."""
     if view.entry:
         return answers.paths(view, entry_number(view.entry))
-    found = [answers.paths(view, entry_id) for entry_id, *_ in answers.entries(view)[:BUSIEST]]
-    both = [p for p in found if p is not None and p.units_base and p.units_head and p.unit == "request"]
-    return max(both, key=lambda p: (p.ms_head - p.ms_base) * p.units_head, default=None)
+    busiest = [entry_id for entry_id, *_ in answers.entries(view)[:BUSIEST]]
+    found = grown_most(*answers.matched(view), busiest)
+    return None if found is None else answers.paths(view, found)
 
 
 def _first_paths(answers: Answers, view: View) -> Values:
