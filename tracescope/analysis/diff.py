@@ -39,6 +39,8 @@ Floats = NDArray[np.float64]
 
 #: A change under this part of base's clock is not worth an alarm.
 MIN_EFFECT_PART: Final = 0.005
+#: Decimals of a millisecond that edges are ranked by; beyond them sums differ from run to run.
+RANKED_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +161,12 @@ def _units_per_request(units: Mapping[int, Unit | None]) -> dict[str, float]:
 
 
 def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
-    """Significant rises by their size; then the rest by what noise leaves of them."""
+    """Significant rises by their size; then the rest by what noise leaves of them; what is alike by name."""
     worse = edge.significant and edge.credited_ms > 0
     size = edge.credited_ms if edge.significant else edge.shrunk_ms
     names = edge.caller, edge.callee or "", edge.operation or "", edge.kind, edge.unit
-    return not worse, -size * per_request[edge.unit], -edge.credited_ms, *names
+    sizes = (round(-value, RANKED_DIGITS) for value in (size * per_request[edge.unit], edge.credited_ms))
+    return not worse, *sizes, *names
 
 
 def _extent(period: Period, side: Side, slots: blocking.Slots) -> Extent:
