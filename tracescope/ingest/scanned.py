@@ -49,13 +49,13 @@ class Scanned:
     @classmethod
     def of(cls, found: wire.Scan, arrived_ns: int) -> Scanned:
         """Keep of a scan what outlives its room; the large arrays are shared, not copied."""
-        data = memoryview(found.heap.data)
+        text = found.heap.tobytes()  # slices of bytes cost a third of slices of views
         begins, sizes = found.strings[:, 0].tolist(), found.strings[:, 1].tolist()
         kept = int(found.rows[-1, wire.C_RAW_END]) if len(found.rows) else 0
         about = int(found.resource_end[-1]) if len(found.resource_end) else 0
         return cls(
             arrived_ns=arrived_ns,
-            strings=tuple(bytes(data[at : at + size]) for at, size in zip(begins, sizes, strict=True)),
+            strings=tuple([text[at : at + size] for at, size in zip(begins, sizes, strict=True)]),
             rows=found.rows,
             combinations=found.combinations.copy(),
             resource_codes=found.resource_codes,
