@@ -61,12 +61,11 @@ class _Strings:
         bounds = np.column_stack([scan.strings[:, 0], scan.strings[:, 0] + scan.strings[:, 1]])
         data = memoryview(scan.heap.data)
         self.values = [str(data[at:end], "utf-8", "replace") for at, end in bounds.tolist()]
-        self.series = pl.Series("", self.values, dtype=pl.String)
+        self._with_null = pl.Series("", [*self.values, None], dtype=pl.String)
 
     def gather(self, codes: np.ndarray[Any, Any]) -> pl.Series:
         """The strings of `codes` ``(n,)``; null for -1."""
-        index = pl.Series(codes.astype(np.int64))
-        return self.series.gather(pl.select(pl.when(index >= 0).then(index)).to_series())
+        return self._with_null[np.where(codes >= 0, codes, len(self.values))]
 
 
 def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
@@ -74,15 +73,15 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
 
     Resolved once for each distinct combination of attribute values and name.
     """
-    pairs = pl.DataFrame({"combination": scan.rows[:, wire.C_COMBINATION], "name": scan.rows[:, wire.C_NAME]})
-    distinct = pairs.unique(maintain_order=True).with_row_index("number")
-    number = pairs.join(distinct, on=pairs.columns, how="left", maintain_order="left")["number"]
     text = strings.values
+    pairs = scan.rows[:, wire.C_COMBINATION] * len(text) + scan.rows[:, wire.C_NAME]
+    distinct, number = np.unique(pairs, return_inverse=True)
     used = [k for k in range(len(_SPAN_FIELDS)) if (scan.combinations[:, k + 1] >= 0).any()]
     values = scan.combinations[:, [0, *(k + 1 for k in used)]].tolist()
     fields = [_SPAN_FIELDS[k] for k in used]
     meanings: list[semconv.Meaning] = []
-    for combination, name in distinct.select("combination", "name").iter_rows():
+    for pair in distinct.tolist():
+        combination, name = divmod(pair, len(text))
         kind, *codes = values[combination]
         found = {
             field: text[code] for field, code in zip(fields, codes, strict=True) if code >= 0 and text[code]
@@ -94,7 +93,7 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
         "peer": pl.Series([m.peer for m in meanings], dtype=pl.String),
         "operation": pl.Series([m.operation for m in meanings], dtype=pl.String),
     }
-    return {name: column.gather(number) for name, column in table.items()}
+    return {name: column[number] for name, column in table.items()}
 
 
 def _pieces(data: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> pl.Series:
@@ -145,7 +144,7 @@ def assemble(found: wire.Scan) -> Decoded:
     found.resource_codes[:, host_field] = np.where(hosts >= 0, hosts, instances)
     resource = rows[:, wire.C_RESOURCE]
     of_resource = {
-        name: strings.gather(found.resource_codes[:, len(_SPAN_FIELDS) + at]).gather(resource)
+        name: strings.gather(found.resource_codes[:, len(_SPAN_FIELDS) + at])[resource]
         for at, name in enumerate(_RESOURCE_FIELDS)
     }
     plain = {
@@ -163,7 +162,7 @@ def assemble(found: wire.Scan) -> Decoded:
     columns["name"] = strings.gather(rows[:, wire.C_NAME])
     columns["scope"] = strings.gather(rows[:, wire.C_SCOPE])
     columns["raw"] = _pieces(found.raw, rows[:, wire.C_RAW_END])
-    columns["resource"] = _pieces(found.resource_raw, found.resource_end).gather(resource)
+    columns["resource"] = _pieces(found.resource_raw, found.resource_end)[resource]
     columns["links"] = _links(found)
     spans = pl.DataFrame({name: columns[name] for name in schema.SPANS})
     spans = spans.cast(schema.dtypes(schema.SPANS))  # pyright: ignore[reportArgumentType]
