@@ -153,6 +153,7 @@ def process(
         More spans than 32-bit positions hold.
     """
     schema.check(spans, schema.SPANS, "spans")
+    spans = spans.rechunk()  # of columns in pieces every gather costs more, and kernels compile once more
     if len(spans) >= 2**31 - 1:
         raise KernelError(f"{len(spans)} spans in one call; give `process` fewer traces at a time")
     traces = group_traces(

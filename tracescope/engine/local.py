@@ -29,6 +29,8 @@ from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
 
 if TYPE_CHECKING:
+    from deltalake.transaction import AddAction
+
     from tracescope.analysis.process import Partial
 
 #: Bytes that a span costs while it is sealed, measured with ten attributes.
@@ -348,7 +350,8 @@ def _seal_run(
     fresh = not pointer.hours or begin > max(pointer.hours)
     spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    replace = None if fresh else f"hour >= {begin} AND hour < {end}"
+    replaced = [] if fresh else [hour for hour in pointer.hours if begin <= hour < end]
+    added: list[AddAction] = []
     tables: list[dict[str, pl.DataFrame]] = []
     counts: dict[int, int] = {}
     first, last = pointer.first_ns, pointer.last_ns
@@ -356,15 +359,13 @@ def _seal_run(
     for partial in process_slices(spans, keep, memory_bytes, workers):
         tables.append(partial.tables)
         rows = partial.spans()
-        if rows.is_empty() and replace is None:
-            continue
-        store.sealed.write(pointer, "spans", rows, replace)
-        replace = None
+        added += store.sealed.put_spans(rows)
         for hour, count in rows.group_by("hour").len().iter_rows():
             counts[hour] = counts.get(hour, 0) + count
         if not rows.is_empty():
             low, high = int(rows["start_ns"].min()), int(rows["end_ns"].max())  # pyright: ignore[reportArgumentType]
             first, last = min(first or low, low), max(last, high)
+    store.sealed.add_spans(pointer, added, replaced)
     merged = merge(tables)
     merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
     merged = _carried(store, pointer, cap_operations(merged), begin, end)

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,16 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     fsync_path(path.parent)
+
+
+def by_hour(spans: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Each hour of rows that lie by their ``hour``, and its rows without that column."""
+    import polars as pl
+
+    hours = spans["hour"].rle().struct.unnest()
+    bounds = hours.select((pl.col("len").cum_sum() - pl.col("len")).alias("at"), "len", "value")
+    for offset, count, hour in bounds.iter_rows():
+        yield hour, spans.slice(offset, count).drop("hour")
 
 
 @dataclass(slots=True)
@@ -244,17 +254,12 @@ class LandingGroup:
         schema.check(spans, schema.SPANS, "spans")
         hour = (pl.col("start_ns") // schema.HOUR_NS).cast(pl.Int32)
         ordered = spans.with_columns(hour.alias("hour")).sort("hour", "trace_hi", "trace_lo", "span_id")
-        hours = ordered["hour"].rle().struct.unnest()
-        bounds = hours.select((pl.col("len").cum_sum() - pl.col("len")).alias("at"), "len", "value")
-        for offset, count, number in bounds.iter_rows():
-            part = ordered.slice(offset, count)
+        for number, part in by_hour(ordered):
             folder = self.folder / str(number)
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / f"{batch}.parquet"
             temporary = _aside(path)  # the same batch may come twice, in two threads
-            part.drop("hour").write_parquet(
-                temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True
-            )
+            part.write_parquet(temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True)
             fsync_path(temporary)
             temporary.replace(path)
         ledger = self.folder / LEDGER

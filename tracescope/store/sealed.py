@@ -10,24 +10,26 @@ Readers take no lock and need no Delta library: the pointer names plain Parquet 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import orjson
 
 from tracescope import schema
 from tracescope.errors import StoreError
-from tracescope.store.landing import Ledger, fsync_path, write_durably
+from tracescope.store.landing import Ledger, by_hour, fsync_path, write_durably
 
 if TYPE_CHECKING:
     import polars as pl
-    from deltalake import WriterProperties
+    from deltalake.transaction import AddAction
 
 POINTER = "CURRENT.json"
 #: Readers that run so long need not look again because of the background's own work.
@@ -47,17 +49,8 @@ _TABLES: dict[str, schema.Table] = {
     **schema.DIMENSIONS,
 }
 
-#: Columns of spans where hardly a value comes twice: looking for a dictionary costs a third of writing.
-_DISTINCT = ("trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "content_hash", "raw")
-
-
-def _writer(name: str) -> WriterProperties:
-    """How a table's files are written."""
-    from deltalake import ColumnProperties, WriterProperties
-
-    plain = ColumnProperties(dictionary_enabled=False)
-    columns: dict[str, ColumnProperties] = {column: plain for column in _DISTINCT if name == "spans"}
-    return WriterProperties(compression="ZSTD", compression_level=1, column_properties=columns)
+#: Spans that are read together when a trace is looked for.
+_ROW_GROUP = 65_536
 
 
 @dataclass(slots=True)
@@ -231,7 +224,7 @@ class Sealed:
         replace
             Predicate of the rows that go in the same commit; None to append, ``"true"`` for all.
         """
-        from deltalake import write_deltalake
+        from deltalake import WriterProperties, write_deltalake
 
         schema.check(frame, _TABLES[name], name)
         path = self.root / "sealed" / name
@@ -248,12 +241,62 @@ class Sealed:
         write_deltalake(
             path,
             frame,
-            partition_by=["hour"] if name == "spans" else None,
             configuration=None if exists else dict(_LOG),
-            writer_properties=_writer(name),
+            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
             **options,
         )
         self.learn(pointer, name)
+
+    def put_spans(self, frame: pl.DataFrame) -> list[AddAction]:
+        """Write spans, a file an hour, and make them durable; no table has them before `add_spans`.
+
+        Parameters
+        ----------
+        frame
+            Rows of SPANS_SEALED, by hour.
+        """
+        from deltalake.transaction import AddAction
+
+        schema.check(frame, SPANS_SEALED, "spans")
+        added: list[AddAction] = []
+        for hour, part in by_hour(frame):
+            file = f"hour={hour}/{uuid4()}.parquet"
+            path = self.root / "sealed" / "spans" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_parquet(path, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
+            fsync_path(path)
+            about = path.stat()
+            at_ms, stats = about.st_mtime_ns // 1_000_000, json.dumps({"numRecords": len(part)})
+            added.append(AddAction(file, about.st_size, {"hour": str(hour)}, at_ms, True, stats))
+        return added
+
+    def add_spans(self, pointer: Pointer, added: list[AddAction], replaced: Sequence[int]) -> None:
+        """Commit files of spans; the pointer learns of them, nobody else yet.
+
+        Parameters
+        ----------
+        pointer
+            Changed in place.
+        added
+            What `put_spans` wrote.
+        replaced
+            Hours whose former files go in the same commit.
+        """
+        import polars as pl
+        from deltalake import DeltaTable
+
+        path = self.root / "sealed" / "spans"
+        if (path / "_delta_log").is_dir():
+            table = DeltaTable(path)
+        elif added:
+            columns = pl.Schema(schema.dtypes(SPANS_SEALED))
+            table = DeltaTable.create(path, columns, partition_by=["hour"], configuration=dict(_LOG))
+        else:
+            return
+        filters = [("hour", "in", [str(hour) for hour in replaced])] if replaced else None
+        mode = "overwrite" if replaced else "append"
+        table.create_write_transaction(added, mode, table.schema(), ["hour"], partition_filters=filters)
+        self.learn(pointer, "spans")
 
     def delete(self, pointer: Pointer, name: str, predicate: str) -> None:
         """Remove rows."""
