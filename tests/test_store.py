@@ -9,16 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 import stores
-from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, sealed_checksum, spans
+from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
 from tracescope.engine.importing import import_files
 from tracescope.engine.local import rebuild, seal
 from tracescope.engine.periods import rollups, trace_spans
+from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.engine.upkeep import prune, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
 from tracescope.store import SpanStore, open_store
@@ -224,7 +226,12 @@ class Killed(BaseException):
     """Stands for SIGKILL at one point of the program."""
 
 
-def steps_of_sealing(monkeypatch: pytest.MonkeyPatch, store: SpanStore, at: int) -> bool:
+def steps_of_sealing(
+    monkeypatch: pytest.MonkeyPatch,
+    store: SpanStore,
+    at: int,
+    work: Callable[[SpanStore], object] = seal,
+) -> bool:
     """Seal, dying before the `at`-th durable step; whether that step was reached."""
     from tracescope.store.landing import Landing
     from tracescope.store.sealed import Sealed
@@ -241,13 +248,13 @@ def steps_of_sealing(monkeypatch: pytest.MonkeyPatch, store: SpanStore, at: int)
 
     with monkeypatch.context() as patch:
         for owner, names in (
-            (Sealed, ("write", "learn", "publish", "union")),
+            (Sealed, ("write", "put_spans", "add_spans", "learn", "publish", "union")),
             (Landing, ("forget", "drop")),
         ):
             for name in names:
                 patch.setattr(owner, name, dying(getattr(owner, name)))
         try:
-            seal(store)
+            work(store)
         except Killed:
             return True
     return False
@@ -293,6 +300,102 @@ def test_rows_of_a_seal_that_was_never_published_do_not_count_twice(
     seal(store)
     assert units(store) == 1
     assert store.sealed.scan(store.sealed.pointer(), "spans").collect().height == 1
+
+
+def exported(folder: Path) -> list[Path]:
+    """Two files of traces that are months apart, so that sealing takes several commits."""
+    folder.mkdir()
+    files: list[Path] = []
+    for number, name in enumerate("ab"):
+        message = request(LINES.format(name=name))
+        for part in message.resource_spans:
+            for scope in part.scope_spans:
+                for span in scope.spans:
+                    span.start_time_unix_nano -= number * 1_000 * HOUR
+                    span.end_time_unix_nano -= number * 1_000 * HOUR
+        data = message.SerializeToString()
+        files.append(folder / f"{name}.binpb")
+        files[-1].write_bytes(len(data).to_bytes(4, "big") + data)
+    return files
+
+
+LINES = """\
+{name}1 web GET 10:00:00 +2s
+  {name}1 orders list 10:00:01 +1s
+{name}2 web GET 11:59:59 +2s
+  {name}2 orders list 12:00:00 +1s
+"""
+
+
+def test_an_import_killed_before_any_of_its_steps_shows_all_of_it_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing lands before it is sealed: the store is as it was until the last step."""
+    files = exported(tmp_path / "files")
+    store, whole = new_store(tmp_path / "store"), new_store(tmp_path / "whole")
+    for one in (store, whole):
+        land(one, many(3), "before")
+        seal(one)
+    import_files(whole, files, arrived_ns=ARRIVED)
+
+    def again(opened: SpanStore) -> None:
+        import_files(opened, files, arrived_ns=ARRIVED)
+
+    at = 0
+    while steps_of_sealing(monkeypatch, store, at, again):
+        status = store.status()
+        assert (status.accepted, status.stored) in ((9, 9), (17, 17)), at
+        at += 1
+    assert at > 20
+    assert sealed_checksum(store) == sealed_checksum(whole)
+    assert (store.status().accepted, store.status().stored) == (17, 17)
+    assert verify(store) == []
+    assert store.landing.files() == {}
+
+
+def test_an_import_larger_than_its_memory_gives_the_same(tmp_path: Path) -> None:
+    """What does not fit is staged on disk and sealed with the rest."""
+    file = DATA / "dsb-hotel" / "load75.jsonl.gz"
+    results = []
+    for name, memory_bytes in (("roomy", 1 << 30), ("tight", 16_000_000)):
+        store = new_store(tmp_path / name)
+        done = import_files(store, [file], arrived_ns=ARRIVED, memory_bytes=memory_bytes)
+        assert done.sealed
+        results.append((done, sealed_checksum(store), store.status().accepted))
+        assert list((tmp_path / name / "staging").iterdir()) == []
+        assert store.landing.files() == {}
+    assert results[0] == results[1]
+
+
+def test_an_import_lands_while_another_process_seals(tmp_path: Path) -> None:
+    """Its spans are seen at once, and counted once when they are sealed."""
+    files = exported(tmp_path / "files")
+    store = new_store(tmp_path / "store")
+    with store.sealing():
+        done = import_files(open_store(tmp_path / "store"), files, arrived_ns=ARRIVED)
+    assert not done.sealed
+    assert (done.new, units(store)) == (8, 2), "two of the four traces are of this day"
+    assert store.landing.files()
+    seal(store)
+    assert (store.status().accepted, store.status().stored) == (8, 8)
+    assert store.landing.files() == {}
+    again = import_files(store, files, arrived_ns=ARRIVED)
+    assert (again.new, again.duplicates, store.status().accepted) == (0, 8, 8)
+
+
+def test_an_import_of_an_hour_that_retention_closes_meanwhile_is_refused(tmp_path: Path) -> None:
+    """Closed after the files were read: counted by reason, as if it had come later."""
+    files = exported(tmp_path / "files")
+    store = new_store(tmp_path / "store")
+    import_files(store, files[1:], arrived_ns=ARRIVED)
+    old = spans(LINES.format(name="c")).with_columns(pl.col("start_ns", "end_ns") - 1_000 * HOUR)
+    with store.group("import") as group:
+        held = Unlanded([Batch("late", old, {}, ARRIVED)], group)
+        prune(store, now_ns=ARRIVED + 15 * 24 * HOUR, spans_days=14, rollups_days=800)
+        seal(store, unlanded=held)
+    # the fourth starts in the hour after, which is open
+    assert store.rejected() == {"hour_closed": 3}
+    assert (store.status().accepted, store.status().stored) == (5, 5)
 
 
 IMPORT = """

@@ -1,16 +1,16 @@
 """Importing files: read, decode and land in parallel; visible all at once or not at all.
 
 Protobuf is decoded in threads, which the kernels let run side by side; turning JSON into protobuf
-holds the interpreter, so much of it goes to processes.  Each writes its
-landing files aside; the group becomes visible when the last one is done, so a failed or killed
-import leaves the store as it was.  Batches are named after their content: the same file again lands
-the same batches, and sealing finds the same spans.
+holds the interpreter, so much of it goes to processes.  What was decoded waits in memory, beyond a
+bound in landing files written aside, and is sealed from there in one piece: a failed or killed import
+leaves the store as it was.  While another process seals it lands instead.  Batches are named after
+their content: the same file again brings the same batches, and sealing finds the same spans.
 """
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracescope.engine.local import seal
+from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
 from tracescope.ingest.files import Chunk, Format, read
 from tracescope.store import SpanStore
@@ -44,38 +45,79 @@ class ImportResult:
         return self.read - sum(self.rejected.values()) - self.new
 
 
-def _land(
-    group: LandingGroup, chunk: Chunk, arrived_ns: int, closed: list[int]
-) -> tuple[int, dict[str, int]]:
-    """Decode one chunk and stage it; spans read and refused."""
+def _decode(chunk: Chunk, arrived_ns: int, closed: list[int]) -> Batch:
+    """Decode one chunk."""
     import polars as pl
 
-    from tracescope.ingest.decode import decode
+    from tracescope.ingest.decode import assemble, fingerprint, scan
     from tracescope.schema import HOUR_NS
 
-    requests = chunk.requests()
     try:
-        decoded = decode(requests, arrived_ns)
+        found = scan(chunk.requests(), arrived_ns)
     except MalformedOtlpError as error:
         raise chunk.misplaced(error) from error
+    name, decoded = fingerprint(found), assemble(found)
     spans, rejected = decoded.spans, dict(decoded.rejected)
     if closed:
         kept = spans.filter(~(pl.col("start_ns") // HOUR_NS).is_in(closed))
         if len(kept) < len(spans):
             rejected["hour_closed"] = len(spans) - len(kept)
         spans = kept
-    digest = hashlib.blake2b(digest_size=12)
-    for request in requests:
-        digest.update(hashlib.blake2b(request).digest())
-    name = f"i-{digest.hexdigest()}"
-    group.land(spans, batch=name, accepted=len(spans), rejected=rejected, arrived_ns=arrived_ns)
-    return len(spans) + sum(rejected.values()), rejected
+    return Batch(f"i-{name}", spans, rejected, arrived_ns)
+
+
+def _stage(group: LandingGroup, batch: Batch) -> None:
+    """Write a batch to where it lands from."""
+    group.land(
+        batch.spans,
+        batch=batch.name,
+        accepted=len(batch.spans),
+        rejected=batch.rejected,
+        arrived_ns=batch.arrived_ns,
+    )
+
+
+def _decode_aside(
+    group: LandingGroup, chunk: Chunk, arrived_ns: int, closed: list[int]
+) -> tuple[int, dict[str, int]]:
+    """Decode and stage one chunk, in a process of its own; spans accepted and refused."""
+    batch = _decode(chunk, arrived_ns, closed)
+    _stage(group, batch)
+    return len(batch.spans), batch.rejected
+
+
+class _Hold:
+    """Takes batches: into memory while they fit, then to disk."""
+
+    def __init__(self, group: LandingGroup, memory_bytes: int) -> None:
+        self._group = group
+        self._left = memory_bytes
+        self._lock = threading.Lock()
+        self.batches: list[Batch] = []
+
+    def take(self, chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[int, dict[str, int]]:
+        """Decode one chunk and keep its spans; how many were accepted and refused."""
+        batch = _decode(chunk, arrived_ns, closed)
+        size = batch.spans.estimated_size()
+        with self._lock:
+            fits = size <= self._left
+            if fits:
+                self._left -= int(size)
+                self.batches.append(batch)
+        if not fits:
+            _stage(self._group, batch)
+        return len(batch.spans), batch.rejected
 
 
 def _results(
-    group: LandingGroup, chunks: Iterator[Chunk], arrived_ns: int, closed: list[int], workers: int
+    group: LandingGroup,
+    hold: _Hold,
+    chunks: Iterator[Chunk],
+    arrived_ns: int,
+    closed: list[int],
+    workers: int,
 ) -> Iterator[tuple[Chunk, tuple[int, dict[str, int]]]]:
-    """Land every chunk: in threads, once much turns out to be text in processes."""
+    """Keep every chunk: in threads, once much turns out to be text in processes."""
     waiting: list[tuple[Chunk, Future[tuple[int, dict[str, int]]]]] = []
     text = 0
     with ExitStack() as stack:
@@ -87,8 +129,11 @@ def _results(
             if text > SMALL and workers > 1 and processes is None:
                 context = multiprocessing.get_context("spawn")
                 processes = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            pool = threads if chunk.kind == "proto" or processes is None else processes
-            waiting.append((chunk, pool.submit(_land, group, chunk, arrived_ns, closed)))
+            if chunk.kind == "proto" or processes is None:
+                future = threads.submit(hold.take, chunk, arrived_ns, closed)
+            else:
+                future = processes.submit(_decode_aside, group, chunk, arrived_ns, closed)
+            waiting.append((chunk, future))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
                 yield done, future.result()
@@ -128,16 +173,21 @@ def import_files(
     before = store.status().stored
     result = ImportResult()
     closed = store.snapshot().closed
+    half = memory_bytes // 2
     with store.group(f"import-{arrived_ns}") as group, closing(read(paths, form)) as chunks:
-        for chunk, (count, rejected) in _results(group, chunks, arrived_ns, closed, workers):
-            result.read += count
+        hold = _Hold(group, half)
+        for chunk, (accepted, rejected) in _results(group, hold, chunks, arrived_ns, closed, workers):
+            result.read += accepted + sum(rejected.values())
             for reason, number in rejected.items():
                 result.rejected[reason] = result.rejected.get(reason, 0) + number
             if progress is not None:
                 progress(chunk.source, chunk.position, chunk.total, result.read)
-    try:
-        seal(store, workers=workers, memory_bytes=memory_bytes)
-    except StoreBusyError:
-        result.sealed = False
+        try:
+            seal(store, workers=workers, memory_bytes=half, unlanded=Unlanded(hold.batches, group))
+            group.drop()
+        except StoreBusyError:  # whoever seals now will find them landed
+            for batch in hold.batches:
+                _stage(group, batch)
+            result.sealed = False
     result.new = store.status().stored - before
     return result

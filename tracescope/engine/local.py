@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from polars.exceptions import PolarsError
 from tracescope import schema
 from tracescope.analysis.rollup import add_up, cap_operations, carry_counts, join_hops, merge
 from tracescope.engine.days import fold
+from tracescope.engine.unlanded import Unlanded
 from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 #: Bytes that a span costs while it is sealed, measured with ten attributes.
 SPAN_BYTES = 4_000
 DEFAULT_MEMORY = 768 * 1024 * 1024
+#: Ids looked at to cut slices.
+_SAMPLED = 16_384
 #: Hours sealed in one commit.
 RUN_HOURS = 24 * 7
 HOP_WINDOW_HOURS = 24
@@ -91,30 +94,40 @@ class Source:
         Landed files of the hours around.
     sealed
         Sealed spans of the hours around.
+    held
+        Spans in memory.
     """
 
     files: list[Path]
     sealed: pl.LazyFrame
+    held: list[pl.LazyFrame] = field(default_factory=list[pl.LazyFrame])
 
     def scan(self) -> pl.LazyFrame:
         """All of them; a span may occur twice."""
         columns = list(schema.SPANS)
-        frames = [self.sealed.select(columns)]
+        frames = [self.sealed.select(columns), *self.held]
         if self.files:
             landed = pl.scan_parquet(self.files, missing_columns="insert", extra_columns="ignore")
             frames.append(landed.select(columns))
         return pl.concat(frames)
 
 
-def source(store: SpanStore, found: Snapshot, begin: int, end: int) -> Source:
-    """What traces that start in hours ``[begin, end)`` can be made of."""
+def source(
+    store: SpanStore, found: Snapshot, begin: int, end: int, unlanded: Unlanded | None = None
+) -> Source:
+    """What traces that start in hours ``[begin, end)`` can be made of.
+
+    Spans of closed hours are refused: what else their traces have begins where that does.
+    """
     pointer = found.pointer
-    wanted = range(begin - _AFTER, end + _AFTER)
+    around = range(begin - _AFTER, end + _AFTER)
+    wanted = [hour for hour in around if pointer.hours.get(hour, (0, 0, True))[2]]
     files = [path for hour in wanted for path in found.landed.get(hour, ())]
     near = [hour for hour in wanted if pointer.hours.get(hour, (0, 0, False))[2]]
+    held = unlanded.near(wanted) if unlanded is not None else []
     if not near:
-        return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)))
-    return Source(files, sealed_spans(store, pointer, near))
+        return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)), held)
+    return Source(files, sealed_spans(store, pointer, near), held)
 
 
 def sealed_spans(store: SpanStore, pointer: Pointer, hours: Iterable[int]) -> pl.LazyFrame:
@@ -136,8 +149,9 @@ def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.Lazy
     fold = (pl.col("trace_hi") ^ pl.col("trace_lo")).alias("fold")
     if spans.select(pl.col("trace_hi").min() == pl.col("trace_hi").max()).collect().item():
         return [spans.filter((fold % parts + parts) % parts == part) for part in range(parts)]
-    low = spans.select("trace_hi").collect()["trace_hi"]
-    bounds = [int(low.quantile(part / parts, "lower") or 0) for part in range(1, parts)]  # pyright: ignore[reportArgumentType]
+    every = max(1, count // _SAMPLED)  # slices need not be of one size
+    some = spans.select(pl.col("trace_hi").gather_every(every)).collect()["trace_hi"].sort()
+    bounds = [int(some[len(some) * part // parts]) for part in range(1, parts)]
     edges = [None, *sorted(set(bounds)), None]
     out: list[pl.LazyFrame] = []
     for left, right in pairwise(edges):
@@ -201,6 +215,7 @@ def seal(
     workers: int = 2,
     memory_bytes: int = DEFAULT_MEMORY,
     wait: bool = False,
+    unlanded: Unlanded | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SealResult:
     """Seal every hour that has landed spans, or may have got some.
@@ -215,16 +230,28 @@ def seal(
         Slices worked on at once, and what they may take together.
     wait
         Wait for another process's sealing instead of raising StoreBusyError.
+    unlanded
+        Spans to seal along with those that landed.  Nothing becomes visible before all is sealed;
+        with an error the store stays as it was.
     progress
         Called with hours done and hours in all.
     """
     with store.sealing(wait=wait):
         store.sealed.settle()
         found = store.snapshot()
+        if unlanded is not None:
+            found = _along(found, unlanded)
         limit = None if before_ns is None else before_ns // schema.HOUR_NS
         hours = _reopened(list(found.landed), found.pointer)
         chosen = [hour for hour in hours if limit is None or hour < limit]
-        return _seal(store, found, chosen, workers, memory_bytes, progress)
+        return _seal(store, found, chosen, workers, memory_bytes, progress, unlanded)
+
+
+def _along(found: Snapshot, unlanded: Unlanded) -> Snapshot:
+    """A snapshot with what has not landed."""
+    staged = unlanded.group.files()
+    hours = sorted({*found.landed, *staged, *unlanded.hours()})
+    return replace(found, landed={hour: found.landed.get(hour, []) + staged.get(hour, []) for hour in hours})
 
 
 def quiet_hours(landed: dict[int, list[Path]], *, now_ns: int, grace_s: float) -> list[int]:
@@ -270,18 +297,22 @@ def _seal(
     workers: int,
     memory_bytes: int,
     progress: Callable[[int, int], None] | None,
+    unlanded: Unlanded | None = None,
 ) -> SealResult:
     """Seal the chosen hours that have spans, then drop the landed files that no other hour needs."""
     hours = found.pointer.hours
     targets = [hour for hour in chosen if _may_hold(hour, found) and hours.get(hour, (0, 0, True))[2]]
+    pointer = store.sealed.pointer()
     done = spans = 0
     for begin, end in runs(targets):
-        spans += _seal_run(store, found.landed, begin, end, workers, memory_bytes)
+        spans += _seal_run(store, pointer, found.landed, begin, end, workers, memory_bytes, unlanded)
+        if unlanded is None:
+            store.sealed.publish(pointer)
         done += end - begin
         if progress is not None:
             progress(done, len(targets))
-    for begin, end in runs(_rejoined(store, targets)):
-        _seal_run(store, found.landed, begin, end, workers, memory_bytes)
+    for begin, end in runs(_rejoined(store, pointer, targets)):
+        _seal_run(store, pointer, found.landed, begin, end, workers, memory_bytes, unlanded)
     settled = set(chosen)
     files = [
         path
@@ -289,7 +320,7 @@ def _seal(
         if settled.issuperset(_reopened([hour], found.pointer))
         for path in paths
     ]
-    _clear(store, files, _late(found, files))
+    _clear(store, pointer, files, _late(found, files, unlanded), unlanded)
     fold(store)
     return SealResult(done, spans)
 
@@ -299,18 +330,19 @@ def _may_hold(hour: int, found: Snapshot) -> bool:
     return hour in found.landed or hour in found.pointer.hours
 
 
-def _late(found: Snapshot, files: list[Path]) -> int:
-    """Spans among `files` that landed while retention closed their hour."""
+def _late(found: Snapshot, files: list[Path], unlanded: Unlanded | None) -> int:
+    """Spans that came while retention closed their hour."""
     closed = {path for hour in found.closed for path in found.landed.get(hour, ())}
-    late = sorted(closed.intersection(files))
-    return int(pl.scan_parquet(late).select(pl.len()).collect().item()) if late else 0
+    late = [pl.scan_parquet(path) for path in sorted(closed.intersection(files))]
+    if unlanded is not None:
+        late += unlanded.near(found.closed)
+    return sum(int(frame.select(pl.len()).collect().item()) for frame in late)
 
 
-def _rejoined(store: SpanStore, sealed: list[int]) -> list[int]:
+def _rejoined(store: SpanStore, pointer: Pointer, sealed: list[int]) -> list[int]:
     """Hours sealed before whose consumers wait for producers that these hours have now."""
     if not sealed:
         return []
-    pointer = store.sealed.pointer()
     halves = store.sealed.scan(pointer, "hop_halves")
     ids = ["key_hi", "key_lo", "key_span"]
     mine = halves.filter(pl.col("slot").is_in(sealed), pl.col("side") == 0).select(ids)
@@ -323,15 +355,14 @@ def _rejoined(store: SpanStore, sealed: list[int]) -> list[int]:
     return sorted(hour for hour in hours if pointer.hours.get(hour, (0, 0, False))[2])
 
 
-def _clear(store: SpanStore, files: list[Path], late: int) -> None:
-    """Drop landed files that are sealed; merge the ledger into the pointer."""
-    pointer = store.sealed.pointer()
-    ledger = store.landing.ledger(set(pointer.ledger.batches))
-    pointer.ledger.add(ledger.accepted - late, ledger.rejected)
-    if late:
-        pointer.ledger.add(0, {"hour_closed": late})
-    pointer.ledger.batches.extend(ledger.batches)
-    pointer.ledger.arrived_ns = max(pointer.ledger.arrived_ns, ledger.arrived_ns)
+def _clear(
+    store: SpanStore, pointer: Pointer, files: list[Path], late: int, unlanded: Unlanded | None
+) -> None:
+    """Publish the pointer with the ledger of what is sealed, and drop landed files that are."""
+    pointer.ledger.merge(store.landing.ledger(set(pointer.ledger.batches)))
+    if unlanded is not None:
+        pointer.ledger.merge(unlanded.ledger(set(pointer.ledger.batches)))
+    pointer.ledger.add(-late, {"hour_closed": late} if late else {})
     store.sealed.publish(pointer)
     store.landing.forget(set(pointer.ledger.batches))
     store.landing.drop(files)
@@ -339,16 +370,17 @@ def _clear(store: SpanStore, files: list[Path], late: int) -> None:
 
 def _seal_run(
     store: SpanStore,
+    pointer: Pointer,
     landed: dict[int, list[Path]],
     begin: int,
     end: int,
     workers: int,
     memory_bytes: int,
+    unlanded: Unlanded | None,
 ) -> int:
-    """Seal hours ``[begin, end)`` and publish them; returns their spans."""
-    pointer = store.sealed.pointer()
+    """Seal hours ``[begin, end)``, for the pointer to be published; returns their spans."""
     fresh = not pointer.hours or begin > max(pointer.hours)
-    spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end).scan()
+    spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end, unlanded).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
     replaced = [] if fresh else [hour for hour in pointer.hours if begin <= hour < end]
     added: list[AddAction] = []
@@ -374,18 +406,24 @@ def _seal_run(
         store.sealed.write(pointer, name, merged[name], between)
     for name in schema.DIMENSIONS:
         store.sealed.union(pointer, name, merged[name])
-    _date(store, pointer, landed, range(begin, end), counts)
+    _date(store, pointer, landed, range(begin, end), counts, unlanded)
     pointer.first_ns, pointer.last_ns = first, last
     pointer.unfold(begin, end)
-    store.sealed.publish(pointer)
     return sum(counts.values())
 
 
 def _date(
-    store: SpanStore, pointer: Pointer, landed: dict[int, list[Path]], hours: range, counts: dict[int, int]
+    store: SpanStore,
+    pointer: Pointer,
+    landed: dict[int, list[Path]],
+    hours: range,
+    counts: dict[int, int],
+    unlanded: Unlanded | None,
 ) -> None:
     """Note how many spans each sealed hour has, and when its latest arrived."""
     arrived = store.landing.ledger(set()).arrived_ns
+    if unlanded is not None:
+        arrived = max(arrived, unlanded.ledger(set()).arrived_ns)
     for hour in hours:
         before = pointer.hours.pop(hour, (0, 0, True))[1]
         if hour in counts:

@@ -7,6 +7,7 @@ Spans that cannot be used are counted by reason, never lost in silence.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -167,6 +168,12 @@ def assemble(found: wire.Scan) -> Decoded:
     spans = pl.DataFrame({name: columns[name] for name in schema.SPANS})
     spans = spans.cast(schema.dtypes(schema.SPANS))  # pyright: ignore[reportArgumentType]
     return _without_flaws(spans, rows[:, wire.C_FLAWS])
+
+
+def fingerprint(found: wire.Scan) -> str:
+    """What tells the spans of a scan from any others: a digest of their ids and contents, in order."""
+    about = (wire.C_TRACE_HI, wire.C_TRACE_LO, wire.C_SPAN, wire.C_HASH, wire.C_FLAWS)
+    return hashlib.blake2b(found.rows[:, about].tobytes(), digest_size=12).hexdigest()
 
 
 def judge(found: wire.Scan) -> tuple[int, dict[str, int]]:

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any, BinaryIO, Literal, get_args
 
 from tracescope.errors import InputError, MalformedOtlpError
 from tracescope.ingest import jaeger, otlp_json, zipkin
@@ -171,7 +171,7 @@ def _read_file(path: str, form: Format) -> Iterator[Chunk]:
 class _Counter(io.RawIOBase):
     """Counts bytes on the way, and can look ahead."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._head = b""
         self.position = 0
@@ -185,13 +185,13 @@ class _Counter(io.RawIOBase):
         return self._head[:size]
 
     def readinto(self, buffer: Any) -> int:
-        data = self._head[: len(buffer)]
-        self._head = self._head[len(data) :]
-        if len(data) < len(buffer):
-            data += self._raw.read(len(buffer) - len(data)) or b""
-        buffer[: len(data)] = data
-        self.position += len(data)
-        return len(data)
+        count = min(len(self._head), len(buffer))
+        buffer[:count] = self._head[:count]
+        self._head = self._head[count:]
+        # whoever peeks into a buffered reader gets what its first call brought
+        count += self._raw.readinto(memoryview(buffer)[count:])  # pyright: ignore[reportAttributeAccessIssue]
+        self.position += count
+        return count
 
 
 class _Zstd(io.RawIOBase):

@@ -84,6 +84,18 @@ class Ledger:
         for reason, count in rejected.items():
             self.rejected[reason] = self.rejected.get(reason, 0) + count
 
+    def count(self, batch: str, accepted: int, rejected: Mapping[str, int], arrived_ns: int) -> None:
+        """Count a batch by its name."""
+        self.add(accepted, rejected)
+        self.batches.append(batch)
+        self.arrived_ns = max(self.arrived_ns, arrived_ns)
+
+    def merge(self, other: Ledger) -> None:
+        """Count what another one does; they have no batch in common."""
+        self.add(other.accepted, other.rejected)
+        self.batches.extend(other.batches)
+        self.arrived_ns = max(self.arrived_ns, other.arrived_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Landing:
@@ -190,9 +202,7 @@ class Landing:
                 entry: dict[str, Any] = json.loads(path.read_text())
             except FileNotFoundError:  # merged into the pointer a moment ago
                 continue
-            total.add(entry["accepted"], entry["rejected"])
-            total.batches.append(path.stem)
-            total.arrived_ns = max(total.arrived_ns, entry["arrived_ns"])
+            total.count(path.stem, entry["accepted"], entry["rejected"], entry["arrived_ns"])
             seen.add(path.stem)
         return total
 
@@ -237,6 +247,19 @@ class LandingGroup:
 
     landing: Landing
     folder: Path
+
+    def files(self) -> dict[int, list[Path]]:
+        """Staged files by the hour their spans start in."""
+        return self.landing.files([self.folder])
+
+    def ledger(self, known: set[str]) -> Ledger:
+        """Sum the staged batches that are not among `known`."""
+        return self.landing.ledger(known, [self.folder])
+
+    def drop(self) -> None:
+        """Forget what was staged: it is sealed, and need not land."""
+        for path in _entries(self.folder):
+            shutil.rmtree(path)
 
     def land(
         self,

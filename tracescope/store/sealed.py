@@ -295,7 +295,7 @@ class Sealed:
             return
         filters = [("hour", "in", [str(hour) for hour in replaced])] if replaced else None
         mode = "overwrite" if replaced else "append"
-        table.create_write_transaction(added, mode, table.schema(), ["hour"], partition_filters=filters)
+        table.create_write_transaction([*added], mode, table.schema(), ["hour"], partition_filters=filters)
         self.learn(pointer, "spans")
 
     def delete(self, pointer: Pointer, name: str, predicate: str) -> None:
