@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from simulated import START_NS, Work, call, period, query, serve, spans
@@ -10,7 +12,9 @@ from tracescope import schema
 from tracescope.analysis.diff import diff
 from tracescope.analysis.graph import graph
 from tracescope.analysis.matched import matched_sums
+from tracescope.analysis.report import Appeared, Change
 from tracescope.analysis.series import edge_series, entry_paths, stretches
+from tracescope.report import charts
 
 EIGHTH = int(2**56 * 7 / 8)
 DAY_NS = schema.DAY_NS
@@ -101,3 +105,22 @@ def test_shares_in_a_graph_are_the_shares_of_the_diff() -> None:
     services = {row["name"]: row["share"] for row in made.nodes.iter_rows(named=True)}
     own = {edge.caller: edge.share_head for edge in report.edges if edge.callee is None}
     assert services["web"] == pytest.approx(own["web"], rel=1e-9)
+
+
+def test_a_step_is_marked_in_its_trend_with_the_version_that_appeared() -> None:
+    """The interval, the instant and the words, where the change of an edge has an instant; else nothing."""
+    made = [
+        period(spans(shop(5, ms), start_ns=at, hours=24, per_hour=4), at, 24)
+        for ms, at in ((5, START_NS), (9, START_NS + DAY_NS))
+    ]
+    base, head = (
+        edge_series(side, stretches(side.start_ns, side.end_ns, side.slot_ns), [STOCK])[STOCK]
+        for side in made
+    )
+    found = next(edge for edge in diff(*made).edges if edge.callee == "postgresql/stock")
+    assert "change" not in charts.trend(base, head, changes=charts.changes_of(replace(found, change=None)))
+    at = START_NS + DAY_NS + 6 * schema.HOUR_NS
+    step = Change(at, at - schema.HOUR_NS, at + schema.HOUR_NS, (Appeared("shop", "<2.1>", at),))
+    drawn = charts.trend(base, head, changes=charts.changes_of(replace(found, change=step)))
+    assert drawn.count('class="change"') == drawn.count('class="change-band"') == 1
+    assert "since 2025-06-03 (shop &lt;2.1&gt;)" in drawn

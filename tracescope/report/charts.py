@@ -19,11 +19,12 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from tracescope.report.names import one_line
-from tracescope.report.text import duration, number
+from tracescope.report.text import duration, number, since
 
 if TYPE_CHECKING:
     from tracescope.analysis.explain import LoadCurve
     from tracescope.analysis.path import TracePath
+    from tracescope.analysis.report import Edge
     from tracescope.analysis.series import CallPath, EntryPaths, Series
 
 #: Part of a trend's width that stands for the time between two periods.
@@ -196,6 +197,13 @@ class Change:
     low_ns: int
     high_ns: int
     words: str
+
+
+def changes_of(edge: Edge) -> tuple[Change, ...]:
+    """The step that an edge's change is, where it is one, to mark in its trends."""
+    if edge.change is None:
+        return ()
+    return (Change(edge.change.at_ns, edge.change.low_ns, edge.change.high_ns, since(edge)),)
 
 
 def _mark(frame: Frame, change: Change) -> list[str]:

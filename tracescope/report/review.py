@@ -95,7 +95,9 @@ def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
         "edge": edge,
         "sentence": sentence(edge),
         "question": question(edge),
-        "trend": charts.trend(*series, title=f"{edge.name}: share over time"),
+        "trend": charts.trend(
+            *series, title=f"{edge.name}: share over time", changes=charts.changes_of(edge)
+        ),
         "effects": charts.effect_bars(effects),
     }
 

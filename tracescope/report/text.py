@@ -109,16 +109,17 @@ def why(edge: Edge) -> str:
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
     words += [pattern.name + ("" if pattern.certainty == "found" else "?") for pattern in edge.patterns[:1]]
-    return ", ".join(words) + _since(edge)
+    told = since(edge)
+    return ", ".join(words) + (f" {told}" if told else "")
 
 
-def _since(edge: Edge) -> str:
-    """When a step began, and the version that appeared then."""
+def since(edge: Edge) -> str:
+    """When a step began, and the version that appeared then; empty where there is none."""
     if edge.change is None:
         return ""
     versions = [f"{one.service} {one.version}" for one in edge.change.versions[:2]]
     beside = f" ({', '.join(versions)})" if versions else ""
-    return f" since {format_utc(edge.change.at_ns)[:10]}{beside}"
+    return f"since {format_utc(edge.change.at_ns)[:10]}{beside}"
 
 
 def _label(edge: Edge) -> str:

@@ -117,7 +117,8 @@ def growth(answers: Answers, view: View) -> Values:
 
 def _trend(answers: Answers, view: View, edge: Edge, measure: Any = "share") -> Any:
     base, head = answers.series(view, (key_of(edge),), TREND_POINTS)[key_of(edge)]
-    return charts.trend(base, head, measure=measure, title=f"{edge.name}: {measure} over time")
+    marks, title = charts.changes_of(edge), f"{edge.name}: {measure} over time"
+    return charts.trend(base, head, measure=measure, title=title, changes=marks)
 
 
 def grown_entry(answers: Answers, view: View) -> EntryPaths | None:
