@@ -24,7 +24,9 @@ import httpx
 #: Requests a second of one user.
 PER_USER: Final = 0.04
 WAVE: Final = 0.3
-DAY_S: Final = 10.0
+#: About a thirty-second part of two minutes: `tracescope diff` takes blocks of time so long, and a block that
+#: is night or day alone says little of the next one.
+DAY_S: Final = 4.0
 #: Requests that may be under way; more are counted as failed, which bounds what a broken shop costs.
 MOST_AT_ONCE: Final = 200
 #: Part of the requests by what they do.
