@@ -153,10 +153,12 @@ def fill(where: Path) -> None:
         fold(store)
 
 
-def timed(*command: str) -> tuple[float, float]:
-    """Seconds from the shell, and of both processors' time."""
+def timed(*command: str, compiled: Path) -> tuple[float, float]:
+    """Seconds from the shell, and of both processors' time; modules are compiled once, as installed ones are."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = os.fspath(compiled)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -170,8 +172,9 @@ def main() -> None:
         diff = (sys.executable, "-m", "tracescope", "diff", "2026-01-01/2026-07-01", "2026-07-01/2027-01-01")
         diff += ("--store", os.fspath(store), "--format", "json", "--tz", "UTC")
         polars = (sys.executable, "-c", "import polars")
-        timed(*diff)
-        runs = [(*timed(*diff), *timed(*polars)) for _ in range(RUNS)]
+        compiled = Path(temporary) / "compiled"
+        timed(*diff, compiled=compiled)
+        runs = [(*timed(*diff, compiled=compiled), *timed(*polars, compiled=compiled)) for _ in range(RUNS)]
         wall, cpu, polars_wall, polars_cpu = (statistics.median(column) for column in zip(*runs, strict=True))
         print(f"store {size / 1e6:.0f} MB")
         print(f"diff            {wall:.2f} s   {cpu:.2f} s of processor time")
