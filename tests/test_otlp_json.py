@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from test_wire import requests
 
-from tracescope.ingest.otlp_json import Malformed, transcode
+from tracescope.ingest.otlp_json import Malformed, transcode, transcode_any
+from tracescope.kernels import plain_json
 
 CHECKED = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 REAL = Path(__file__).parent / "data/otlp"
@@ -74,6 +75,120 @@ def test_any_message_survives_its_json(data: bytes, draw: random.Random) -> None
     document = {"resourceSpans": [], **json_format.MessageToDict(message, use_integers_for_enums=True)}
     text = json.dumps(reshaped(document, draw)).encode()
     assert without_unused(ExportTraceServiceRequest.FromString(transcode(text))) == without_unused(message)
+
+
+def slowly(text: bytes) -> bytes | None:
+    """What the slow way makes of a text; None for an error."""
+    try:
+        return transcode_any(text)
+    except (Malformed, ValueError, OverflowError):
+        return None
+
+
+@CHECKED
+@given(requests(), st.randoms(use_true_random=False), st.booleans())
+def test_plain_documents_become_the_same_bytes_either_way(
+    data: bytes, draw: random.Random, ascii_only: bool
+) -> None:
+    """Members in any order, spaces anywhere, escapes or characters: the kernel's bytes, or none."""
+    message = ExportTraceServiceRequest.FromString(data)
+    message.DiscardUnknownFields()
+    document = {"resourceSpans": [], **json_format.MessageToDict(message, use_integers_for_enums=True)}
+    shuffled = stirred(reshaped(document, draw), draw)
+    text = json.dumps(shuffled, ensure_ascii=ascii_only, indent=draw.choice([None, 1])).encode(
+        errors="surrogatepass"
+    )
+    written = plain_json.transcode(text)
+    assert written is None or written == transcode_any(text)
+
+
+def stirred(node: Any, draw: random.Random) -> Any:
+    """The same document with the members of every object in another order."""
+    if isinstance(node, list):
+        return [stirred(item, draw) for item in node]
+    if not isinstance(node, dict):
+        return node
+    members = [(key, stirred(value, draw)) for key, value in node.items()]
+    draw.shuffle(members)
+    return dict(members)
+
+
+@settings(CHECKED, max_examples=400)
+@given(st.randoms(use_true_random=False))
+def test_damaged_documents_are_never_read_as_something_else(draw: random.Random) -> None:
+    """Bytes changed, cut out and doubled in a document with everything in it."""
+    text = bytearray(EVERYTHING)
+    for _ in range(draw.randrange(1, 4)):
+        at = draw.randrange(len(text))
+        match draw.randrange(4):
+            case 0:
+                text[at] = draw.choice(b'{}[]",:\\ue0-.1\x00\x80n ')
+            case 1:
+                del text[at : at + draw.randrange(1, 12)]
+            case 2:
+                text[at:at] = text[at : at + draw.randrange(1, 30)]
+            case _:
+                text[at:at] = draw.choice((b"null", b'"', b"1e5", b"\\u0041", b" ", b"{}", b"-"))
+    written = plain_json.transcode(bytes(text))
+    assert written is None or written == slowly(bytes(text))
+
+
+def test_a_document_cut_anywhere_is_not_plain() -> None:
+    """And nothing is read past its end."""
+    assert plain_json.transcode(EVERYTHING) == transcode_any(EVERYTHING)
+    for end in range(len(EVERYTHING)):
+        assert plain_json.transcode(EVERYTHING[:end]) is None
+
+
+EVERYTHING = json.dumps(
+    {
+        "resourceSpans": [
+            {
+                "resource": {
+                    "attributes": [
+                        {"key": "service.name", "value": {"stringValue": "Läden \"&\" <Söhne>\n"}},
+                        {"key": "process.command_args", "value": {"arrayValue": {"values": [
+                            {"stringValue": "x" * 130}, {"doubleValue": 0.1}, {"intValue": "7"}]}}},
+                    ],
+                    "droppedAttributesCount": 1,
+                },
+                "schemaUrl": "https://opentelemetry.io/schemas/1.30.0",
+                "scopeSpans": [
+                    {
+                        "scope": {"name": "io.example", "version": "1.2", "attributes": []},
+                        "spans": [
+                            {
+                                "traceId": "5b8efff798038103d269b633813fc60c",
+                                "spanId": "EEE19B7EC3C1B174",
+                                "parentSpanId": "",
+                                "traceState": "ot=th:8",
+                                "flags": 257,
+                                "name": "GET /a\u00fc",
+                                "kind": 2,
+                                "startTimeUnixNano": "1795431600791203715",
+                                "endTimeUnixNano": 1795431600805770140,
+                                "attributes": [
+                                    {"key": "http.response.status_code", "value": {"intValue": "-200"}},
+                                    {"key": "ratio", "value": {"doubleValue": -12.5e-3}},
+                                    {"key": "cached", "value": {"boolValue": False}},
+                                    {"key": "empty", "value": {}},
+                                ],
+                                "events": [
+                                    {"timeUnixNano": "1795431600791203715", "name": "exception",
+                                     "attributes": [{"key": "a", "value": {"stringValue": "b"}}]},
+                                    {},
+                                ],
+                                "links": [{"traceId": "aa" * 16, "spanId": "bb" * 8}, {}],
+                                "status": {"message": "no", "code": 2},
+                            },
+                            {"spanId": "bb" * 8, "startTimeUnixNano": 0, "status": {}, "kind": 0},
+                        ],
+                    }
+                ],
+            }
+        ]
+    }
+).encode()  # fmt: skip
 
 
 def span(**fields: Any) -> bytes:

@@ -102,6 +102,7 @@ def compile_kernels() -> None:
 
     now = shell.now_ns()
     _, payload = next(demo.payloads(1, now, days=1))
+    compile_decoder()
     spans = decode([payload], now).spans
     process(spans.head(2000))
 
@@ -109,5 +110,6 @@ def compile_kernels() -> None:
 def compile_decoder() -> None:
     """Run only what receiving needs: kernels that are loaded stay in memory."""
     from tracescope.ingest.decode import decode
+    from tracescope.ingest.otlp_json import transcode
 
-    decode([b""], shell.now_ns())
+    decode([transcode(b'{"resourceSpans": []}')], shell.now_ns())

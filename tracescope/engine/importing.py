@@ -1,7 +1,7 @@
 """Importing files: read, decode and land in parallel; visible all at once or not at all.
 
-Protobuf is decoded in threads, which the kernels let run side by side; turning JSON into protobuf
-holds the interpreter, so much of it goes to processes.  What was decoded waits in memory, beyond a
+OTLP is decoded in threads, which the kernels let run side by side; turning other tools' JSON into it
+holds the interpreter, so much of that goes to processes.  What was decoded waits in memory, beyond a
 bound in landing files written aside, and is sealed from there in one piece: a failed or killed import
 leaves the store as it was.  While another process seals it lands instead.  Batches are named after
 their content: the same file again brings the same batches, and sealing finds the same spans.
@@ -24,10 +24,10 @@ from tracescope.ingest.files import Chunk, Format, read
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
 
-#: Text below this is handled in threads: starting processes takes a second.
+#: Text of other tools below this is handled in threads: starting processes takes a second.
 SMALL = 24 * 1024 * 1024
-#: What a worker may hold for each byte of a chunk.
-CHUNK_FACTOR = 24
+#: Chunks that the kernels read.
+_THREADED = ("proto", "json")
 
 
 @dataclass(slots=True)
@@ -117,19 +117,19 @@ def _results(
     closed: list[int],
     workers: int,
 ) -> Iterator[tuple[Chunk, tuple[int, dict[str, int]]]]:
-    """Keep every chunk: in threads, once much turns out to be text in processes."""
+    """Keep every chunk: in threads, once much turns out to hold the interpreter in processes."""
     waiting: list[tuple[Chunk, Future[tuple[int, dict[str, int]]]]] = []
     text = 0
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(workers))
         processes: ProcessPoolExecutor | None = None
         for chunk in chunks:
-            if chunk.kind != "proto":
+            if chunk.kind not in _THREADED:
                 text += sum(map(len, chunk.messages))
             if text > SMALL and workers > 1 and processes is None:
                 context = multiprocessing.get_context("spawn")
                 processes = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            if chunk.kind == "proto" or processes is None:
+            if chunk.kind in _THREADED or processes is None:
                 future = threads.submit(hold.take, chunk, arrived_ns, closed)
             else:
                 future = processes.submit(_decode_aside, group, chunk, arrived_ns, closed)

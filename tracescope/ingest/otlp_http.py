@@ -26,6 +26,7 @@ from tracescope.ingest.access import Access
 from tracescope.ingest.intake import RETRY_AFTER_S, Encoding, Intake, explain
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.otlp_grpc import response
+from tracescope.kernels import plain_json
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -65,6 +66,9 @@ def transcode(text: bytes) -> bytes:
     InputError
         The text is no JSON, or no OTLP.
     """
+    written = plain_json.transcode(text)
+    if written is not None:
+        return written
     try:
         document: Any = orjson.loads(text)
         if not isinstance(document, dict):

@@ -2,7 +2,8 @@
 
 OTLP's JSON is protobuf's JSON mapping with three differences: trace and span ids are hex, enums are
 integers, and unknown fields are ignored.  64-bit integers come as strings or numbers.  Transcoding
-keeps one way into SPANS: everything is decoded by the wire kernel.
+keeps one way into SPANS: everything is decoded by the wire kernel.  Nearly all documents are plain
+enough for `plain_json`; what is here reads the others, and says what is wrong with them.
 
 Source: OTLP specification 1.11, "JSON Protobuf Encoding".
 """
@@ -17,6 +18,7 @@ from typing import Any
 import orjson
 
 from tracescope.errors import InputError
+from tracescope.kernels import plain_json
 
 _FIXED64 = struct.Struct("<Q").pack
 _DOUBLE = struct.Struct("<d").pack
@@ -235,6 +237,12 @@ def transcode(text: bytes) -> bytes:
     Malformed
         The text is no JSON, or no OTLP.
     """
+    written = plain_json.transcode(text)
+    return transcode_any(text) if written is None else written
+
+
+def transcode_any(text: bytes) -> bytes:
+    """The same, of documents that are not plain."""
     try:
         document: Any = orjson.loads(text)
     except orjson.JSONDecodeError as error:
