@@ -91,18 +91,19 @@ class _Hold:
 
     def __init__(self, group: LandingGroup, memory_bytes: int) -> None:
         self._group = group
-        self._left = memory_bytes
+        self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self.batches: list[Batch] = []
+        self.used_bytes = 0
 
     def take(self, chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[int, dict[str, int]]:
         """Decode one chunk and keep its spans; how many were accepted and refused."""
         batch = _decode(chunk, arrived_ns, closed)
         size = batch.spans.estimated_size()
         with self._lock:
-            fits = size <= self._left
+            fits = self.used_bytes + size <= self._memory_bytes
             if fits:
-                self._left -= int(size)
+                self.used_bytes += int(size)
                 self.batches.append(batch)
         if not fits:
             _stage(self._group, batch)
@@ -173,9 +174,8 @@ def import_files(
     before = store.status().stored
     result = ImportResult()
     closed = store.snapshot().closed
-    half = memory_bytes // 2
     with store.group(f"import-{arrived_ns}") as group, closing(read(paths, form)) as chunks:
-        hold = _Hold(group, half)
+        hold = _Hold(group, memory_bytes * 2 // 3)
         for chunk, (accepted, rejected) in _results(group, hold, chunks, arrived_ns, closed, workers):
             result.read += accepted + sum(rejected.values())
             for reason, number in rejected.items():
@@ -183,7 +183,9 @@ def import_files(
             if progress is not None:
                 progress(chunk.source, chunk.position, chunk.total, result.read)
         try:
-            seal(store, workers=workers, memory_bytes=half, unlanded=Unlanded(hold.batches, group))
+            seal(
+                store, workers=workers, memory_bytes=memory_bytes // 2, unlanded=Unlanded(hold.batches, group)
+            )
             group.drop()
         except StoreBusyError:  # whoever seals now will find them landed
             for batch in hold.batches:
