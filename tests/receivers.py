@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from tracescope import config
+from tracescope.cli.upkeep import compile_decoder
 from tracescope.engine.upkeep import status
 from tracescope.ingest.otlp_grpc import EXPORT
 from tracescope.serving.events import Events
@@ -79,6 +80,7 @@ class Running:
         access, limits = prepare(settings)
         self.store: SpanStore = open_store(self.folder, create=True)
         recover(self.store)
+        compile_decoder()  # as `serve` does before it answers
         self.journal = Journal.open(self.store.journal_folder)
         self.log = io.StringIO()
         self.runtime = Runtime(settings, self.store, self.journal, Events("json", self.log), access, limits)
