@@ -160,7 +160,22 @@ def start(run: Run) -> tuple[subprocess.Popen[bytes], dict[str, int], Path]:
     return process, {name: int(pid) for name, pid in parts}, log
 
 
-@pytest.mark.parametrize("part", ["postgresql", "rabbitmq", "collector", "tracescope", "checkout"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "postgresql",
+        "rabbitmq",
+        "redis",
+        "collector",
+        "tracescope",
+        "gateway",
+        "checkout",
+        "inventory",
+        "pricing",
+        "worker",
+        "load",
+    ],
+)
 def test_a_part_that_is_killed_is_named_and_leaves_no_orphan(whole: Run, part: str) -> None:
     """The others are stopped, each by its own signal; the exit code tells."""
     process, parts, log = start(whole)
