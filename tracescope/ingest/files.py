@@ -24,13 +24,12 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal, get_args
+from typing import IO, Any, BinaryIO, Literal
 
 from tracescope.errors import InputError, MalformedOtlpError
 from tracescope.ingest import jaeger, otlp_json, zipkin
 
 Format = Literal["auto", "otlp-json", "otlp-proto", "jaeger", "zipkin"]
-FORMATS: tuple[str, ...] = get_args(Format)
 
 #: Names of trace files in a folder; a file that is named itself may be called anything.
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".pb", ".binpb", ".proto", ".otlp")

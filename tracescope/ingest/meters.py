@@ -17,12 +17,6 @@ from tracescope import __version__
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-#: How a request ended: label ``outcome`` of `Meters.requests`.
-OUTCOMES: Final = (
-    "accepted", "partial", "malformed", "too_large", "overloaded", "not_stored", "unauthenticated",
-    "refused", "cancelled",
-)  # fmt: skip
-
 
 class Meters:
     """All meters of one receiver, in a registry of their own."""

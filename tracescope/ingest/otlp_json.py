@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 
-from tracescope.errors import InputError
 from tracescope.kernels import plain_json
 
 _FIXED64 = struct.Struct("<Q").pack
@@ -252,8 +251,3 @@ def transcode_any(text: bytes) -> bytes:
             return b""
         raise Malformed("no resourceSpans: not OTLP traces")
     return encode_request(document)
-
-
-def at_line(error: Malformed, source: str, line: int) -> InputError:
-    """The same as an InputError with its place."""
-    return InputError(f"{source}:{line}: {error.message}", error.hint or "fix or remove that line")

@@ -30,10 +30,7 @@ def light_sheet() -> str:
     assert root is not None, "the style sheet begins with its variables"
     values = dict(_VARIABLE.findall(root[1]))
     plain = css[root.end() :].partition("@media print")[0]
-    plain = re.sub(
-        r"@media \(prefers-color-scheme: dark\) \{\s*:root \{.*?\}\s*\}", "", plain, flags=re.DOTALL
-    )
-    return _USE.sub(lambda found: values[found[1]].strip(), plain)
+    return _USE.sub(lambda found: values[found[1]].strip(), _DARK.sub("", plain))
 
 
 def as_pdf(html: str) -> bytes:

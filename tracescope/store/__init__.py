@@ -391,8 +391,3 @@ def _refuse_former_landing(root: Path) -> None:
 def recover(store: SpanStore) -> None:
     """Finish what a killed writer left; writers call it once when they start."""
     store.landing.recover()
-
-
-def pointer_of(store: SpanStore) -> Pointer:
-    """What of the sealed tables counts now."""
-    return store.sealed.pointer()
