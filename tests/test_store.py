@@ -21,7 +21,7 @@ from tracescope.engine.importing import import_files
 from tracescope.engine.local import rebuild, seal
 from tracescope.engine.periods import rollups, trace_spans
 from tracescope.engine.unlanded import Batch, Unlanded
-from tracescope.engine.upkeep import prune, verify
+from tracescope.engine.upkeep import prune, reclaim, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
 from tracescope.store import SpanStore, open_store
 
@@ -300,6 +300,26 @@ def test_rows_of_a_seal_that_was_never_published_do_not_count_twice(
     seal(store)
     assert units(store) == 1
     assert store.sealed.scan(store.sealed.pointer(), "spans").collect().height == 1
+
+
+def test_rows_of_a_seal_that_was_never_published_do_not_count_after_room_was_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever removes raw spans commits too, and takes back first what a killed sealing left."""
+    store = new_store(tmp_path / "store")
+    land(store, many(3), "before")
+    seal(store)
+    held = store.sealed.scan(store.sealed.pointer(), "spans").collect().height
+    later = many(3, name="L").with_columns(pl.col("start_ns", "end_ns") + 48 * HOUR)
+    with monkeypatch.context() as patch, store.group("import") as group:
+        patch.setattr(type(store.sealed), "publish", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            seal(store, unlanded=Unlanded([Batch("late", later, {}, ARRIVED)], group))
+    done = reclaim(store, 1)
+    assert done.hours == 1
+    left = store.sealed.scan(store.sealed.pointer(), "spans").collect()
+    assert left.height == held - done.spans
+    assert verify(store) == []
 
 
 def exported(folder: Path) -> list[Path]:

@@ -95,7 +95,7 @@ def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
     nothing waits for readers: who reads these files now reads again.
     """
     with store.sealing(wait=True):
-        pointer = store.sealed.pointer()
+        pointer = store.sealed.settle()
         open_hours = set(affected(list(store.landing.files())))
         sizes: dict[int, int] = {}
         for file in pointer.files.get("spans", ()):
