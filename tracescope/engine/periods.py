@@ -289,14 +289,15 @@ class _Hours:
     def __init__(self, store: SpanStore, period: PeriodRollups) -> None:
         self._store = store
         self._period = period
-        self._ids: frozenset[int] = frozenset()
-        self._rows = period.tables["path_hours"].clear()
+        # one attribute: threads that share it never find the ids of one call with the rows of another
+        self._last = frozenset[int](), period.tables["path_hours"].clear()
 
     def __call__(self, ids: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
         """Of some call paths, with some columns."""
         mine = pl.col("path_id").is_in(ids)
-        if self._ids.issuperset(ids) and set(columns) <= set(self._rows.columns):
-            return self._rows.filter(mine).select(columns)
+        known, rows = self._last
+        if known.issuperset(ids) and set(columns) <= set(rows.columns):
+            return rows.filter(mine).select(columns)
         used = [name for name in schema.PATH_HOURS if name in columns or name == "path_id"]
 
         def read(found: Snapshot) -> pl.DataFrame:
@@ -304,8 +305,9 @@ class _Hours:
             return sealed.filter(_in_hours(found.pointer, self._period.unread), mine).select(used).collect()
 
         landed = self._period.tables["path_hours"].filter(mine).select(used)
-        self._ids, self._rows = frozenset(ids), pl.concat([landed, self._store.reading(read)])
-        return self._rows.select(columns)
+        rows = pl.concat([landed, self._store.reading(read)])
+        self._last = frozenset(ids), rows
+        return rows.select(columns)
 
 
 def _in_hours(pointer: Pointer, hours: Sequence[int]) -> pl.Expr:
