@@ -322,6 +322,23 @@ def test_rows_of_a_seal_that_was_never_published_do_not_count_after_room_was_mad
     assert verify(store) == []
 
 
+def test_a_folder_that_sealing_makes_is_durable_with_what_lies_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An hour's first file is lost with its folder when only the folder's inside was made durable."""
+    from tracescope.store import sealed
+
+    done: set[Path] = set()
+    monkeypatch.setattr(sealed, "fsync_path", lambda path: done.add(path.resolve()))
+    store = new_store(tmp_path / "store")
+    land(store, many(3), "three hours")
+    seal(store)
+    root = (store.root / "sealed").resolve()
+    folders = {path for path in root.rglob("*") if path.is_dir()}
+    assert {path.name for path in folders} >= {"spans", f"hour={HOUR_OF_DAY + 8}", "_delta_log"}
+    assert done >= {root, *folders}
+
+
 def exported(folder: Path) -> list[Path]:
     """Two files of traces that are months apart, so that sealing takes several commits."""
     folder.mkdir()

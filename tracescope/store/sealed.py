@@ -326,7 +326,7 @@ class Sealed:
         folders = {base / name / "_delta_log"}
         for file in new:
             fsync_path(base / file)
-            folders.add((base / file).parent)
+            folders |= {(base / file).parent, (base / file).parent.parent}  # it may be the folder's first
         for log in (base / name / "_delta_log").glob("*.json"):
             if int(log.stem.split(".")[0]) > pointer.versions.get(name, -1):
                 fsync_path(log)
