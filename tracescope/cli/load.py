@@ -60,7 +60,7 @@ def import_command(
         err=True,
     )
     if not result.sealed:
-        click.echo("another process is sealing; it will seal these hours too", err=True)
+        click.echo("another process is sealing; `serve` or the next import will seal these hours", err=True)
 
 
 @contextmanager

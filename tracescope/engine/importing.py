@@ -187,7 +187,7 @@ def import_files(
                 store, workers=workers, memory_bytes=memory_bytes // 2, unlanded=Unlanded(hold.batches, group)
             )
             group.drop()
-        except StoreBusyError:  # whoever seals now will find them landed
+        except StoreBusyError:  # whoever seals next finds them landed
             for batch in hold.batches:
                 _stage(group, batch)
             result.sealed = False

@@ -181,7 +181,7 @@ class SpanStore:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError as error:
                 raise StoreBusyError(
-                    f"another process is sealing {self.root}", "it will seal these hours too; try again later"
+                    f"another process is sealing {self.root}", "try again when it has finished"
                 ) from error
             yield
 
