@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -390,14 +391,28 @@ def test_an_import_killed_before_any_of_its_steps_shows_all_of_it_or_nothing(
     assert store.landing.files() == {}
 
 
-def test_an_import_larger_than_its_memory_gives_the_same(tmp_path: Path) -> None:
+def test_an_import_larger_than_its_memory_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """What does not fit is staged on disk and sealed with the rest."""
-    file = DATA / "dsb-hotel" / "load75.jsonl.gz"
+    from tracescope.store.landing import LandingGroup
+
+    files = [DATA / "dsb-hotel" / f"load{load}.jsonl.gz" for load in (75, 100)]
+    staged: list[str] = []
+
+    def noted(group: LandingGroup, frame: pl.DataFrame, **named: Any) -> None:
+        staged.append(named["batch"])
+        land_aside(group, frame, **named)
+
+    land_aside = LandingGroup.land
+    monkeypatch.setattr(LandingGroup, "land", noted)
     results = []
-    for name, memory_bytes in (("roomy", 1 << 30), ("tight", 16_000_000)):
+    for name, memory_bytes, aside in (("roomy", 1 << 30, 0), ("tight", 8_000_000, 1)):
+        staged.clear()
         store = new_store(tmp_path / name)
-        done = import_files(store, [file], arrived_ns=ARRIVED, memory_bytes=memory_bytes)
+        done = import_files(store, files, arrived_ns=ARRIVED, memory_bytes=memory_bytes)
         assert done.sealed
+        assert len(staged) == aside, "each file is one batch; one of them fits"
         results.append((done, sealed_checksum(store), store.status().accepted))
         assert list((tmp_path / name / "staging").iterdir()) == []
         assert store.landing.files() == {}
