@@ -248,6 +248,7 @@ BAD = {
     "cut.framed.zst": (cut("traces.binpb.framed.zst", -100), r"at byte \d+: a message of", "cut off"),
     "bad-byte.gz": (GZIPPED[:400] + b"\0" * 30 + GZIPPED[430:], r"bad-byte\.gz", "damaged"),
     "text.txt": (b"GET / HTTP/1.1\r\nHost: example\r\n\r\n" * 9, r"text\.txt at byte 0", "--format"),
+    "LICENSE": (b"      Apache License\n   Version 2.0\n" * 9, r"LICENSE at byte 0: text", "--format"),
     "other.json": (b'{"hello": "world"}', r"neither OTLP, Jaeger nor Zipkin", "--format"),
     "list.json": (b'[{"hello": "world"}]', r"list\.json:1: not shaped like Zipkin v2", "fix or remove it"),
     "jaeger.json": (b'{"data": [{"spans": [{"spanID": "1"}]}]}', r"not shaped like Jaeger", FIX),

@@ -266,10 +266,17 @@ def _read_plain(
     elif framed:
         kind = _framed_kind(head, text, name) if form == "auto" else form.removeprefix("otlp-")
         yield from _length_prefixed(text, counter, name, total, kind, zstd=True)
+    elif form == "auto" and not json and _is_text(head):
+        raise InputError(f"{name} at byte 0: text, and no JSON", "leave it out, or name its --format")
     elif form == "otlp-proto" or (form == "auto" and not json):
         yield from _protobuf(text, counter, name, total)
     else:
         yield from _json(text, counter, name, form, total)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins as prose does; a protobuf message begins with a tag, or a length below 16 MiB."""
+    return head[:1] not in (b"\x0a", b"\x00") and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
 
 
 def _framed_kind(head: bytes, text: io.BufferedReader, name: str) -> str:
