@@ -12,7 +12,8 @@ from tracescope import config, errors
 from tracescope.cli import VERBS, main
 from tracescope.periods import WORDS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def commands() -> dict[str, click.Command]:
@@ -85,4 +86,9 @@ def test_every_option_in_the_readme_exists() -> None:
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
     of_others = {"--upgrade", "--rm", "--config"}  # pip's, docker's and the Collector's
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - of_others <= known
+    option, text = re.compile(r"(?<![\w-])--[a-z][a-z-]+"), README
+    for code, name in re.findall(r"`(python -m benchmarks\.(\w+)[^`]*)`", README):
+        source = (ROOT / "benchmarks" / f"{name}.py").read_text()
+        assert all(f'"{one}"' in source for one in option.findall(code)), code
+        text = text.replace(code, "")
+    assert set(option.findall(text)) - of_others <= known
