@@ -140,6 +140,13 @@ def test_a_document_cut_anywhere_is_not_plain() -> None:
         assert plain_json.transcode(EVERYTHING[:end]) is None
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 310, "1" + "0" * 290 + "e30", "1e400", "-" + "9" * 400])
+def test_numbers_that_no_double_holds_are_not_plain(number: str) -> None:
+    text = span(attributes=[{"key": "a", "value": {"doubleValue": 7}}]).replace(b"7}", number.encode() + b"}")
+    assert number.encode() in text
+    assert plain_json.transcode(text) is None
+
+
 EVERYTHING = json.dumps(
     {
         "resourceSpans": [

@@ -183,9 +183,8 @@ def import_files(
             if progress is not None:
                 progress(chunk.source, chunk.position, chunk.total, result.read)
         try:
-            seal(
-                store, workers=workers, memory_bytes=memory_bytes // 2, unlanded=Unlanded(hold.batches, group)
-            )
+            left = memory_bytes - hold.used_bytes
+            seal(store, workers=workers, memory_bytes=left, unlanded=Unlanded(hold.batches, group))
             group.drop()
         except StoreBusyError:  # whoever seals next finds them landed
             for batch in hold.batches:

@@ -27,6 +27,8 @@ LARGEST = 2**31 - 1
 #: The shortest text of a double, with its key.
 _DOUBLE_TEXT = 14
 _NOT_PLAIN = -1
+#: With an exponent of two digits such a number is below 1e300.
+_LONGEST_NUMBER = 200
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON = ord('"'), ord("\\"), ord(","), ord(":")
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = ord("{"), ord("}"), ord("["), ord("]")
@@ -152,7 +154,8 @@ def _checked_string(text, jump, at, end):
 
 @bare
 def _checked_number(text, at, end):
-    """After a number."""
+    """After a number, of a length that a double can hold."""
+    start = at
     if at < end and byte(text, at) == _MINUS:
         at += 1
     if not _digit(text, at, end):
@@ -178,7 +181,7 @@ def _checked_number(text, at, end):
             at += 1
         if not 1 <= at - begin <= 2:  # a larger exponent may be out of range
             return np.int64(_NOT_PLAIN)
-    return at
+    return at if at - start <= _LONGEST_NUMBER else np.int64(_NOT_PLAIN)
 
 
 @bare
