@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.drain import drain
 from tracescope.ingest.scanned import Scanned
 from tracescope.store import SpanStore, open_store, recover
+from tracescope.store import journal as module
 from tracescope.store.journal import Journal, segments
 
 HOUR = 3_600 * 10**9
@@ -210,3 +212,29 @@ def test_the_crash_of_these_tests_stops_every_change_from_its_call_on(tmp_path) 
 def test_time_of_these_spans_is_past() -> None:
     """Spans that lay in the future would be refused one day."""
     assert time.time_ns() > 1_790_000_000_000_000_000 - 10 * HOUR
+
+
+def test_a_segment_begun_while_others_are_taken_is_not_among_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever takes segments removes them: what is appended to one later would be lost."""
+    journal = Journal.open(tmp_path / "journal")
+    journal.append(b"first", 1).result(30)
+    looked = module.segments
+
+    def slowly(folder: Path) -> list[Path]:
+        done = journal.append(b"second", 2)  # between closing a segment and looking for closed ones
+        with suppress(TimeoutError):
+            done.result(0.5)
+        return looked(folder)
+
+    monkeypatch.setattr(module, "segments", slowly)
+    taken = journal.take()
+    monkeypatch.undo()
+    assert [record.payload for path in taken for record in module.read(path)] == [b"first"]
+    for path in taken:
+        path.unlink()
+    journal.append(b"third", 3).result(30)
+    journal.close()
+    left = [record.payload for path in segments(journal.folder) for record in module.read(path)]
+    assert left == [b"second", b"third"]

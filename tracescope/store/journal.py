@@ -259,8 +259,8 @@ class Journal:
         with self._disk:
             if self._path is not None and time.monotonic() - self._born >= older_than_s:
                 self._roll()
-            current = self._path
-        return [path for path in segments(self.folder) if path != current]
+            # looked up under the lock: a segment that is begun a moment later is not among them
+            return [path for path in segments(self.folder) if path != self._path]
 
     def attached_to(self, segment: Path) -> list[object] | None:
         """Take what was attached to each record of a segment that nobody writes any more, once.
