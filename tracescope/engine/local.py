@@ -202,14 +202,13 @@ def _by_slice(
 ) -> Iterator[T]:
     """What `work` makes of each slice of trace ids, by several threads."""
     parts = slices(spans, memory_bytes, workers)
-    if len(parts) == 1 or workers == 1:
-        for part in parts:
-            yield work(part.collect())
-        return
 
     def begin(part: pl.LazyFrame) -> T:
         return work(part.collect())
 
+    if len(parts) == 1 or workers == 1:
+        yield from map(begin, parts)
+        return
     with ThreadPoolExecutor(workers) as pool:
         waiting = [pool.submit(begin, part) for part in parts[:workers]]
         for part in parts[workers:]:
@@ -345,7 +344,8 @@ def _may_hold(hour: int, found: Snapshot) -> bool:
 def _late(found: Snapshot, files: list[Path], unlanded: Unlanded | None) -> int:
     """Spans that came while retention closed their hour."""
     closed = {path for hour in found.closed for path in found.landed.get(hour, ())}
-    late = [pl.scan_parquet(path) for path in sorted(closed.intersection(files))]
+    paths = sorted(closed.intersection(files))
+    late = [pl.scan_parquet(paths)] if paths else []
     if unlanded is not None:
         late += unlanded.near(found.closed)
     return sum(int(frame.select(pl.len()).collect().item()) for frame in late)
