@@ -147,30 +147,48 @@ def edge_series(period: Period, cut: Stretches, edges: list[EdgeName]) -> dict[E
         .agg((pl.col("clock_ns", "units") * weight()).sum())
         .with_columns(at)
         .filter(pl.col("at").is_between(0, cut.count - 1))
+        .sort("slot")
     )
-    out: dict[EdgeName, Series] = {}
-    for number, name in enumerate(edges):
-        mine = clocks.filter(pl.col("unit") == units[name[0]]).join(
-            rows.filter(pl.col("edge") == number), on="slot", how="left"
-        )
-        out[name] = _series(mine.fill_null(0), cut)
-    return out
+    of_unit = {int(unit): part for (unit,), part in clocks.partition_by("unit", as_dict=True).items()}
+    of_edge = {int(edge): part for (edge,), part in rows.partition_by("edge", as_dict=True).items()}
+    return {
+        name: _series(of_unit.get(units[name[0]], clocks.clear()), of_edge.get(number, rows.clear()), cut)
+        for number, name in enumerate(edges)
+    }
 
 
-def _series(rows: pl.DataFrame, cut: Stretches) -> Series:
-    """Ratios of sums by stretch, and the band of the share."""
-    at = rows["at"].to_numpy().astype(np.int64)
+def _series(clocks: pl.DataFrame, rows: pl.DataFrame, cut: Stretches) -> Series:
+    """Ratios of sums by stretch, and the band of the share.
+
+    Parameters
+    ----------
+    clocks
+        ``slot, at, clock_ns, units`` of all units of work, in order of slots.
+    rows
+        ``slot, own_ns, calls, busy_ns`` of the edge, where it was called.
+    cut
+        Stretches to sum over.
+    """
+    slot, called = clocks["slot"].to_numpy(), rows["slot"].to_numpy()
+    place = np.searchsorted(slot, called)
+    known = np.isin(called, slot)
+    at = clocks["at"].to_numpy()
 
     def total(values: Floats) -> Floats:
         return np.bincount(at, weights=values, minlength=cut.count).astype(np.float64)
 
-    own, clock = rows["own_ns"].to_numpy().astype(float), rows["clock_ns"].to_numpy().astype(float)
-    calls, busy = total(rows["calls"].to_numpy()), total(rows["busy_ns"].to_numpy())
+    def of_slots(name: str) -> Floats:
+        values = np.zeros(len(slot))
+        values[place[known]] = rows[name].to_numpy()[known]
+        return values
+
+    own, clock = of_slots("own_ns"), clocks["clock_ns"].to_numpy()
+    calls, busy = total(of_slots("calls")), total(of_slots("busy_ns"))
     units, sum_own, sum_clock, slots = (
-        total(rows["units"].to_numpy()),
+        total(clocks["units"].to_numpy()),
         total(own),
         total(clock),
-        total(own * 0 + 1),
+        total(np.ones(len(slot))),
     )
     share = _over(sum_own, sum_clock)
     residual = own - np.nan_to_num(share)[at] * clock
