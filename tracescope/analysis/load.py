@@ -219,6 +219,72 @@ def refusal(points: Points) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """The curve nearest to some points; what else they leave open is for `fit` to say.
+
+    Attributes
+    ----------
+    points, step, free, less
+        What was fitted: a step instead of a drift, whether growth was fitted at all, and `Curve.less`.
+    x, y, time, weight
+        Loads as parts of the highest, logs of latencies, when they were, and what they are worth ``(n,)``.
+    theta
+        Log R0, utilisation at the highest load, phi, growth ``(4,)``.
+    residual
+        Weighted ``(n,)``.
+    cost
+        As in `Fit`.
+    """
+
+    points: Points
+    step: bool
+    free: bool
+    less: float
+    x: Floats
+    y: Floats
+    time: Floats
+    weight: Floats
+    theta: Floats
+    residual: Floats
+    cost: float
+
+    def fit(self) -> Fit:
+        """With what the points leave open."""
+        points, raw, (log_r0, kappa, phi, g) = self.points, self.residual, self.theta.tolist()
+        spent = 3 + self.free
+        few = math.sqrt(len(points) / max(len(points) - spent, 1))
+        rms = float(np.sqrt(np.mean(raw**2)))
+        noise = max(1.4826 * float(np.median(np.abs(raw))) * few, rms * 0.5, 1e-9)
+        size = np.abs(raw) / (1.345 * noise)
+        trust = self.weight**2 / np.maximum(size, 1.0)  # Huber's weights
+        correlation = _correlation(raw, points)
+        inflation = (1 + correlation) / (1 - correlation)
+        # what the weights take from the sum of squares: variance of an M-estimate, Huber 1964
+        bent = np.minimum(np.abs(raw), 1.345 * noise)
+        huber = float(np.mean(bent**2)) / max(float(np.mean(size <= 1)), 0.5) ** 2
+        lost = huber / max(float(np.average(raw**2, weights=trust)), 1e-300)
+        grid = _Surface(
+            self.y, self.x, self.time, trust, g, self.free, len(points) / inflation,
+            inflation * max(lost, 1.0), self.less,
+        )  # fmt: skip
+        draws = grid.draw(kappa * float(np.max(np.exp(g * self.time) * self.x)))
+        unit = float(np.max(points.load))
+        draws["capacity"] = unit / np.maximum(draws.pop("kappa"), 1e-12)
+        draws["capacity"] = np.where(draws["capacity"] > 1e9 * unit, np.inf, draws["capacity"])
+        capacity = unit / kappa if kappa > 1e-9 else math.inf
+        return Fit(
+            Curve(math.exp(log_r0), capacity, phi, self.less),
+            g,
+            self.step,
+            draws,
+            noise,
+            max(len(points) / inflation - spent, 1.0),
+            self.cost,
+            float(np.max(points.load * np.exp(max(g, 0.0) * self.time))),
+        )
+
+
 def fit(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> Fit:
     """Fit a load curve and growth at equal load.
 
@@ -233,14 +299,18 @@ def fit(points: Points, *, step: bool = False, growth: bool = True, less: float 
     less
         See `Curve`.
     """
+    return _solve(points, step=step, growth=growth, less=less).fit()
+
+
+def _solve(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> _Solved:
+    """The nearest curve, as `fit` takes it."""
     from scipy.optimize import least_squares
 
     time = points.weeks if not step else np.where(points.period > 0, 0.0, -1.0)
     time = time if growth else np.zeros(len(points))
     free = bool(growth and np.ptp(time) > 0)
     y = np.log(points.latency_s)
-    unit = float(np.max(points.load))
-    x = points.load / unit
+    x = points.load / float(np.max(points.load))
     weight = 1 / np.sqrt(1 / points.calls + 1 / float(np.median(points.calls)))
     weight = weight / math.sqrt(float(np.mean(weight**2)))
     design = np.column_stack([np.ones_like(x), x, time] if free else [np.ones_like(x), x])
@@ -280,36 +350,8 @@ def fit(points: Points, *, step: bool = False, growth: bool = True, less: float 
     if steep > 0:
         quiet = weight * np.exp(-steep * slow)
         found = solve(found.x.tolist(), quiet / math.sqrt(float(np.mean(quiet**2))))
-    log_r0, kappa, phi, g = (float(value) for value in found.x)
-    raw = residual(found.x)
-    spent = 3 + free
-    few = math.sqrt(len(points) / max(len(points) - spent, 1))
-    rms = float(np.sqrt(np.mean(raw**2)))
-    noise = max(1.4826 * float(np.median(np.abs(raw))) * few, rms * 0.5, 1e-9)
-    size = np.abs(raw) / (1.345 * noise)
-    trust = weight**2 / np.maximum(size, 1.0)  # Huber's weights
-    correlation = _correlation(raw, points)
-    inflation = (1 + correlation) / (1 - correlation)
-    freedom = max(len(points) / inflation - spent, 1.0)
-    # what the weights take from the sum of squares: variance of an M-estimate, Huber 1964
-    bent = np.minimum(np.abs(raw), 1.345 * noise)
-    huber = float(np.mean(bent**2)) / max(float(np.mean(size <= 1)), 0.5) ** 2
-    lost = huber / max(float(np.average(raw**2, weights=trust)), 1e-300)
-    grid = _Surface(y, x, time, trust, g, free, len(points) / inflation, inflation * max(lost, 1.0), less)
-    draws = grid.draw(kappa * float(np.max(np.exp(g * time) * x)))
-    draws["capacity"] = unit / np.maximum(draws.pop("kappa"), 1e-12)
-    draws["capacity"] = np.where(draws["capacity"] > 1e9 * unit, np.inf, draws["capacity"])
-    capacity = unit / kappa if kappa > 1e-9 else math.inf
-    return Fit(
-        Curve(math.exp(log_r0), capacity, phi, less),
-        g,
-        step,
-        draws,
-        noise,
-        freedom,
-        2 * float(found.cost) / len(points),
-        float(np.max(points.load * np.exp(max(g, 0.0) * time))),
-    )
+    cost = 2 * float(found.cost) / len(points)
+    return _Solved(points, step, free, less, x, y, time, weight, found.x, residual(found.x), cost)
 
 
 def _steepness(slow: Floats, residual: Floats) -> float:
@@ -453,9 +495,9 @@ def better(points: Points, *, waits: bool = False) -> Fit:
 
     With `waits` also whether the points are a queue's waits or whole latencies.
     """
-    tried = [fit(points, less=less) for less in ((0.0, WAIT) if waits else (0.0,))]
+    tried = [_solve(points, less=less) for less in ((0.0, WAIT) if waits else (0.0,))]
     best = min(tried, key=lambda one: one.cost)
     if len(np.unique(points.period)) < 2:
-        return best
-    step = fit(points, step=True, less=best.curve.less)
-    return step if step.cost < best.cost else best
+        return best.fit()
+    step = _solve(points, step=True, less=best.less)
+    return (step if step.cost < best.cost else best).fit()
