@@ -2,7 +2,8 @@
 
 Compiled code checks no bounds, so every function takes the end of the message it reads in, and gives
 an error instead of reading past it.  An error is a number of `EXPECTED`; the offset returned with it
-is where the thing should have stood.
+is where the thing should have stood.  Byte strings are hashed and compared in words of eight bytes, so
+an array that holds one has `SLACK` bytes of room after it, whose values say nothing.
 
 Source: Protocol Buffers encoding specification.
 """
@@ -41,6 +42,7 @@ DEEPEST = 100
 #: The last bytes of every array of input are room for what is open: groups, then values.
 SCRATCH = 12 * DEEPEST
 VALUES = 8 * DEEPEST
+SLACK = 8
 
 _M1 = np.uint64(0x9E3779B97F4A7C15)
 _M2 = np.uint64(0xBF58476D1CE4E5B9)
@@ -110,6 +112,10 @@ def varint(data, at, end):
 
 @bare
 def _wide_tag(data, at, end):
+    if end - at >= 2:
+        low, high = byte(data, at), byte(data, at + 1)
+        if low >= 0x80 and 0 < high < 0x80:  # two bytes: fields 16 to 2047
+            return (low & 0x7F | high << 7) >> 3, low & 7, np.int64(at + 2), np.int64(OK)
     wide, after = varint(data, at, end)
     if after < 0:
         return np.int64(0), np.int64(0), np.int64(at), np.int64(BAD_VARINT)
@@ -234,6 +240,12 @@ def big_endian(data, at):
 
 
 @inlined
+def _first(word, count):
+    """The first `count` bytes of a word, 0 to 7 of them, and zeros."""
+    return word & ((np.uint64(1) << np.uint64(8 * count)) - np.uint64(1))
+
+
+@inlined
 def _stir(h, word):
     h = (h ^ word) * _M2
     return h ^ (h >> np.uint64(29))
@@ -257,10 +269,7 @@ def hash_bytes(data, at, size, seed):
         a = _stir(a, little_endian(data, at + k))
         k += 8
     if k < size:
-        word = np.uint64(0)
-        for j in range(size - k):
-            word |= np.uint64(byte(data, at + k + j)) << np.uint64(8 * j)
-        a = (a ^ word) * _M3
+        a = (a ^ _first(little_endian(data, at + k), size - k)) * _M3
     a = (a ^ (a >> np.uint64(32))) * _M1
     return a ^ (a >> np.uint64(29))
 
@@ -271,10 +280,8 @@ def hash_ends(data, at, size):
     if size >= 8:
         a = _stir(np.uint64(size) * _M1, little_endian(data, at))
         return _stir(a, little_endian(data, at + size - 8)) * _M3
-    word = np.uint64(size)
-    for k in range(size):
-        word = word << np.uint64(8) | np.uint64(byte(data, at + k))
-    return _stir(word, _M1) * _M3
+    word = _first(little_endian(data, at), size)
+    return _stir(word ^ np.uint64(size), _M1) * _M3
 
 
 @bare
@@ -285,11 +292,7 @@ def same(left, a, right, b, size):
         if little_endian(left, a + k) != little_endian(right, b + k):
             return False
         k += 8
-    while k < size:
-        if byte(left, a + k) != byte(right, b + k):
-            return False
-        k += 1
-    return True
+    return _first(little_endian(left, a + k) ^ little_endian(right, b + k), size - k) == 0
 
 
 @inlined

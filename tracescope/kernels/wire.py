@@ -39,6 +39,7 @@ from tracescope.kernels.octets import (
     OK,
     SCRATCH,
     SHORT_64,
+    SLACK,
     TOO_DEEP,
     VALUES,
     VARINT,
@@ -77,6 +78,11 @@ FOLD_NONE, FOLD_PATH, FOLD_QUERY = range(3)
 #: So much of a query is looked at: its verb and first table stand at the front.
 QUERY_BYTES = 256
 
+#: So many attribute keys are remembered in a scan, and looked for at so many places.
+KEYS, PROBES = 1024, 8
+#: Of a key that was met: where its bytes are, its field (or -1), rank, fold and deny mark, and what followed.
+K_AT, K_SIZE, K_FIELD, K_RANK, K_FOLD, K_DENIED, K_NEXT = range(7)
+
 #: Fields of Span.
 _TRACE_ID, _SPAN_ID, _STATE, _PARENT, _NAME, _KIND, _START, _END, _ATTRIBUTE = range(1, 10)
 _EVENT, _LINK, _STATUS = 11, 13, 15
@@ -89,7 +95,7 @@ class Keys(NamedTuple):
     Attributes
     ----------
     data, offset
-        Key bytes end to end and their bounds ``(k + 1,)``.
+        Key bytes end to end (and some room) and their bounds ``(k + 1,)``.
     slots
         Hash table ``(s,)`` of key numbers plus one, 0 for empty.
     field, rank, fold
@@ -133,9 +139,12 @@ class Room(NamedTuple):
         Kept bytes of spans and of resources, end to end.
     best, codes
         Scratch ``(fields,)`` and ``(fields + 1,)``.
+    met, key_slots, key_bytes
+        Attribute keys met, ``(KEYS, 8)``: K_*; hash table of their numbers, 0 for empty; their bytes end
+        to end.
     used
-        ``(8,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows
-        and resources.
+        ``(10,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows,
+        resources, keys met, end of ``key_bytes``.
     """
 
     window: U8
@@ -152,10 +161,13 @@ class Room(NamedTuple):
     resource_raw: U8
     best: I32
     codes: I32
+    met: I32
+    key_slots: I32
+    key_bytes: U8
     used: I64
 
 
-_STRINGS, _COMBINATIONS, _LINKS, _HEAP, _RESOURCE_RAW, _RAW, _ROWS, _RESOURCES = range(8)
+_STRINGS, _COMBINATIONS, _LINKS, _HEAP, _RESOURCE_RAW, _RAW, _ROWS, _RESOURCES, _KEYS, _KEY_BYTES = range(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,34 +207,109 @@ class Scan:
 
 
 @inlined
+def _slot_of(data, at, size, slots):
+    """Where a key is looked for first."""
+    return hash_ends(data, at, size) >> np.uint64(32) & np.uint64(len(slots) - 1)
+
+
+@inlined
 def _find_key(data, at, size, keys):
-    """Number of a known attribute key, or -1."""
-    mask = np.uint64(len(keys.slots) - 1)
-    slot = hash_ends(data, at, size) >> np.uint64(32) & mask
+    """Number of a key of `keys`, or -1."""
+    slot = _slot_of(data, at, size, keys.slots)
     while keys.slots[slot] > 0:
         number = keys.slots[slot] - 1
         begin = keys.offset[number]
         if keys.offset[number + 1] - begin == size and same(keys.data, begin, data, at, size):
             return np.int64(number)
-        slot = (slot + np.uint64(1)) & mask
+        slot = (slot + np.uint64(1)) & np.uint64(len(keys.slots) - 1)
     return np.int64(-1)
 
 
-@inlined
-def _is_denied(data, key_at, key_size, value_at, value_size, key, keys):
-    """Whether an attribute is on the deny-list."""
-    if key >= 0:
-        if keys.denied[key] != 2:
-            return keys.denied[key] == 1
-        for k in range(value_size):  # a URL: only with a query
-            if data[value_at + k] == 63:
-                return True
-        return False
+@bare
+def _learn(room, data, at, size, keys):
+    """Write down what is known of a key that this scan meets first; its number.
+
+    A long key, or one too many, is number 0 until the next of that kind.
+    """
+    number, to = room.used[_KEYS], room.used[_KEY_BYTES]
+    learns = number < len(room.met) and to + size + SLACK <= len(room.key_bytes)
+    slot = _slot_of(data, at, size, room.key_slots)
+    for _ in range(PROBES):
+        if room.key_slots[slot] == 0:
+            break
+        slot = (slot + np.uint64(1)) & np.uint64(len(room.key_slots) - 1)
+    if learns and room.key_slots[slot] == 0:
+        room.key_slots[slot] = number
+        room.met[number, K_AT], room.met[number, K_SIZE] = to, size
+        room.used[_KEYS], room.used[_KEY_BYTES] = number + 1, copy(data, at, size, room.key_bytes, to)
+    else:
+        number = np.int64(0)
+    key = _find_key(data, at, size, keys)
+    room.met[number, K_FIELD] = keys.field[key] if key >= 0 else -1
+    room.met[number, K_RANK] = keys.rank[key] if key >= 0 else 0
+    room.met[number, K_FOLD] = keys.fold[key] if key >= 0 else 0
+    room.met[number, K_DENIED] = keys.denied[key] if key >= 0 else _has_denied_prefix(data, at, size, keys)
+    return number
+
+
+@bare
+def _has_denied_prefix(data, at, size, keys):
     for number in range(len(keys.prefix_offset) - 1):
         begin = keys.prefix_offset[number]
-        size = keys.prefix_offset[number + 1] - begin
-        if 0 < size <= key_size and same(keys.prefixes, begin, data, key_at, size):
+        long = keys.prefix_offset[number + 1] - begin
+        if 0 < long <= size and same(keys.prefixes, begin, data, at, long):
+            return 1
+    return 0
+
+
+@inlined
+def _is_met(room, number, data, at, size):
+    """Whether a key is the one met as `number`."""
+    met = room.met
+    return met[number, K_SIZE] == size and same(room.key_bytes, np.int64(met[number, K_AT]), data, at, size)
+
+
+@inlined
+def _key(room, data, at, size, before, keys):
+    """Number of a key among those that this scan has met; it is likely what followed `before` last time."""
+    number = np.int64(room.met[before, K_NEXT])
+    if _is_met(room, number, data, at, size):
+        return number
+    slot, number = _slot_of(data, at, size, room.key_slots), np.int64(0)
+    for _ in range(PROBES):
+        found = np.int64(room.key_slots[slot])
+        if found == 0:
+            break
+        if _is_met(room, found, data, at, size):
+            number = found
+            break
+        slot = (slot + np.uint64(1)) & np.uint64(len(room.key_slots) - 1)
+    if number == 0:
+        number = _learn(room, data, at, size, keys)
+    room.met[before, K_NEXT] = number
+    return number
+
+
+@inlined
+def _is_denied(room, key, data, at, size):
+    """Whether a met key's attribute is on the deny-list, given its value."""
+    denied = room.met[key, K_DENIED]
+    return denied == 1 or (denied == 2 and _has_query(data, at, size))
+
+
+@bare
+def _has_query(data, at, size):
+    """Whether a value has a ``?``."""
+    k = np.int64(0)
+    while size - k >= 8:
+        word = little_endian(data, at + k) ^ np.uint64(0x3F3F3F3F3F3F3F3F)
+        if (word - np.uint64(0x0101010101010101)) & ~word & np.uint64(0x8080808080808080):
             return True
+        k += 8
+    while k < size:
+        if byte(data, at + k) == 63:
+            return True
+        k += 1
     return False
 
 
@@ -276,22 +363,35 @@ def _attribute(data, at, end):
     The value's offset is -1 when it is no string; other values are only checked.
     """
     size = end - at
-    if size >= 6 and byte(data, at) == 10:  # as everybody writes it: a key, then a short string
+    if size >= 6 and byte(data, at) == 10:  # as everybody writes it: a key, then a short value
         key_size = byte(data, at + 1)
         rest = size - 2 - key_size
-        if key_size < 0x80 and 4 <= rest < 0x82:
-            value_at = at + 2 + key_size
-            if (
-                byte(data, value_at) == 18
-                and byte(data, value_at + 1) == rest - 2
-                and byte(data, value_at + 2) == 10
-                and byte(data, value_at + 3) == rest - 4
-            ):
+        value_at = np.int64(at + 2 + key_size)
+        if (
+            key_size < 0x80
+            and 4 <= rest < 0x82
+            and byte(data, value_at) == 18
+            and byte(data, value_at + 1) == rest - 2
+        ):
+            form = byte(data, value_at + 2)
+            if form == 10 and byte(data, value_at + 3) == rest - 4:  # a string
                 return (
-                    np.int64(at + 2), key_size, np.int64(value_at + 4), np.int64(rest - 4), np.int64(end),
-                    np.int64(OK),
+                    np.int64(at + 2), key_size, value_at + 4, np.int64(rest - 4), np.int64(end), np.int64(OK)
                 )  # fmt: skip
+            if (form == 24 and _is_varint(data, value_at + 3, end)) or (form == 33 and rest == 11):
+                return np.int64(at + 2), key_size, np.int64(-1), np.int64(0), np.int64(end), np.int64(OK)
     return _any_attribute(data, at, end)
+
+
+@inlined
+def _is_varint(data, at, end):
+    """Whether nothing but a varint of up to seven bytes stands here."""
+    last = np.uint64(8 * (end - at - 1))
+    ends = little_endian(data, at) & np.uint64(0x8080808080808080)
+    before = (np.uint64(1) << last) - np.uint64(1)
+    return end - at <= 7 and (
+        ends & (before | np.uint64(0x80) << last) == before & np.uint64(0x8080808080808080)
+    )
 
 
 @bare
@@ -357,33 +457,45 @@ def _intern(room, data, at, size):
     return code
 
 
-@bare
-def _is_digit(byte):
-    return 48 <= byte <= 57
+def _classes(**members: tuple[str, int]) -> I64:
+    """What a byte counts as; a later class wins."""
+    table = np.zeros(256, np.int64)
+    for text, number in members.values():
+        table[list(text.encode())] = number
+    return table
+
+
+_DIGITS, _LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#: Of a path's bytes: what may stand in a hex id (1) and is a digit (2**32 more), and ends a segment (-1).
+_IN_PATH = _classes(hex=("abcdefABCDEF-", 1), digit=(_DIGITS, 2**32 + 1), end=("/?#", -1))
+#: Of a query's bytes.
+_LETTER, _DIGIT, _QUOTE = 1, 2, 3
+_IN_QUERY = _classes(word=(_LETTERS + "_", _LETTER), digit=(_DIGITS, _DIGIT), quote=("'", _QUOTE))
 
 
 @bare
 def _fold_path(data, at, size, out, to):
     """Copy a path or URL without its query, numbers and long hex segments as ``{id}``; the end."""
     k = np.int64(0)
-    while k < size and data[at + k] != 63 and data[at + k] != 35:  # '?', '#'
-        begin, hexes, digits = k, np.int64(0), np.int64(0)
-        while k < size and data[at + k] != 47 and data[at + k] != 63 and data[at + k] != 35:
-            byte = data[at + k]
-            digits += _is_digit(byte)
-            hexes += _is_digit(byte) or byte == 45 or 65 <= byte <= 70 or 97 <= byte <= 102
+    while True:
+        begin, seen, counts = k, np.int64(0), np.int64(0)
+        while k < size:
+            seen = _IN_PATH[byte(data, at + k)]
+            if seen < 0:
+                break
+            counts += seen
             k += 1
-        count = k - begin
+        count, hexes, digits = k - begin, counts & 0xFFFFFFFF, counts >> 32
         if count > 0 and (digits == count or (hexes == count and count >= 16 and digits > 0)):
             out[to], out[to + 1], out[to + 2], out[to + 3] = 123, 105, 100, 125
             to += 4
         else:
             to = copy(data, at + begin, count, out, to)
-        if k < size and data[at + k] == 47:
-            out[to] = 47
-            to += 1
-            k += 1
-    return to
+        if k == size or byte(data, at + k) != 47:
+            return to
+        out[to] = 47
+        to += 1
+        k += 1
 
 
 @bare
@@ -392,20 +504,20 @@ def _fold_query(data, at, size, out, to):
     stop = min(size, QUERY_BYTES)
     k, word = np.int64(0), False
     while k < stop:
-        byte = data[at + k]
-        if byte == 39:  # "'": to its partner
-            k += 1
-            while k < stop and data[at + k] != 39:
+        here = byte(data, at + k)
+        seen = _IN_QUERY[here]
+        k += 1
+        if seen == _QUOTE:  # to its partner
+            while k < stop and byte(data, at + k) != 39:
                 k += 1
-            byte, k = np.uint8(63), k + 1
-        elif _is_digit(byte) and not word:
-            while k < stop and (_is_digit(data[at + k]) or data[at + k] == 46):
+            here, k = np.int64(63), k + 1
+        elif seen == _DIGIT and not word:
+            while k < stop and (_IN_QUERY[byte(data, at + k)] == _DIGIT or byte(data, at + k) == 46):
                 k += 1
-            byte = np.uint8(63)
+            here = np.int64(63)
         else:
-            word = byte == 95 or 65 <= byte <= 90 or 97 <= byte <= 122 or (word and _is_digit(byte))
-            k += 1
-        out[to] = byte
+            word = seen > 0
+        out[to] = here
         to += 1
     return to
 
@@ -436,10 +548,10 @@ def _combine(room, h, width):
     slot = h & mask
     while room.combination_slots[slot] > 0:
         number = room.combination_slots[slot] - 1
-        equal = True
+        differs = np.int32(0)
         for k in range(width):
-            equal = equal and room.combinations[number, k] == room.codes[k]
-        if equal:
+            differs |= room.combinations[number, k] ^ room.codes[k]
+        if differs == 0:
             return np.int64(number)
         slot = (slot + np.uint64(1)) & mask
     number = room.used[_COMBINATIONS]
@@ -454,33 +566,9 @@ def _combine(room, h, width):
 
 
 @bare
-def _keep(data, at, end, out, to, attribute, keys):
-    """Copy a checked message without its denied attributes; where the copy ends.
-
-    `attribute` is the field number of attributes; a span's events and links are looked into as well.
-    """
-    while at < end:
-        number, wire, after, _ = tag(data, at, end)
-        stop, _ = skip(data, number, wire, after, end)
-        if wire == DELIMITED and number == attribute:
-            size, begin, _ = length(data, after, end)
-            ka, ks, va, vs, _, _ = _attribute(data, begin, begin + size)
-            if _is_denied(data, ka, ks, va, vs, _find_key(data, ka, ks, keys), keys):
-                at = stop
-                continue
-        elif wire == DELIMITED and attribute == _ATTRIBUTE and (number == _EVENT or number == _LINK):
-            size, begin, _ = length(data, after, end)
-            to = _keep_nested(data, at, after, begin, stop, out, to, 3 if number == _EVENT else 4, keys)
-            at = stop
-            continue
-        to = copy(data, at, stop - at, out, to)
-        at = stop
-    return to
-
-
-@bare
-def _keep_nested(data, at, after, begin, end, out, to, attribute, keys):
-    """Copy an event or link without its denied attributes, its length mended."""
+def _keep_nested(room, at, after, begin, end, to, attribute, keys):
+    """Copy an event or link without its denied attributes, its length mended; where the copy ends."""
+    data, out = room.window, room.raw
     size = np.int64(0)
     for turn in range(2):
         if turn == 1:  # the tag, the length, then the fields
@@ -494,7 +582,7 @@ def _keep_nested(data, at, after, begin, end, out, to, attribute, keys):
             if wire == DELIMITED and number == attribute:
                 long, first, _ = length(data, value, end)
                 ka, ks, va, vs, _, _ = _attribute(data, first, first + long)
-                drop = _is_denied(data, ka, ks, va, vs, _find_key(data, ka, ks, keys), keys)
+                drop = _is_denied(room, _key(room, data, ka, ks, np.int64(0), keys), data, va, vs)
             if not drop and turn == 0:
                 size += stop - inside
             elif not drop:
@@ -592,8 +680,10 @@ def _resource(room, at, end, resource, keys):
 
     ``room.best`` is set by the caller: of a message given twice, protobuf merges both.
     """
-    data, begin, dirty = room.window, at, False
+    data, met = room.window, room.met
+    kept, to = at, room.used[_RESOURCE_RAW]  # what stands before `kept` is copied or cut
     while at < end:
+        begin = at
         number, wire, after, error = tag(data, at, end)
         if error:
             return after, error
@@ -606,20 +696,15 @@ def _resource(room, at, end, resource, keys):
         ka, ks, va, vs, where, error = _attribute(data, first, at)
         if error:
             return where, error
-        key = _find_key(data, ka, ks, keys)
-        dirty = dirty or _is_denied(data, ka, ks, va, vs, key, keys)
-        if key < 0 or va < 0:
-            continue
-        field = keys.field[key]
-        if field >= 0 and keys.rank[key] < room.best[field]:
-            room.resource_codes[resource, field] = _intern_value(room, va, vs, keys.fold[key])
-            room.best[field] = keys.rank[key]
-    to = room.used[_RESOURCE_RAW]
-    if dirty:
-        to = _keep(data, begin, end, room.resource_raw, to, 1, keys)
-    else:
-        to = copy(data, begin, end - begin, room.resource_raw, to)
-    room.used[_RESOURCE_RAW] = to
+        key = _key(room, data, ka, ks, np.int64(0), keys)
+        if _is_denied(room, key, data, va, vs):
+            to = copy(data, kept, begin - kept, room.resource_raw, to)
+            kept = at
+        field = met[key, K_FIELD]
+        if va >= 0 and field >= 0 and met[key, K_RANK] < room.best[field]:
+            room.resource_codes[resource, field] = _intern_value(room, va, vs, met[key, K_FOLD])
+            room.best[field] = met[key, K_RANK]
+    room.used[_RESOURCE_RAW] = copy(data, kept, end - kept, room.resource_raw, to)
     return np.int64(at), np.int64(OK)
 
 
@@ -666,7 +751,7 @@ def _event_or_link(room, at, end, number, keys):
             ka, ks, va, vs, where, error = _attribute(data, begin, at)
             if error:
                 return dirty, where, error
-            dirty = dirty or _is_denied(data, ka, ks, va, vs, _find_key(data, ka, ks, keys), keys)
+            dirty = _is_denied(room, _key(room, data, ka, ks, np.int64(0), keys), data, va, vs) or dirty
         elif number == _LINK and inner == 1:
             trace_at = begin if size == 16 else np.int64(-1)
         elif number == _LINK and inner == 2:
@@ -707,8 +792,9 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
     for k in range(len(best)):
         best[k] = _UNRANKED
         codes[k + 1] = -1
+    met, key = room.met, np.int64(0)
     combined = np.uint64(0)
-    begin, dirty = at, False
+    kept, to = at, raw_at  # what stands before `kept` is copied or cut
     row[C_THRESHOLD] = -1
     row[C_LINKS_AT] = room.used[_LINKS]
     trace_at, trace_size = np.int64(0), np.int64(0)
@@ -717,6 +803,7 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
     name_at, name_size = np.int64(at), np.int64(0)
     start, stop = np.uint64(0), np.uint64(0)
     while at < end:
+        begin = at
         number, wire, after, error = tag(data, at, end)
         if error:
             return after, error
@@ -729,18 +816,18 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
                 ka, ks, va, vs, where, error = _attribute(data, first, at)
                 if error:
                     return where, error
-                key = _find_key(data, ka, ks, keys)
-                dirty = dirty or _is_denied(data, ka, ks, va, vs, key, keys)
-                if key < 0 or va < 0:
-                    continue
-                field = keys.field[key]
-                if field >= 0 and keys.rank[key] < best[field]:
+                key = _key(room, data, ka, ks, key, keys)
+                if _is_denied(room, key, data, va, vs):
+                    to = copy(data, kept, begin - kept, room.raw, to)
+                    kept = at
+                field = met[key, K_FIELD]
+                if va >= 0 and field >= 0 and met[key, K_RANK] < best[field]:
                     if codes[field + 1] >= 0:
                         combined ^= _mix(field, codes[field + 1])
-                    code = _intern_value(room, va, vs, keys.fold[key])
+                    code = _intern_value(room, va, vs, met[key, K_FOLD])
                     codes[field + 1] = code
                     combined ^= _mix(field, code)
-                    best[field] = keys.rank[key]
+                    best[field] = met[key, K_RANK]
             elif number == _TRACE_ID:
                 trace_at, trace_size = first, size
             elif number == _SPAN_ID:
@@ -756,10 +843,13 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
                 if error:
                     return where, error
             elif number == _EVENT or number == _LINK:
-                denied, where, error = _event_or_link(room, first, at, number, keys)
+                dirty, where, error = _event_or_link(room, first, at, number, keys)
                 if error:
                     return where, error
-                dirty = dirty or denied
+                if dirty:
+                    to = copy(data, kept, begin - kept, room.raw, to)
+                    to = _keep_nested(room, begin, after, first, at, to, 3 if number == _EVENT else 4, keys)
+                    kept = at
         elif wire == FIXED_64 and (number == _START or number == _END):
             if end - after < 8:
                 return after, np.int64(SHORT_64)
@@ -804,10 +894,7 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
         if row[C_START] > latest_start:
             flaws |= FLAW_FUTURE
     row[C_FLAWS] = flaws
-    if dirty:
-        row[C_RAW_END] = _keep(data, begin, end, room.raw, raw_at, _ATTRIBUTE, keys)
-    else:
-        row[C_RAW_END] = copy(data, begin, end - begin, room.raw, raw_at)
+    row[C_RAW_END] = copy(data, kept, end - kept, room.raw, to)
     row[C_HASH] = np.int64(hash_bytes(room.raw, raw_at, row[C_RAW_END] - raw_at, resource_hash))
     return np.int64(at), np.int64(OK)
 
@@ -912,23 +999,28 @@ def make_keys(
     size = _power_of_two(4 * len(names))
     slots = np.zeros(size, np.int32)
     for number, key in enumerate(data):
-        slot = int(_hash(np.array(bytearray(key), np.uint8), 0, len(key))) & (size - 1)
+        slot = int(_hash(_padded([key]), 0, len(key))) & (size - 1)
         while slots[slot]:
             slot = (slot + 1) & (size - 1)
         slots[slot] = number + 1
     prefixes = [prefix.encode() for prefix in denied_prefixes]
     rows = np.array([fields.get(name, (-1, 0, 0)) for name in names], np.int32).reshape(-1, 3)
     return Keys(
-        data=np.array(bytearray(b"".join(data)), np.uint8),
+        data=_padded(data),
         offset=np.cumsum([0, *map(len, data)]).astype(np.int64),
         slots=slots,
         field=np.ascontiguousarray(rows[:, 0]),
         rank=np.ascontiguousarray(rows[:, 1]),
         fold=np.ascontiguousarray(rows[:, 2]),
         denied=np.array([denied.get(name, 0) for name in names], np.int32),
-        prefixes=np.array(bytearray(b"".join(prefixes) or b"\0"), np.uint8),
+        prefixes=_padded(prefixes),
         prefix_offset=np.cumsum([0, *map(len, prefixes)]).astype(np.int64),
     )
+
+
+def _padded(parts: list[bytes]) -> U8:
+    """Byte strings end to end, with room to read a word at their end."""
+    return np.array(bytearray(b"".join(parts) + bytes(SLACK)), np.uint8)
 
 
 def _power_of_two(least: int) -> int:
@@ -959,12 +1051,22 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         slots=np.zeros(_power_of_two(2 * strings), np.int32),
         combination_slots=np.zeros(_power_of_two(2 * spans), np.int32),
         links=np.empty((size // 24 + 1, 24), np.uint8),
-        raw=np.empty(size + 1, np.uint8),
-        resource_raw=np.empty(size + 1, np.uint8),
+        raw=np.empty(size + SLACK, np.uint8),
+        resource_raw=np.empty(size + SLACK, np.uint8),
         best=np.empty(fields, np.int32),
         codes=np.empty(fields + 1, np.int32),
-        used=np.zeros(8, np.int64),
+        met=_no_keys(),
+        key_slots=np.zeros(4 * KEYS, np.int32),
+        key_bytes=np.empty(32 * KEYS, np.uint8),
+        used=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0]),
     )
+
+
+def _no_keys() -> I32:
+    """Keys met, before any is: number 0 is none."""
+    met = np.zeros((KEYS, 8), np.int32)
+    met[:, K_SIZE] = -1
+    return met
 
 
 class _Windows:
