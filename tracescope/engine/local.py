@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 #: attributes; and some room.
 SPAN_BYTES = 2_000
 DEFAULT_MEMORY = 768 * 1024 * 1024
+#: Spans written together: files of few rows cost more than their rows.
+_WRITTEN = 200_000
 #: Ids looked at to cut slices.
 _SAMPLED = 16_384
 #: Hours sealed in one commit.
@@ -210,8 +212,9 @@ def _by_slice(
         yield from map(begin, parts)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(begin, part) for part in parts[:workers]]
-        for part in parts[workers:]:
+        ahead = workers + 1  # so that nobody waits while the caller uses what is done
+        waiting = [pool.submit(begin, part) for part in parts[:ahead]]
+        for part in parts[ahead:]:
             done = waiting.pop(0).result()
             waiting.append(pool.submit(begin, part))
             yield done
@@ -397,25 +400,18 @@ def _seal_run(
     spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end, unlanded).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
     replaced = [] if fresh else [hour for hour in pointer.hours if begin <= hour < end]
-    added: list[AddAction] = []
-    tables: list[dict[str, pl.DataFrame]] = []
-    counts: dict[int, int] = {}
-    first, last = pointer.first_ns, pointer.last_ns
 
-    def work(rows: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], list[AddAction], pl.DataFrame]:
+    def work(rows: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
         partial = process(rows, keep=keep)
-        kept = partial.spans()
-        times = pl.col("start_ns").min(), pl.col("end_ns").max()
-        return partial.tables, store.sealed.put_spans(kept), kept.group_by("hour").agg(pl.len(), *times)
+        return partial.tables, partial.spans()
 
     # the old files stay until a newer pointer is out, so slices may go on reading them
-    for rolled, files, hours in _by_slice(spans, memory_bytes, workers, work):
+    written = _Written(store, pointer)
+    tables: list[dict[str, pl.DataFrame]] = []
+    for rolled, kept in _by_slice(spans, memory_bytes, workers, work):
         tables.append(rolled)
-        added += files
-        for hour, count, low, high in hours.iter_rows():
-            counts[hour] = counts.get(hour, 0) + count
-            first, last = min(first or low, low), max(last, high)
-    store.sealed.add_spans(pointer, added, replaced)
+        written.take(kept)
+    store.sealed.add_spans(pointer, written.finish(), replaced)
     merged = merge(tables)
     merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
     merged = _carried(store, pointer, cap_operations(merged), begin, end)
@@ -424,10 +420,41 @@ def _seal_run(
         store.sealed.write(pointer, name, merged[name], between)
     for name in schema.DIMENSIONS:
         store.sealed.union(pointer, name, merged[name])
-    _date(store, pointer, landed, range(begin, end), counts, unlanded)
-    pointer.first_ns, pointer.last_ns = first, last
+    _date(store, pointer, landed, range(begin, end), written.counts, unlanded)
+    pointer.first_ns, pointer.last_ns = written.first_ns, written.last_ns
     pointer.unfold(begin, end)
-    return sum(counts.values())
+    return sum(written.counts.values())
+
+
+class _Written:
+    """Writes the spans of slices, some slices together, and counts them by hour."""
+
+    def __init__(self, store: SpanStore, pointer: Pointer) -> None:
+        self._store = store
+        self._held: list[pl.DataFrame] = []
+        self._added: list[AddAction] = []
+        self.counts: dict[int, int] = {}
+        self.first_ns, self.last_ns = pointer.first_ns, pointer.last_ns
+
+    def take(self, kept: pl.DataFrame) -> None:
+        """Take a slice's spans, by hour."""
+        times = pl.col("start_ns").min(), pl.col("end_ns").max()
+        for hour, count, low, high in kept.group_by("hour").agg(pl.len(), *times).iter_rows():
+            self.counts[hour] = self.counts.get(hour, 0) + count
+            self.first_ns, self.last_ns = min(self.first_ns or low, low), max(self.last_ns, high)
+        self._held.append(kept)
+        if sum(map(len, self._held)) >= _WRITTEN:
+            self._write()
+
+    def finish(self) -> list[AddAction]:
+        """The files of all spans taken."""
+        self._write()
+        return self._added
+
+    def _write(self) -> None:
+        if self._held:
+            self._added += self._store.sealed.put_spans(self._held)
+        self._held = []
 
 
 def _date(

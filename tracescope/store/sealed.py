@@ -247,19 +247,25 @@ class Sealed:
         )
         self.learn(pointer, name)
 
-    def put_spans(self, frame: pl.DataFrame) -> list[AddAction]:
+    def put_spans(self, frames: Sequence[pl.DataFrame]) -> list[AddAction]:
         """Write spans, a file an hour, and make them durable; no table has them before `add_spans`.
 
         Parameters
         ----------
-        frame
-            Rows of SPANS_SEALED, by hour.
+        frames
+            Rows of SPANS_SEALED, each frame's by hour.
         """
+        import polars as pl
         from deltalake.transaction import AddAction
 
-        schema.check(frame, SPANS_SEALED, "spans")
+        parts: dict[int, list[pl.DataFrame]] = {}
+        for frame in frames:
+            schema.check(frame, SPANS_SEALED, "spans")
+            for hour, part in by_hour(frame):
+                parts.setdefault(hour, []).append(part)
         added: list[AddAction] = []
-        for hour, part in by_hour(frame):
+        for hour in sorted(parts):
+            part = pl.concat(parts[hour], rechunk=True)
             file = f"hour={hour}/{uuid4()}.parquet"
             path = self.root / "sealed" / "spans" / file
             path.parent.mkdir(parents=True, exist_ok=True)
