@@ -364,7 +364,11 @@ def _kept(tables: Mapping[str, pl.DataFrame], name: str, environment: str) -> pl
 
 
 def trace_spans(
-    store: SpanStore, trace_hi: int, trace_lo: int, *, near: tuple[int, int] | None = None
+    store: SpanStore,
+    trace_hi: int,
+    trace_lo: int,
+    *,
+    near: Callable[[Snapshot], tuple[int, int] | None] | None = None,
 ) -> pl.DataFrame:
     """All spans of one trace, landed or sealed; SPANS rows, some of them twice.
 
@@ -373,20 +377,25 @@ def trace_spans(
     store, trace_hi, trace_lo
         Where, and the two halves of its id.
     near
-        Hours ``[first, last]`` in which it is known to start; looked through first.  Where it is not
+        Tells hours ``[first, last]`` in which it is known to start; looked through first.  Where it is not
         there, all are.
     """
     mine = (pl.col("trace_hi") == trace_hi) & (pl.col("trace_lo") == trace_lo)
 
-    def find(found: Snapshot, hours: range | None) -> pl.DataFrame:
-        landed = found.pending().filter(mine).select(list(schema.SPANS))
-        pointer = found.pointer
-        spans = store.sealed.scan(pointer, "spans") if hours is None else sealed_spans(store, pointer, hours)
-        return pl.concat(pl.collect_all([spans.filter(mine).select(list(schema.SPANS)), landed]))
+    def among(found: Snapshot, sealed: pl.LazyFrame) -> pl.DataFrame:
+        plans = [plan.filter(mine).select(list(schema.SPANS)) for plan in (sealed, found.pending())]
+        return pl.concat(pl.collect_all(plans))
 
-    if near is not None:
-        window = range(near[0], near[1] + schema.TRACE_WINDOW_HOURS + 1)
-        rows = store.reading(partial(find, hours=window))
-        if not rows.is_empty():
-            return rows
-    return store.reading(partial(find, hours=None))
+    def find(found: Snapshot) -> pl.DataFrame:
+        pointer = found.pointer
+        if not found.landed and not pointer.files.get("spans"):
+            return schema.empty(schema.SPANS)
+        hours = None if near is None else near(found)
+        if hours is not None:
+            window = range(hours[0], hours[1] + schema.TRACE_WINDOW_HOURS + 1)
+            rows = among(found, sealed_spans(store, pointer, window))
+            if not rows.is_empty():
+                return rows
+        return among(found, store.sealed.scan(pointer, "spans"))
+
+    return store.reading(find)

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -42,7 +43,7 @@ from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, pair
 from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES
-from tracescope.store import SpanStore, Status, open_store
+from tracescope.store import Snapshot, SpanStore, Status, open_store
 from tracescope.web.view import View
 
 T = TypeVar("T")
@@ -318,7 +319,7 @@ class Answers:
         sides = None if view is None else self.sides(view)
 
         def make(store: SpanStore) -> TracePath:
-            near = None if sides is None else _hours_of(store, sides, words[0], words[1])
+            near = None if sides is None else partial(_hours_of, sides, words[0], words[1])
             spans = trace_spans(store, words[0], words[1], near=near)
             if spans.is_empty():
                 raise InputError(f"no trace {whole} in the store", "its raw spans may have been removed")
@@ -331,11 +332,11 @@ class Answers:
         return self._remember(("status",), status, stale_s=5.0)
 
 
-def _hours_of(store: SpanStore, sides: Sides, trace_hi: int, trace_lo: int) -> tuple[int, int] | None:
+def _hours_of(sides: Sides, trace_hi: int, trace_lo: int, found: Snapshot) -> tuple[int, int] | None:
     """First and last hour in which a trace is an example of a call path, None when it is of none."""
     slow = (pl.col("slow_hi") == trace_hi) & (pl.col("slow_lo") == trace_lo)
     typical = (pl.col("typical_hi") == trace_hi) & (pl.col("typical_lo") == trace_lo)
-    kept = [hour * HOUR_NS for hour, (_, _, raw) in store.sealed.pointer().hours.items() if raw]
+    kept = [hour * HOUR_NS for hour, (_, _, raw) in found.pointer.hours.items() if raw]
     for side in (sides.head, sides.base):
         rows = side.tables["path_hours"].filter(slow | typical)
         if side.hours is not None and any(side.start_ns <= hour_ns < side.end_ns for hour_ns in kept):
