@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from tracescope.kernels import inlined, kernel
+from tracescope.kernels import bare, inlined, kernel
 from tracescope.kernels.forest import I32, I64, Bools, Forest
 
 #: A finished call may overlap the next by the smallest of these.
@@ -59,24 +59,24 @@ class Walk:
 
 
 @inlined
-def _before(a, b, hi, start, end, key):
+def _before(a, b, hi, start, end):
     """Whether child `a` is looked at before child `b`: later end first, then earlier start, then id."""
     end_a, end_b = min(end[a], hi), min(end[b], hi)
     if end_a != end_b:
         return end_a > end_b
     if start[a] != start[b]:
         return start[a] < start[b]
-    return key[a] < key[b]
+    return a < b
 
 
-@kernel
-def _sift(items, lo, size, root, hi, start, end, key):
+@bare
+def _sift(items, lo, size, root, hi, start, end):
     while True:
         last = root
         left = 2 * root + 1
-        if left < size and _before(items[lo + last], items[lo + left], hi, start, end, key):
+        if left < size and _before(items[lo + last], items[lo + left], hi, start, end):
             last = left
-        if left + 1 < size and _before(items[lo + last], items[lo + left + 1], hi, start, end, key):
+        if left + 1 < size and _before(items[lo + last], items[lo + left + 1], hi, start, end):
             last = left + 1
         if last == root:
             return
@@ -84,27 +84,27 @@ def _sift(items, lo, size, root, hi, start, end, key):
         root = last
 
 
-@kernel
-def _order(items, lo, n, hi, start, end, key):
+@bare
+def _order(items, lo, n, hi, start, end):
     """Sort ``items[lo:lo + n]`` by `_before`: insertion for few, heap for many."""
     if n <= 24:
         for a in range(lo + 1, lo + n):
             item = items[a]
             b = a - 1
-            while b >= lo and _before(item, items[b], hi, start, end, key):
+            while b >= lo and _before(item, items[b], hi, start, end):
                 items[b + 1] = items[b]
                 b -= 1
             items[b + 1] = item
         return
     for root in range(n // 2 - 1, -1, -1):
-        _sift(items, lo, n, root, hi, start, end, key)
+        _sift(items, lo, n, root, hi, start, end)
     for size in range(n - 1, 0, -1):
         items[lo], items[lo + size] = items[lo + size], items[lo]
-        _sift(items, lo, size, 0, hi, start, end, key)
+        _sift(items, lo, size, 0, hi, start, end)
 
 
 @kernel
-def _effective(sequence, group_start, parent, blocks, start_ns, end_ns):
+def _effective(sequence, parent, blocks, start_ns, end_ns):
     """Every span clipped to its blocking parent's clipped span."""
     start, end = start_ns.copy(), end_ns.copy()
     for k in range(len(sequence)):
@@ -118,63 +118,71 @@ def _effective(sequence, group_start, parent, blocks, start_ns, end_ns):
 
 
 @kernel
-def _walk(group_root, child_start, child, blocks, start, end, key, eps_ns, strict, keep):
-    """Walk every group; `start` and `end` are the clipped times, `key` breaks ties."""
+def _children_last_first(child_start, child, blocks, start, end):
+    """Blocking children of each span in the order they are looked at, and what they take.
+
+    Returns
+    -------
+    items, count
+        Children from ``child_start[i]`` on, and how many ``(n,)``.
+    self_ns, child_sum, child_union
+        As in `Walk`.
+    """
+    n = len(start)
+    items = np.empty(len(child), np.int32)
+    count = np.empty(n, np.int32)
+    self_ns = np.empty(n, np.int64)
+    child_sum = np.empty(n, np.int64)
+    child_union = np.empty(n, np.int64)
+    for i in range(n):
+        first = at = child_start[i]
+        for c in range(first, child_start[i + 1]):
+            if blocks[child[c]]:
+                items[at] = child[c]
+                at += 1
+        count[i] = at - first
+        if at - first > 1:
+            _order(items, first, at - first, end[i], start, end)
+        total, union, low = np.int64(0), np.int64(0), end[i]
+        for c in range(first, at):
+            j = items[c]
+            total += end[j] - start[j]
+            if start[j] < low:
+                union += min(end[j], low) - start[j]
+                low = start[j]
+        child_sum[i], child_union[i] = total, union
+        self_ns[i] = end[i] - start[i] - union
+    return items, count, self_ns, child_sum, child_union
+
+
+@kernel
+def _walk(group_root, child_start, items, count, start, end, eps_ns, strict, keep):
+    """Walk every group; `start` and `end` are the clipped times, `items` is reordered."""
     n = len(start)
     own = np.zeros(n, np.int64)
     inclusive = np.zeros(n, np.int64)
     visited = np.zeros(n, np.bool_)
-    self_ns = np.zeros(n, np.int64)
-    child_sum = np.zeros(n, np.int64)
-    child_union = np.zeros(n, np.int64)
     room = 2 * n if keep else 0
     seg_group = np.empty(room, np.int32)
     seg_span = np.empty(room, np.int32)
     seg_start = np.empty(room, np.int64)
     seg_end = np.empty(room, np.int64)
     segments = 0
-    items = child.copy()  # children in walking order, sorted as each span is entered
-    count = np.zeros(n, np.int64)  # blocking children of each span
-    for i in range(n):
-        at = child_start[i]
-        for c in range(child_start[i], child_start[i + 1]):
-            if blocks[child[c]]:
-                items[at] = child[c]
-                at += 1
-        count[i] = at - child_start[i]
-        total, union, low = np.int64(0), np.int64(0), end[i]
-        if count[i] > 0:
-            _order(items, child_start[i], count[i], end[i], start, end, key)
-        for c in range(child_start[i], at):  # latest end first
-            j = items[c]
-            total += end[j] - start[j]
-            if end[j] <= low:
-                union += end[j] - start[j]
-                low = start[j]
-            elif start[j] < low:
-                union += low - start[j]
-                low = start[j]
-        child_sum[i], child_union[i] = total, union
-        self_ns[i] = end[i] - start[i] - union
-    span = np.empty(n + 1, np.int32)
-    now = np.empty(n + 1, np.int64)
-    window = np.empty(n + 1, np.int64)
-    following = np.empty(n + 1, np.int64)
+    span = np.empty(n, np.int32)
+    now = np.empty(n, np.int64)
+    window = np.empty(n, np.int64)
+    following = np.empty(n, np.int64)
     for g in range(len(group_root)):
-        root = group_root[g]
+        i = np.int64(group_root[g])
+        t = hi = end[i]
+        visited[i], inclusive[i] = True, t - start[i]
+        at = child_start[i]
+        last = at + count[i]
         depth = 0
-        span[0], now[0], window[0], following[0] = root, end[root], end[root], 0
-        visited[root] = True
-        inclusive[root] = end[root] - start[root]
-        while depth >= 0:
-            i, t, hi = span[depth], now[depth], window[depth]
-            first = child_start[i]
-            if following[depth] == 0 and hi < end[i] and count[i] > 1:
-                _order(items, first, count[i], hi, start, end, key)
-            entered = False
-            while following[depth] < count[i]:
-                j = items[first + following[depth]]
-                following[depth] += 1
+        while True:
+            if at < last:
+                j = np.int64(items[at])
+                at += 1
                 length = end[j] - start[j]
                 if length == 0 or start[j] >= t:
                     continue
@@ -192,26 +200,28 @@ def _walk(group_root, child_start, child, blocks, start, end, key, eps_ns, stric
                         seg_group[segments], seg_span[segments] = g, i
                         seg_start[segments], seg_end[segments] = stop, t
                         segments += 1
-                now[depth] = start[j]
-                visited[j] = True
-                inclusive[j] = stop - start[j]
+                visited[j], inclusive[j] = True, stop - start[j]
+                span[depth], now[depth], window[depth], following[depth] = i, start[j], hi, at
                 depth += 1
-                span[depth], now[depth], window[depth], following[depth] = j, stop, stop, 0
-                entered = True
-                break
-            if entered:
+                i, t, hi = j, stop, stop
+                at = child_start[i]
+                last = at + count[i]
+                if hi < end[i] and last - at > 1:
+                    _order(items, at, last - at, hi, start, end)
                 continue
-            t = now[depth]
             if t > start[i]:
                 own[i] += t - start[i]
                 if keep:
                     seg_group[segments], seg_span[segments] = g, i
                     seg_start[segments], seg_end[segments] = start[i], t
                     segments += 1
+            if depth == 0:
+                break
             depth -= 1
+            i, t, hi, at = np.int64(span[depth]), now[depth], window[depth], following[depth]
+            last = child_start[i] + count[i]
     return (
-        own, inclusive, visited, self_ns, child_sum, child_union,
-        seg_group[:segments].copy(), seg_span[:segments].copy(),
+        own, inclusive, visited, seg_group[:segments].copy(), seg_span[:segments].copy(),
         seg_start[:segments].copy(), seg_end[:segments].copy(),
     )  # fmt: skip
 
@@ -233,14 +243,12 @@ def walk(
         Also return the segments, not only sums.
     """
     strict = compat == "jaeger"
-    start, end = _effective(
-        forest.sequence, forest.group_start, forest.parent, forest.blocks, forest.start_ns, forest.end_ns
+    start, end = _effective(forest.sequence, forest.parent, forest.blocks, forest.start_ns, forest.end_ns)
+    items, count, self_ns, child_sum, child_union = _children_last_first(
+        forest.child_start, forest.child, forest.blocks, start, end
     )
-    key = np.arange(len(start), dtype=np.int32)
     eps_ns = np.int64(EPS_NS if eps and not strict else 0)
-    return Walk(
-        *_walk(
-            forest.group_root, forest.child_start, forest.child, forest.blocks, start, end, key,
-            eps_ns, strict, segments,
-        )
-    )  # fmt: skip
+    own, inclusive, visited, *found = _walk(
+        forest.group_root, forest.child_start, items, count, start, end, eps_ns, strict, segments
+    )
+    return Walk(own, inclusive, visited, self_ns, child_sum, child_union, *found)
