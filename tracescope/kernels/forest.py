@@ -23,20 +23,24 @@ Source: design, section 4 (normalise, clock skew, what blocks, message units).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.kernels import kernel
+from tracescope.kernels import bare, kernel
 from tracescope.kernels.roles import ROLE_PUBLISH, find_roles
 from tracescope.kernels.skew import reconcile
-from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces, mix
+from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces
 from tracescope.kernels.units import cut_groups, find_blocking, put_clocks
 from tracescope.schema import UNIT_DETACHED
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+#: Spreads span ids over a trace's table: a product's leading bits, as nobody knows the factor.
+SPREAD = np.uint64(SEED) | np.uint64(1)
 
 COUNTERS = (
     "duplicate_conflict",
@@ -142,7 +146,7 @@ class Forest:
     hop_lo: I64
     hop_span: I64
     unconsumed: I32
-    child_start: I64
+    child_start: I32
     child: I32
     counts: I64
 
@@ -152,53 +156,90 @@ class Forest:
 
 
 @kernel
-def _find_parents(order, start, span_id, parent_span_id, seed):
+def take(column: NDArray[Scalar], order: I64) -> NDArray[Scalar]:
+    """Values of a column in order: one column at a time, as its part in use stays near the processor."""
+    out = np.empty(len(order), column.dtype)
+    for i in range(len(order)):
+        out[i] = column[order[i]]
+    return out
+
+
+@kernel
+def _mend_ends(trace_start, start_ns, end_ns):
+    """Let no span end before it starts; counts them by trace."""
+    backwards = np.zeros(len(trace_start) - 1, np.int64)
+    for t in range(len(trace_start) - 1):
+        for i in range(trace_start[t], trace_start[t + 1]):
+            if end_ns[i] < start_ns[i]:
+                end_ns[i] = start_ns[i]
+                backwards[t] += 1
+    return backwards
+
+
+@kernel
+def _find_parents(trace_start, span_id, parent_span_id, seed):
     """Position of each span's parent; -1 without one, -2 when it names one that is not here."""
-    n = len(order)
+    n = len(span_id)
     parent = np.empty(n, np.int32)
     trace = np.empty(n, np.int32)
-    ids = np.empty(n, np.int64)
     longest = 0
-    for t in range(len(start) - 1):
-        longest = max(longest, start[t + 1] - start[t])
+    for t in range(len(trace_start) - 1):
+        longest = max(longest, trace_start[t + 1] - trace_start[t])
     size = 4
     while size < 2 * longest:
         size *= 2
     table = np.empty(size, np.int32)
-    for t in range(len(start) - 1):
-        lo, hi = start[t], start[t + 1]
-        size = 4
+    for t in range(len(trace_start) - 1):
+        lo, hi = trace_start[t], trace_start[t + 1]
+        size, bits = 4, 2
         while size < 2 * (hi - lo):
-            size *= 2
-        mask = np.uint64(size - 1)
+            size, bits = 2 * size, bits + 1
+        shift, mask = np.uint64(64 - bits), np.uint64(size - 1)
         table[:size] = -1
         for i in range(lo, hi):
             trace[i] = t
-            ids[i] = span_id[order[i]]
-            slot = mix(seed, ids[i]) & mask
+            slot = (np.uint64(span_id[i]) * seed) >> shift
             while table[slot] >= 0:
                 slot = (slot + np.uint64(1)) & mask
             table[slot] = i
         for i in range(lo, hi):
-            wanted = parent_span_id[order[i]]
+            wanted = parent_span_id[i]
             if wanted == 0:
                 parent[i] = -1
                 continue
-            slot = mix(seed, wanted) & mask
-            while table[slot] >= 0 and ids[table[slot]] != wanted:
+            slot = (np.uint64(wanted) * seed) >> shift
+            while table[slot] >= 0 and span_id[table[slot]] != wanted:
                 slot = (slot + np.uint64(1)) & mask
             parent[i] = table[slot] if table[slot] >= 0 else -2
     return parent, trace
 
 
 @kernel
-def _break_cycles(parent, start_ns):
-    """Cut each parent cycle at its earliest start (ties: lowest position); returns where."""
+def _break_cycles(trace_start, parent, start_ns):
+    """Cut each parent cycle at its earliest start (ties: lowest position); returns where.
+
+    Where every span starts after its parent there is no cycle to look for.
+    """
     n = len(parent)
+    broken = np.zeros(n, np.bool_)
     state = np.zeros(n, np.int8)  # 0 unseen, 1 on the chain being followed, 2 done
     chain = np.empty(n, np.int32)
-    broken = np.zeros(n, np.bool_)
-    for i in range(n):
+    for t in range(len(trace_start) - 1):
+        lo, hi = trace_start[t], trace_start[t + 1]
+        i = lo
+        while i < hi:
+            p = parent[i]
+            if p >= 0 and (start_ns[p] > start_ns[i] or (start_ns[p] == start_ns[i] and p >= i)):
+                break
+            i += 1
+        if i < hi:
+            _break_cycles_of(lo, hi, parent, start_ns, broken, state, chain)
+    return broken
+
+
+@bare
+def _break_cycles_of(lo, hi, parent, start_ns, broken, state, chain):
+    for i in range(lo, hi):
         if state[i] != 0:
             continue
         depth = 0
@@ -219,14 +260,13 @@ def _break_cycles(parent, start_ns):
             broken[earliest] = True
         for d in range(depth):
             state[chain[d]] = 2
-    return broken
 
 
 @kernel
 def _children(parent):
     """Children of each span as bounds ``(n + 1,)`` and positions, in order of position."""
     n = len(parent)
-    begin = np.zeros(n + 1, np.int64)
+    begin = np.zeros(n + 1, np.int32)
     for i in range(n):
         if parent[i] >= 0:
             begin[parent[i] + 1] += 1
@@ -271,18 +311,20 @@ def build_forest(
             columns.trace_hi, columns.trace_lo, columns.span_id, columns.content_hash, columns.start_ns
         )
     order, trace_start, conflicts = traces.order, traces.start, traces.conflicts
-    parent, trace = _find_parents(order, trace_start, columns.span_id, columns.parent_span_id, SEED)
-    start_ns, end_ns = columns.start_ns[order], columns.end_ns[order]
-    backwards = end_ns < start_ns
-    np.maximum(end_ns, start_ns, out=end_ns)
-    cycles = _break_cycles(parent, start_ns)
+    parent, trace = _find_parents(
+        trace_start, take(columns.span_id, order), take(columns.parent_span_id, order), SPREAD
+    )
+    start_ns, end_ns = take(columns.start_ns, order), take(columns.end_ns, order)
+    backwards = _mend_ends(trace_start, start_ns, end_ns)
+    service, host = take(columns.service, order), take(columns.host, order)
+    kind, messaging_op = take(columns.kind, order), take(columns.messaging_op, order)
+    edge_class = take(columns.edge_class, order)
+    cycles = _break_cycles(trace_start, parent, start_ns)
     missing = parent == -2
     parent[missing] = -1
     begin, child = _children(parent)
-    service, host = columns.service[order], columns.host[order]
-    messaging_op = columns.messaging_op[order]
     role, callee, answers = find_roles(
-        parent, begin, child, columns.kind[order], columns.edge_class[order], messaging_op, service, start_ns
+        parent, begin, child, kind, edge_class, messaging_op, service, start_ns
     )
     offset = np.zeros(len(order), np.int64)
     uncertain = np.zeros(len(trace_start) - 1, np.bool_)
@@ -304,7 +346,7 @@ def build_forest(
     of_unit = trace[roots[unit_group]]
     found = (
         conflicts,
-        np.bincount(trace[backwards], minlength=size),
+        backwards,
         np.bincount(trace[cycles], minlength=size),
         np.bincount(trace[missing & ~cycles], minlength=size),
         uncertain,

@@ -64,7 +64,7 @@ def find_roles(parent, begin, child, kind, edge_class, messaging_op, service, st
     seen = role.copy()  # what wraps what is settled before any role changes
     for i in range(n):
         r = seen[i]
-        if r != ROLE_LEAF_CALL and r != ROLE_DB and r != ROLE_INTERNAL:
+        if begin[i] == begin[i + 1] or (r != ROLE_LEAF_CALL and r != ROLE_DB and r != ROLE_INTERNAL):
             continue
         found = np.int32(-1)
         wraps = False
@@ -75,19 +75,20 @@ def find_roles(parent, begin, child, kind, edge_class, messaging_op, service, st
                     found = j
             elif service[j] == service[i] and seen[j] >= ROLE_CALL:
                 wraps = True
-        if r == ROLE_DB:
-            callee[i] = found
-        elif r == ROLE_LEAF_CALL:
+        if r == ROLE_LEAF_CALL:
             if found >= 0:
                 role[i] = ROLE_CALL
-                callee[i] = found
             elif wraps:
                 role[i] = ROLE_INTERNAL
-        elif found >= 0 and begin[i + 1] - begin[i] == 1 and service[found] != service[i]:
+        elif r == ROLE_INTERNAL:
+            if found < 0 or begin[i + 1] - begin[i] > 1 or service[found] == service[i]:
+                continue
             role[i] = ROLE_CALL
-            callee[i] = found
-    for i in range(n):
-        p = parent[i]
-        if p >= 0 and callee[p] >= 0 and role[i] == ROLE_SERVER and service[i] == service[callee[p]]:
-            answers[i] = kind[i] == KIND_SERVER or service[i] != service[p]
+        if found < 0:
+            continue
+        callee[i] = found
+        for c in range(begin[i], begin[i + 1]):
+            j = child[c]
+            if seen[j] == ROLE_SERVER and service[j] == service[found]:
+                answers[j] = kind[j] == KIND_SERVER or service[j] != service[i]
     return role, callee, answers

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracescope.kernels import inlined, kernel
+from tracescope.kernels import bare, inlined, kernel
 
 
 @inlined
@@ -89,6 +89,31 @@ def _pair_shift(key, shift, a, b):
     return shift[lo] if a < b else -shift[lo]
 
 
+@bare
+def _shift_hosts(lo, hi, t, parent, begin, child, answers, host, start_ns, end_ns, key, shift, known,
+                 shift_of, stack, sequence):  # fmt: skip
+    """Offsets of a trace's hosts; its spans, parents before children, go to `sequence`."""
+    top = at = 0
+    for i in range(hi - 1, lo - 1, -1):
+        if parent[i] < 0:
+            stack[top] = i
+            top += 1
+    while top > 0:
+        top -= 1
+        i = stack[top]
+        sequence[at] = i
+        at += 1
+        if _votes(i, parent, answers, host, start_ns, end_ns):
+            a, b = np.int64(host[parent[i]]), np.int64(host[i])
+            if known[a] != t:
+                known[a], shift_of[a] = t, 0
+            if known[b] != t:
+                known[b], shift_of[b] = t, shift_of[a] + _pair_shift(key, shift, a, b)
+        for c in range(begin[i + 1] - 1, begin[i] - 1, -1):
+            stack[top] = child[c]
+            top += 1
+
+
 @kernel
 def reconcile(trace_start, parent, begin, child, answers, host, start_ns, end_ns, offset):
     """Offsets that put each answer inside its call; returns flags of traces that resist.
@@ -100,7 +125,10 @@ def reconcile(trace_start, parent, begin, child, answers, host, start_ns, end_ns
     """
     traces = len(trace_start) - 1
     uncertain = np.zeros(traces, np.bool_)
-    stack = np.empty(max(len(parent), 1), np.int32)
+    longest = 0
+    for t in range(traces):
+        longest = max(longest, trace_start[t + 1] - trace_start[t])
+    stack, sequence = np.empty(longest, np.int32), np.empty(longest, np.int32)
     hosts = 0
     for i in range(len(host)):
         hosts = max(hosts, host[i] + 1)
@@ -108,38 +136,23 @@ def reconcile(trace_start, parent, begin, child, answers, host, start_ns, end_ns
     shift_of = np.zeros(hosts, np.int64)
     for t in range(traces):
         lo, hi = trace_start[t], trace_start[t + 1]
-        votes = 0
         violated = False
         for i in range(lo, hi):
-            if _votes(i, parent, answers, host, start_ns, end_ns):
-                votes += 1
-                p = parent[i]
-                violated |= start_ns[i] < start_ns[p] or end_ns[i] > end_ns[p]
+            p = parent[i]
+            if p >= 0 and (start_ns[i] < start_ns[p] or end_ns[i] > end_ns[p]):
+                violated |= _votes(i, parent, answers, host, start_ns, end_ns)
         if not violated:
             continue
+        votes = 0
+        for i in range(lo, hi):
+            votes += _votes(i, parent, answers, host, start_ns, end_ns)
         key, shift, uncertain[t] = _host_pairs(lo, hi, votes, parent, answers, host, start_ns, end_ns)
-        for turn in range(2):
-            top = 0
-            for i in range(hi - 1, lo - 1, -1):
-                if parent[i] < 0:
-                    stack[top] = i
-                    top += 1
-            while top > 0:
-                top -= 1
-                i = stack[top]
-                p = parent[i]
-                if turn == 1:
-                    if host[i] < 0:
-                        offset[i] = offset[p] if p >= 0 else np.int64(0)
-                    elif known[host[i]] == t:
-                        offset[i] = shift_of[host[i]]
-                elif _votes(i, parent, answers, host, start_ns, end_ns):
-                    a, b = np.int64(host[p]), np.int64(host[i])
-                    if known[a] != t:
-                        known[a], shift_of[a] = t, 0
-                    if known[b] != t:
-                        known[b], shift_of[b] = t, shift_of[a] + _pair_shift(key, shift, a, b)
-                for c in range(begin[i + 1] - 1, begin[i] - 1, -1):
-                    stack[top] = child[c]
-                    top += 1
+        _shift_hosts(lo, hi, t, parent, begin, child, answers, host, start_ns, end_ns, key, shift, known,
+                     shift_of, stack, sequence)  # fmt: skip
+        for k in range(hi - lo):
+            i = sequence[k]
+            if host[i] < 0:
+                offset[i] = offset[parent[i]] if parent[i] >= 0 else np.int64(0)
+            elif known[host[i]] == t:
+                offset[i] = shift_of[host[i]]
     return uncertain

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.kernels import inlined, kernel
+from tracescope.kernels import bare, inlined, kernel
 from tracescope.schema import HOUR_NS
 
 I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: Up to so many spans a trace is sorted by insertion; also six bits of an id.
+#: So many ids with the same leading bits are sorted by insertion.
 SHORT = 64
 #: Spreads ids over hash tables, so that nobody can choose ids that fall together.
 SEED = np.int64(secrets.randbits(63))
@@ -61,39 +61,59 @@ def mix(hi, lo):
     return x ^ (x >> np.uint64(31))
 
 
-@kernel
-def group_by_trace(hi, lo, seed):
-    """Trace number of each row ``(n,)`` by first appearance, and bounds ``(t + 1,)``."""
-    n = len(hi)
-    size = 16
-    while size < 2 * n:
-        size *= 2
-    mask = np.uint64(size - 1)
-    table = np.full(size, -1, np.int32)
-    trace = np.empty(n, np.int32)
-    first = np.empty(n, np.int32)
-    count = np.zeros(n + 1, np.int64)
-    traces = 0
-    for i in range(n):
-        if i > 0 and hi[i] == hi[i - 1] and lo[i] == lo[i - 1]:
-            t = trace[i - 1]
-        else:
-            slot = mix(hi[i] ^ seed, lo[i]) & mask
-            while True:
-                t = table[slot]
-                if t < 0:
-                    t = np.int32(traces)
-                    table[slot] = t
-                    first[t] = i
-                    traces += 1
+@inlined
+def _look_up(table, seen, hi, lo, seed):
+    """Number of a trace, or -1, and its place in the table."""
+    mask = np.uint64(len(table) - 1)
+    slot = mix(hi ^ seed, lo) & mask
+    while True:
+        t = table[slot]
+        if t < 0 or (seen[t, 0] == hi and seen[t, 1] == lo):
+            return t, slot
+        slot = (slot + np.uint64(1)) & mask
+
+
+@bare
+def _number(i, traces, hi, lo, start_ns, seed, table, seen, trace):
+    """Number rows from `i` on until a trace finds no room; returns where, and how many traces."""
+    t = np.int32(-1)
+    while i < len(hi):
+        if t < 0 or hi[i] != seen[t, 0] or lo[i] != seen[t, 1]:
+            t, slot = _look_up(table, seen, hi[i], lo[i], seed)
+            if t < 0:
+                if traces == len(seen):
                     break
-                if hi[first[t]] == hi[i] and lo[first[t]] == lo[i]:
-                    break
-                slot = (slot + np.uint64(1)) & mask
+                t = np.int32(traces)
+                table[slot] = t
+                seen[t, 0], seen[t, 1], seen[t, 2] = hi[i], lo[i], 0
+                seen[t, 3], seen[t, 4] = start_ns[i], start_ns[i]
+                traces += 1
         trace[i] = t
-        count[t + 1] += 1
-    start = np.cumsum(count[: traces + 1])
-    return trace, start
+        seen[t, 2] += 1
+        seen[t, 3] = min(seen[t, 3], start_ns[i])
+        seen[t, 4] = max(seen[t, 4], start_ns[i])
+        i += 1
+    return i, traces
+
+
+@kernel
+def group_by_trace(hi, lo, start_ns, seed):
+    """Trace number of each row ``(n,)`` by first appearance, bounds ``(t + 1,)``, first and last start."""
+    seen = np.empty((128, 5), np.int64)  # a trace's ids, rows, first and last start; grows as they come
+    trace = np.empty(len(hi), np.int32)
+    at, traces = 0, 0
+    while True:
+        table = np.full(2 * len(seen), -1, np.int32)
+        for t in range(traces):
+            table[_look_up(table, seen, seen[t, 0], seen[t, 1], seed)[1]] = t
+        at, traces = _number(at, traces, hi, lo, start_ns, seed, table, seen, trace)
+        if at == len(hi):
+            start = np.zeros(traces + 1, np.int64)
+            start[1:] = np.cumsum(seen[:traces, 2])
+            return trace, start, seen[:traces, 3].copy(), seen[:traces, 4].copy()
+        more = np.empty((2 * len(seen), 5), np.int64)
+        more[:traces] = seen
+        seen = more
 
 
 @kernel
@@ -124,23 +144,38 @@ def _radix_sort(rows, lo, hi, span_id):
     rows[lo:hi] = one
 
 
-@inlined
-def _sort_short(rows, lo, hi, span_id, content_hash, members, key, count):
-    """Sort few rows by id and content hash: by six bits first, as ids are random, then by insertion."""
-    count[:] = 0
-    for a in range(lo, hi):
-        members[a - lo] = rows[a]
-        count[(span_id[rows[a]] >> 58) + 33] += 1
-    for digit in range(SHORT):
+@bare
+def _sort_by_bits(rows, lo, hi, span_id, content_hash, members, ids, key, count):
+    """Sort ``rows[lo:hi]`` by id and content hash: by leading bits, as ids are random, then by insertion.
+
+    Sorts nothing and returns False where too many share their leading bits.
+    """
+    size = hi - lo
+    bits = 6
+    while 1 << bits < size:
+        bits += 1
+    shift, half = 64 - bits, (1 << bits) >> 1  # signed order
+    count[: 2 * half + 1] = 0
+    for a in range(size):
+        members[a] = rows[lo + a]
+        ids[a] = span_id[members[a]]
+        count[(ids[a] >> shift) + half + 1] += 1
+    if size > SHORT:
+        for digit in range(2 * half):
+            if count[digit + 1] > SHORT:
+                return False
+    for digit in range(2 * half):
         count[digit + 1] += count[digit]
-    for a in range(hi - lo):
-        digit = (span_id[members[a]] >> 58) + 32
+    for a in range(size):
+        digit = (ids[a] >> shift) + half
         place = count[digit]
         count[digit] += 1
-        rows[lo + place] = members[a]
-        key[place] = span_id[members[a]]
-    for a in range(1, hi - lo):
-        row, wanted = rows[lo + a], key[a]
+        rows[lo + place], key[place] = members[a], ids[a]
+    for a in range(1, size):
+        wanted = key[a]
+        if wanted > key[a - 1]:
+            continue
+        row = rows[lo + a]
         b = a
         while b > 0 and (
             key[b - 1] > wanted
@@ -151,6 +186,24 @@ def _sort_short(rows, lo, hi, span_id, content_hash, members, key, count):
             b -= 1
         key[b] = wanted
         rows[lo + b] = row
+    return True
+
+
+@kernel
+def _sort_clustered(rows, lo, hi, span_id, content_hash, key):
+    """Sort ``rows[lo:hi]`` by id and content hash, whatever the ids."""
+    _radix_sort(rows, lo, hi, span_id)
+    a = lo
+    while a < hi:
+        b = a + 1
+        while b < hi and span_id[rows[b]] == span_id[rows[a]]:
+            b += 1
+        if b - a > 1:
+            run = rows[a:b].copy()
+            rows[a:b] = run[np.argsort(content_hash[run], kind="mergesort")]
+        a = b
+    for a in range(hi - lo):
+        key[a] = span_id[rows[lo + a]]
 
 
 @kernel
@@ -165,35 +218,27 @@ def _sort_and_dedupe(trace, start, span_id, content_hash):
         cursor[t] += 1
     kept_start = np.zeros(len(start), np.int64)
     conflicts = np.zeros(len(start) - 1, np.int64)
-    members, key = np.empty(SHORT, np.int64), np.empty(SHORT, np.int64)
-    count = np.empty(SHORT + 1, np.int64)
+    longest = SHORT
+    for t in range(len(start) - 1):
+        longest = max(longest, start[t + 1] - start[t])
+    members, ids, key = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
+    count = np.empty(2 * longest + 1, np.int32)
     kept = 0
     for t in range(len(start) - 1):
         lo, hi = start[t], start[t + 1]
-        if hi - lo <= SHORT:
-            _sort_short(rows, lo, hi, span_id, content_hash, members, key, count)
-        else:
-            _radix_sort(rows, lo, hi, span_id)
-            a = lo
-            while a < hi:  # runs of one id, by content hash
-                b = a + 1
-                while b < hi and span_id[rows[b]] == span_id[rows[a]]:
-                    b += 1
-                if b - a > 1:
-                    run = rows[a:b].copy()
-                    rows[a:b] = run[np.argsort(content_hash[run], kind="mergesort")]
-                a = b
+        if not _sort_by_bits(rows, lo, hi, span_id, content_hash, members, ids, key, count):
+            _sort_clustered(rows, lo, hi, span_id, content_hash, key)
         last = rows[lo]
         for a in range(lo, hi):
             row = rows[a]
-            if a > lo and span_id[row] == span_id[last]:
+            if a > lo and key[a - lo] == key[a - lo - 1]:
                 conflicts[t] += content_hash[row] != content_hash[last]
             else:
                 rows[kept] = row
                 kept += 1
             last = row
         kept_start[t + 1] = kept
-    return rows[:kept].copy(), kept_start, conflicts
+    return rows[:kept], kept_start, conflicts
 
 
 @inlined
@@ -209,8 +254,18 @@ def find_span(order, lo, hi, span_id, wanted):
     return a if a < hi and span_id[order[a]] == wanted else np.int64(-1)
 
 
+@bare
+def _spread_of_kept(order, given, start, start_ns, low, high):
+    """Mend the earliest and latest start of traces that lost a row."""
+    for t in range(len(low)):
+        if start[t + 1] - start[t] < given[t + 1] - given[t]:
+            low[t] = high[t] = start_ns[order[start[t]]]
+            for a in range(start[t], start[t + 1]):
+                low[t], high[t] = min(low[t], start_ns[order[a]]), max(high[t], start_ns[order[a]])
+
+
 @kernel
-def _windows(order, trace_start, start_ns, conflicts, window_ns, first_keep, last_keep):
+def _windows(order, trace_start, start_ns, low, high, conflicts, window_ns, first_keep, last_keep):
     """Cut traces that outlast their window, and keep those that start in ``[first_keep, last_keep)``.
 
     A trace's first part holds what starts within the window of the hour it starts in; what is left
@@ -227,24 +282,22 @@ def _windows(order, trace_start, start_ns, conflicts, window_ns, first_keep, las
     for t in range(len(trace_start) - 1):
         members = order[trace_start[t] : trace_start[t + 1]]
         size = len(members)
-        low, high = start_ns[members[0]], start_ns[members[0]]
-        for a in range(1, size):
-            low, high = min(low, start_ns[members[a]]), max(high, start_ns[members[a]])
-        whole = high < low // HOUR_NS * HOUR_NS + window_ns
+        begin = low[t]
+        whole = high[t] < begin // HOUR_NS * HOUR_NS + window_ns
         by_start = np.argsort(start_ns[members]) if not whole else np.empty(0, np.int64)
         a = 0
         while a < size:
             b = size
             if not whole:
-                low = start_ns[members[by_start[a]]]
-                limit = low // HOUR_NS * HOUR_NS + window_ns
+                begin = start_ns[members[by_start[a]]]
+                limit = begin // HOUR_NS * HOUR_NS + window_ns
                 b = a
                 while b < size and start_ns[members[by_start[b]]] < limit:
                     b += 1
-            if first_keep <= low < last_keep:
+            if first_keep <= begin < last_keep:
                 rows[at : at + b - a] = members if whole else members[np.sort(by_start[a:b])]
                 at += b - a
-                first[parts] = low
+                first[parts] = begin
                 count[parts] = conflicts[t] if a == 0 else 0
                 later[parts] = a > 0
                 parts += 1
@@ -277,11 +330,12 @@ def group_traces(
     keep
         Half-open interval in ns: only traces whose earliest start lies in it.
     """
-    trace, start = group_by_trace(trace_hi, trace_lo, SEED)
-    order, start, conflicts = _sort_and_dedupe(trace, start, span_id, content_hash)
-    low, high = keep if keep is not None else (FOREVER[0], FOREVER[1])
+    trace, given, low, high = group_by_trace(trace_hi, trace_lo, start_ns, SEED)
+    order, start, conflicts = _sort_and_dedupe(trace, given, span_id, content_hash)
+    _spread_of_kept(order, given, start, start_ns, low, high)
+    first_keep, last_keep = keep if keep is not None else (FOREVER[0], FOREVER[1])
     window = FOREVER[1] // 2 if window_ns is None else window_ns
-    if not len(order):
-        nothing = np.empty(0, np.int64)
-        return Traces(order, start, nothing, nothing, np.empty(0, np.bool_))
-    return Traces(*_windows(order, start, start_ns, conflicts, window, low, high))
+    whole = high < low // HOUR_NS * HOUR_NS + window
+    if (whole & (first_keep <= low) & (low < last_keep)).all():
+        return Traces(order, start, low, conflicts, np.zeros(len(low), np.bool_))
+    return Traces(*_windows(order, start, start_ns, low, high, conflicts, window, first_keep, last_keep))

@@ -248,7 +248,9 @@ def walk(
         forest.child_start, forest.child, forest.blocks, start, end
     )
     eps_ns = np.int64(EPS_NS if eps and not strict else 0)
-    own, inclusive, visited, *found = _walk(
+    own, inclusive, visited, seg_group, seg_span, seg_start, seg_end = _walk(
         forest.group_root, forest.child_start, items, count, start, end, eps_ns, strict, segments
     )
-    return Walk(own, inclusive, visited, self_ns, child_sum, child_union, *found)
+    return Walk(
+        own, inclusive, visited, self_ns, child_sum, child_union, seg_group, seg_span, seg_start, seg_end
+    )
