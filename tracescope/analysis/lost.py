@@ -36,26 +36,27 @@ def lost_callees(paths: pl.DataFrame) -> list[tuple[int, int]]:
     Both hang under the same path and caller; the peer's name is the callee's (``cart``,
     ``cart.shop.svc:8080``), or else only one call there has the operation.
     """
-    rows = paths.select("index", "parent_id", "kind", "caller", "callee", "operation", "uninstrumented")
-    calls = rows.filter(
+    calls = paths.filter(
         pl.col("kind").is_in([schema.EDGE_HTTP, schema.EDGE_RPC, schema.EDGE_EXTERNAL])
         & pl.col("callee").is_not_null()
     )
+    rows = calls.select("uninstrumented", "parent_id", "caller", "index", "callee", "operation").rows()
+    beside: dict[tuple[int, str], list[tuple[int, str, str]]] = {}
+    for lost, parent_id, caller, *whole in rows:
+        if not lost:
+            beside.setdefault((parent_id, caller), []).append((whole[0], whole[1], whole[2]))
     found: list[tuple[int, int]] = []
-    if not calls["uninstrumented"].any():
-        return found
-    beside = calls.filter(~pl.col("uninstrumented")).partition_by("parent_id", "caller", as_dict=True)
-    for row in calls.filter("uninstrumented").iter_rows(named=True):
-        candidates = beside.get((row["parent_id"], row["caller"]))
-        if candidates is None:
+    for lost, parent_id, caller, index, callee, operation in rows:
+        if not lost:
             continue
-        host = row["callee"].rpartition("/")[2].partition(":")[0]
-        names = (row["callee"], host, host.partition(".")[0])
-        named = candidates.filter(pl.col("callee").is_in(names))
-        same = (named if len(named) else candidates).filter(pl.col("operation") == row["operation"])
-        chosen = same if len(same) else named
+        host = callee.rpartition("/")[2].partition(":")[0]
+        names = (callee, host, host.partition(".")[0])
+        candidates = beside.get((parent_id, caller), [])
+        alike = [call for call in candidates if call[1] in names]
+        same = [call for call in alike or candidates if call[2] == operation]
+        chosen = same or alike
         if len(chosen) == 1:
-            found.append((row["index"], chosen["index"][0]))
+            found.append((index, chosen[0][0]))
     return found
 
 
