@@ -139,9 +139,11 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
             continue
         edges = reader.groups(out)
         grew = edges.grew
+        if not _together(reader, edges, grew):
+            continue
         into = np.flatnonzero((callee == service) & alive)
         work = reader.groups([own, into] if len(into) else [own])
-        if not _together(reader, edges, grew) or not work.grew.any():
+        if not work.grew.any():
             continue
         if _one_callee(edges, grew, callee) or not _late_itself(edges, grew, work):
             continue
