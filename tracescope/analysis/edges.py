@@ -78,14 +78,15 @@ class _Tested:
     spread: Spread
     enough: bool
 
-    def interval(self, k: int) -> tuple[float, float] | None:
-        """Of edge `k`."""
+    def intervals(self) -> list[tuple[float, float] | None]:
+        """Of every edge."""
         from scipy.special import stdtrit
 
         if not self.enough:
-            return None
-        quantile = float(stdtrit(self.spread.freedom[k], 0.975))
-        return interval(float(self.value[k]), float(self.spread.error[k]), quantile)
+            return [None] * len(self.value)
+        quantiles = stdtrit(self.spread.freedom, 0.975)
+        known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
+        return [interval(*one) for one in known]
 
     def p_value(self, minimum: float) -> Floats:
         """Of the hypothesis that the truth is no further from zero than `minimum`."""
@@ -148,7 +149,9 @@ def edge_rows(
         name: tested(transient if name == "latency" else 0.0, lambda effects, name=name: effects[name])
         for name in _PARTS
     }
-    shares = _Tested(*causes.shares(unit, split, matched), matched.enough)
+    shares = _Tested(*causes.shares(unit, split, matched), matched.enough).intervals()
+    credited_cis = credited.intervals()
+    part_cis = {name: part.intervals() for name, part in parts.items()}
     p = credited.p_value(minimum)
     shrunk = shrink(credited.value, credited.spread.error)
     moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
@@ -174,9 +177,9 @@ def edge_rows(
             kind=schema.EDGE_KINDS[row.pop("kind")],
             **row,
             **measures,
-            share_ci=shares.interval(k),
+            share_ci=shares[k],
             credited_ms=float(credited.value[k]),
-            credited_ms_ci=credited.interval(k),
+            credited_ms_ci=credited_cis[k],
             shrunk_ms=0.0 if changed else float(shrunk[k]),
             q_value=None if changed else float(p[k]),
             significant=False,
@@ -184,7 +187,7 @@ def edge_rows(
                 **{_PARTS[name]: float(part.value[k]) for name, part in parts.items()},
                 "transient": float(transient[k]),
             },
-            effects_ci={_PARTS[name]: part.interval(k) for name, part in parts.items()},
+            effects_ci={_PARTS[name]: cis[k] for name, cis in part_cis.items()},
             note="clocks of its hosts moved" if waits else "blocking rule changed" if changed else None,
             exemplars_base=examples[0].get(k, ()),
             exemplars_head=examples[1].get(k, ()),
