@@ -234,6 +234,33 @@ def oracle(data: bytes) -> tuple[list[dict[str, Any]], dict[str, int]]:
 @given(st.lists(requests(), min_size=1, max_size=3))
 def test_the_kernel_gives_the_same_table_as_the_protobuf_classes(payloads: list[bytes]) -> None:
     """Every column of every span, what is kept of its bytes, and every reason of refusal."""
+    compare(payloads)
+
+
+def test_more_keys_and_strings_than_are_remembered_give_the_same_table() -> None:
+    """Thousands of keys, many alike at both ends, some too long to keep; thousands of values."""
+    request = ExportTraceServiceRequest()
+    part = request.resource_spans.add()
+    part.resource.attributes.add(key="service.name").value.string_value = "shop"
+    scope = part.scope_spans.add()
+    for number in range(1500):
+        span = scope.spans.add(
+            trace_id=b"a" * 16, span_id=number.to_bytes(8, "big", signed=False)[:7] + b"\1", kind=3,
+            start_time_unix_nano=ARRIVED_NS, name=f"call {number}",
+        )  # fmt: skip
+        span.attributes.add(key="http.request.method").value.string_value = f"M{number}"
+        span.attributes.add(key=f"alike.at-{number:04}-both.ends").value.int_value = -number
+        span.attributes.add(key=f"http.request.header.{number}").value.string_value = "secret"
+        span.attributes.add(key=f"app.{number}").value.double_value = number
+        span.attributes.add(key="url.full").value.string_value = f"http://h/v{number % 7}?{number}"
+        if number % 300 == 0:
+            span.attributes.add(key="x" * 40_000 + str(number)).value.bool_value = True
+        span.attributes.add(key="http.route").value.string_value = f"/r{number}"
+    compare([request.SerializeToString()])
+
+
+def compare(payloads: list[bytes]) -> None:
+    """Hold what the kernel makes of some requests against the oracle."""
     decoded = decode(payloads, ARRIVED_NS)
     rows: list[dict[str, Any]] = []
     rejected: dict[str, int] = {}

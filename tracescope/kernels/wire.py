@@ -83,6 +83,9 @@ KEYS, PROBES = 1024, 8
 #: Of a key that was met: where its bytes are, its field (or -1), rank, fold and deny mark, and what followed.
 K_AT, K_SIZE, K_FIELD, K_RANK, K_FOLD, K_DENIED, K_NEXT = range(7)
 
+#: Slots of the table of strings, to begin with.
+SLOTS = 1024
+
 #: Fields of Span.
 _TRACE_ID, _SPAN_ID, _STATE, _PARENT, _NAME, _KIND, _START, _END, _ATTRIBUTE = range(1, 10)
 _EVENT, _LINK, _STATUS = 11, 13, 15
@@ -143,8 +146,8 @@ class Room(NamedTuple):
         Attribute keys met, ``(KEYS, 8)``: K_*; hash table of their numbers, 0 for empty; their bytes end
         to end.
     used
-        ``(10,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows,
-        resources, keys met, end of ``key_bytes``.
+        ``(11,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows,
+        resources, keys met, end of ``key_bytes``, ``slots`` in use less one.
     """
 
     window: U8
@@ -168,6 +171,7 @@ class Room(NamedTuple):
 
 
 _STRINGS, _COMBINATIONS, _LINKS, _HEAP, _RESOURCE_RAW, _RAW, _ROWS, _RESOURCES, _KEYS, _KEY_BYTES = range(10)
+_MASK = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,8 +447,8 @@ def _any_attribute(data, at, end):
 @inlined
 def _intern(room, data, at, size):
     """Code of a byte string of `data`."""
-    mask = np.uint64(len(room.slots) - 1)
-    slot = hash_bytes(data, at, size, np.uint64(1)) & mask
+    mask = np.uint64(room.used[_MASK])
+    slot = _string_hash(data, at, size) & mask
     while room.slots[slot] > 0:
         code = room.slots[slot] - 1
         if room.strings[code, 1] == size and same(room.heap, room.strings[code, 0], data, at, size):
@@ -454,7 +458,27 @@ def _intern(room, data, at, size):
     room.strings[code, 0], room.strings[code, 1] = to, size
     room.slots[slot] = code + 1
     room.used[_STRINGS], room.used[_HEAP] = code + 1, copy(data, at, size, room.heap, to)
+    if 2 * (code + 1) > room.used[_MASK] + 1:
+        _spread(room)
     return code
+
+
+@inlined
+def _string_hash(data, at, size):
+    return hash_bytes(data, at, size, np.uint64(1))
+
+
+@bare
+def _spread(room):
+    """Let the table of strings have twice as many slots: few strings then lie close together."""
+    mask = 2 * room.used[_MASK] + 1
+    room.slots[: mask + 1] = 0
+    for code in range(room.used[_STRINGS]):
+        slot = _string_hash(room.heap, room.strings[code, 0], room.strings[code, 1]) & np.uint64(mask)
+        while room.slots[slot] > 0:
+            slot = (slot + np.uint64(1)) & np.uint64(mask)
+        room.slots[slot] = code + 1
+    room.used[_MASK] = mask
 
 
 def _classes(**members: tuple[str, int]) -> I64:
@@ -1040,6 +1064,8 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
     itself), or is a span's name; a link has 24 bytes of ids.  Memory never written costs nothing.
     """
     strings = size // 4 + spans + 512
+    slots = np.empty(max(SLOTS, _power_of_two(2 * strings)), np.int32)
+    slots[:SLOTS] = 0
     return Room(
         window=window,
         heap=np.empty(_HEAP_FACTOR * size + 64, np.uint8),
@@ -1048,7 +1074,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         resource_codes=np.full((resources, fields), -1, np.int32),
         resource_end=np.zeros(resources, np.int64),
         strings=np.empty((strings, 2), np.int64),
-        slots=np.zeros(_power_of_two(2 * strings), np.int32),
+        slots=slots,
         combination_slots=np.zeros(_power_of_two(2 * spans), np.int32),
         links=np.empty((size // 24 + 1, 24), np.uint8),
         raw=np.empty(size + SLACK, np.uint8),
@@ -1058,7 +1084,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         met=_no_keys(),
         key_slots=np.zeros(4 * KEYS, np.int32),
         key_bytes=np.empty(32 * KEYS, np.uint8),
-        used=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0]),
+        used=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, SLOTS - 1]),
     )
 
 
