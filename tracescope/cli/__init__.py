@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr.  Exit codes: 0 fine, 1 error, 2 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -40,6 +41,10 @@ VERBS: Final = {
 }
 
 
+#: New objects between looks for cycles: importing modules makes many of the one and few of the other.
+_OBJECTS: Final = 50_000
+
+
 class Verbs(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -61,6 +66,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Print what failed and what to do next; nothing a user can cause is a traceback."""
+        gc.set_threshold(_OBJECTS)
         try:
             return super().invoke(ctx)
         except TracescopeError as error:

@@ -37,8 +37,10 @@ def import_command(
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.importing import import_files
     from tracescope.report.text import count
+    from tracescope.serving.allocator import keep_blocks
     from tracescope.store import open_store
 
+    keep_blocks()
     opened = open_store(used.store, create=True)
     begun = time.monotonic()
     with progress_bar() as advance:
