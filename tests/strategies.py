@@ -48,6 +48,8 @@ def made_spans(draw: st.DrawFn, trace: int, span: int, parents: list[Made], scal
         host=draw(st.sampled_from([None, "h1", "h2", service, service])),
         peer=draw(st.sampled_from([None, "db/x", "orders", service])),
         operation=draw(st.sampled_from(["GET /x", "op", "SELECT y"])),
+        instance=draw(st.sampled_from([None, "i1", "i2"])),
+        version=draw(st.sampled_from([None, "1.4"])),
         links=tuple(draw(st.lists(st.tuples(st.integers(1, 3), ID), max_size=3)))
         if kind == schema.KIND_CONSUMER
         else (),

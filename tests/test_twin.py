@@ -24,6 +24,7 @@ MEASURES = (
     "calls", "calls_visited", "visits", "own_ns", "inclusive_ns", "own_all_ns", "busy_ns", "child_sum_ns",
     "child_union_ns", "detached_calls", "errors", "units", "slow_ns",
 )  # fmt: skip
+EXEMPLARS = ("slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
 
 
 def forest_of(spans: list[Made], **options: Any) -> tuple[Forest, list[Made]]:
@@ -92,7 +93,7 @@ def differing(got: dict[Any, Any], wanted: dict[Any, Any]) -> dict[Any, Any]:
 @CHECKED
 @given(forests())
 def test_rollups_are_those_of_the_twin(spans: list[Made]) -> None:
-    """Every row of call paths, entries, sketches and counters; ids by the documented hash."""
+    """Every row of every table but the hops to be joined; ids by the documented hash."""
     tables = process(frame(spans)).tables
     wanted = twin.roll_up(spans)
     paths = {
@@ -100,6 +101,13 @@ def test_rollups_are_those_of_the_twin(spans: list[Made]) -> None:
         for (slot, unit, path, threshold), row in wanted.paths.items()
     }
     assert not differing(rows_of(tables["path_hours"], schema.KEYS["path_hours"], MEASURES), paths)
+    drawn = {
+        (slot, unit, twin.path_id(path), threshold): dict(
+            zip(EXEMPLARS, twin.exemplars(wanted.seen[slot, unit, path, threshold]), strict=True)
+        )
+        for slot, unit, path, threshold in wanted.paths
+    }
+    assert not differing(rows_of(tables["path_hours"], schema.KEYS["path_hours"], EXEMPLARS), drawn)
     named = {twin.path_id(path): path for _, _, path, _ in wanted.paths}
     for row in tables["paths"].iter_rows(named=True):
         if row["path_id"] not in named:
@@ -124,3 +132,29 @@ def test_rollups_are_those_of_the_twin(spans: list[Made]) -> None:
             bins[slot, unit, twin.path_id(path), threshold, bin_] += 1
     sketches = rows_of(tables["path_sketches"], schema.KEYS["path_sketches"], ("count",))
     assert not differing({key: row["count"] for key, row in sketches.items()}, bins)
+    clocks: dict[Any, int] = defaultdict(int)
+    for (slot, unit, entry, threshold), lengths in wanted.clocks.items():
+        for bin_ in bin_of(np.array(lengths, np.int64)).tolist():
+            clocks[slot, unit, twin.path_id((entry,)), threshold, bin_] += 1
+    sketches = rows_of(tables["entry_sketches"], schema.KEYS["entry_sketches"], ("count",))
+    assert not differing({key: row["count"] for key, row in sketches.items()}, clocks)
+    loads = {
+        (*where, twin.path_id((edge,)), threshold): {
+            "calls": len(calls),
+            "busy_ns": sum(duration for duration, _ in calls),
+            "errors": sum(failed for _, failed in calls),
+        }
+        for (*where, edge, threshold), calls in wanted.loads.items()
+    }
+    measures = ("calls", "busy_ns", "errors")
+    assert not differing(rows_of(tables["edge_load"], schema.KEYS["edge_load"], measures), loads)
+    services = {
+        key: {
+            "spans": len(times),
+            "first_ns": min(start for start, _ in times),
+            "last_ns": max(end for _, end in times),
+        }
+        for key, times in wanted.services.items()
+    }
+    measures = ("spans", "first_ns", "last_ns")
+    assert not differing(rows_of(tables["service_hours"], schema.KEYS["service_hours"], measures), services)

@@ -449,6 +449,37 @@ class Rolled:
     entries: dict[tuple[int, int, Entry, int], Row] = field(default_factory=dict)
     counters: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
     lengths: dict[CellKey, list[int]] = field(default_factory=lambda: defaultdict(list))
+    clocks: dict[tuple[int, int, Entry, int], list[int]] = field(default_factory=lambda: defaultdict(list))
+    #: Slot, window of five minutes, environment, edge and threshold: (duration, whether it failed) of calls.
+    loads: dict[tuple[int, int, str, Edge, int], list[tuple[int, bool]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    #: Slot, environment, service, instance and version: (start, end) of its spans as they were sent.
+    services: dict[tuple[int, str, str, str, str], list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    #: (duration, trace) of whatever counts on a path: its exemplars are the longest and a drawn one.
+    seen: dict[CellKey, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def draw(trace: int) -> int:
+    """63 bits of a trace id, the high half of which is 7."""
+    x, bits = 0, 2**64 - 1
+    for part, shift, factor in (
+        (7, 0, 0x9E3779B97F4A7C15), (trace, 29, 0xBF58476D1CE4E5B9),
+        (0, 31, 0x94D049BB133111EB), (0, 29, 0xBF58476D1CE4E5B9),
+    ):  # fmt: skip
+        x = (x ^ part ^ (x >> shift if shift else 0)) * factor & bits
+    return (x ^ x >> 32) >> 1
+
+
+def exemplars(seen: Sequence[tuple[int, int]]) -> tuple[int, int, int, int, int]:
+    """Trace of the longest (both halves), and hash and trace of the drawn one; zeros for none."""
+    if not seen:
+        return 0, 0, 0, 0, 0
+    slow = min(seen, key=lambda one: (-one[0], one[1]))[1]
+    typical = min((draw(trace), trace) for _, trace in seen)
+    return 7, slow, typical[0], 7, typical[1]
 
 
 def roll_up(spans: Sequence[Made]) -> Rolled:
@@ -470,6 +501,10 @@ def roll_up(spans: Sequence[Made]) -> Rolled:
             if count:
                 out.counters[slot, reason] += count
         add_trace(out, tree, walked, slot)
+        for number, span in tree.spans.items():
+            shift = tree.offset[number]
+            name = span.environment, span.service, span.instance or "", span.version or ""
+            out.services[slot, *name].append((span.start - shift, span.end - shift))
     return out
 
 
@@ -525,12 +560,18 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             if here:
                 upper = places[above] if above is not None else None
                 add_span(cell, tree, walked, number, place, upper, len(here))
+                if place.opens is not None:
+                    one = tree.spans[number]
+                    where = slot, one.start // schema.LOAD_SLOT_NS, tree.spans[root].environment
+                    call = one.end - one.start, one.status == schema.STATUS_ERROR
+                    out.loads[*where, place.opens[-1], max(thresholds)].append(call)
         span = tree.spans[root]
         entry = (span.environment, span.service, span.operation)
         for unit in here:
             row = out.entries.setdefault((slot, kind, entry, max(thresholds)), defaultdict(int))
             row["units"] += 1
             row["clock_ns"] += unit.end - unit.start
+            out.clocks[slot, kind, entry, max(thresholds)].append(unit.end - unit.start)
             row["incomplete"] += root in tree.missing or root in tree.cycles
             row["skewed"] += tree.uncertain
             row["mixed"] += len(thresholds) > 1
@@ -545,6 +586,7 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             row["inclusive_ns"] += clocks
             row["busy_ns"] += total // len(here)
             row["slow_ns"] = max(row["slow_ns"], clocks // len(here))
+            out.seen[cell.name(places[root].under)].append((clocks // len(here), span.trace))
             out.lengths[slot, kind, places[root].under, max(thresholds)] += [u.wait for u in here]
         for name in touched:
             out.paths[name]["units"] += len(here)
@@ -573,7 +615,9 @@ def add_span(
     own, alone = walked.own[number], end - start - united
     seen, failed = number in walked.visited, span.status == schema.STATUS_ERROR
 
-    def count(row: Row, made: bool, visited: bool, duration: int) -> None:
+    def count(path: Path, made: bool, visited: bool) -> None:
+        row, duration = cell[path], span.end - span.start
+        cell.out.seen[cell.name(path)].append((duration, span.trace))
         row["calls"] += weight
         row["calls_visited"] += weight * made
         row["visits"] += weight * visited
@@ -582,7 +626,7 @@ def add_span(
 
     if place.opens is not None:
         row = cell[place.opens]
-        count(row, upper is None or upper.opener in walked.visited, seen, span.end - span.start)
+        count(place.opens, upper is None or upper.opener in walked.visited, seen)
         row["inclusive_ns"] += weight * walked.inclusive[number]
         row["busy_ns"] += span.end - span.start
         row["child_sum_ns"] += weight * summed * seen
@@ -597,9 +641,8 @@ def add_span(
         row["child_sum_ns"] += weight * summed * seen
         row["child_union_ns"] += weight * united * seen
     if place.enters:
-        row = cell[place.service_self]
         entered = place.opener in walked.visited
-        count(row, entered, entered, span.end - span.start)
+        count(place.service_self, entered, entered)
 
 
 def union(intervals: Sequence[tuple[int, int]]) -> int:
