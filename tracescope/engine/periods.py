@@ -260,7 +260,7 @@ def read_unread(
             if len(each) < 2 or of != "path_hours"
         }
         rest = [hour for hour in period.unread if hour // 24 * 24 not in slots]
-        plans = [store.sealed.scan(found.pointer, name).filter(pl.col("slot").is_in(list(slots)))]
+        plans = [store.sealed.scan(found.pointer, name).filter(_among("slot", list(slots)))]
         if rest:
             plans.append(store.sealed.scan(found.pointer, of).filter(_in_hours(found.pointer, rest)))
         by_day, *by_hour = pl.collect_all(plans)
@@ -294,7 +294,7 @@ class _Hours:
 
     def __call__(self, ids: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
         """Of some call paths, with some columns."""
-        mine = pl.col("path_id").is_in(ids)
+        mine = _among("path_id", ids)
         known, rows = self._last
         if known.issuperset(ids) and set(columns) <= set(rows.columns):
             return rows.filter(mine).select(columns)
@@ -317,8 +317,13 @@ def _in_hours(pointer: Pointer, hours: Sequence[int]) -> pl.Expr:
     gaps = high - low + 1 - len(hours)
     inside = sum(1 for hour in pointer.hours if low <= hour <= high)
     if gaps and inside != len(hours):  # some hours between are not wanted
-        rows = rows & pl.col("slot").is_in(hours)
+        rows = rows & _among("slot", hours)
     return rows
+
+
+def _among(column: str, values: Sequence[int]) -> pl.Expr:
+    """Rows with one of `values`; as a plain list they cost every scan of Parquet files 4 ms."""
+    return pl.col(column).is_in(pl.Series(values, dtype=pl.Int64).implode())
 
 
 def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRollups:
