@@ -243,6 +243,8 @@ def test_overload_is_503_with_retry_after_and_shows_in_readiness(receiver) -> No
         answer = receiver.post(as_proto(request(next(numbers), 1)))
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
+        counted = 'tracescope_requests_total{outcome="overloaded",transport="http"} 1.0'
+        assert counted in httpx.get(f"http://{receiver.http}/metrics").text.splitlines()
         assert Status.FromString(answer.content).code == 14
         assert httpx.get(f"http://{receiver.http}/healthz").status_code == 200
     finally:

@@ -109,8 +109,9 @@ def scan(
     payloads: Sequence[bytes], arrived_ns: int | Sequence[int], denied: tuple[str, ...] = semconv.DENIED
 ) -> wire.Scan:
     """The integer columns, interned strings and kept bytes of some requests; see `decode`."""
-    arrived = np.broadcast_to(np.asarray(arrived_ns, dtype=np.int64), (len(payloads),))
-    return wire.scan(list(payloads), arrived + FUTURE_NS, _keys(denied), _FIELDS)
+    latest = np.empty(len(payloads), np.int64)
+    latest[:] = arrived_ns
+    return wire.scan(list(payloads), latest + FUTURE_NS, _keys(denied), _FIELDS)
 
 
 def decode(

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -97,12 +98,11 @@ class Traces:
         headers = {name: value for name, value in scope["headers"]}  # noqa: C416 - the last one counts
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         try:
-            body, encoding = await self._read(scope["method"], kind, headers, receive)
+            with self._counted():
+                body, encoding = await self._read(scope["method"], kind, headers, receive)
             rejected = await self.intake.take("http", body, encoding, transcode if kind == JSON else None)
         except _RefusedError as refused:
             answer = refused.answer
-            outcome = "unauthenticated" if answer.status == 401 else "refused"
-            self.intake.meters.requests.labels("http", outcome).inc()
         except TooLargeError as error:
             await self._discard(receive)
             answer = _Answer(413, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _CLOSE)
@@ -116,6 +116,25 @@ class Traces:
             await _reply(send, 200, kind, success(rejected, kind))
             return
         await _reply(send, answer.status, kind, failure(answer.code, answer.message, kind), answer.headers)
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        """Count a request that is refused before it has been read; those that were read count themselves."""
+        outcome = None
+        try:
+            yield
+        except _RefusedError as refused:
+            outcome = "unauthenticated" if refused.answer.status == 401 else "refused"
+            raise
+        except TooLargeError:
+            outcome = "too_large"
+            raise
+        except OverloadedError:
+            outcome = "overloaded"
+            raise
+        finally:
+            if outcome is not None:
+                self.intake.meters.requests.labels("http", outcome).inc()
 
     async def _read(
         self, method: str, kind: str, headers: Mapping[bytes, bytes], receive: Receive

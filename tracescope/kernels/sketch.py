@@ -48,20 +48,3 @@ def _bins(values):
 def bin_of(values_ns: NDArray[np.int64]) -> NDArray[np.int16]:
     """Bin of each value ``(n,)``."""
     return _bins(values_ns)
-
-
-def middle_of(bins: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Geometric middle of each bin, in the unit of the values; 0 for the zero bin."""
-    middle = np.exp2((bins.astype(np.float64) + 0.5) / PER_OCTAVE)
-    return np.where(bins == ZERO_BIN, 0.0, middle)
-
-
-def quantile(bins: NDArray[np.int16], counts: NDArray[np.int64] | NDArray[np.float64], q: float) -> float:
-    """Value at quantile `q` of a sketch given as bins and counts ``(n,)``; NaN when it is empty."""
-    total = counts.sum()
-    if total <= 0:
-        return math.nan
-    order = np.argsort(bins, kind="stable")
-    reached = np.cumsum(counts[order])
-    at = int(np.searchsorted(reached, q * total, side="left"))
-    return float(middle_of(bins[order[min(at, len(order) - 1)] :][:1])[0])
