@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import twin
-from builders import Made, frame
+from builders import EPOCH_NS, MS, Made, frame
 from hypothesis import HealthCheck, given, settings
 from strategies import forests
 
@@ -158,3 +158,29 @@ def test_rollups_are_those_of_the_twin(spans: list[Made]) -> None:
     }
     measures = ("spans", "first_ns", "last_ns")
     assert not differing(rows_of(tables["service_hours"], schema.KEYS["service_hours"], measures), services)
+
+
+def test_paths_beyond_the_room_for_them_count_once() -> None:
+    """Tables grow at every place in a unit of work: a wait, its consumer's calls, detached work."""
+    for before in range(8):  # so that the room ends elsewhere each time
+        spans = [
+            Made(1, 0, EPOCH_NS, EPOCH_NS + MS, trace=n + 1, operation=f"before {n}") for n in range(before)
+        ]
+        for n in range(before, 300):
+            ids = {"trace": n + 1, "operation": f"work {n}"}
+            spans += [
+                Made(1, 0, EPOCH_NS, EPOCH_NS + MS, kind=schema.KIND_PRODUCER, peer="topic", **ids),
+                Made(2, 1, EPOCH_NS + MS, EPOCH_NS + 9 * MS, kind=schema.KIND_CONSUMER, service="b", **ids),
+                Made(3, 2, EPOCH_NS + 2 * MS, EPOCH_NS + 5 * MS, kind=schema.KIND_CLIENT, service="b", **ids),
+                Made(
+                    4, 2, EPOCH_NS + 3 * MS, EPOCH_NS + 99 * MS, kind=schema.KIND_CLIENT, service="b", **ids
+                ),
+            ]
+        rows = process(frame(spans)).tables["path_hours"]
+        wanted = twin.roll_up(spans).paths
+        found = rows_of(rows, schema.KEYS["path_hours"], MEASURES)
+        paths = {
+            (slot, unit, twin.path_id(path), threshold): {name: row[name] for name in MEASURES}
+            for (slot, unit, path, threshold), row in wanted.items()
+        }
+        assert not differing(found, paths)

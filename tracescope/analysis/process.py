@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,10 +26,12 @@ from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
 from tracescope.kernels.roles import ROLE_LEAF_CALL
 from tracescope.kernels.sketch import bin_of
+from tracescope.kernels.tally import sum_by, tally
 from tracescope.kernels.traces import Traces, group_traces
 from tracescope.kernels.walk import Walk, walk
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
+Ints = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]  # positions, of 32 or 64 bits
 
 _NULL = b"\xff\xff\xff\xff"
 
@@ -88,15 +91,22 @@ class Names:
             name: self._codes(spans[name])
             for name in ("service_name", "peer", "operation", "environment", "host")
         }
-        self.texts: list[str] = self._names.to_series().to_list()
+        self.column = self._names.to_series()
+        self.texts: list[str] = self.column.to_list()
 
     def _codes(self, column: pl.Series) -> np.ndarray[Any, np.dtype[np.int32]]:
+        if len(column) > 1 and _is_constant(column):  # an environment, mostly
+            return np.full(len(column), self._codes(column.head(1))[0], np.int32)
         self._alive.append(column.cast(self._type))
         return self._alive[-1].to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
 
     def text(self, code: int) -> str | None:
         """The name behind a code; None for -1."""
         return None if code < 0 else self.texts[code]
+
+
+def _is_constant(column: pl.Series) -> bool:
+    return column.null_count() == 0 and column[0] == column[-1] and bool((column == column[0]).all())
 
 
 def span_arrays(spans: pl.DataFrame, names: Names) -> forests.SpanArrays:
@@ -181,7 +191,26 @@ def process(
 
 
 def _canonical(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    return frame.sort(schema.KEYS[name])
+    """Rows by their keys; of integers, which are most, three times as fast as polars sorts them."""
+    keys = [frame[key] for key in schema.KEYS[name]]
+    if any(key.dtype == pl.String for key in keys):
+        return frame.sort(schema.KEYS[name])
+    return frame[np.lexsort([key.to_numpy() for key in reversed(keys)])]
+
+
+def _table(columns: Sequence[Any] | I64) -> I64:
+    """Columns side by side."""
+    out = np.empty((len(columns[0]), len(columns)), np.int64)
+    for at, column in enumerate(columns):
+        out[:, at] = column
+    return out
+
+
+def _tally(keys: Sequence[Any], measures: Sequence[Any] | I64) -> tuple[I64, I64]:
+    """Distinct keys, of which there are up to four, and the sums of their rows, by column."""
+    zeros = np.broadcast_to(np.int64(0), len(keys[0]))
+    distinct, sums, _ = tally(_table([*keys, *[zeros] * (4 - len(keys))]), _table(measures))
+    return distinct.T, sums.T
 
 
 class _Work:
@@ -202,15 +231,15 @@ class _Work:
         self.path = path
         order = forest.order
         self.rows = spans
-        self.service = arrays.service[order]
-        self.edge_class = arrays.edge_class[order]
-        self.status = spans["status"].to_numpy()[order]
-        self.trace_hi = spans["trace_hi"].to_numpy()[order]
-        self.trace_lo = spans["trace_lo"].to_numpy()[order]
-        self.codes = {name: column[order] for name, column in names.columns.items()}
+        self.service = forests.take(arrays.service, order)
+        self.edge_class = forests.take(arrays.edge_class, order)
+        self.status = forests.take(spans["status"].to_numpy(), order)
+        self.codes = {
+            name: forests.take(names.columns[name], order) for name in ("peer", "operation", "environment")
+        }
         self.traces = traces
         self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
-        self.threshold = spans["threshold"].to_numpy()[order]
+        self.threshold = forests.take(spans["threshold"].to_numpy(), order)
         self._contexts()
 
     # -- contexts: (slot, unit, threshold) of each walk group --
@@ -226,14 +255,14 @@ class _Work:
         kind = np.full(groups, -1, np.int64)
         kind[forest.unit_group] = forest.unit_kind
         slot = self.slot_of_trace[forest.trace[forest.group_root]] if groups else np.empty(0, np.int64)
-        frame = pl.DataFrame({"slot": slot, "unit": kind, "threshold": highest})
-        distinct = frame.unique(maintain_order=True).with_row_index("context")
-        joined = frame.join(distinct, on=["slot", "unit", "threshold"], how="left", maintain_order="left")
+        distinct, _, number = tally(
+            _table([slot, kind, highest, np.zeros(groups, np.int64)]), np.empty((groups, 0), np.int64)
+        )
         self.contexts = distinct
         self.group_kind = kind
         self.group_threshold = highest
         self.group_slot = slot
-        self.group_context = np.where(kind < 0, -1, joined["context"].cast(pl.Int64).to_numpy())
+        self.group_context = np.where(kind < 0, -1, number.astype(np.int64))
 
     # -- tables --
 
@@ -244,12 +273,12 @@ class _Work:
         producer = np.full(groups, -1, np.int64)
         known = np.flatnonzero(forest.unit_producer >= 0)[::-1]  # the first of a batch names the topic
         producer[forest.unit_group[known]] = forest.unit_producer[known]
-        wait = _exact_sum(forest.unit_group, forest.unit_wait_ns, groups)
-        clock = _exact_sum(forest.unit_group, forest.unit_end_ns - forest.unit_start_ns, groups)
+        wait = sum_by(forest.unit_group, forest.unit_wait_ns, groups)
+        clock = sum_by(forest.unit_group, forest.unit_end_ns - forest.unit_start_ns, groups)
         edges, nodes, opens, owns, selfs, home, head, late = kernel.attribute(
             forest.sequence, forest.group_start, forest.group_root, self.group_kind, producer,
-            forest.parent, forest.role, forest.callee, forest.answers, forest.blocks, self.edge_class,
-            self.service, self.codes["peer"], self.codes["operation"], self.codes["environment"],
+            forest.parent, forest.role, forest.callee, forest.answers, self.edge_class, self.service,
+            self.codes["peer"], self.codes["operation"], self.codes["environment"],
             names.publish, names.wait, names.unknown,
         )  # fmt: skip
         self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, opens, late))
@@ -257,18 +286,19 @@ class _Work:
         if slower_than is not None:
             self._keep_slow(entry_of_group, clock, slower_than)
         message = self.group_kind == schema.UNIT_MESSAGE
+        root = forest.order[forest.group_root]
         wait_head = np.where(message, head, -1)
         cells, sums, span_cell, head_cell = kernel.accumulate(
             forest.sequence, forest.group_start, forest.group_root, forest.hops, self.group_context,
             wait, clock, wait_head, late, forest.group, forest.parent, forest.answers, opens, owns, selfs,
             home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns, path.visited,
-            path.self_ns, path.child_sum_ns, path.child_union_ns, self.trace_hi, self.trace_lo,
+            path.self_ns, path.child_sum_ns, path.child_union_ns, self.rows["trace_hi"].to_numpy()[root],
+            self.rows["trace_lo"].to_numpy()[root],
         )  # fmt: skip
         return {
             "path_hours": self._path_hours(cells, sums),
-            "path_sketches": self._path_sketches(cells, span_cell, head_cell, clock),
-            "entry_hours": self._entry_hours(entry_of_group),
-            "entry_sketches": self._entry_sketches(entry_of_group),
+            "path_sketches": self._path_sketches(cells, span_cell, head_cell),
+            **self._entry_tables(entry_of_group),
             "edge_load": self._edge_load(nodes, opens),
             "service_hours": self._service_hours(),
             "counters": self._counters(),
@@ -287,7 +317,7 @@ class _Work:
         counts = slow & (self.group_kind == schema.UNIT_REQUEST)
         self.group_context = np.where(counts, self.group_context, -1)
 
-    def _uninstrumented(self, edges: I64, nodes: I64, opens: I64, late: I64) -> np.ndarray[Any, Any]:
+    def _uninstrumented(self, edges: I64, nodes: I64, opens: Ints, late: Ints) -> np.ndarray[Any, Any]:
         """Whether nobody answered any call of an edge ``(e,)``."""
         forest = self.forest
         calls, silent = np.flatnonzero(opens >= 0), np.flatnonzero(late >= 0)
@@ -330,16 +360,17 @@ class _Work:
         self.entries = pl.DataFrame(entries, schema=schema.dtypes(schema.ENTRIES), orient="row")
         self.paths = pl.DataFrame(paths, schema=schema.dtypes(schema.PATHS), orient="row")
 
-    def _entry_of_head(self, nodes: I64, head: I64) -> I64:
+    def _entry_of_head(self, nodes: I64, head: Ints) -> I64:
         return self.node_entry[head] if len(head) else np.empty(0, np.int64)
 
-    def _in_context(self, contexts: I64) -> dict[str, pl.Series]:
+    def _in_context(self, contexts: I64) -> dict[str, I64]:
         chosen = self.contexts[contexts]
-        return {name: chosen[name] for name in ("slot", "unit", "threshold")}
+        return {name: chosen[:, at] for at, name in enumerate(("slot", "unit", "threshold"))}
 
     def _frame(self, table: schema.Table, columns: dict[str, Any]) -> pl.DataFrame:
-        frame = pl.DataFrame({name: columns[name] for name in table})
-        return frame.cast(schema.dtypes(table))  # pyright: ignore[reportArgumentType]
+        return pl.DataFrame(
+            [pl.Series(name, columns[name]).cast(dtype) for name, dtype in schema.dtypes(table).items()]
+        )
 
     def _path_hours(self, cells: I64, sums: I64) -> pl.DataFrame:
         keys = self._in_context(cells[:, 1])
@@ -351,7 +382,7 @@ class _Work:
         columns = {name: sums[:, at] for at, name in enumerate(measures)}
         return self._frame(schema.PATH_HOURS, {**keys, "path_id": self.node_id[cells[:, 0]], **columns})
 
-    def _path_sketches(self, cells: I64, span_cell: I64, head_cell: I64, clock: I64) -> pl.DataFrame:
+    def _path_sketches(self, cells: I64, span_cell: Ints, head_cell: Ints) -> pl.DataFrame:
         forest = self.forest
         opened = np.flatnonzero(span_cell >= 0)
         weight = forest.hops[forest.group[opened]].astype(np.int64)
@@ -362,80 +393,64 @@ class _Work:
             [forest.end_ns[opened] - forest.start_ns[opened], forest.unit_wait_ns[units]]
         )
         counts = np.concatenate([weight, np.ones(len(units), np.int64)])
-        summed = (
-            pl.DataFrame({"cell": cell, "bin": bin_of(duration), "count": counts})
-            .group_by("cell", "bin")
-            .agg(pl.col("count").sum())
-        )
-        at = summed["cell"].to_numpy()
+        (at, bins, *_), (count,) = _tally((cell, bin_of(duration)), (counts,))
         keys = self._in_context(cells[at, 1])
         return self._frame(
-            schema.PATH_SKETCHES,
-            {**keys, "path_id": self.node_id[cells[at, 0]], "bin": summed["bin"], "count": summed["count"]},
+            schema.PATH_SKETCHES, {**keys, "path_id": self.node_id[cells[at, 0]], "bin": bins, "count": count}
         )
 
-    def _units(self, entry_of_group: I64) -> pl.DataFrame:
-        """One row a unit that counts."""
+    def _entry_tables(self, entry_of_group: I64) -> dict[str, pl.DataFrame]:
+        """Units that count, by entry, and by entry and bin."""
         forest = self.forest
-        group = forest.unit_group
-        units = pl.DataFrame(
-            {
-                "slot": self.group_slot[group],
-                "unit": forest.unit_kind,
-                "entry_id": entry_of_group[group],
-                "threshold": self.group_threshold[group],
-                "clock_ns": forest.unit_end_ns - forest.unit_start_ns,
-                "incomplete": forest.unit_incomplete.astype(np.int64),
-                "skewed": forest.unit_skewed.astype(np.int64),
-                "mixed": self.group_mixed[group].astype(np.int64),
-                "errors": (self.status[forest.group_root[group]] == schema.STATUS_ERROR).astype(np.int64),
-            }
+        units = np.flatnonzero(self.group_context[forest.unit_group] >= 0)
+        group = forest.unit_group[units]
+        context, entry = self.group_context[group], entry_of_group[group]
+        clock = forest.unit_end_ns[units] - forest.unit_start_ns[units]
+        failed = self.status[forest.group_root[group]] == schema.STATUS_ERROR
+        ones = np.broadcast_to(np.int64(1), len(units))
+        flags = forest.unit_incomplete[units], forest.unit_skewed[units], self.group_mixed[group], failed
+        (of, entry_id, *_), sums = _tally((context, entry), (ones, clock, *flags))
+        measures = dict(
+            zip(("units", "clock_ns", "incomplete", "skewed", "mixed", "errors"), sums, strict=True)
         )
-        return units.filter(pl.Series(self.group_context[group] >= 0))
+        hours = {**self._in_context(of), "entry_id": entry_id, **measures}
+        (of, entry_id, bins, _), (count,) = _tally((context, entry, bin_of(clock)), (ones,))
+        sketches = {**self._in_context(of), "entry_id": entry_id, "bin": bins, "count": count}
+        return {
+            "entry_hours": self._frame(schema.ENTRY_HOURS, hours),
+            "entry_sketches": self._frame(schema.ENTRY_SKETCHES, sketches),
+        }
 
-    def _entry_hours(self, entry_of_group: I64) -> pl.DataFrame:
-        keys = schema.KEYS["entry_hours"]
-        summed = (
-            self._units(entry_of_group)
-            .group_by(keys)
-            .agg(pl.len().alias("units"), pl.col("clock_ns", "incomplete", "skewed", "mixed", "errors").sum())
-        )
-        return self._frame(schema.ENTRY_HOURS, {name: summed[name] for name in summed.columns})
-
-    def _entry_sketches(self, entry_of_group: I64) -> pl.DataFrame:
-        units = self._units(entry_of_group)
-        units = units.with_columns(pl.Series("bin", bin_of(units["clock_ns"].to_numpy())))
-        summed = units.group_by(schema.KEYS["entry_sketches"]).agg(pl.len().alias("count"))
-        return self._frame(schema.ENTRY_SKETCHES, {name: summed[name] for name in summed.columns})
-
-    def _edge_load(self, nodes: I64, opens: I64) -> pl.DataFrame:
+    def _edge_load(self, nodes: I64, opens: Ints) -> pl.DataFrame:
         forest = self.forest
         spans = np.flatnonzero((opens >= 0) & (self.group_context[forest.group] >= 0))
         group = forest.group[spans]
-        edge = self.edge_id[nodes[opens[spans], 1]]
-        root = forest.group_root[group]
-        summed = (
-            pl.DataFrame(
-                {
-                    "slot": self.group_slot[group],
-                    "window": forest.start_ns[spans] // schema.LOAD_SLOT_NS,
-                    "environment": self.codes["environment"][root],
-                    "edge_id": edge,
-                    "threshold": self.group_threshold[group],
-                    "busy_ns": forest.end_ns[spans] - forest.start_ns[spans],
-                    "errors": (self.status[spans] == schema.STATUS_ERROR).astype(np.int64),
-                }
-            )
-            .group_by("slot", "window", "environment", "edge_id", "threshold")
-            .agg(pl.len().alias("calls"), pl.col("busy_ns", "errors").sum())
+        contexts = self.contexts
+        places, _, place = tally(  # units of all kinds are one load
+            _table([contexts[:, 0], contexts[:, 2], contexts[:, 3], contexts[:, 3]]),
+            np.empty((len(contexts), 0), np.int64),
         )
-        columns: dict[str, Any] = {name: summed[name] for name in summed.columns}
-        columns["environment"] = self._texts(summed["environment"])
+        (at, window, environment, edge), (calls, busy, errors) = _tally(
+            (
+                place[self.group_context[group]],
+                forest.start_ns[spans] // schema.LOAD_SLOT_NS,
+                self.codes["environment"][forest.group_root[group]],
+                self.edge_id[nodes[opens[spans], 1]],
+            ),
+            (
+                np.broadcast_to(np.int64(1), len(spans)),
+                forest.end_ns[spans] - forest.start_ns[spans],
+                self.status[spans] == schema.STATUS_ERROR,
+            ),
+        )
+        columns = {
+            "slot": places[at, 0], "window": window, "environment": self._texts(pl.Series(environment)),
+            "edge_id": edge, "threshold": places[at, 1], "calls": calls, "busy_ns": busy, "errors": errors,
+        }  # fmt: skip
         return self._frame(schema.EDGE_LOAD, columns)
 
     def _texts(self, codes: pl.Series) -> pl.Series:
-        table = pl.Series(self.names.texts, dtype=pl.String)
-        return table.gather(codes.cast(pl.UInt32))
+        return self.names.column.gather(codes.cast(pl.UInt32))
 
     def _service_hours(self) -> pl.DataFrame:
         slot = np.empty(len(self.rows), np.int64)
@@ -462,17 +477,14 @@ class _Work:
     def _counters(self) -> pl.DataFrame:
         """Counters by reason, on the slot of the trace they were counted in."""
         beyond = np.where(self.traces.later, np.diff(self.traces.start), 0)
-        counts = {reason: self.forest.counts[:, at] for at, reason in enumerate(forests.COUNTERS)}
-        summed = (
-            pl.DataFrame({"slot": self.slot_of_trace, **counts, "beyond_window": beyond})
-            .group_by("slot")
-            .sum()
-            .unpivot(index="slot", variable_name="reason", value_name="count")
-            .filter(pl.col("count") > 0)
-        )
-        return self._frame(schema.COUNTERS, {name: summed[name] for name in summed.columns})
+        counts = np.column_stack([self.forest.counts, beyond])
+        some = np.flatnonzero(counts.any(axis=1))
+        (slots, *_), sums = _tally((self.slot_of_trace[some],), counts[some].T)
+        of, at = np.nonzero(sums)
+        reasons = [(*forests.COUNTERS, "beyond_window")[number] for number in of.tolist()]
+        return self._frame(schema.COUNTERS, {"slot": slots[at], "reason": reasons, "count": sums[of, at]})
 
-    def _hop_halves(self, entry_of_group: I64, head: I64) -> pl.DataFrame:
+    def _hop_halves(self, entry_of_group: I64, head: Ints) -> pl.DataFrame:
         forest = self.forest
         unit = forest.hop_unit
         group = forest.unit_group[unit]
@@ -494,8 +506,8 @@ class _Work:
         producers = {
             "slot": self.slot_of_trace[forest.trace[lonely]],
             "side": zero,
-            "key_hi": self.trace_hi[lonely],
-            "key_lo": self.trace_lo[lonely],
+            "key_hi": rows["trace_hi"].to_numpy()[forest.order[lonely]],
+            "key_lo": rows["trace_lo"].to_numpy()[forest.order[lonely]],
             "key_span": rows["span_id"].to_numpy()[forest.order[lonely]],
             "time_ns": forest.end_ns[lonely],
             "clock_ns": forest.end_ns[lonely] - forest.start_ns[lonely],
@@ -504,9 +516,3 @@ class _Work:
             "threshold": self.threshold[lonely],
         }
         return pl.concat([self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)])
-
-
-def _exact_sum(index: Any, values: I64, size: int) -> I64:
-    out = np.zeros(size, np.int64)
-    np.add.at(out, index, values)
-    return out

@@ -32,11 +32,9 @@ def _bins(values):
         if value <= 0:
             out[i] = ZERO_BIN
             continue
-        octave = 0
-        rest = value
-        while rest > 1:
-            rest >>= 1
-            octave += 1
+        octave = math.frexp(float(value))[1] - 1
+        if octave > 62 or np.int64(1) << octave > value:  # the double was rounded up
+            octave -= 1
         if value == np.int64(1) << octave:  # exact powers of two end a bin
             out[i] = octave * PER_OCTAVE - 1
             continue
