@@ -57,6 +57,11 @@ class _Moments:
 
     Attributes
     ----------
+    design
+        Orthonormal columns ``(n, q + 1)`` of the mean and what is no noise.
+    ends, steps
+        First blocks ``(m,)`` of changes of level, and these as columns ``(n, m)`` of length 1 at right angles
+        to `design`; zeros where `design` holds the change.
     lagged
         Expected autocorrelation of the residuals; increasing.
     inflation
@@ -65,6 +70,9 @@ class _Moments:
         Degrees of freedom of that sum of squares (Satterthwaite).
     """
 
+    design: Floats
+    ends: NDArray[np.int64]
+    steps: Floats
     lagged: Floats
     inflation: Floats
     freedom: Floats
@@ -86,7 +94,12 @@ def _moments(blocks: int, shape: bytes) -> _Moments:
         out[0, c] = np.trace(left, offset=1) / power
         out[1, c] = series.mean() / power
         out[2, c] = power**2 / (left * left).sum()
-    return _Moments(np.maximum.accumulate(out[0]), out[1], out[2])
+    ends = np.arange(STEP_SIDE, blocks - STEP_SIDE + 1)
+    steps = (at[:, None] >= ends[None, :]).astype(np.float64)
+    steps = steps - design @ (design.T @ steps)
+    size = np.linalg.norm(steps, axis=0)
+    steps = np.where(size > 1e-6, steps / np.maximum(size, 1e-6), 0.0)
+    return _Moments(design, ends, steps, np.maximum.accumulate(out[0]), out[1], out[2])
 
 
 def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
@@ -118,10 +131,9 @@ def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
         return Spread(nothing, np.ones(full.shape))
     pseudo = n * full - (n - 1) * without
     moments = _moments(n, np.ascontiguousarray(shape, np.float64).tobytes())
-    design, _ = np.linalg.qr(np.column_stack([np.ones(n), shape]))
-    residual = pseudo - design @ (design.T @ pseudo)
+    residual = pseudo - moments.design @ (moments.design.T @ pseudo)
     usual = float(np.interp(_usual_lag(residual), moments.lagged, CORRELATIONS))
-    residual, stepped = _without_steps(residual, design, CLEAR_STEP[0] + CLEAR_STEP[1] * n * usual)
+    residual, stepped = _without_steps(residual, moments, CLEAR_STEP[0] + CLEAR_STEP[1] * n * usual)
     power = (residual**2).sum(axis=0)
     # what is left of a constant by rounding is no noise
     power = np.where(power > (1e-9 * np.abs(pseudo)).max(axis=0, initial=0.0) ** 2, power, 0.0)
@@ -178,17 +190,12 @@ def _usual_lag(residual: Floats) -> float:
     return float(np.median(lagged[power > 0] / power[power > 0])) if power.any() else 0.0
 
 
-def _without_steps(residual: Floats, design: Floats, clearly: float) -> tuple[Floats, NDArray[np.int64]]:
+def _without_steps(residual: Floats, moments: _Moments, clearly: float) -> tuple[Floats, NDArray[np.int64]]:
     """Residuals ``(n, k)`` without a clear change of level, and its first block ``(k,)``; -1 for none."""
-    n = len(residual)
-    ends = np.arange(STEP_SIDE, n - STEP_SIDE + 1)
+    n, ends, steps = len(residual), moments.ends, moments.steps
     none = np.full(residual.shape[1], -1, np.int64)
-    if n - design.shape[1] <= 2 or len(ends) == 0:
+    if n - moments.design.shape[1] <= 2 or len(ends) == 0:
         return residual, none
-    steps = (np.arange(n)[:, None] >= ends[None, :]).astype(np.float64)
-    steps = steps - design @ (design.T @ steps)
-    size = np.linalg.norm(steps, axis=0)
-    steps = np.where(size > 1e-6, steps / np.maximum(size, 1e-6), 0.0)
     fits = steps.T @ residual
     best = np.argmax(np.abs(fits), axis=0)
     gain = fits[best, np.arange(len(best))]
