@@ -218,11 +218,15 @@ class Answers:
     def entries(self, view: View) -> list[tuple[int, str, str, float]]:
         """Entries of either period, busiest in head first: id, service, operation, units in head."""
         earlier, later = self.matched(view)
-        names = pl.concat([tables["entries"] for tables in (earlier, later)]).unique("entry_id")
-        counts = later["entry_hours"].group_by("entry_id").agg((pl.col("units") * weight()).sum())
-        rows = names.join(counts, on="entry_id", how="left").with_columns(pl.col("units").fill_null(0.0))
-        rows = rows.sort("units", "service", "operation", descending=[True, False, False])
-        return rows.select("entry_id", "service", "operation", "units").rows()
+
+        def make(_: SpanStore) -> list[tuple[int, str, str, float]]:
+            names = pl.concat([tables["entries"] for tables in (earlier, later)]).unique("entry_id")
+            counts = later["entry_hours"].group_by("entry_id").agg((pl.col("units") * weight()).sum())
+            rows = names.join(counts, on="entry_id", how="left").with_columns(pl.col("units").fill_null(0.0))
+            rows = rows.sort("units", "service", "operation", descending=[True, False, False])
+            return rows.select("entry_id", "service", "operation", "units").rows()
+
+        return self._remember(("entries", view.base, view.head, view.env), make)
 
     def mapped(self, view: View, level: Level, *, quantiles: bool = False) -> Mapped:
         """The graph of head against base, of the same hours as the diff."""
