@@ -26,7 +26,8 @@ SUMS: Final = (
     "child_union_ns", "detached_calls", "errors",
 )  # fmt: skip
 EXTREMES: Final = ("slow_ns", "typical_hash")
-#: Hours that count alike must be so many on average for adding them up to be worth it.
+#: Rows of so many hours must count alike on average for adding them up to be worth it: those that were read
+#: by days are added up already.
 WORTH: Final = 2.0
 
 
@@ -49,9 +50,9 @@ def later_of(base: Period, head: Period) -> Period:
 
 def _condensed(period: Period, slots: blocking.Slots, later: Period) -> Period:
     every = firsts(period, slots, later)
-    if len(every) < WORTH * every["first"].n_unique():
-        return period
     hours = period.tables["path_hours"]
+    if hours["slot"].n_unique() < WORTH * every["first"].n_unique():
+        return period
     held = set(hours.columns)
     keys = [name for name in schema.KEYS["path_hours"] if name != "slot"]
     rows = (
