@@ -44,13 +44,13 @@ class Period:
     notes: tuple[str, ...] = ()
     hours: Callable[[Sequence[int], Sequence[str]], pl.DataFrame] | None = None
 
-    def of_paths(self, ids: Sequence[int]) -> Period:
-        """The same with the hours of some call paths and of no others, and only `schema.HOURLY` of them."""
+    def of_paths(self, ids: Sequence[int], columns: Sequence[str] = schema.HOURLY) -> Period:
+        """The same with the hours of some call paths and of no others, and only some columns of them."""
         if self.hours is None:
             table = self.tables["path_hours"].lazy().filter(pl.col("path_id").is_in(ids))
-            rows = table.select(schema.HOURLY).collect()
+            rows = table.select(columns).collect()
         else:
-            rows = self.hours(ids, schema.HOURLY)
+            rows = self.hours(ids, columns)
         return replace(self, tables={**self.tables, "path_hours": rows}, hours=None)
 
 

@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 MOST_POINTS: Final = 90
 FEWEST_SLOTS: Final = 4
 _MS: Final = 1e6
+#: Columns that are read hour by hour.
+_READ: Final = ("slot", "unit", "path_id", "threshold", "calls", "own_ns", "busy_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def edge_series(period: Period, cut: Stretches, edges: list[EdgeName]) -> dict[E
     )
     at = ((pl.col("slot") * period.slot_ns - cut.start_ns) // cut.length_ns).alias("at")
     rows = (
-        period.of_paths(chosen["path_id"].unique().to_list())
+        period.of_paths(chosen["path_id"].unique().to_list(), _READ)
         .tables["path_hours"]
         .lazy()
         .join(chosen.lazy(), on=["path_id", "unit"])
