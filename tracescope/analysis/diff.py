@@ -30,7 +30,7 @@ from tracescope.analysis.early import stage_between
 from tracescope.analysis.edges import adjusted, edge_rows
 from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.growth import edge_key, tell_apart, worth
-from tracescope.analysis.matched import Period, Side, Unit, clock_of, gather, slots_of
+from tracescope.analysis.matched import Period, Side, Unit, clock_of, gather, hours_of, slots_of
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
 from tracescope.analysis.verdict import data_notes, entry_states, verdict
 from tracescope.errors import InsufficientDataError
@@ -113,7 +113,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
         edges += edge_rows(unit, split, (base, head), sums, matched, floor)
     edges = adjusted(edges, options.alpha)
     looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)
-    hours = base.of_paths(looked_at), head.of_paths(looked_at)
+    hours = hours_of(looked_at, base, head)
     edges = tell_apart(edges, *hours, minimum)
     total = {name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS}
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())

@@ -10,6 +10,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -52,6 +53,13 @@ class Period:
         else:
             rows = self.hours(ids, columns)
         return replace(self, tables={**self.tables, "path_hours": rows}, hours=None)
+
+
+def hours_of(ids: Sequence[int], base: Period, head: Period) -> tuple[Period, Period]:
+    """Both periods with the hours of some call paths, as `Period.of_paths`; read at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        before, after = (pool.submit(period.of_paths, ids) for period in (base, head))
+        return before.result(), after.result()
 
 
 def as_period(rollups: Any) -> Period:

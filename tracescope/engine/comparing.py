@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -147,10 +148,10 @@ def _by_days(
     sides = as_period(earlier), as_period(later)
     matched = match(slots_of(sides[0]), slots_of(sides[1]), zone)
     last = later_of(*sides)
-    return (
-        read_unread(store, found, earlier, firsts(sides[0], matched.base, last)),
-        read_unread(store, found, later, firsts(sides[1], matched.head, last)),
-    )
+    alike = firsts(sides[0], matched.base, last), firsts(sides[1], matched.head, last)
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.map(partial(read_unread, store, found), (earlier, later), alike)
+        return next(both), next(both)
 
 
 def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:

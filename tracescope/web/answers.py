@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from tracescope.config import Settings
 from tracescope.engine.comparing import Sides, compare_sides, read_sides
 from tracescope.engine.forecasting import foresee
 from tracescope.engine.graphs import Mapped, map_sides
-from tracescope.engine.periods import trace_spans
+from tracescope.engine.periods import PeriodRollups, trace_spans
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, pair
@@ -203,14 +204,12 @@ class Answers:
         sides = self.sides(view)
 
         def make(_: SpanStore) -> dict[EdgeName, tuple[Series, Series]]:
-            both = [
-                edge_series(
-                    as_period(side),
-                    stretches(side.start_ns, side.end_ns, side.slot_ns, points),
-                    list(edges),
-                )
-                for side in (sides.base, sides.head)
-            ]
+            def of(side: PeriodRollups) -> dict[EdgeName, Series]:
+                cut = stretches(side.start_ns, side.end_ns, side.slot_ns, points)
+                return edge_series(as_period(side), cut, list(edges))
+
+            with ThreadPoolExecutor(2) as pool:  # both are read at the same time
+                both = list(pool.map(of, (sides.base, sides.head)))
             return {edge: (both[0][edge], both[1][edge]) for edge in edges}
 
         return self._remember(("series", view.base, view.head, view.env, edges, points), make)
