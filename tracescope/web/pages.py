@@ -44,6 +44,8 @@ LISTED_SPANS: Final = 1000
 BUSIEST: Final = 12
 #: Causes under this part of the change are not drawn.
 TINY: Final = 0.01
+#: Less than a nanosecond is what adding up leaves.
+_ROUNDING_MS: Final = 1e-6
 Values = dict[str, Any]
 
 
@@ -166,9 +168,10 @@ def edge(answers: Answers, view: View) -> Values:
     report = answers.report(view)
     found = find_edge(report, view)
     key = key_of(found)
-    effects = [
+    told = {name: value for name, value in found.effects.items() if abs(value) > _ROUNDING_MS}
+    bars = [
         (cause_words(name, value), value)
-        for name, value in found.effects.items()
+        for name, value in told.items()
         if name != "transient" and abs(value) > TINY * abs(found.credited_ms)
     ]
     return {
@@ -180,7 +183,8 @@ def edge(answers: Answers, view: View) -> Values:
         "trend_share": _trend(answers, view, found),
         "trend_calls": _trend(answers, view, found, "calls_per_unit"),
         "trend_call": _trend(answers, view, found, "call_ms"),
-        "effects": charts.effect_bars(effects),
+        "told": told,
+        "effects": charts.effect_bars(bars),
         "quantiles": answers.quantiles(view, key),
         "callers": callers(answers, view, key),
         "examples": answers.examples(view, key),
@@ -246,7 +250,7 @@ def callers(answers: Answers, view: View, key: EdgeName, most: int = 30) -> list
                     "head": path.calls_head * entry.units_head,
                 }
             )
-    return sorted(rows, key=lambda row: -row["head"])[:most]
+    return sorted(rows, key=lambda row: (-row["head"], row["chain"], row["entry"]))[:most]
 
 
 def service(answers: Answers, view: View, name: str) -> Values:
