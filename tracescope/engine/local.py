@@ -12,11 +12,11 @@ not depend on runs or slices.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: attributes; and some room.
 SPAN_BYTES = 2_000
 DEFAULT_MEMORY = 768 * 1024 * 1024
-#: Spans written together: files of few rows cost more than their rows.
+#: Spans written together, where memory allows: files of few rows cost more than their rows.
 _WRITTEN = 200_000
 #: Ids looked at to cut slices.
 _SAMPLED = 16_384
@@ -406,35 +406,45 @@ def _seal_run(
         return partial.tables, partial.spans()
 
     # the old files stay until a newer pointer is out, so slices may go on reading them
-    written = _Written(store, pointer)
     tables: list[dict[str, pl.DataFrame]] = []
-    for rolled, kept in _by_slice(spans, memory_bytes, workers, work):
-        tables.append(rolled)
-        written.take(kept)
-    store.sealed.add_spans(pointer, written.finish(), replaced)
-    merged = merge(tables)
-    merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
-    merged = _carried(store, pointer, cap_operations(merged), begin, end)
-    for name in _TABLES_BY_SLOT:
-        between = None if fresh else f"slot >= {begin} AND slot < {end}"
-        store.sealed.write(pointer, name, merged[name], between)
-    for name in schema.DIMENSIONS:
-        store.sealed.union(pointer, name, merged[name])
+    with _Writer(store, pointer, min(_WRITTEN, memory_bytes // SPAN_BYTES)) as written:
+        for rolled, kept in _by_slice(spans, memory_bytes, workers, work):
+            tables.append(rolled)
+            written.take(kept)
+        written.write()  # while the rollups are
+        merged = merge(tables)
+        merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
+        merged = _carried(store, pointer, cap_operations(merged), begin, end)
+        for name in _TABLES_BY_SLOT:
+            between = None if fresh else f"slot >= {begin} AND slot < {end}"
+            store.sealed.write(pointer, name, merged[name], between)
+        for name in schema.DIMENSIONS:
+            store.sealed.union(pointer, name, merged[name])
+        store.sealed.add_spans(pointer, written.files(), replaced)
     _date(store, pointer, landed, range(begin, end), written.counts, unlanded)
     pointer.first_ns, pointer.last_ns = written.first_ns, written.last_ns
     pointer.unfold(begin, end)
     return sum(written.counts.values())
 
 
-class _Written:
-    """Writes the spans of slices, some slices together, and counts them by hour."""
+class _Writer:
+    """Writes the spans of slices in a thread, some slices together, and counts them by hour."""
 
-    def __init__(self, store: SpanStore, pointer: Pointer) -> None:
+    def __init__(self, store: SpanStore, pointer: Pointer, rows: int) -> None:
         self._store = store
+        self._rows = rows
         self._held: list[pl.DataFrame] = []
-        self._added: list[AddAction] = []
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[list[AddAction]] | None = None
+        self._files: list[AddAction] = []
         self.counts: dict[int, int] = {}
         self.first_ns, self.last_ns = pointer.first_ns, pointer.last_ns
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
     def take(self, kept: pl.DataFrame) -> None:
         """Take a slice's spans, by hour."""
@@ -443,18 +453,26 @@ class _Written:
             self.counts[hour] = self.counts.get(hour, 0) + count
             self.first_ns, self.last_ns = min(self.first_ns or low, low), max(self.last_ns, high)
         self._held.append(kept)
-        if sum(map(len, self._held)) >= _WRITTEN:
-            self._write()
+        if sum(map(len, self._held)) >= self._rows:
+            self.write()
 
-    def finish(self) -> list[AddAction]:
+    def write(self) -> None:
+        """Begin to write what is held; what was begun before is done then."""
+        held, self._held = self._held, []
+        if held:
+            self._finish()
+            self._writing = self._pool.submit(self._store.sealed.put_spans, held)
+
+    def files(self) -> list[AddAction]:
         """The files of all spans taken."""
-        self._write()
-        return self._added
+        self.write()
+        self._finish()
+        return self._files
 
-    def _write(self) -> None:
-        if self._held:
-            self._added += self._store.sealed.put_spans(self._held)
-        self._held = []
+    def _finish(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            self._files += writing.result()
 
 
 def _date(
