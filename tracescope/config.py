@@ -69,7 +69,9 @@ class Settings:
     tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
     alpha: float = _doc("false discovery rate at which a change counts as significant", 0.05, open_unit=True)
     min_effect: float = _doc(
-        "smallest change in ms that is tested for; 0.5 % of base's clock when 0", 0.0, least=0
+        "smallest change in ms, of a request or a message, that is tested for; 0.5 % of base's clock when 0",
+        0.0,
+        least=0,
     )
     top: int = _doc("edges listed", 10, least=1)
     include: str = _doc("only entries whose operation matches this regular expression", "")

@@ -58,8 +58,7 @@ def _folder() -> Path:
 def _options(parser: argparse.ArgumentParser, kind: type) -> None:
     """An option for each field of a dataclass of settings, with its default."""
     for each in fields(kind):
-        convert = float if each.default is None else type(each.default)
-        parser.add_argument(f"--{each.name.replace('_', '-')}", type=convert, default=each.default)
+        parser.add_argument(f"--{each.name.replace('_', '-')}", type=type(each.default), default=each.default)
 
 
 def _given(arguments: argparse.Namespace, kind: type[T]) -> T:

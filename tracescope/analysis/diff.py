@@ -47,8 +47,9 @@ RANKED_DIGITS: Final = 9
 class Options:
     """How to compare.
 
-    ``min_effect_ms`` None is `MIN_EFFECT_PART` of base's clock.  ``keep_entry`` narrows what is
-    compared.  ``by`` is a level of `tracescope.analysis.effects.LEVELS`.
+    ``min_effect_ms`` is of a request and of a message alike; None is `MIN_EFFECT_PART` of base's clock of
+    each.  ``keep_entry`` narrows what is compared.  ``by`` is a level of
+    `tracescope.analysis.effects.LEVELS`.
     """
 
     alpha: float = 0.05
@@ -109,7 +110,7 @@ def diff(base: Period, head: Period, options: Options = Options()) -> Report:
     for kind, split in splits.items():
         unit = units[kind]
         assert unit is not None
-        floor = minimum if kind == schema.UNIT_REQUEST else MIN_EFFECT_PART * clocks[kind]["base_ms"]
+        floor = MIN_EFFECT_PART * clocks[kind]["base_ms"] if options.min_effect_ms is None else minimum
         edges += edge_rows(unit, split, (base, head), sums, matched, floor)
     edges = adjusted(edges, options.alpha)
     looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)

@@ -126,12 +126,10 @@ def _outcome(
     )
 
 
-def compare(
-    plan: Plan, base: tuple[str, str], head: tuple[str, str], min_effect_ms: float | None
-) -> dict[str, Any]:
+def compare(plan: Plan, base: tuple[str, str], head: tuple[str, str], min_effect_ms: float) -> dict[str, Any]:
     """``tracescope diff`` of two stretches of time, as JSON."""
-    more = [] if min_effect_ms is None else ["--min-effect", str(min_effect_ms)]
-    said = _tracescope(plan, "diff", "/".join(base), "/".join(head), "--format", "json", "--top", "40", *more)
+    asked = "--format", "json", "--top", "40", "--min-effect", str(min_effect_ms)
+    said = _tracescope(plan, "diff", "/".join(base), "/".join(head), *asked)
     return json.loads(said)
 
 

@@ -24,7 +24,7 @@ class Size:
     quota_times
         A starved service may use so many times the part of a processor that it used in BASE.
     min_effect_ms
-        Given to ``tracescope diff --min-effect``; None for its default.
+        Given to ``tracescope diff --min-effect``: less is nobody's concern here.
     """
 
     users: int = 400
@@ -36,7 +36,7 @@ class Size:
     settle_s: float = 5.0
     warm_s: float = 12.0
     quota_times: float = 2.0
-    min_effect_ms: float | None = None
+    min_effect_ms: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Walk:
         How many, and how long each is.
     slo_ms
         95 % of orders are to be answered in this time.
+    min_effect_ms
+        As in `Size`.
     """
 
     switch: str = "hot-row"
@@ -64,3 +66,4 @@ class Walk:
     steps: int = 9
     step_s: float = 25.0
     slo_ms: float = 500.0
+    min_effect_ms: float = Size.min_effect_ms

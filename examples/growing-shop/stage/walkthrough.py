@@ -123,7 +123,7 @@ def walk(stage: Stage, given: Walk, say: check.Say) -> Story:
             base = start, end
         else:
             stage.wait(3.0)  # spans on their way
-            says = _said(plan, base, (start, end))
+            says = _said(plan, base, (start, end), given.min_effect_ms)
         if says and spoke is None:
             spoke = (time.time() - begin) / 60
         some = [r for r in requests(plan.requests) if at <= r.done < at + length]
@@ -147,8 +147,8 @@ def walk(stage: Stage, given: Walk, say: check.Say) -> Story:
     )
 
 
-def _said(plan: Plan, base: tuple[str, str], head: tuple[str, str]) -> str:
-    report = check.compare(plan, base, head, None)
+def _said(plan: Plan, base: tuple[str, str], head: tuple[str, str], min_effect_ms: float) -> str:
+    report = check.compare(plan, base, head, min_effect_ms)
     blamed = [edge for edge in report["edges"] if edge["significant"] and edge["credited_ms"] > 0]
     if not blamed:
         return ""
