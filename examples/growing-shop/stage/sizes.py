@@ -62,8 +62,8 @@ class Walk:
     switch: str = "hot-row"
     users: int = 400
     orders: int = 20_000
-    growth: float = 1.25
-    steps: int = 9
-    step_s: float = 25.0
+    growth: float = 1.35
+    steps: int = 7
+    step_s: float = 60.0
     slo_ms: float = 500.0
     min_effect_ms: float = Size.min_effect_ms
