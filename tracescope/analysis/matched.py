@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,8 @@ from tracescope.analysis.flows import weight
 from tracescope.analysis.lost import lost_callees, rejoin
 
 Floats = NDArray[np.float64]
+S = TypeVar("S")
+T = TypeVar("T")
 
 MS: Final = 1e6
 
@@ -57,9 +59,14 @@ class Period:
 
 def hours_of(ids: Sequence[int], base: Period, head: Period) -> tuple[Period, Period]:
     """Both periods with the hours of some call paths, as `Period.of_paths`; read at the same time."""
+    return both(lambda period: period.of_paths(ids), base, head)
+
+
+def both(read: Callable[[S], T], base: S, head: S) -> tuple[T, T]:
+    """What `read` makes of each period, in two threads: reading lets go of the interpreter."""
     with ThreadPoolExecutor(2) as pool:
-        before, after = (pool.submit(period.of_paths, ids) for period in (base, head))
-        return before.result(), after.result()
+        before, after = pool.map(read, (base, head))
+        return before, after
 
 
 def as_period(rollups: Any) -> Period:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -14,7 +13,7 @@ from tracescope import schema
 from tracescope.analysis.alike import firsts, later_of
 from tracescope.analysis.blocks import match
 from tracescope.analysis.diff import Options, diff
-from tracescope.analysis.matched import as_period, slots_of
+from tracescope.analysis.matched import as_period, both, slots_of
 from tracescope.analysis.report import Report
 from tracescope.analysis.slowest import thresholds
 from tracescope.analysis.where import Condition
@@ -149,9 +148,7 @@ def _by_days(
     matched = match(slots_of(sides[0]), slots_of(sides[1]), zone)
     last = later_of(*sides)
     alike = firsts(sides[0], matched.base, last), firsts(sides[1], matched.head, last)
-    with ThreadPoolExecutor(2) as pool:
-        both = pool.map(partial(read_unread, store, found), (earlier, later), alike)
-        return next(both), next(both)
+    return both(lambda side: read_unread(store, found, *side), (earlier, alike[0]), (later, alike[1]))
 
 
 def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:

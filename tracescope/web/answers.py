@@ -9,7 +9,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from tracescope.analysis.edges import trace_hex
 from tracescope.analysis.flows import Selection, Tables, weight
 from tracescope.analysis.forecast import Forecast
 from tracescope.analysis.graph import Level
-from tracescope.analysis.matched import as_period, matched_sums
+from tracescope.analysis.matched import as_period, both, matched_sums
 from tracescope.analysis.outlook import Outlook
 from tracescope.analysis.path import TracePath, critical_path
 from tracescope.analysis.report import Report
@@ -208,9 +207,8 @@ class Answers:
                 cut = stretches(side.start_ns, side.end_ns, side.slot_ns, points)
                 return edge_series(as_period(side), cut, list(edges))
 
-            with ThreadPoolExecutor(2) as pool:  # both are read at the same time
-                both = list(pool.map(of, (sides.base, sides.head)))
-            return {edge: (both[0][edge], both[1][edge]) for edge in edges}
+            base, head = both(of, sides.base, sides.head)
+            return {edge: (base[edge], head[edge]) for edge in edges}
 
         return self._remember(("series", view.base, view.head, view.env, edges, points), make)
 
