@@ -23,6 +23,8 @@ from tracescope.report import charts, diff_json, page, text
 
 #: Edges that get a page of their own.
 MOST_PAGES: Final = 12
+#: Causes under this part of the change are not drawn.
+TINY: Final = 0.01
 
 #: What to ask of an edge that grew, by its largest cause.
 QUESTIONS: Final[Mapping[str, str]] = {
@@ -85,12 +87,18 @@ def question(edge: Edge) -> str:
     return QUESTIONS[max(told, key=lambda name: told[name])]
 
 
+def causes_drawn(edge: Edge) -> Markup:
+    """Bars of the causes of an edge's change."""
+    return charts.effect_bars(
+        [
+            (cause_words(name, value), value)
+            for name, value in edge.effects.items()
+            if name != "transient" and abs(value) > TINY * abs(edge.credited_ms)
+        ]
+    )
+
+
 def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
-    effects = [
-        (cause_words(name, value), value)
-        for name, value in edge.effects.items()
-        if name != "transient" and abs(value) > 0.01 * abs(edge.credited_ms)
-    ]
     return {
         "edge": edge,
         "sentence": sentence(edge),
@@ -98,7 +106,7 @@ def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
         "trend": charts.trend(
             *series, title=f"{edge.name}: share over time", changes=charts.changes_of(edge)
         ),
-        "effects": charts.effect_bars(effects),
+        "effects": causes_drawn(edge),
     }
 
 

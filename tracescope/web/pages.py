@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from tracescope import schema
 from tracescope.analysis.backbone import backbone
-from tracescope.analysis.causes import cause_words
 from tracescope.analysis.explain import explain, sentence
 from tracescope.analysis.findings import findings
 from tracescope.analysis.forecast import Forecast
@@ -24,7 +23,7 @@ from tracescope.analysis.series import CallPath, EdgeName, EntryPaths, grown_mos
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, iso, page, text
-from tracescope.report.review import Review, growing, review_html
+from tracescope.report.review import Review, causes_drawn, growing, review_html
 from tracescope.report.svg import Look, Theme, arrange, draw
 from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.map import drawn, judged_graph
@@ -42,8 +41,6 @@ NAV: Final = (
 LISTED_SPANS: Final = 1000
 #: Entries looked at for the one that grew most.
 BUSIEST: Final = 12
-#: Causes under this part of the change are not drawn.
-TINY: Final = 0.01
 #: Less than a nanosecond is what adding up leaves.
 _ROUNDING_MS: Final = 1e-6
 Values = dict[str, Any]
@@ -169,11 +166,6 @@ def edge(answers: Answers, view: View) -> Values:
     found = find_edge(report, view)
     key = key_of(found)
     told = {name: value for name, value in found.effects.items() if abs(value) > _ROUNDING_MS}
-    bars = [
-        (cause_words(name, value), value)
-        for name, value in told.items()
-        if name != "transient" and abs(value) > TINY * abs(found.credited_ms)
-    ]
     return {
         "title": found.name,
         "report": report,
@@ -184,7 +176,7 @@ def edge(answers: Answers, view: View) -> Values:
         "trend_calls": _trend(answers, view, found, "calls_per_unit"),
         "trend_call": _trend(answers, view, found, "call_ms"),
         "told": told,
-        "effects": charts.effect_bars(bars),
+        "effects": causes_drawn(found),
         "quantiles": answers.quantiles(view, key),
         "callers": callers(answers, view, key),
         "examples": answers.examples(view, key),
