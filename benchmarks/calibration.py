@@ -24,10 +24,10 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.diff import Options, diff
-from tracescope.analysis.matched import Period
 from tracescope.analysis.report import Report
-from tracescope.engine.comparing import slot_of
-from tracescope.periods import Period as Span
+from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.engine.compare import slot_of
+from tracescope.periods import PeriodRollups as Span
 
 MINUTE_NS = 60 * 10**9
 HOUR_NS, DAY_NS = schema.HOUR_NS, schema.DAY_NS
@@ -130,7 +130,7 @@ class Case:
     fewest: int = 300
 
 
-def simulate(case: Case) -> tuple[Period, Period, str, Shop]:
+def simulate(case: Case) -> tuple[PeriodRollups, PeriodRollups, str, Shop]:
     """Both periods, and the name of the edge that `Case.rise` slows down in head."""
     rng = np.random.default_rng(case.seed)
     made = shop(rng)
@@ -168,7 +168,7 @@ def simulate(case: Case) -> tuple[Period, Period, str, Shop]:
         part = {key: frame.filter(inside) for key, frame in frames.items()}
         part |= {"entries": made.entries, "paths": made.paths}
         start = int(slots[low]) * slot_ns
-        halves.append(Period(start, start + case.length_ns, slot_ns, "", part))
+        halves.append(PeriodRollups(start, start + case.length_ns, slot_ns, "", part))
     return halves[0], halves[1], name, made
 
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from benchmarks.queues import sojourns, two_periods
-from tracescope.analysis import load
-from tracescope.analysis.growth import load_trend
-from tracescope.analysis.load import Points
+from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity.fit import Points
+from tracescope.analysis.capacity.split import load_trend
 
 Floats = NDArray[np.float64]
 SERVICE_S = 0.01
@@ -116,7 +116,7 @@ def ramp(
 
 def backtest(runs: int) -> None:
     """Weeks to the wall from the first two thirds of a ramp that hits it at the end."""
-    from tracescope.analysis.forecast import weeks_left
+    from tracescope.analysis.capacity.forecast import weeks_left
 
     print(f"\n{'ramp':<34}{'80 % holds':>12}{'median / truth':>16}")
     for demand, drift in ((0.04, 0.0), (0.03, 0.02), (0.0, 0.04), (0.06, 0.03)):

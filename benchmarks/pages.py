@@ -251,7 +251,7 @@ def ask(where: str) -> None:
     from starlette.testclient import TestClient
 
     from tracescope.config import Settings
-    from tracescope.web.answers import Answers
+    from tracescope.session import Answers
     from tracescope.web.app import make_app
 
     settings = Settings(store=where, tz="UTC")

@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.analysis.load import Points
+from tracescope.analysis.capacity.fit import Points
 
 Floats = NDArray[np.float64]
 WARM_UP = 300

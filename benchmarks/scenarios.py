@@ -21,7 +21,7 @@ import polars as pl
 
 from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, Truth, World, write
 from tracescope.analysis.diff import Edge, Period, Report, diff
-from tracescope.analysis.process import process
+from tracescope.analysis.rollups.process import process
 from tracescope.schema import HOUR_NS
 
 #: A trap's edge that is credited with more than this part of its clock is a false alarm.

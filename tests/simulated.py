@@ -21,9 +21,9 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.diff import Options, diff
-from tracescope.analysis.matched import Period
-from tracescope.analysis.process import process
 from tracescope.analysis.report import Edge, Report
+from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.rollups.process import process
 
 #: A Monday, 00:00 UTC.
 START_NS = 1_748_822_400 * 10**9
@@ -228,10 +228,10 @@ def spans(
     return frame.select(list(schema.SPANS))
 
 
-def period(made: pl.DataFrame, start_ns: int, hours: int) -> Period:
+def period(made: pl.DataFrame, start_ns: int, hours: int) -> PeriodRollups:
     """Rollups of spans as a period."""
     tables = process(made).tables
-    return Period(start_ns, start_ns + hours * schema.HOUR_NS, schema.HOUR_NS, "", tables)
+    return PeriodRollups(start_ns, start_ns + hours * schema.HOUR_NS, schema.HOUR_NS, "", tables)
 
 
 def compare(

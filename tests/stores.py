@@ -16,7 +16,7 @@ import polars as pl
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tracescope import schema
-from tracescope.analysis.rollup import checksum
+from tracescope.analysis.rollups.merge import checksum
 from tracescope.ingest.decode import decode
 from tracescope.store import SpanStore, open_store
 

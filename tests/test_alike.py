@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 
 from tracescope import schema
-from tracescope.analysis import blocks
-from tracescope.analysis.alike import condensed
-from tracescope.analysis.early import stage_between
-from tracescope.analysis.edges import exemplars
-from tracescope.analysis.matched import ENTRY_SUMS, PATH_SUMS, Period, gather, slots_of
-from tracescope.analysis.patterns import sums_by_edge
+from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.comparison import blocks
+from tracescope.analysis.comparison.aggregate import condensed
+from tracescope.analysis.comparison.edges import exemplars
+from tracescope.analysis.comparison.matched import ENTRY_SUMS, PATH_SUMS, gather, slots_of
+from tracescope.analysis.evidence.patterns import sums_by_edge
+from tracescope.analysis.rollups.period import PeriodRollups
 
 HOUR, DAY = schema.HOUR_NS, schema.DAY_NS
 #: Thresholds of all requests, and of one in four.
@@ -20,7 +21,7 @@ THRESHOLDS = (schema.NO_THRESHOLD, 3 << 54)
 PATHS = 6
 
 
-def period(start_ns: int, end_ns: int, seed: int, missing: float) -> Period:
+def period(start_ns: int, end_ns: int, seed: int, missing: float) -> PeriodRollups:
     """Any numbers in most hours; two entries, whose paths are two edges each and one that both have."""
     rng = np.random.default_rng(seed)
     hours = np.arange(start_ns // HOUR, -(-end_ns // HOUR))
@@ -53,7 +54,7 @@ def period(start_ns: int, end_ns: int, seed: int, missing: float) -> Period:
         "path_hours": path_hours, "entry_hours": rows(schema.ENTRY_HOURS, "entry_id", range(1, 3)),
         "entries": entries, "paths": paths,
     }  # fmt: skip
-    return Period(start_ns, end_ns, HOUR, "", tables)
+    return PeriodRollups(start_ns, end_ns, HOUR, "", tables)
 
 
 MONDAY = 20_605 * DAY  # 2026-06-01
@@ -68,7 +69,7 @@ PERIODS = {
 }  # fmt: skip
 
 
-def both(which: str, missing: float = 0.1) -> tuple[Period, Period, blocks.Matched]:
+def both(which: str, missing: float = 0.1) -> tuple[PeriodRollups, PeriodRollups, blocks.Matched]:
     """Base and head, by hours since `MONDAY`, and how they match."""
     *hours, zone = PERIODS[which]
     base, head = (
@@ -114,7 +115,7 @@ def _values(side: object) -> list[float]:
     return [getattr(side, name) for name in type(side).__dataclass_fields__]  # type: ignore[attr-defined]
 
 
-def _by_hand(hours: Period, numbered: pl.DataFrame) -> dict[int, tuple[str, ...]]:
+def _by_hand(hours: PeriodRollups, numbered: pl.DataFrame) -> dict[int, tuple[str, ...]]:
     """The slowest call of each edge, the smallest id where they tie, then the smallest hash."""
     best: dict[int, list[tuple[int, int, int]]] = {}
     edge_of = dict(numbered.rows())

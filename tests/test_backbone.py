@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from flows import rollups
 
-from tracescope.analysis.backbone import backbone, collapsed, expanded, heaviest_ways
-from tracescope.analysis.graph import Graph, graph
+from tracescope.analysis.topology.backbone import backbone, collapsed, expanded, heaviest_ways
+from tracescope.analysis.topology.graph import Graph, graph
 
 SHOP = """
 request web POST /buy: 10 units, 1000 ms

@@ -12,7 +12,7 @@ from benchmarks.scenarios import compare
 from benchmarks.worlds.mechanisms import Truth, World
 from benchmarks.worlds.simulate import Conditions, Timeline
 from benchmarks.worlds.topology import Call, Operation, Step, System
-from tracescope.analysis.changes import split
+from tracescope.analysis.evidence.change_points import split
 from tracescope.schema import DAY_NS, HOUR_NS
 
 NOTHING = np.empty((56, 0))

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from flows import rollups
 from test_findings import SHOP
 
-from tracescope.analysis.graph import graph
-from tracescope.analysis.rules import Checked, check, parse_rules
+from tracescope.analysis.topology.graph import graph
+from tracescope.analysis.topology.rules import Checked, check, parse_rules
 from tracescope.cli import main
 from tracescope.errors import ConfigError, UsageError
 from tracescope.report.png import as_png

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from strategies import forests
 
 from tracescope import schema
-from tracescope.analysis.process import Names, process, span_arrays
-from tracescope.analysis.rollup import checksum
+from tracescope.analysis.rollups.merge import checksum
+from tracescope.analysis.rollups.process import Names, process, span_arrays
 from tracescope.kernels.forest import Forest, build_forest
 from tracescope.kernels.walk import Walk, walk
 

@@ -16,7 +16,7 @@ from stores import ARRIVED, land, new_store
 from tracescope import schema
 from tracescope.analysis.diff import Options
 from tracescope.engine import days as daily
-from tracescope.engine.comparing import compare, compare_sides, read_sides
+from tracescope.engine.compare import compare, compare_sides, read_sides
 from tracescope.engine.days import fold
 from tracescope.engine.local import rebuild, seal
 from tracescope.engine.upkeep import prune, verify

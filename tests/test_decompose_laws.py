@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracescope.analysis.decompose import Sums, Tree, decompose, log_mean, mix
+from tracescope.analysis.comparison.decompose import Sums, Tree, decompose, log_mean, mix
 
 
 @st.composite

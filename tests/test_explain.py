@@ -14,7 +14,7 @@ from tracescope.demo import payloads
 from tracescope.engine.local import seal
 from tracescope.errors import UsageError
 from tracescope.ingest.decode import decode
-from tracescope.report.explained import spark, waterfall
+from tracescope.report.explain import spark, waterfall
 from tracescope.schema import DAY_NS, HOUR_NS
 from tracescope.store import open_store
 

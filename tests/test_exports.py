@@ -22,8 +22,8 @@ import resvg_py
 from flows import rollups
 from rich.console import Console
 
-from tracescope.analysis.flows import Selection, call_tree
-from tracescope.analysis.graph import Graph, graph
+from tracescope.analysis.rollups.flows import Selection, call_tree
+from tracescope.analysis.topology.graph import Graph, graph
 from tracescope.report import export, graph_json, text
 from tracescope.report.names import KEPT, SHOWN, escaped, one_line, shortened
 from tracescope.report.png import as_png

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from flows import rollups
 
-from tracescope.analysis.findings import Finding, blast_radius, findings
-from tracescope.analysis.flows import Selection
-from tracescope.analysis.graph import graph
+from tracescope.analysis.rollups.flows import Selection
+from tracescope.analysis.topology.findings import Finding, blast_radius, findings
+from tracescope.analysis.topology.graph import graph
 
 SHOP = """
 request web POST /buy: 40 units, 1000 ms

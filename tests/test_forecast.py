@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from tracescope import config, schema
-from tracescope.analysis.curve import Curve
-from tracescope.analysis.early import stage_between
-from tracescope.analysis.forecast import Forecast, forecast
-from tracescope.analysis.matched import Period
-from tracescope.analysis.outlook import live_instances, outlook
+from tracescope.analysis.capacity.curve import Curve
+from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.capacity.forecast import Forecast, forecast
+from tracescope.analysis.capacity.forecast_verdict import live_instances, outlook
 from tracescope.analysis.report import Edge, Entry
+from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.verdict import entry_states, state_of
 from tracescope.cli import main
 from tracescope.errors import ConfigError, InsufficientDataError
-from tracescope.report.outlook import forecast_json
+from tracescope.report.forecast import forecast_json
 from tracescope.schema import HOUR_NS
 
 HOUR = HOUR_NS
@@ -38,7 +38,7 @@ def shop(
     peak: float = 0.5,
     seed: int = 1,
     calls_an_hour: float = 300.0,
-) -> Period:
+) -> PeriodRollups:
     """A gateway that asks one database; log growth a week, peak utilisation in the last week."""
     rng = np.random.default_rng(seed)
     slots = np.arange(weeks * 168)
@@ -96,7 +96,7 @@ def shop(
         "entry_hours": entry_hours.filter(pl.col("units") > 0), "paths": paths, "entries": entries,
         "service_hours": schema.empty(schema.SERVICE_HOURS),
     }  # fmt: skip
-    return Period(0, weeks * 168 * HOUR, HOUR, "", tables)
+    return PeriodRollups(0, weeks * 168 * HOUR, HOUR, "", tables)
 
 
 CURVE = Curve(0.005, 50.0, 0.0)
@@ -185,7 +185,7 @@ def test_latency_that_creeps_at_peak_load_alone_is_stage_one() -> None:
     assert outlook(forecast(period), period).signs[0].shown
 
 
-def halves(period: Period) -> tuple[Period, Period]:
+def halves(period: PeriodRollups) -> tuple[PeriodRollups, PeriodRollups]:
     """The same rows as two periods."""
     middle = (period.start_ns + period.end_ns) // 2 // period.slot_ns
     rows = [pl.col("slot") < middle, pl.col("slot") >= middle]
@@ -198,7 +198,7 @@ def halves(period: Period) -> tuple[Period, Period]:
         for mine in rows
     ]
     return tuple(  # type: ignore[return-value]
-        Period(*ends, period.slot_ns, "", part) for ends, part in zip(bounds, parts, strict=True)
+        PeriodRollups(*ends, period.slot_ns, "", part) for ends, part in zip(bounds, parts, strict=True)
     )
 
 

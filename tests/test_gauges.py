@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tracescope.cli import main
 from tracescope.config import Settings
 from tracescope.ingest.meters import Meters
+from tracescope.serving import graph_metrics as gauges
+from tracescope.serving.graph_metrics import GraphSeries
+from tracescope.session import Answers
 from tracescope.store import open_store
-from tracescope.web import gauges
-from tracescope.web.answers import Answers
-from tracescope.web.gauges import GraphSeries
 
 DATA = Path(__file__).parent / "data"
 DASHBOARD = Path(__file__).parent.parent / "examples" / "grafana-dashboard.json"

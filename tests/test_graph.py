@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from flows import rollups
 
-from tracescope.analysis.flows import Selection, call_tree
-from tracescope.analysis.graph import Graph, graph, namespace_of
+from tracescope.analysis.rollups.flows import Selection, call_tree
+from tracescope.analysis.topology.graph import Graph, graph, namespace_of
 
 SHOP = """
 request web POST /buy: 10 units, 1000 ms

@@ -14,14 +14,15 @@ from scipy.optimize import brentq
 from benchmarks.load_model import wall
 from benchmarks.queues import two_periods
 from tracescope import schema
-from tracescope.analysis import arrivals, load
-from tracescope.analysis.curve import SHAPES, Curve, fit_closed, slowdown
-from tracescope.analysis.growth import Modelled, model_edge
-from tracescope.analysis.levels import judge
-from tracescope.analysis.load import Points
-from tracescope.analysis.matched import Period, as_period
+from tracescope.analysis.capacity import arrivals
+from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity.curve import SHAPES, Curve, fit_closed, slowdown
+from tracescope.analysis.capacity.fit import Points
+from tracescope.analysis.capacity.levels import judge
+from tracescope.analysis.capacity.split import Modelled, model_edge
+from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.cli import main
-from tracescope.engine.periods import rollups
+from tracescope.engine.rollups import rollups
 from tracescope.schema import HOUR_NS
 from tracescope.store import open_store
 
@@ -182,7 +183,7 @@ def test_other_load_levels_judge_a_period_without_overlap() -> None:
 
 def period_of(
     rows: list[tuple[int, str, int, float]], hours: int, threshold: int = schema.NO_THRESHOLD
-) -> Period:
+) -> PeriodRollups:
     """Rollups of database calls: hour, caller, calls, mean ms."""
     callers = sorted({caller for _, caller, _, _ in rows})
     ids = {caller: number + 1 for number, caller in enumerate(callers)}
@@ -204,7 +205,7 @@ def period_of(
         ],
         schema=schema.dtypes(schema.PATHS),
     )  # fmt: skip
-    return Period(0, hours * HOUR_NS, HOUR_NS, "", {"path_hours": path_hours, "paths": paths})
+    return PeriodRollups(0, hours * HOUR_NS, HOUR_NS, "", {"path_hours": path_hours, "paths": paths})
 
 
 def test_a_shared_database_whose_other_caller_doubles_shows_no_growth() -> None:
@@ -254,13 +255,13 @@ def test_headroom_is_the_same_at_every_sampling_probability(probability: float) 
     assert abs(found.growth) < 0.01
 
 
-def scaled(known: bool, *, fixed: bool = False) -> tuple[Period, Period]:
+def scaled(known: bool, *, fixed: bool = False) -> tuple[PeriodRollups, PeriodRollups]:
     """A service with two replicas in base and four in head, for twice the traffic; days as ever.
 
     With `fixed` its latency follows the load of all, as behind one lock.
     """
     rng, each = np.random.default_rng(12), Curve(0.02, 6.0, 0.0)
-    made: list[Period] = []
+    made: list[PeriodRollups] = []
     for number, replicas in enumerate((2, 4)):
         rows: list[tuple[int, str, int, float]] = []
         for slot in range(4 * 168):
@@ -283,11 +284,11 @@ def scaled(known: bool, *, fixed: bool = False) -> tuple[Period, Period]:
             schema=schema.dtypes(schema.SERVICE_HOURS),
         )  # fmt: skip
         tables = {**period.tables, "paths": paths} | ({"service_hours": lives} if known else {})
-        made.append(Period(begin, end, HOUR_NS, "", tables))
+        made.append(PeriodRollups(begin, end, HOUR_NS, "", tables))
     return made[0], made[1]
 
 
-def modelled(periods: tuple[Period, Period]) -> Modelled:
+def modelled(periods: tuple[PeriodRollups, PeriodRollups]) -> Modelled:
     base, head = (arrivals.by_edge(period)[1] for period in periods)
     return model_edge(base, head, periods[1].end_ns, waits=False)
 
@@ -344,7 +345,7 @@ def test_work_that_got_slower_takes_from_the_load_that_was_served() -> None:
 
 def test_six_real_load_levels_are_consistent_with_load(tmp_path: Path) -> None:
     """DeathStarBench: each level against the curve of the other five; no pair of levels is called growth."""
-    levels: list[Period] = []
+    levels: list[PeriodRollups] = []
     for rate in (25, 50, 75, 100, 125, 150):
         where = tmp_path / str(rate)
         source = DATA / "dsb-hotel" / f"load{rate}.jsonl.gz"
@@ -352,7 +353,7 @@ def test_six_real_load_levels_are_consistent_with_load(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         store = open_store(where)
         first, last = store.extent()
-        levels.append(as_period(rollups(store, first, last + 1, slot_ns=(last + 1 - first) // 512)))
+        levels.append(rollups(store, first, last + 1, slot_ns=(last + 1 - first) // 512))
     edges = [arrivals.by_edge(period) for period in levels]
     common = set.intersection(*(set(found) for found in edges))
     assert len(common) >= 10

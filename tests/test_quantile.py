@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from simulated import START_NS, Work, query, serve, spans
 
 from tracescope import schema
-from tracescope.analysis.process import process
-from tracescope.analysis.slowest import thresholds
+from tracescope.analysis.comparison.slowest import thresholds
+from tracescope.analysis.rollups.process import process
 from tracescope.cli import main
 from tracescope.engine.upkeep import prune
 from tracescope.kernels.sketch import bin_of

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tracescope.analysis.early import fewer_by_chance
-from tracescope.analysis.ranks import median_slope, rank_correlation
+from tracescope.analysis.capacity.early_warning import fewer_by_chance
+from tracescope.analysis.statistics.rank_statistics import median_slope, rank_correlation
 
 
 @pytest.mark.parametrize("steps", [0, 5, 40])
@@ -60,8 +60,8 @@ def test_fewer_versions_are_as_unlikely_as_scipys_binomial_test_says() -> None:
 def test_comparing_imports_no_scipy_stats() -> None:
     """Its import alone takes a third of a small comparison."""
     code = (
-        "import sys; import tracescope.analysis.diff, tracescope.analysis.outlook; "
-        "from tracescope.analysis.growth import load_trend; import numpy as np; "
+        "import sys; import tracescope.analysis.diff, tracescope.analysis.capacity.forecast_verdict; "
+        "from tracescope.analysis.capacity.split import load_trend; import numpy as np; "
         "load_trend(np.arange(4.0), np.arange(1.0, 5.0)); print('scipy.stats' in sys.modules)"
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from strategies import forests
 
 from tracescope import schema
-from tracescope.analysis.process import path_id, process
-from tracescope.analysis.quantiles import ZERO_BIN, middle_of
-from tracescope.analysis.rollup import OTHER, Tables, cap_operations, checksum, join_hops, merge
+from tracescope.analysis.rollups.merge import OTHER, Tables, cap_operations, checksum, join_hops, merge
+from tracescope.analysis.rollups.process import path_id, process
+from tracescope.analysis.statistics.sketch import ZERO_BIN, middle_of
 from tracescope.engine.local import slices
 from tracescope.kernels.sketch import bin_of
 

@@ -15,7 +15,7 @@ from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, Truth, World, write
 from benchmarks.worlds.simulate import Conditions, Simulation, Timeline
 from benchmarks.worlds.topology import Call, Operation, Step, System, draw_system
 from tracescope import schema
-from tracescope.analysis.process import process
+from tracescope.analysis.rollups.process import process
 from tracescope.ingest.decode import decode
 
 TEST_MECHANISMS = ("drift", "contention", "n+1", "queue", "api gap", "serialised", "new dependency")

@@ -9,11 +9,11 @@ import pytest
 from simulated import START_NS, Work, call, period, query, serve, spans
 
 from tracescope import schema
+from tracescope.analysis.comparison.matched import matched_sums
 from tracescope.analysis.diff import diff
-from tracescope.analysis.graph import graph
-from tracescope.analysis.matched import matched_sums
+from tracescope.analysis.evidence.series import edge_series, entry_paths, stretches
 from tracescope.analysis.report import Appeared, Change
-from tracescope.analysis.series import edge_series, entry_paths, stretches
+from tracescope.analysis.topology.graph import graph
 from tracescope.report import charts
 
 EIGHTH = int(2**56 * 7 / 8)

@@ -18,9 +18,9 @@ import pytest
 import stores
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
-from tracescope.engine.importing import import_files
+from tracescope.engine.import_files import import_files
 from tracescope.engine.local import rebuild, seal
-from tracescope.engine.periods import rollups, trace_spans
+from tracescope.engine.rollups import rollups, trace_spans
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.engine.upkeep import prune, reclaim, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
@@ -452,7 +452,7 @@ def test_an_import_of_an_hour_that_retention_closes_meanwhile_is_refused(tmp_pat
 
 IMPORT = """
 import sys, os, threading
-from tracescope.engine.importing import import_files
+from tracescope.engine.import_files import import_files
 from tracescope.store import open_store
 import_files(open_store(sys.argv[1], create=True), sys.argv[2:], arrived_ns=1_800_000_000 * 10**9)
 """

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from strategies import forests
 
 from tracescope import schema
-from tracescope.analysis.process import Names, process, span_arrays
+from tracescope.analysis.rollups.process import Names, process, span_arrays
 from tracescope.kernels.forest import Forest, build_forest
 from tracescope.kernels.sketch import bin_of
 from tracescope.kernels.traces import group_traces

@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from tracescope.cli import main
 from tracescope.config import Settings
+from tracescope.serving.graph_metrics import GraphSeries
+from tracescope.session import Answers
 from tracescope.web import api
-from tracescope.web.answers import Answers
 from tracescope.web.app import make_app
-from tracescope.web.gauges import GraphSeries
 from tracescope.web.view import View, read
 
 DATA = Path(__file__).parent / "data"
@@ -397,7 +397,7 @@ def counted(make: Callable[[], Any], calls: list[int]) -> Callable[..., Any]:
 
 def test_answers_are_remembered_until_the_store_changes(incident, monkeypatch, tmp_path: Path) -> None:
     """The same question costs once; new spans make it cost again."""
-    from tracescope.web import answers as module
+    from tracescope import session as module
 
     command("import", DATA / "opensearch-otel" / "spans.jsonl", "--store", tmp_path / "store")
     calls: list[int] = []
@@ -413,7 +413,7 @@ def test_answers_are_remembered_until_the_store_changes(incident, monkeypatch, t
 
 def test_each_period_is_read_once_for_all_pages(incident, monkeypatch) -> None:
     """Growth, map, edge, paths and report rest on the same rollups, whatever filter stands in the URL."""
-    from tracescope.engine import comparing as module
+    from tracescope.engine import compare as module
 
     read: list[tuple[str, ...]] = []
 

@@ -17,7 +17,7 @@ import polars as pl
 from benchmarks.worlds.simulate import TAIL_TIMES, Conditions, Curve, Floats, Ints, Simulation, Timeline
 from benchmarks.worlds.topology import Call, Operation, Step, System, draw_system
 from tracescope import schema
-from tracescope.analysis.process import process
+from tracescope.analysis.rollups.process import process
 from tracescope.schema import DAY_NS, HOUR_NS
 
 #: Kind, caller, callee, operation; None matches anything.

@@ -21,17 +21,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis import blocks as blocking
-from tracescope.analysis import changes, patterns
-from tracescope.analysis import effects as causes
-from tracescope.analysis.alike import condensed
-from tracescope.analysis.arrivals import near
-from tracescope.analysis.early import stage_between
-from tracescope.analysis.edges import adjusted, edge_rows
-from tracescope.analysis.entries import FEWEST_UNITS, entry_rows
-from tracescope.analysis.growth import edge_key, tell_apart, worth
-from tracescope.analysis.matched import Period, Side, Unit, clock_of, gather, hours_of, slots_of
+from tracescope.analysis.capacity.arrivals import near
+from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.capacity.split import edge_key, tell_apart, worth
+from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.comparison import effects as causes
+from tracescope.analysis.comparison.aggregate import condensed
+from tracescope.analysis.comparison.edges import adjusted, edge_rows
+from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
+from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of
+from tracescope.analysis.evidence import change_points as changes
+from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
+from tracescope.analysis.rollups.period import PeriodRollups, hours_of
 from tracescope.analysis.verdict import data_notes, entry_states, verdict
 from tracescope.errors import InsufficientDataError
 
@@ -49,7 +51,7 @@ class Options:
 
     ``min_effect_ms`` is of a request and of a message alike; None is `MIN_EFFECT_PART` of base's clock of
     each.  ``keep_entry`` narrows what is compared.  ``by`` is a level of
-    `tracescope.analysis.effects.LEVELS`.
+    `tracescope.analysis.comparison.effects.LEVELS`.
     """
 
     alpha: float = 0.05
@@ -59,7 +61,7 @@ class Options:
     by: str = "operation"
 
 
-def _check_enough(base: Period, head: Period) -> None:
+def _check_enough(base: PeriodRollups, head: PeriodRollups) -> None:
     for name, period in (("BASE", base), ("HEAD", head)):
         hours = period.tables["entry_hours"]
         units = int(hours.filter(pl.col("unit") == schema.UNIT_REQUEST)["units"].sum())
@@ -72,7 +74,7 @@ def _check_enough(base: Period, head: Period) -> None:
             )
 
 
-def diff(base: Period, head: Period, options: Options = Options()) -> Report:
+def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options()) -> Report:
     """Compare two periods.
 
     Parameters
@@ -170,7 +172,7 @@ def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
     return not worse, *sizes, *names
 
 
-def _extent(period: Period, side: Side, slots: blocking.Slots) -> Extent:
+def _extent(period: PeriodRollups, side: Side, slots: blocking.Slots) -> Extent:
     return Extent(
         period.start_ns,
         period.end_ns,

@@ -19,11 +19,12 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.arrivals import WEEK_NS, by_edge, edge_ids, near
-from tracescope.analysis.causes import cause_clause
-from tracescope.analysis.growth import Modelled, edge_key, is_wait, model_edge
-from tracescope.analysis.matched import MS, Period, weight
+from tracescope.analysis.capacity.arrivals import WEEK_NS, by_edge, edge_ids, near
+from tracescope.analysis.capacity.split import Modelled, edge_key, is_wait, model_edge
+from tracescope.analysis.comparison.causes import cause_clause
 from tracescope.analysis.report import EFFECTS, Edge, Report
+from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.errors import UsageError
 
 #: Loads at which a curve is drawn.
@@ -131,7 +132,7 @@ def choose(edges: Sequence[Edge], text: str, operation: str | None = None) -> Ed
     raise UsageError(f"no edge {text!r} in these periods", "`tracescope diff --all` lists them")
 
 
-def explain(report: Report, edge: Edge, base: Period, head: Period) -> Explanation:
+def explain(report: Report, edge: Edge, base: PeriodRollups, head: PeriodRollups) -> Explanation:
     """Explain one edge of a report.
 
     Parameters
@@ -223,7 +224,7 @@ def _curve(modelled: Modelled) -> LoadCurve:
     )  # fmt: skip
 
 
-def _of_edge(period: Period, edge: Edge, key: int | None) -> pl.DataFrame:
+def _of_edge(period: PeriodRollups, edge: Edge, key: int | None) -> pl.DataFrame:
     """Rows of the edge in one kind of unit, with their weights and entries."""
     paths = period.tables["paths"].filter(pl.col("edge_id") == (key if key is not None else 0))
     kind = schema.UNIT_NAMES.index(edge.unit)
@@ -231,7 +232,7 @@ def _of_edge(period: Period, edge: Edge, key: int | None) -> pl.DataFrame:
     return rows.join(paths.select("path_id", "entry_id"), on="path_id").with_columns(weight().alias("w"))
 
 
-def _weeks(name: str, period: Period, edge: Edge, key: int | None) -> list[Week]:
+def _weeks(name: str, period: PeriodRollups, edge: Edge, key: int | None) -> list[Week]:
     """Weeks of a period, or an eighth of it where it is shorter than two."""
     length = WEEK_NS if period.end_ns - period.start_ns >= 2 * WEEK_NS else 0
     length = length or max((period.end_ns - period.start_ns) // 8, period.slot_ns)
@@ -266,7 +267,7 @@ def _weeks(name: str, period: Period, edge: Edge, key: int | None) -> list[Week]
     ]
 
 
-def _entries(base: Period, head: Period, edge: Edge, key: int | None) -> tuple[Caller, ...]:
+def _entries(base: PeriodRollups, head: PeriodRollups, edge: Edge, key: int | None) -> tuple[Caller, ...]:
     """Entries the edge lies under: calls and ms for one unit of the entry."""
     kind = schema.UNIT_NAMES.index(edge.unit)
     sums: list[dict[int, tuple[float, float]]] = []
@@ -303,7 +304,7 @@ def _entries(base: Period, head: Period, edge: Edge, key: int | None) -> tuple[C
     return tuple(sorted(found, key=lambda caller: (-caller.ms_head, caller.name))[:MOST_CALLERS])
 
 
-def _sharing(base: Period, head: Period, edge: Edge) -> tuple[Caller, ...]:
+def _sharing(base: PeriodRollups, head: PeriodRollups, edge: Edge) -> tuple[Caller, ...]:
     """Who else reaches the same resource: calls an hour and mean ms of a call, by caller and operation."""
     if edge.callee is None:
         return ()

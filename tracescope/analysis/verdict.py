@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Final
 
 from tracescope import schema
-from tracescope.analysis import blocks as blocking
-from tracescope.analysis import significance
-from tracescope.analysis.matched import Period, Unit
+from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.report import Edge, Entry
+from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics import significance
 
 #: Units that could not be put together beyond this part are worth a word on every output.
 INCOMPLETE_PART: Final = 0.2
@@ -26,7 +27,9 @@ LOST_PART: Final = 0.001
 UNSURE_PART: Final = 0.1
 
 
-def data_notes(requests: Unit, base: Period, head: Period, matched: blocking.Matched) -> list[str]:
+def data_notes(
+    requests: Unit, base: PeriodRollups, head: PeriodRollups, matched: blocking.Matched
+) -> list[str]:
     """What a reader should know of the data before trusting the result."""
     notes: list[str] = []
     for name, side in (("base", requests.base), ("head", requests.head)):
@@ -119,7 +122,9 @@ def state_of(worse: Sequence[Edge]) -> tuple[str, tuple[str, ...]]:
     return "drifting", reasons
 
 
-def entry_states(entries: Sequence[Entry], edges: Sequence[Edge], base: Period, head: Period) -> list[Entry]:
+def entry_states(
+    entries: Sequence[Entry], edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups
+) -> list[Entry]:
     """Entries with the state that their own edges give them; what has too little data keeps its state."""
     under: dict[tuple[str, str], set[tuple[str, str, str | None, str | None]]] = {}
     for period in (base, head):

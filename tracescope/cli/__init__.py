@@ -19,14 +19,14 @@ from tracescope.errors import TracescopeError
 
 #: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.
 VERBS: Final = {
-    "diff": ("compare", "Which edges take more of the latency than before, why, and how sure that is."),
+    "diff": ("diff", "Which edges take more of the latency than before, why, and how sure that is."),
     "explain": ("explain", "One edge: why it changed, its load curve, its weeks, who calls it."),
     "forecast": ("forecast", "When each edge hits the wall, and what ten times the users would do."),
     "graph": ("graph", "Who calls whom, how often, and for how much of the clock."),
     "report": ("report", "One self-contained file for an architecture review."),
     "check": ("check", "Hold dependencies against rules; for CI."),
     "path": ("path", "One trace as a waterfall with its critical path."),
-    "import": ("load", "Read trace files: OTLP, Jaeger, Zipkin."),
+    "import": ("import_files", "Read trace files: OTLP, Jaeger, Zipkin."),
     "serve": ("serve", "Receive OTLP over gRPC and keep it."),
     "mcp": ("mcp", "Serve the store to an agent as tools, over standard input and output."),
     "status": ("status", "What the store holds, and what was refused for which reason."),

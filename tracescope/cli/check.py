@@ -13,7 +13,7 @@ from tracescope.errors import InputError
 from tracescope.periods import parse
 
 if TYPE_CHECKING:
-    from tracescope.analysis.rules import Checked
+    from tracescope.analysis.topology.rules import Checked
 
 GATE_FAILED = 3
 
@@ -42,8 +42,8 @@ def check_command(
     clock an edge may take, and that there be no cycles; examples/rules.toml has one of each.
     """
     used = shell.settings(store=store, env=env, tz=tz)
-    from tracescope.analysis.rules import check, parse_rules
-    from tracescope.engine.graphs import map_period
+    from tracescope.analysis.topology.rules import check, parse_rules
+    from tracescope.engine.graph import map_period
     from tracescope.report import checked_json
     from tracescope.report.text import checked_text
 

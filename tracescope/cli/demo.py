@@ -10,7 +10,7 @@ import click
 
 from tracescope import config
 from tracescope.cli import shell
-from tracescope.cli.compare import print_report
+from tracescope.cli.diff import print_report
 from tracescope.errors import StoreError
 
 DAYS_COMPARED = 30
@@ -30,7 +30,7 @@ def demo_command(seed: int, store: str | None, form: str, output: str | None) ->
     """
     from tracescope import demo
     from tracescope.analysis.diff import Options
-    from tracescope.engine.comparing import compare
+    from tracescope.engine.compare import compare
     from tracescope.engine.local import seal
     from tracescope.periods import Period, format_utc
     from tracescope.schema import DAY_NS, HOUR_NS

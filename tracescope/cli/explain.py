@@ -32,8 +32,8 @@ def explain_command(
     """
     used = shell.settings(store=store, env=env, tz=tz)
     from tracescope.analysis.diff import Options
-    from tracescope.engine.explaining import explain_edge
-    from tracescope.report import explained as render
+    from tracescope.engine.explain import explain_edge
+    from tracescope.report import explain as render
 
     opened = shell.existing(used.store)
     periods = pair(base, head, shell.context(opened, used.tz))

@@ -49,8 +49,8 @@ def forecast_command(
     data do not say, the answer is a bound or a question mark.
     """
     used = shell.settings(store=store, env=env, top=top)
-    from tracescope.engine.forecasting import foresee
-    from tracescope.report import outlook as render
+    from tracescope.engine.forecast import foresee
+    from tracescope.report import forecast as render
 
     multiples = tuple(multiple(text) for text in growth)
     opened = shell.existing(used.store)

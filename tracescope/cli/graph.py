@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from tracescope.cli import shell
-from tracescope.cli.compare import entry_filter
+from tracescope.cli.diff import entry_filter
 from tracescope.errors import UsageError
 from tracescope.periods import parse
 
 if TYPE_CHECKING:
-    from tracescope.analysis.findings import Finding
-    from tracescope.analysis.flows import Selection
-    from tracescope.analysis.graph import Graph, Level
+    from tracescope.analysis.rollups.flows import Selection
+    from tracescope.analysis.topology.findings import Finding
+    from tracescope.analysis.topology.graph import Graph, Level
     from tracescope.config import Settings
-    from tracescope.engine.comparing import Sides
-    from tracescope.engine.graphs import Mapped
+    from tracescope.engine.compare import Sides
+    from tracescope.engine.graph import Mapped
     from tracescope.periods import Period
     from tracescope.report.svg import Look
     from tracescope.store import SpanStore
@@ -92,9 +92,9 @@ def graph_command(
     In a terminal the heaviest call paths are drawn as a tree; other formats hold every node and edge.
     """
     used = shell.settings(store=store, env=env, tz=tz)
-    from tracescope.analysis.backbone import LARGEST, backbone, collapsed
-    from tracescope.engine.comparing import read_sides
-    from tracescope.engine.graphs import MAPPED, map_period, map_sides
+    from tracescope.analysis.topology.backbone import LARGEST, backbone, collapsed
+    from tracescope.engine.compare import read_sides
+    from tracescope.engine.graph import MAPPED, map_period, map_sides
     from tracescope.report.svg import Look
 
     selection = select(entry, through, service, kind, namespace)
@@ -149,7 +149,7 @@ def graph_command(
 
 
 def _findings(found: Mapped, selection: Selection) -> tuple[Finding, ...]:
-    from tracescope.analysis.findings import findings
+    from tracescope.analysis.topology.findings import findings
 
     return findings(found.graph, found.tables, selection)
 
@@ -157,8 +157,8 @@ def _findings(found: Mapped, selection: Selection) -> tuple[Finding, ...]:
 def _judged(store: SpanStore, found: Mapped, sides: Sides, used: Settings, selection: Selection) -> Graph:
     """The graph, with `diff`'s word on which of its changes are more than chance or traffic."""
     from tracescope.analysis.diff import Options
-    from tracescope.analysis.graph import judged
-    from tracescope.engine.comparing import compare_sides
+    from tracescope.analysis.topology.graph import judged
+    from tracescope.engine.compare import compare_sides
 
     options = Options(
         alpha=used.alpha,
@@ -181,7 +181,7 @@ def select(
     namespace: str | None,
 ) -> Selection:
     """The selection that options ask for; raises UsageError."""
-    from tracescope.analysis.flows import Selection
+    from tracescope.analysis.rollups.flows import Selection
     from tracescope.schema import EDGE_KINDS
 
     for name in kinds:
@@ -192,7 +192,7 @@ def select(
 
 
 def _print_tree(found: Mapped, selection: Selection, output: str | None) -> None:
-    from tracescope.analysis.flows import call_tree
+    from tracescope.analysis.rollups.flows import call_tree
     from tracescope.report.tree import tree_text
 
     parts = call_tree(found.tables, selection, base=found.base_tables)

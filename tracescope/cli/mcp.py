@@ -16,7 +16,7 @@ def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
     python -m pip install 'tracescope[mcp]'.
     """
     used = shell.settings(store=store, env=env, tz=tz)
-    from tracescope.web.answers import Answers
-    from tracescope.web.tools import make_server
+    from tracescope.mcp import make_server
+    from tracescope.session import Answers
 
     make_server(Answers(used.store, used)).run("stdio")

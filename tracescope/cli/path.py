@@ -20,8 +20,8 @@ def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, out
     used = shell.settings(store=store)
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", trace_id):
         raise UsageError(f"{trace_id!r} is no trace id", "give its 32 hex digits")
-    from tracescope.analysis.path import critical_path
-    from tracescope.engine.periods import trace_spans
+    from tracescope.analysis.rollups.trace_path import critical_path
+    from tracescope.engine.rollups import trace_spans
     from tracescope.report import path_json, text
 
     opened = shell.existing(used.store)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tracescope.cli import shell
-from tracescope.cli.compare import print_report
+from tracescope.cli.diff import print_report
 
 if TYPE_CHECKING:
-    from tracescope.web.answers import Answers
+    from tracescope.session import Answers
     from tracescope.web.view import View
 
 
@@ -35,8 +35,8 @@ def report_command(
     -o review.pdf writes the same for paper; that needs the pdf extra.
     """
     used = shell.settings(store=store, env=env, tz=tz)
+    from tracescope.session import Answers
     from tracescope.web import pages
-    from tracescope.web.answers import Answers
     from tracescope.web.view import View
 
     shell.existing(used.store)

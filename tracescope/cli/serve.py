@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracescope.serving.runtime import Runtime
-    from tracescope.web.answers import Answers
+    from tracescope.session import Answers
 
 #: What is printed on stdout, once each port listens.
 _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
@@ -94,7 +94,7 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
     @cache
     def answers() -> Answers:
         """What page and series show, remembered once for both."""
-        from tracescope.web.answers import Answers
+        from tracescope.session import Answers
 
         return Answers(used.store, used)
 
@@ -116,9 +116,9 @@ class _Series(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """See `tracescope.web.gauges`."""
+        """See `tracescope.serving.graph_metrics`."""
         if self._made is None:
-            from tracescope.web.gauges import GraphSeries
+            from tracescope.serving.graph_metrics import GraphSeries
 
             self._made = GraphSeries(self._answers())
         return self._made.collect()

@@ -97,7 +97,7 @@ def warmup_command() -> None:
 def compile_kernels() -> None:
     """Run every kernel once on a day of the demo."""
     from tracescope import demo
-    from tracescope.analysis.process import process
+    from tracescope.analysis.rollups.process import process
     from tracescope.ingest.decode import decode
 
     now = shell.now_ns()

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.rollup import add_up
+from tracescope.analysis.rollups.merge import add_up
 from tracescope.store import SpanStore
 from tracescope.store.sealed import Pointer
 

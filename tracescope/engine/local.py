@@ -22,7 +22,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollup import add_up, cap_operations, carry_counts, join_hops, merge
+from tracescope.analysis.rollups.merge import add_up, cap_operations, carry_counts, join_hops, merge
 from tracescope.engine.days import fold
 from tracescope.engine.unlanded import Unlanded
 from tracescope.errors import StoreError
@@ -32,7 +32,7 @@ from tracescope.store.sealed import Pointer
 if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
-    from tracescope.analysis.process import Partial
+    from tracescope.analysis.rollups.process import Partial
 
 #: Bytes that a span costs while it is sealed: measured 1,150 and what is read of it, some 450 with ten
 #: attributes; and some room.
@@ -190,7 +190,7 @@ def process_slices(
     only
         Takes the spans of whole traces and gives those of the traces that count.
     """
-    from tracescope.analysis.process import process
+    from tracescope.analysis.rollups.process import process
 
     def work(rows: pl.DataFrame) -> Partial:
         rows = rows if only is None else only(rows)
@@ -394,7 +394,7 @@ def _seal_run(
     unlanded: Unlanded | None,
 ) -> int:
     """Seal hours ``[begin, end)``, for the pointer to be published; returns their spans."""
-    from tracescope.analysis.process import process
+    from tracescope.analysis.rollups.process import process
 
     fresh = not pointer.hours or begin > max(pointer.hours)
     spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end, unlanded).scan()

@@ -14,7 +14,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollup import carry_counts, checksum
+from tracescope.analysis.rollups.merge import carry_counts, checksum
 from tracescope.engine.days import differing
 from tracescope.engine.local import affected, recompute, runs, seal
 from tracescope.errors import TracescopeError

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.report import EFFECTS
 
 if TYPE_CHECKING:
-    from tracescope.analysis.findings import Finding
-    from tracescope.analysis.graph import Graph
-    from tracescope.analysis.path import TracePath
     from tracescope.analysis.report import Change, Edge, Entry, Extent, Report
-    from tracescope.analysis.rules import Checked
+    from tracescope.analysis.rollups.trace_path import TracePath
+    from tracescope.analysis.topology.findings import Finding
+    from tracescope.analysis.topology.graph import Graph
+    from tracescope.analysis.topology.rules import Checked
     from tracescope.store import Status
 
 DIFF_SCHEMA: Final = "tracescope.diff/1"

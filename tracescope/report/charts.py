@@ -22,10 +22,10 @@ from tracescope.report.names import one_line
 from tracescope.report.text import duration, number, since
 
 if TYPE_CHECKING:
+    from tracescope.analysis.evidence.series import CallPath, EntryPaths, Series
     from tracescope.analysis.explain import LoadCurve
-    from tracescope.analysis.path import TracePath
     from tracescope.analysis.report import Edge
-    from tracescope.analysis.series import CallPath, EntryPaths, Series
+    from tracescope.analysis.rollups.trace_path import TracePath
 
 #: Part of a trend's width that stands for the time between two periods.
 BREAK: Final = 0.03

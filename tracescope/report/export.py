@@ -19,7 +19,7 @@ from tracescope.report import graph_json
 from tracescope.report.names import KEPT, one_line, shortened
 
 if TYPE_CHECKING:
-    from tracescope.analysis.graph import Graph
+    from tracescope.analysis.topology.graph import Graph
 
 _DOT_SHAPES: Final = {
     "service": "box",

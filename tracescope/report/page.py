@@ -12,17 +12,18 @@ from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from tracescope.analysis.blocks import MATCH_FROM_NS
-from tracescope.analysis.causes import cause_words
+from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
+from tracescope.analysis.comparison.causes import cause_words
 from tracescope.periods import format_utc
-from tracescope.report import outlook, text
+from tracescope.report import forecast as outlook
+from tracescope.report import text
 from tracescope.report.charts import shown
 from tracescope.schema import DAY_NS, HOUR_NS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from tracescope.analysis.forecast import EdgeForecast, EntryForecast, Forecast
+    from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast
     from tracescope.analysis.report import Edge, Extent, Report
 
 MINUTE_NS: Final = 60 * 10**9

@@ -13,12 +13,12 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from tracescope import __version__
-from tracescope.analysis.causes import cause_words
+from tracescope.analysis.capacity.forecast import Forecast
+from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
+from tracescope.analysis.comparison.causes import cause_words
+from tracescope.analysis.evidence.series import EntryPaths, Series
 from tracescope.analysis.explain import sentence
-from tracescope.analysis.forecast import Forecast
-from tracescope.analysis.outlook import Outlook, entry_states
 from tracescope.analysis.report import Edge, Report
-from tracescope.analysis.series import EntryPaths, Series
 from tracescope.report import charts, diff_json, page, text
 
 #: Edges that get a page of their own.

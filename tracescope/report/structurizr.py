@@ -16,7 +16,7 @@ from tracescope.report.export import distinct, measures
 from tracescope.report.names import one_line, shortened
 
 if TYPE_CHECKING:
-    from tracescope.analysis.graph import Graph
+    from tracescope.analysis.topology.graph import Graph
 
 _TAGS: Final = {
     "service": "Service", "database": "Database", "queue": "Queue", "external": "External",

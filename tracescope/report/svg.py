@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tracescope.report.inks import INKS, MARKS, STYLE, style
 from tracescope.report.layout import Box, Layout, Link, Place, Route, layout
 from tracescope.report.names import escaped, one_line, shortened, text_width
+from tracescope.report.palette import INKS, MARKS, STYLE, style
 
 if TYPE_CHECKING:
-    from tracescope.analysis.graph import Graph
+    from tracescope.analysis.topology.graph import Graph
 
 __all__ = ["INKS", "STYLE", "Look", "arrange", "draw", "ink"]
 

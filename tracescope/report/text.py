@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from tracescope.analysis.causes import cause_words
+from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json
@@ -23,11 +23,11 @@ from tracescope.report.names import one_line
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tracescope.analysis.findings import Finding
-    from tracescope.analysis.graph import Graph
-    from tracescope.analysis.path import TracePath
     from tracescope.analysis.report import Edge, Extent, Report
-    from tracescope.analysis.rules import Checked
+    from tracescope.analysis.rollups.trace_path import TracePath
+    from tracescope.analysis.topology.findings import Finding
+    from tracescope.analysis.topology.graph import Graph
+    from tracescope.analysis.topology.rules import Checked
     from tracescope.store import Status
 
 #: Width where there is no terminal to ask.

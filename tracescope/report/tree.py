@@ -39,7 +39,7 @@ def bar(part: float, width: int = BAR) -> str:
 
 
 def tree_text(entries: pl.DataFrame, paths: pl.DataFrame, *, width: int) -> RenderableType:
-    """A tree of what `tracescope.analysis.flows.call_tree` gives."""
+    """A tree of what `tracescope.analysis.rollups.flows.call_tree` gives."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

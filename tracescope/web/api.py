@@ -11,13 +11,13 @@ import numpy as np
 from starlette.responses import Response
 
 from tracescope import __version__
-from tracescope.analysis.graph import Level
-from tracescope.analysis.series import Series
+from tracescope.analysis.evidence.series import Series
+from tracescope.analysis.topology.graph import Level
 from tracescope.errors import InputError, InsufficientDataError
 from tracescope.report import diff_json, edge_json, graph_json, iso, path_json, status_json
-from tracescope.report.outlook import FORECAST_SCHEMA, forecast_json
+from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
+from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import pages
-from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.map import narrowed, of_kind
 from tracescope.web.view import View, key_of
 

@@ -23,9 +23,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
 from tracescope.report import page, text
-from tracescope.report.inks import STYLE
+from tracescope.report.palette import STYLE
+from tracescope.session import Answers
 from tracescope.web import api, pages
-from tracescope.web.answers import Answers
 from tracescope.web.map import map_
 from tracescope.web.view import View, read
 

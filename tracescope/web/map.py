@@ -15,11 +15,11 @@ from urllib.parse import quote
 import polars as pl
 from markupsafe import Markup
 
-from tracescope.analysis.backbone import backbone, collapsed, expanded
-from tracescope.analysis.graph import Graph, Level, judged
+from tracescope.analysis.topology.backbone import backbone, collapsed, expanded
+from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.errors import InputError
 from tracescope.report.svg import Look, arrange, draw
-from tracescope.web.answers import Answers
+from tracescope.session import Answers
 from tracescope.web.view import LEVELS, SIDES, View, key_of
 
 #: A drawing is shrunk to this part of its size at most, told to the style sheet in hundreds of px.

@@ -12,20 +12,19 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from tracescope import schema
-from tracescope.analysis.backbone import backbone
+from tracescope.analysis.capacity.forecast import Forecast
+from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
+from tracescope.analysis.evidence.series import CallPath, EdgeName, EntryPaths, grown_most
 from tracescope.analysis.explain import explain, sentence
-from tracescope.analysis.findings import findings
-from tracescope.analysis.forecast import Forecast
-from tracescope.analysis.matched import as_period
-from tracescope.analysis.outlook import Outlook, entry_states
 from tracescope.analysis.report import Edge, Report
-from tracescope.analysis.series import CallPath, EdgeName, EntryPaths, grown_most
+from tracescope.analysis.topology.backbone import backbone
+from tracescope.analysis.topology.findings import findings
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, iso, page, text
 from tracescope.report.review import Review, causes_drawn, growing, review_html
 from tracescope.report.svg import Look, Theme, arrange, draw
-from tracescope.web.answers import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
+from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.map import drawn, judged_graph
 from tracescope.web.view import View, key_of
 
@@ -194,7 +193,7 @@ def around(view: View, found: Edge) -> list[tuple[str, str]]:
 def _curve(answers: Answers, view: View, found: Edge) -> Values:
     """The load model of an edge as a picture, and what it says."""
     sides = answers.sides(view)
-    curve = explain(answers.report(view), found, as_period(sides.base), as_period(sides.head)).curve
+    curve = explain(answers.report(view), found, sides.base, sides.head).curve
     if curve is None or not curve.samples:
         return {"curve": "", "curve_words": ""}
     room = f"capacity {text.number(curve.capacity_per_s)}" if curve.capacity_per_s else "no capacity in sight"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from tracescope.analysis.backbone import LARGEST
+from tracescope.analysis.evidence.series import EdgeName
 from tracescope.analysis.report import Edge
-from tracescope.analysis.series import EdgeName
+from tracescope.analysis.topology.backbone import LARGEST
 from tracescope.errors import UsageError
 from tracescope.schema import EDGE_KINDS, UNIT_NAMES
 

@@ -1,0 +1,503 @@
+"""What load does to a resource, and what time does to it at equal load.
+
+Growth g at equal load makes work slower, and so takes capacity too:
+
+    R(X, t) = e^(g*t) * R_curve(X * e^(g*t))
+
+The point estimate is a robust least-squares fit (scipy) of `tracescope.analysis.capacity.curve`'s law to
+arrivals X.  Intervals come from the whole surface of utilisations and shapes that the data leave open,
+R0 and g integrated out, with as many degrees of freedom as serial correlation leaves: a and b often lie
+on their bound 0, where a covariance matrix says nothing, and no resource is exactly the law.
+
+Source: Bayley & Hammersley 1946 (effective sample size); Box & Tiao, "Bayesian Inference in Statistical
+Analysis", 1973, section 2.7; Huber 1964; design, section 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracescope.analysis.capacity.curve import SHAPES, WAIT, Curve, Shape, waiting
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Calls a point must hold; with fewer, noise in the arrivals invents growth.
+FEWEST_CALLS: Final = 100
+FEWEST_POINTS: Final = 4
+FEWEST_POINTS_IN_ALL: Final = 10
+#: Loads of two periods overlap when this part of either's calls finds the other's loads.
+LEAST_OVERLAP: Final = 0.2
+#: Loads within this factor are one load.
+SAME_LOAD: Final = 1.1
+#: The least ratio of highest to lowest load that shows a curve.
+LEAST_RANGE: Final = 1.3
+#: Standard error of the load's part of a change, in log units, beyond which it is not told.
+MOST_UNCERTAIN: Final = 0.15
+DRAWS: Final = 400
+#: A wall whose interval is wider than this factor is not in sight.
+MOST_OPEN: Final = 4.0
+#: Log growth a week, or in a step, beyond which nothing is looked for.
+MOST_GROWTH: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Windows of one edge, each long enough to hold its calls; arrays ``(n,)`` in order of time.
+
+    Attributes
+    ----------
+    weeks
+        Middle of the window, in weeks from now (negative).
+    load
+        Arrivals a second at the whole resource, weighted by sampling probability.
+    latency_s
+        Mean time of a call itself.
+    calls
+        Calls counted, unweighted.
+    period
+        0 base, 1 head; any small numbers tell more periods apart.
+    """
+
+    weeks: Floats
+    load: Floats
+    latency_s: Floats
+    calls: Floats
+    period: Ints
+
+    def __len__(self) -> int:
+        return len(self.load)
+
+    def select(self, rows: NDArray[np.bool_]) -> Points:
+        """Only some of them."""
+        return Points(*(getattr(self, name)[rows] for name in Points.__dataclass_fields__))
+
+    @staticmethod
+    def join(parts: list[Points]) -> Points:
+        """All of several, in the order given."""
+        names = Points.__dataclass_fields__
+        return Points(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Load at the wall over peak load.
+
+    Attributes
+    ----------
+    times
+        Where the curve hardly bends, the highest load seen over peak load: the wall lies beyond, and how
+        far nobody can tell.  A pool of sixteen servers is as quick as an empty one until it is full.
+    interval
+        80 %; the upper end None where it is open.
+    lower_bound
+        `times` is what there is at least: the curve hardly bends, or peak load is under half of capacity.
+    bends
+        Whether the data show that load slows this edge down at all.
+    """
+
+    times: float
+    interval: tuple[float, float | None]
+    lower_bound: bool
+    bends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A curve, its growth, and what the data leave open.
+
+    Attributes
+    ----------
+    curve
+        As it is now (weeks 0, or the last period).
+    growth
+        Log growth at equal load: a week, or with `step` from base to head.
+    step
+        Growth is a step between the periods, not a steady drift.
+    draws
+        ``r0_s, capacity, shape, growth`` ``(DRAWS,)`` each, equally likely; shape indexes `SHAPES`.
+    noise
+        Standard deviation of a point in log units.
+    freedom
+        Effective degrees of freedom.
+    cost
+        Robust mean square of the residuals; fits to the same points compare by it.
+    highest
+        Highest load seen, at today's work: what was served when work was quicker counts for less.
+    """
+
+    curve: Curve
+    growth: float
+    step: bool
+    draws: dict[str, Floats]
+    noise: float
+    freedom: float
+    cost: float
+    highest: float
+
+    def interval(self, values: Floats, level: float = 0.95) -> tuple[float, float]:
+        """Of something computed from `draws`."""
+        tail = (1 - level) / 2
+        low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
+        return float(low), float(high)
+
+    def walls(self) -> Floats:
+        """Arrivals a second at the wall ``(DRAWS,)``; infinite where load does nothing."""
+        table = np.array([shape.wall() for shape in SHAPES])
+        return self.draws["capacity"] * table[self.draws["shape"].astype(np.int64)]
+
+    @property
+    def wall(self) -> float:
+        """The law's wall, or the nearest that other curves which explain the points better leave open."""
+        low, high = self.interval(self.walls(), 0.8)
+        return min(max(self.curve.wall, low), high)
+
+    def headroom(self, peak_load: float) -> Headroom:
+        """How much more load than now there is room for."""
+        low, high = (wall / peak_load for wall in self.interval(self.walls(), 0.8))
+        if not (math.isfinite(high) and high <= MOST_OPEN * low):
+            # where the wall lies is then what is assumed of curves, and not what was seen
+            served = max(self.highest / peak_load, 1.0)
+            return Headroom(served, (served, None), lower_bound=True, bends=False)
+        under_half = bool(peak_load < self.curve.capacity / 2)
+        return Headroom(self.wall / peak_load, (low, high), lower_bound=under_half, bends=True)
+
+    def drawn(self, rho: Floats) -> tuple[Floats, Floats]:
+        """As `waiting`, a row of `rho` ``(DRAWS, n)`` for every draw."""
+        value, slope = np.empty_like(rho), np.empty_like(rho)
+        for number in np.unique(self.draws["shape"]):
+            rows = self.draws["shape"] == number
+            value[rows], slope[rows] = SHAPES[int(number)].slowdown(rho[rows], self.curve.less)
+        return value, slope
+
+
+def overlap(points: Points) -> float:
+    """Part of the calls of either period at loads that the other one has too; the smaller part."""
+    parts: list[float] = []
+    for own, other in ((0, 1), (1, 0)):
+        mine, theirs = points.period == own, points.period == other
+        if not mine.any() or not theirs.any():
+            return 0.0
+        low, high = points.load[theirs].min() / SAME_LOAD, points.load[theirs].max() * SAME_LOAD
+        inside = (points.load >= low) & (points.load <= high) & mine
+        parts.append(float(points.calls[inside].sum() / points.calls[mine].sum()))
+    return min(parts)
+
+
+def mean_load(points: Points) -> float:
+    """Mean of the logarithm of the load, weighted by calls."""
+    return float(np.average(np.log(points.load), weights=points.calls))
+
+
+def refusal(points: Points) -> str | None:
+    """Why two periods' points cannot tell load from growth, in words; None when they may."""
+    sides = [points.select(points.period == number) for number in (0, 1)]
+    for name, side in zip(("base", "head"), sides, strict=True):
+        if len(side) < FEWEST_POINTS:
+            return (
+                f"not identifiable: {name} has {int(side.calls.sum())} counted calls in {len(side)} windows;"
+                f" {FEWEST_POINTS} windows of {FEWEST_CALLS} calls at one load or more are needed"
+            )
+    if len(points) < FEWEST_POINTS_IN_ALL:
+        return (
+            f"not identifiable: {len(points)} windows of {FEWEST_CALLS} calls and more; "
+            f"{FEWEST_POINTS_IN_ALL} are needed"
+        )
+    ranges = [(float(side.load.min()), float(side.load.max())) for side in sides]
+    if overlap(points) < LEAST_OVERLAP:
+        texts = [f"{low:.3g} to {high:.3g}" for low, high in ranges]
+        return f"not identifiable: loads do not overlap (base {texts[0]} calls/s, head {texts[1]})"
+    low, high = float(points.load.min()), float(points.load.max())
+    if high < LEAST_RANGE * low:
+        return f"not identifiable: load hardly varies ({low:.3g} to {high:.3g} calls/s)"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """The curve nearest to some points; what else they leave open is for `fit` to say.
+
+    Attributes
+    ----------
+    points, step, free, less
+        What was fitted: a step instead of a drift, whether growth was fitted at all, and `Curve.less`.
+    x, y, time, weight
+        Loads as parts of the highest, logs of latencies, when they were, and what they are worth ``(n,)``.
+    theta
+        Log R0, utilisation at the highest load, phi, growth ``(4,)``.
+    residual
+        Weighted ``(n,)``.
+    cost
+        As in `Fit`.
+    """
+
+    points: Points
+    step: bool
+    free: bool
+    less: float
+    x: Floats
+    y: Floats
+    time: Floats
+    weight: Floats
+    theta: Floats
+    residual: Floats
+    cost: float
+
+    def fit(self) -> Fit:
+        """With what the points leave open."""
+        points, raw, (log_r0, kappa, phi, g) = self.points, self.residual, self.theta.tolist()
+        spent = 3 + self.free
+        few = math.sqrt(len(points) / max(len(points) - spent, 1))
+        rms = float(np.sqrt(np.mean(raw**2)))
+        noise = max(1.4826 * float(np.median(np.abs(raw))) * few, rms * 0.5, 1e-9)
+        size = np.abs(raw) / (1.345 * noise)
+        trust = self.weight**2 / np.maximum(size, 1.0)  # Huber's weights
+        correlation = _correlation(raw, points)
+        inflation = (1 + correlation) / (1 - correlation)
+        # what the weights take from the sum of squares: variance of an M-estimate, Huber 1964
+        bent = np.minimum(np.abs(raw), 1.345 * noise)
+        huber = float(np.mean(bent**2)) / max(float(np.mean(size <= 1)), 0.5) ** 2
+        lost = huber / max(float(np.average(raw**2, weights=trust)), 1e-300)
+        grid = _Surface(
+            self.y, self.x, self.time, trust, g, self.free, len(points) / inflation,
+            inflation * max(lost, 1.0), self.less,
+        )  # fmt: skip
+        draws = grid.draw(kappa * float(np.max(np.exp(g * self.time) * self.x)))
+        unit = float(np.max(points.load))
+        draws["capacity"] = unit / np.maximum(draws.pop("kappa"), 1e-12)
+        draws["capacity"] = np.where(draws["capacity"] > 1e9 * unit, np.inf, draws["capacity"])
+        capacity = unit / kappa if kappa > 1e-9 else math.inf
+        return Fit(
+            Curve(math.exp(log_r0), capacity, phi, self.less),
+            g,
+            self.step,
+            draws,
+            noise,
+            max(len(points) / inflation - spent, 1.0),
+            self.cost,
+            float(np.max(points.load * np.exp(max(g, 0.0) * self.time))),
+        )
+
+
+def fit(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> Fit:
+    """Fit a load curve and growth at equal load.
+
+    Parameters
+    ----------
+    points
+        At least `FEWEST_POINTS`, of one or more periods.
+    step
+        Growth is a step between period 0 and 1 instead of a steady drift.
+    growth
+        Whether to fit growth at all.
+    less
+        See `Curve`.
+    """
+    return _solve(points, step=step, growth=growth, less=less).fit()
+
+
+def _solve(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> _Solved:
+    """The nearest curve, as `fit` takes it."""
+    from scipy.optimize import least_squares
+
+    time = points.weeks if not step else np.where(points.period > 0, 0.0, -1.0)
+    time = time if growth else np.zeros(len(points))
+    free = bool(growth and np.ptp(time) > 0)
+    y = np.log(points.latency_s)
+    x = points.load / float(np.max(points.load))
+    weight = 1 / np.sqrt(1 / points.calls + 1 / float(np.median(points.calls)))
+    weight = weight / math.sqrt(float(np.mean(weight**2)))
+    design = np.column_stack([np.ones_like(x), x, time] if free else [np.ones_like(x), x])
+    start, *_ = np.linalg.lstsq(design * weight[:, None], y * weight, rcond=None)
+    rest = (y - design @ start) * weight
+    scale = max(1.4826 * float(np.median(np.abs(rest - np.median(rest)))), 1e-6)
+
+    def residual(theta: Floats) -> Floats:
+        drift = theta[3] * time
+        return (y - theta[0] - drift - waiting(theta[1] * x * np.exp(drift), theta[2], less)[0]) * weight
+
+    def jacobian(theta: Floats) -> Floats:
+        rho = theta[1] * x * np.exp(theta[3] * time)
+        value, slope = waiting(rho, theta[2], less)
+        tiny = 1e-6 if theta[2] < 0.5 else -1e-6
+        by_phi = (waiting(rho, theta[2] + tiny, less)[0] - value) / tiny
+        columns = [np.ones_like(x), slope * rho / max(theta[1], 1e-12), by_phi, time * (1 + slope * rho)]
+        return -np.column_stack(columns) * weight[:, None]
+
+    def solve(theta: list[float], weights: Floats) -> Any:
+        nonlocal weight
+        weight = weights
+        return least_squares(
+            residual, theta, jac=jacobian,  # pyright: ignore[reportArgumentType]
+            loss="huber", f_scale=1.345 * scale, x_scale=[1.0, 0.3, 0.5, 0.1],
+            bounds=([-np.inf, 0.0, 0.0, -limit], [np.inf, 3.0, 1.0, limit]), max_nfev=60,
+        )  # fmt: skip
+
+    g0 = float(np.clip(start[2], -0.9, 0.9)) if free else 0.0
+    rise = float(np.clip(1 - math.exp(-max(float(start[1]), 0.05)), 0.05, 0.9))
+    limit = MOST_GROWTH if free else 1e-12
+    found = solve([float(start[0]), rise, 0.3, g0], weight)
+    # near capacity a queue's mean is noisier than its calls: the variance grows with the slowdown
+    # (Carroll & Ruppert, "Transformation and Weighting in Regression", 1988, chapter 3)
+    slow = waiting(found.x[1] * x * np.exp(found.x[3] * time), found.x[2], less)[0]
+    steep = _steepness(slow, residual(found.x))
+    if steep > 0:
+        quiet = weight * np.exp(-steep * slow)
+        found = solve(found.x.tolist(), quiet / math.sqrt(float(np.mean(quiet**2))))
+    cost = 2 * float(found.cost) / len(points)
+    return _Solved(points, step, free, less, x, y, time, weight, found.x, residual(found.x), cost)
+
+
+def _steepness(slow: Floats, residual: Floats) -> float:
+    """Power of the slowdown that the noise grows with: 0 unless the residuals say so."""
+    size = np.log(np.abs(residual - np.median(residual)) + 1e-9)
+    if len(slow) < FEWEST_POINTS_IN_ALL or float(np.ptp(slow)) < 0.2:
+        return 0.0
+    centred = slow - slow.mean()
+    power = float(centred @ centred)
+    slope = float(centred @ size) / power
+    error = 1.1 / math.sqrt(power)  # standard deviation of the log of a normal's size
+    return min(slope, 2.0) if slope > error else 0.0
+
+
+def _correlation(residual: Floats, points: Points) -> float:
+    """Lag-1 correlation of residuals in order of time, corrected for its bias on short series."""
+    order = np.lexsort((points.load, points.weeks))
+    r = residual[order] - residual.mean()
+    power = float((r**2).sum())
+    n = len(r)
+    if power <= 0 or n < FEWEST_POINTS:
+        return 0.0
+    lag = float((r[1:] * r[:-1]).sum() / power)
+    return float(np.clip(lag + (1 + 4 * lag) / n, 0.0, 0.85)) if lag > 1 / math.sqrt(n) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Surface:
+    """How well every utilisation of every shape explains the points, R0 and growth integrated out."""
+
+    y: Floats
+    x: Floats
+    time: Floats
+    trust: Floats
+    growth: float
+    free: bool
+    counted: float
+    inflation: float
+    less: float
+
+    def _at(self, kappa: Floats, shape: Shape) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Log weight, log R0, growth, and the standard errors of both, for utilisations ``(k,)``."""
+        rho = kappa[:, None] * self.x * np.exp(self.growth * self.time)
+        value, slope = shape.slowdown(rho, self.less)
+        w = self.trust
+        rest = self.y - value - self.growth * self.time
+        total = w.sum()
+        mean = rest @ w / total
+        if not self.free:
+            rss = ((rest - mean[:, None]) ** 2) @ w
+            spread = np.sqrt(rss / max(self.counted - 3, 1.0) / total * self.inflation)
+            score = -(self.counted - 1) / 2 * np.log(np.maximum(rss, 1e-300))
+            return score, mean, np.full(len(kappa), self.growth), spread, np.zeros(len(kappa))
+        h = self.time * (1 + slope * rho)
+        middle = h @ w / total
+        centred = h - middle[:, None]
+        power = np.maximum((centred**2) @ w, 1e-300)
+        tilt = (centred * (rest - mean[:, None])) @ w / power
+        rss = np.maximum(((rest - mean[:, None] - tilt[:, None] * centred) ** 2) @ w, 1e-300)
+        variance = rss / max(self.counted - 4, 1.0) * self.inflation
+        score = -(self.counted - 2) / 2 * np.log(rss) - 0.5 * np.log(power)
+        errors = np.sqrt(variance / total), np.sqrt(variance / power)
+        return score, mean - tilt * middle, self.growth + tilt, *errors
+
+    def draw(self, best: float) -> dict[str, Floats]:
+        """`DRAWS` equally likely curves; `best` is the fitted utilisation at the highest load."""
+        top = float(np.max(np.exp(self.growth * self.time) * self.x))
+        low, high = 0.0, max(0.999, min(best, 1.2))
+        for size in (16, 16, 24):
+            step = (high - low) / size
+            kappas = np.asarray((low + (np.arange(size) + 0.5) * step) / top, dtype=np.float64)
+            rows = [self._at(kappas, shape) for shape in SHAPES]
+            score, *rest = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+            likely = np.flatnonzero(score.reshape(len(SHAPES), size).max(axis=0) > score.max() - 9)
+            low, high = max(low + (likely[0] - 1) * step, 0.0), low + (likely[-1] + 2) * step
+        k, shape = np.tile(kappas, len(SHAPES)), np.repeat(np.arange(len(SHAPES)), size)
+        chance = np.exp(score - score.max())
+        rng = np.random.default_rng(0)
+        pick = rng.choice(len(chance), DRAWS, p=chance / chance.sum())
+        log_r0, growth, error_r0, error_growth = (part[pick] for part in rest)
+        wide = rng.standard_t(max(self.counted - 3 - self.free, 1.0), (2, DRAWS))
+        jitter = (rng.random(DRAWS) - 0.5) * step / top
+        return {
+            "r0_s": np.exp(log_r0 + np.clip(wide[0] * error_r0, -20.0, 20.0)),
+            "kappa": np.maximum(k[pick] + jitter, 0.0),
+            "shape": shape[pick].astype(np.float64),
+            "growth": np.clip(growth + wide[1] * error_growth, -MOST_GROWTH, MOST_GROWTH),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The change of log latency from base to head, told apart.
+
+    Attributes
+    ----------
+    load, growth
+        Log change by more load at equal work, and by growth at equal load; they add up to the
+        fitted change.
+    load_error, growth_interval
+        Standard error of the load's part, 95 % interval of the growth's part.
+    """
+
+    load: float
+    growth: float
+    load_error: float
+    growth_interval: tuple[float, float]
+
+
+def shift(fitted: Fit, points: Points) -> Shift:
+    """Tell load from growth between period 0 and period 1 of the fitted points."""
+    base, head = points.period == 0, points.period == 1
+    time = np.where(points.period > 0, 0.0, -1.0) if fitted.step else points.weeks
+    when = [float(np.average(time[side], weights=points.calls[side])) for side in (base, head)]
+
+    def parts(
+        capacity: Floats, growth: Floats, curve: Callable[[Floats], tuple[Floats, Floats]]
+    ) -> tuple[Floats, Floats]:
+        total = np.zeros((2, 2, len(capacity)))  # load of, time of
+        for i, side in enumerate((base, head)):
+            weight = points.calls[side] / points.calls[side].sum()
+            for j, moment in enumerate(when):
+                drift = np.clip(growth * moment, -20.0, 20.0)[:, None]
+                value, _ = curve(points.load[side] * np.exp(drift) / capacity[:, None])
+                # of the mean, not the mean of logs: the busiest hours make most of a mean latency
+                total[i, j] = np.log(np.exp(np.minimum(value + drift, 50.0)) @ weight)
+        load = ((total[1, 0] - total[0, 0]) + (total[1, 1] - total[0, 1])) / 2
+        return load, total[1, 1] - total[0, 0] - load
+
+    curve, d = fitted.curve, fitted.draws
+    load, growth = parts(
+        np.array([curve.capacity]), np.array([fitted.growth]), lambda rho: waiting(rho, curve.phi, curve.less)
+    )
+    loads, growths = parts(d["capacity"], d["growth"], fitted.drawn)
+    low, high = np.quantile(loads, [0.16, 0.84])
+    return Shift(float(load[0]), float(growth[0]), float(high - low) / 2, fitted.interval(growths))
+
+
+def better(points: Points, *, waits: bool = False) -> Fit:
+    """Steady drift or a step between the periods, whichever explains the points better.
+
+    With `waits` also whether the points are a queue's waits or whole latencies.
+    """
+    tried = [_solve(points, less=less) for less in ((0.0, WAIT) if waits else (0.0,))]
+    best = min(tried, key=lambda one: one.cost)
+    if len(np.unique(points.period)) < 2:
+        return best.fit()
+    step = _solve(points, step=True, less=best.less)
+    return (step if step.cost < best.cost else best).fit()

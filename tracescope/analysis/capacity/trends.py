@@ -1,0 +1,83 @@
+"""Trends by the week: robust growth of anything that is counted, with its 80 % interval.
+
+Source: design, section 7; the slope is Theil's and Sen's (`tracescope.analysis.statistics.rank_statistics`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope.analysis.capacity.arrivals import WEEK_NS
+from tracescope.analysis.capacity.split import load_trend
+from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.schema import HOUR_NS
+
+Floats = NDArray[np.float64]
+
+LEVEL: Final = 0.8
+#: Growth in per cent a week under which nothing is called a drift.
+LEAST_DRIFT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Growth in per cent a week with its 80 % interval; None where too few weeks were seen."""
+
+    pct_per_week: float | None
+    interval: tuple[float, float] | None
+
+    @staticmethod
+    def of(slope: float, error: float, weeks: int) -> Trend:
+        """From a log slope and its standard error."""
+        if not math.isfinite(error):
+            return Trend(None, None)
+        from scipy.special import stdtrit
+
+        wide = float(stdtrit(max(weeks - 2, 1), 0.5 + LEVEL / 2)) * error
+        low, high = (pct(slope + side * wide) for side in (-1, 1))
+        return Trend(pct(slope), (low, high))
+
+
+def pct(log: float) -> float:
+    """A log change in per cent."""
+    return (math.exp(min(max(log, -50.0), 50.0)) - 1) * 100
+
+
+def weekly(rows: pl.DataFrame, period: PeriodRollups, column: str) -> tuple[Floats, Floats]:
+    """Middles of whole weeks in weeks from now ``(w,)``, and the weighted sum of a column in each."""
+    per_week = WEEK_NS // HOUR_NS
+    last = period.end_ns // period.slot_ns
+    by_week = (
+        rows.with_columns(((last - 1 - pl.col("slot")) // per_week).alias("week"))
+        .group_by("week")
+        .agg((pl.col(column) * weight()).sum().alias("sum"), pl.col("slot").n_unique().alias("hours"))
+        .filter(pl.col("hours") * 4 >= pl.col("hours").max())
+        .sort("week", descending=True)
+    )
+    first = int(period.start_ns // period.slot_ns)
+    whole = by_week.filter((pl.col("week") + 1) * per_week <= last - first + 1)
+    whole = whole.filter(pl.col("sum") > 0)
+    return -whole["week"].to_numpy().astype(np.float64) - 0.5, whole["sum"].to_numpy().astype(np.float64)
+
+
+def trend_of(weeks: Floats, values: Floats) -> Trend:
+    """Growth of weekly values."""
+    slope, error = load_trend(weeks, values)
+    return Trend.of(slope, error, len(weeks))
+
+
+def grows(trend: Trend) -> bool:
+    """Whether a trend is more than chance and more than nothing."""
+    return (
+        trend.pct_per_week is not None
+        and trend.interval is not None
+        and trend.interval[0] > 0
+        and trend.pct_per_week >= LEAST_DRIFT
+    )

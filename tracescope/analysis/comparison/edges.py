@@ -1,0 +1,285 @@
+"""Edges of a report: what each took, what it is credited with, and how sure that is.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope import schema
+from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.comparison import effects as causes
+from tracescope.analysis.comparison.effects import Split
+from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
+from tracescope.analysis.report import Edge
+from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.rollups.trace_path import trace_hex
+from tracescope.analysis.statistics.significance import (
+    Spread,
+    benjamini_hochberg,
+    combine,
+    interval,
+    jackknife,
+    of_few_days,
+    shrink,
+)
+
+Floats = NDArray[np.float64]
+
+#: A change of the detached part beyond this says the blocking rule changed, not the work.
+DETACHED_CHANGE: Final = 0.05
+#: A change of the part of waits that are below zero beyond this says that clocks moved, not the queue.
+NEGATIVE_CHANGE: Final = 0.02
+#: So does a change of the part of spans that had to be moved between hosts' clocks.
+MENDED_CHANGE: Final = 0.3
+#: What the decomposition gives, and what it is called until a load model splits latency.
+_PARTS: Final = {
+    "calls": "calls", "latency": "latency_unsplit", "criticality": "criticality", "new": "new",
+    "gone": "gone",
+}  # fmt: skip
+#: What an exemplar is the best by, and the two halves of its trace's id.
+_EXEMPLARS: Final = (("slow_ns", "slow_hi", "slow_lo"), ("typical_hash", "typical_hi", "typical_lo"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One period's sums per edge ``(k,)``, and its totals."""
+
+    sums: dict[str, Floats]
+    units: float
+    clock_ns: float
+
+    def of(self, k: int) -> dict[str, float]:
+        """What edge `k` took, per unit of work."""
+        own, inclusive, calls = (self.sums[name][k] for name in ("own_ns", "inclusive_ns", "calls"))
+        return {
+            "share": float(own / self.clock_ns),
+            "own_ms": float(own / self.units / MS),
+            "inclusive_ms": float(inclusive / self.units / MS),
+            "calls_per_unit": float(calls / self.units),
+        }
+
+    def detached(self, k: int) -> float:
+        """Part of the calls of edge `k` that nobody waited for."""
+        calls = self.sums["calls"][k]
+        return float(self.sums["detached_calls"][k] / calls) if calls else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """Some statistics of every edge ``(k,)``, and their 95 % intervals where there is enough data."""
+
+    value: Floats
+    spread: Spread
+    enough: bool
+
+    def intervals(self) -> list[tuple[float, float] | None]:
+        """Of every edge."""
+        from scipy.special import stdtrit
+
+        if not self.enough:
+            return [None] * len(self.value)
+        quantiles = stdtrit(self.spread.freedom, 0.975)
+        known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
+        return [interval(*one) for one in known]
+
+    def p_value(self, minimum: float) -> Floats:
+        """Of the hypothesis that the truth is no further from zero than `minimum`."""
+        from scipy.special import stdtr
+
+        error, size = self.spread.error, np.abs(self.value)
+        if not self.enough:
+            return np.ones(len(size))
+        sure = np.where(size > minimum, np.inf, -np.inf)
+        t = np.divide(size - minimum, error, out=sure, where=error > 0)
+        return np.where(np.isfinite(error), stdtr(self.spread.freedom, -t), 1.0)
+
+
+def edge_rows(
+    unit: Unit,
+    split: Split,
+    periods: tuple[PeriodRollups, PeriodRollups],
+    sums: tuple[PeriodRollups, PeriodRollups],
+    matched: blocking.Matched,
+    minimum: float,
+) -> list[Edge]:
+    """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`.
+
+    Parameters
+    ----------
+    unit, split
+        What they are of, decomposed.
+    periods, sums
+        Both periods by the hour, and as `tracescope.analysis.comparison.aggregate` adds them up.
+    matched, minimum
+        The blocks that they are tested on, and the smallest effect tested for.
+    """
+    base, head = periods
+    sides = [
+        _Side(
+            {name: split.by_edge(side.paths[name].sum(axis=0)) for name in PATH_SUMS},
+            max(float(side.entries["units"].sum()), 1e-300),
+            max(float(side.entries["clock_ns"].sum()), 1e-300),
+        )
+        for side in (unit.base, unit.head)
+    ]
+    transient = split.by_edge(causes.transient(unit, min(base.slot_ns, head.slot_ns)))
+    # what an edge's effects are about: its own time, and what lies below calls that are more or fewer
+    own = [side.sums["own_ns"] / side.units / MS for side in sides]
+    below = sum((np.abs(split.whole[name]) for name in _PARTS if name != "latency"), np.zeros(1))
+    scales = (own[0], own[1] + below)
+
+    def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
+        whole = pick(split.whole)
+        spreads: list[Spread] = []
+        for without, slots, scale in zip(
+            (split.without_base, split.without_head), (matched.base, matched.head), scales, strict=True
+        ):
+            shown = jackknife(whole, pick(without), slots.shape)
+            spreads.append(of_few_days(shown, scale, slots.blocks) if slots.daily else shown)
+        return _Tested(whole - less, combine(*spreads), matched.enough)
+
+    credited = tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1)))
+    parts = {
+        name: tested(transient if name == "latency" else 0.0, lambda effects, name=name: effects[name])
+        for name in _PARTS
+    }
+    shares = _Tested(*causes.shares(unit, split, matched), matched.enough).intervals()
+    credited_cis = credited.intervals()
+    part_cis = {name: part.intervals() for name, part in parts.items()}
+    p = credited.p_value(minimum)
+    shrunk = shrink(credited.value, credited.spread.error)
+    moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
+    numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
+    examples = [exemplars(*both, unit.kind, numbered) for both in zip(periods, sums, strict=True)]
+    out: list[Edge] = []
+    for row in split.edges.iter_rows(named=True):
+        k = row.pop("edge")
+        if not any(side.sums["calls"][k] or side.sums["own_ns"][k] for side in sides):
+            continue  # nothing of it in either period, or put back where it belongs
+        waits = moved and row["kind"] == schema.EDGE_QUEUE and row["operation"] == schema.QUEUE_WAIT
+        changed = waits or (
+            sides[0].sums["calls"][k] > 0 < sides[1].sums["calls"][k]
+            and abs(sides[1].detached(k) - sides[0].detached(k)) > DETACHED_CHANGE
+        )
+        measures: dict[str, Any] = {
+            f"{name}_{which}": value
+            for which, side in zip(("base", "head"), sides, strict=True)
+            for name, value in side.of(k).items()
+        }
+        made = Edge(
+            unit=schema.UNIT_NAMES[unit.kind],
+            kind=schema.EDGE_KINDS[row.pop("kind")],
+            **row,
+            **measures,
+            share_ci=shares[k],
+            credited_ms=float(credited.value[k]),
+            credited_ms_ci=credited_cis[k],
+            shrunk_ms=0.0 if changed else float(shrunk[k]),
+            q_value=None if changed else float(p[k]),
+            significant=False,
+            effects={
+                **{_PARTS[name]: float(part.value[k]) for name, part in parts.items()},
+                "transient": float(transient[k]),
+            },
+            effects_ci={_PARTS[name]: cis[k] for name, cis in part_cis.items()},
+            note="clocks of its hosts moved" if waits else "blocking rule changed" if changed else None,
+            exemplars_base=examples[0].get(k, ()),
+            exemplars_head=examples[1].get(k, ()),
+        )
+        out.append(made)
+    return out
+
+
+def _clocks_moved(base: PeriodRollups, head: PeriodRollups) -> bool:
+    """Whether hosts' clocks differ in one period as they did not in the other.
+
+    Between calls and their servers clocks are reconciled; between a producer and its consumer nothing
+    tells a wait from an offset.  What tells that there is one: messages consumed before they were
+    published, and spans that had to be moved.
+    """
+    parts: list[tuple[float, float]] = []
+    for period in (base, head):
+        if "counters" not in period.tables:
+            return False
+        counted = dict(period.tables["counters"].group_by("reason").agg(pl.col("count").sum()).iter_rows())
+        hours = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_MESSAGE)
+        messages, calls = int(hours["units"].sum()), int(period.tables["path_hours"]["calls"].sum())
+        early, mended = counted.get("negative_wait", 0), counted.get("skew_corrected", 0)
+        parts.append((early / max(messages, 1), mended / max(calls, 1)))
+    (early_b, mended_b), (early_h, mended_h) = parts
+    return abs(early_h - early_b) > NEGATIVE_CHANGE or abs(mended_h - mended_b) > MENDED_CHANGE
+
+
+def adjusted(edges: list[Edge], alpha: float) -> list[Edge]:
+    """Adjust p-values over all edges."""
+    tested = [edge for edge in edges if edge.q_value is not None]
+    q = benjamini_hochberg(np.array([edge.q_value for edge in tested], dtype=np.float64))
+    adjusted = iter(q.tolist())
+    out: list[Edge] = []
+    for edge in edges:
+        if edge.q_value is None:
+            out.append(edge)
+            continue
+        value = next(adjusted)
+        out.append(replace(edge, q_value=value, significant=value <= alpha))
+    return out
+
+
+def exemplars(
+    period: PeriodRollups, sums: PeriodRollups, kind: int, numbered: pl.DataFrame
+) -> dict[int, tuple[str, ...]]:
+    """Trace ids of the slowest and of a typical call on each edge.
+
+    Parameters
+    ----------
+    period, sums, kind
+        Where from: by the hour, and as `tracescope.analysis.comparison.aggregate` adds hours up.
+    numbered
+        ``path_id, edge``.
+    """
+    if "slow_ns" not in period.tables["path_hours"].columns:
+        return {}
+    hours, summed = (
+        one.tables["path_hours"].lazy().filter((pl.col("unit") == kind) & (pl.col("calls") > 0))
+        for one in (period, sums)
+    )
+    best = (
+        summed.join(numbered.lazy(), on="path_id")
+        .group_by("edge")
+        .agg(
+            pl.col("slow_ns").max(),
+            pl.col("typical_hash").filter(pl.col("typical_hash") > 0).min(),
+        )
+        .collect()
+    )
+    picked = [
+        _traces(hours, numbered, best.select("edge", value), *ids).with_columns(pl.lit(turn).alias("turn"))
+        for turn, (value, *ids) in enumerate(_EXEMPLARS)
+    ]
+    found: dict[int, tuple[str, ...]] = {}
+    for edge, trace in pl.concat(picked).sort("turn").select("edge", "id").collect().iter_rows():
+        found[edge] = tuple(dict.fromkeys((*found.get(edge, ()), trace_hex(trace["hi"], trace["lo"]))))
+    return found
+
+
+def _traces(
+    hours: pl.LazyFrame, numbered: pl.DataFrame, best: pl.DataFrame, hi: str, lo: str
+) -> pl.LazyFrame:
+    """``edge, id``: of each edge the trace whose call has the edge's best value."""
+    value = best.columns[1]
+    return (
+        hours.select("path_id", value, hi=hi, lo=lo)
+        .filter(pl.col(value).is_in(best[value].drop_nulls().unique().to_list()))
+        .join(numbered.lazy(), on="path_id")
+        .join(best.lazy(), on=["edge", value])
+        .group_by("edge")
+        .agg(pl.struct("hi", "lo").sort().first().alias("id"))
+    )

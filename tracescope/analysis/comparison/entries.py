@@ -1,0 +1,81 @@
+"""Entries of a report: how their traffic and their clocks moved, and what that shift is worth.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from tracescope import schema
+from tracescope.analysis.comparison.effects import Split
+from tracescope.analysis.comparison.matched import Unit
+from tracescope.analysis.report import Entry
+from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics.sketch import middle_of
+
+#: Fewer units of work than this are too few to compare.
+FEWEST_UNITS: Final = 10
+
+
+def entry_rows(unit: Unit, split: Split, base: PeriodRollups, head: PeriodRollups) -> list[Entry]:
+    """Entries of one kind of unit, busiest first."""
+    sides = (unit.base, unit.head)
+    units = [side.entries["units"].sum(axis=0) for side in sides]
+    clock = [side.entries["clock_ns"].sum(axis=0) for side in sides]
+    totals = [max(u.sum(), 1e-300) for u in units]
+    p95 = [quantiles(period, unit.kind) for period in (base, head)]
+    mean = [max(c.sum(), 0.0) / t / MS for c, t in zip(clock, totals, strict=True)]
+    out: list[Entry] = []
+    for row in unit.entries.iter_rows(named=True):
+        k = row["index"]
+        ms = [float(c[k] / u[k] / MS) if u[k] else None for c, u in zip(clock, units, strict=True)]
+        weights = [float(u[k] / t) for u, t in zip(units, totals, strict=True)]
+        # shown against the mean of all entries, so that a shift towards a slow entry reads as a rise
+        shift = float(split.mix[k]) - (weights[1] - weights[0]) * (mean[0] + mean[1]) / 2
+        out.append(
+            Entry(
+                unit=schema.UNIT_NAMES[unit.kind],
+                service=row["service"],
+                operation=row["operation"],
+                units_base=float(units[0][k]),
+                units_head=float(units[1][k]),
+                ms_base=ms[0],
+                ms_head=ms[1],
+                p95_base_ms=p95[0].get(row["entry_id"]),
+                p95_head_ms=p95[1].get(row["entry_id"]),
+                weight_base=weights[0],
+                weight_head=weights[1],
+                mix_ms=shift,
+                state="insufficient data" if min(units[0][k], units[1][k]) < FEWEST_UNITS else "compared",
+            )
+        )
+    # sums of floats differ in their last digits from run to run
+    return sorted(out, key=lambda e: (-float(f"{e.units_head:.12g}"), e.service, e.operation))
+
+
+def quantiles(period: PeriodRollups, kind: int) -> dict[int, float]:
+    """95th percentile of every entry's clock in ms, at most 2.2 % off, by entry id."""
+    rows = (
+        period.tables["entry_sketches"]
+        .lazy()
+        .filter(pl.col("unit") == kind)
+        .group_by("entry_id", "bin", "threshold")
+        .agg(pl.col("count").sum())
+        .group_by("entry_id", "bin")
+        .agg((pl.col("count") * weight()).sum().alias("n"))
+        .sort("entry_id", "bin")
+        .with_columns(
+            pl.col("n").cum_sum().over("entry_id").alias("reached"),
+            pl.col("n").sum().over("entry_id").alias("total"),
+        )
+        .filter(pl.col("reached") >= 0.95 * pl.col("total"))
+        .group_by("entry_id")
+        .agg(pl.col("bin").min())
+        .collect(engine="streaming")
+    )
+    values = middle_of(rows["bin"].to_numpy()) / MS
+    return dict(zip(rows["entry_id"].to_list(), values.tolist(), strict=True))

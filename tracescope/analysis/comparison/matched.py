@@ -1,0 +1,257 @@
+"""Two periods side by side: sums of their matched blocks over the union of their call paths.
+
+Everything that decomposes or tests takes a `Unit`: one kind of unit of work, its entries and paths,
+and for both periods the weighted sums by block.  Leaving each block out in turn gives the
+replicates that uncertainty is computed from.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope import schema
+from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.comparison.decompose import Sums, Tree
+from tracescope.analysis.comparison.lost_callees import lost_callees, rejoin
+from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.period import MS, PeriodRollups
+
+Floats = NDArray[np.float64]
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Side:
+    """Block sums of one period: ``(b, p)`` and ``(b, e)``."""
+
+    paths: dict[str, Floats]
+    entries: dict[str, Floats]
+
+    def replicates(self) -> tuple[Sums, Sums]:
+        """The whole ``(1, .)``, and without each block in turn ``(b, .)``."""
+        whole: dict[str, Floats] = {}
+        without: dict[str, Floats] = {}
+        for name, values in {**self.paths, **self.entries}.items():
+            total = values.sum(axis=0, keepdims=True)
+            whole[name], without[name] = total, np.maximum(total - values, 0.0)
+        return tuple(  # pyright: ignore[reportReturnType]
+            Sums(
+                units=s["units"],
+                clock=s["clock_ns"],
+                calls=s["calls"],
+                calls_visited=s["calls_visited"],
+                visits=s["visits"],
+                own=s["own_ns"],
+                overlap_sum=s["child_sum_ns"],
+                overlap_union=s["child_union_ns"],
+            )
+            for s in (whole, without)
+        )
+
+
+PATH_SUMS: Final = (
+    "calls", "calls_visited", "visits", "own_ns", "inclusive_ns", "child_sum_ns", "child_union_ns",
+    "detached_calls",
+)  # fmt: skip
+ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors")
+#: What graphs and call paths sum, by table.
+SUMMED: Final[Mapping[str, tuple[str, ...]]] = {
+    "path_hours": (
+        "calls", "visits", "detached_calls", "own_ns", "inclusive_ns", "busy_ns", "errors", "units",
+    ),
+    "path_sketches": ("count",),
+    "entry_hours": ("units", "clock_ns"),
+}  # fmt: skip
+
+
+#: Columns that place a row in time and weigh it.
+_ROW: Final = ("slot", "threshold")
+
+
+def _dense(
+    frame: pl.DataFrame, slots: blocking.Slots, key: str, index: pl.DataFrame, columns: Sequence[str]
+) -> dict[str, Floats]:
+    """Weighted sums by block and key as arrays ``(b, k)``."""
+    size = slots.blocks * len(index)
+    factor = (weight() * pl.col("weight")).alias("factor")
+    summed = (
+        frame.lazy()
+        .join(slots.frame.lazy(), on="slot")
+        .with_columns(factor)
+        .group_by("block", key)
+        .agg((pl.col(name) * pl.col("factor")).sum() for name in columns)
+        .join(index.lazy(), on=key)
+        .collect(engine="streaming")
+    )
+    at = (summed["block"].to_numpy().astype(np.int64) * len(index)) + summed["index"].to_numpy()
+    out: dict[str, Floats] = {}
+    for name in columns:
+        values = np.zeros(size)
+        values[at] = summed[name].to_numpy()
+        out[name] = values.reshape(slots.blocks, len(index))
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One kind of unit of work, both periods, over the union of their paths.
+
+    ``lost_part`` is the largest part of one call's callees whose spans were lost and put back.
+    """
+
+    kind: int
+    entries: pl.DataFrame
+    paths: pl.DataFrame
+    tree: Tree
+    base: Side
+    head: Side
+    lost_part: float
+
+
+def _tree(paths: pl.DataFrame, entries: pl.DataFrame) -> tuple[pl.DataFrame, Tree]:
+    """Paths sorted parents first, and their structure."""
+    paths = paths.sort("depth", "path_id").with_row_index("index")
+    by_path = paths.select("path_id", pl.col("index").cast(pl.Int64).alias("parent"))
+    by_entry = entries.select("entry_id", pl.col("index").cast(pl.Int64).alias("entry"))
+    linked = paths.join(by_path, left_on="parent_id", right_on="path_id", how="left", maintain_order="left")
+    linked = linked.join(by_entry, on="entry_id", how="left", maintain_order="left")
+    return paths, Tree(
+        parent=linked["parent"].fill_null(-1).to_numpy(),
+        entry=linked["entry"].to_numpy(),
+        depth=linked["depth"].to_numpy().astype(np.int64),
+    )
+
+
+def _with_ancestors(wanted: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `paths` that are wanted, and everything above them."""
+    found = paths.join(wanted, on="path_id", how="semi")
+    while True:
+        above = (
+            found.select(pl.col("parent_id").alias("path_id"))
+            .unique()
+            .join(paths, on="path_id", how="semi")
+            .join(found, on="path_id", how="anti")
+        )
+        if above.is_empty():
+            return found
+        found = pl.concat([found, paths.join(above, on="path_id", how="semi")])
+
+
+def gather(
+    kind: int,
+    base: PeriodRollups,
+    head: PeriodRollups,
+    matched: blocking.Matched,
+    keep_entry: Callable[[str, str], bool] | None,
+) -> Unit | None:
+    """Gather one kind of unit; None when neither period has any."""
+    tables = [
+        {
+            name: period.tables[name]
+            .lazy()
+            .filter(pl.col("unit") == kind)
+            .select(key, *_ROW, *sums)
+            .collect()
+            for name, key, sums in (
+                ("path_hours", "path_id", PATH_SUMS),
+                ("entry_hours", "entry_id", ENTRY_SUMS),
+            )
+        }
+        for period in (base, head)
+    ]
+    entries = pl.concat([period.tables["entries"] for period in (base, head)]).unique("entry_id")
+    used = pl.concat([table["entry_hours"].select("entry_id") for table in tables]).unique()
+    entries = entries.join(used, on="entry_id", how="semi").sort("entry_id")
+    if keep_entry is not None:
+        keep = [keep_entry(s, o) for s, o in entries.select("service", "operation").iter_rows()]
+        entries = entries.filter(pl.Series(keep, dtype=pl.Boolean))
+    if entries.is_empty():
+        return None
+    entries = entries.with_row_index("index")
+    paths = pl.concat([period.tables["paths"] for period in (base, head)])
+    paths = paths.sort("path_id", "uninstrumented").unique("path_id", keep="first")
+    paths = paths.join(entries, on="entry_id", how="semi")
+    seen = pl.concat([table["path_hours"].select("path_id") for table in tables]).unique()
+    paths, tree = _tree(_with_ancestors(seen, paths), entries)
+    sides = [
+        Side(
+            _dense(table["path_hours"], slots, "path_id", paths.select("path_id", "index"), PATH_SUMS),
+            _dense(table["entry_hours"], slots, "entry_id", entries.select("entry_id", "index"), ENTRY_SUMS),
+        )
+        for table, slots in zip(tables, (matched.base, matched.head), strict=True)
+    ]
+    lost = rejoin(lost_callees(paths), tree, [side.paths for side in sides])
+    return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
+
+
+def matched_sums(
+    base: PeriodRollups, head: PeriodRollups, zone: str
+) -> tuple[Mapping[str, pl.DataFrame], Mapping[str, pl.DataFrame]]:
+    """Both periods' tables summed over time, hours weighed as `diff` weighs them.
+
+    One row for each key but the slot; hours that one period lacks do not count.  Whatever is summed over
+    these rows is what the diff compares, and there are few of them.
+
+    Parameters
+    ----------
+    base, head
+        Two periods, with ``entry_hours`` and any of ``path_hours`` and ``path_sketches``.
+    zone
+        As for `tracescope.analysis.comparison.blocks.match`.
+    """
+    found = blocking.match(slots_of(base), slots_of(head), zone)
+    return _summed(base, found.base), _summed(head, found.head)
+
+
+def _summed(period: PeriodRollups, slots: blocking.Slots) -> Mapping[str, pl.DataFrame]:
+    alike = len(slots.frame) == period.tables["entry_hours"]["slot"].n_unique()
+    plain = alike and bool((slots.frame["weight"] == 1.0).all())
+    factors = slots.frame.lazy().select("slot", pl.col("weight").alias("hour_weight"))
+    out = {name: period.tables[name] for name in schema.DIMENSIONS}
+    for name in SUMMED.keys() & period.tables.keys():
+        keys = [key for key in schema.KEYS[name] if key != "slot"]
+        rows = period.tables[name].lazy().select("slot", *keys, *SUMMED[name])
+        if plain:
+            sums = [pl.col(column).sum() for column in SUMMED[name]]
+        else:
+            rows = rows.join(factors, on="slot")
+            sums = [(pl.col(column) * pl.col("hour_weight")).sum() for column in SUMMED[name]]
+        out[name] = rows.group_by(keys).agg(sums).sort(keys).collect()
+    return out
+
+
+def slots_of(period: PeriodRollups) -> blocking.Extent:
+    """Its slots with data, and the units of work in each."""
+    by_slot = period.tables["entry_hours"].group_by("slot").agg(pl.col("units").sum()).sort("slot")
+    return blocking.Extent(
+        by_slot["slot"].to_numpy().astype(np.int64),
+        by_slot["units"].to_numpy().astype(np.float64),
+        period.start_ns,
+        period.end_ns,
+        period.slot_ns,
+    )
+
+
+def clock_of(unit: Unit, base: PeriodRollups, head: PeriodRollups) -> dict[str, float]:
+    """Mean clock of both periods in ms, as matched and as it was (``raw``), and its change."""
+    out: dict[str, float] = {}
+    for name, side, period in (("base", unit.base, base), ("head", unit.head, head)):
+        units, clock = side.entries["units"].sum(), side.entries["clock_ns"].sum()
+        out[f"{name}_ms"] = float(clock / units / MS) if units else 0.0
+        rows = period.tables["entry_hours"].filter(pl.col("unit") == unit.kind)
+        rows = rows.join(unit.entries.select("entry_id"), on="entry_id", how="semi")
+        sums = rows.select(
+            (pl.col("units") * weight()).sum(), (pl.col("clock_ns") * weight()).sum().alias("c")
+        ).row(0)
+        out[f"{name}_raw_ms"] = float(sums[1] / sums[0] / MS) if sums[0] else 0.0
+    out["delta_ms"] = out["head_ms"] - out["base_ms"]
+    return out

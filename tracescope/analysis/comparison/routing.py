@@ -1,0 +1,83 @@
+"""Routers: where a shift between branches is the requests' doing, and nobody's growth.
+
+A gateway whose entry is one operation (``/*``) hands each request to exactly one service.  When more
+requests come for the slow one, that is a shift of traffic, as it is between entries; read as calls, the
+branch that people use more would be blamed for all the time below it.
+
+    gateway /*   ──► search  30 → 50 %        one call a visit in both periods: mix
+                 ──► cart    70 → 50 %
+
+Routers stand at the entry, or right below another router; further down, which branch is taken is a
+decision of the code.  A branch that is new or gone stays what it is.
+
+Source: design, section 6 (mix is shown apart and never ranked as an edge's fault).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracescope import schema
+from tracescope.analysis.comparison.decompose import Sums, Tree
+
+Floats = NDArray[np.float64]
+
+#: Calls for each visit may be so far from one; lost spans make some visits look empty.
+ONE_CALL: Final = 0.03
+_REMOTE: Final = (schema.EDGE_HTTP, schema.EDGE_RPC)
+
+
+def routed(
+    effects: dict[str, Floats], base: Sums, head: Sums, tree: Tree, kind: NDArray[np.int8]
+) -> tuple[dict[str, Floats], Floats]:
+    """Take the choice of branch out of the calls effects of routers' branches.
+
+    Parameters
+    ----------
+    effects
+        By path ``(r, p)``.
+    base, head, tree
+        What they were made of.
+    kind
+        Edge kind of each path ``(p,)``.
+
+    Returns
+    -------
+    effects
+        Without it.
+    mix ``(e,)``
+        It, by entry, of the first replicate.
+    """
+    mix = np.zeros(base.units.shape[1])
+    chosen = np.zeros(len(kind), np.bool_)
+    for depth in range(1, int(tree.depth.max(initial=0)) + 1):
+        at = np.flatnonzero((tree.depth == depth) & (kind != schema.EDGE_SELF))
+        if depth > 1:
+            at = at[chosen[tree.parent[at]]]
+        if not len(at):
+            break
+        chosen[at[_one_of(at, base, head, tree, kind)]] = True
+    if not chosen.any():
+        return effects, mix
+    np.add.at(mix, tree.entry[chosen], effects["calls"][0, chosen])
+    return {**effects, "calls": np.where(chosen, 0.0, effects["calls"])}, mix
+
+
+def _one_of(
+    at: NDArray[np.int64], base: Sums, head: Sums, tree: Tree, kind: NDArray[np.int8]
+) -> NDArray[np.bool_]:
+    """Which of the paths `at`, all of one depth, are branches of a router."""
+    above = np.where(tree.parent[at] >= 0, tree.parent[at], -1 - tree.entry[at])
+    names, of = np.unique(above, return_inverse=True)
+    router = np.bincount(of) > 1
+    router &= np.bincount(of, ~np.isin(kind[at], _REMOTE)) == 0
+    for sums in (base, head):
+        made = np.bincount(of, sums.calls_visited[0, at])
+        visits = np.array(
+            [sums.visits[0, name] if name >= 0 else sums.units[0, -1 - name] for name in names.tolist()]
+        )
+        router &= (visits > 0) & (np.abs(made - visits) <= ONE_CALL * visits)
+    return router[of]

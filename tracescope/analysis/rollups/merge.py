@@ -1,0 +1,360 @@
+"""Rollups merge by adding: slices, hours, workers and machines in any order.
+
+Source: design, section 5 (rollups), section 9 (queue hops whose halves lie in different traces).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope import schema
+
+Tables = dict[str, pl.DataFrame]
+
+#: Distinct operations a service may have in an hour; the rest become one, OTHER.
+MAX_OPERATIONS: Final = 1000
+OTHER: Final = "(other)"
+#: Counters of what is left out when spans are kept, which the kept spans cannot give again.
+DROPPED: Final = ("duplicate_conflict",)
+
+_EXEMPLARS: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
+_SPECIAL: Final = {
+    "service_hours": {"first_ns": pl.col("first_ns").min(), "last_ns": pl.col("last_ns").max()},
+}
+
+
+def add_up(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """One row a key: sums, and the exemplar rules of the schema."""
+    keys = list(schema.KEYS[name])
+    table = {**schema.ROLLUPS, **schema.DIMENSIONS}[name]
+    if name in schema.DIMENSIONS:  # an edge that was answered anywhere is instrumented: False sorts first
+        return frame.unique().sort(list(table)).unique(keys, keep="first", maintain_order=True)
+    if name == "hop_halves":  # two consumers may look alike, and are two
+        return frame.sort(keys)
+    if name == "path_hours":
+        measures = [column for column in table if column not in keys and column not in _EXEMPLARS]
+        slow = _EXEMPLARS[:3]
+        typical = _EXEMPLARS[3:]
+        longest = pl.struct(
+            (-pl.col("slow_ns")).alias("a"),
+            ((pl.col("slow_hi") == 0) & (pl.col("slow_lo") == 0)).alias("b"),
+            pl.col("slow_hi").alias("c"),
+            pl.col("slow_lo").alias("d"),
+        )
+        drawn = pl.struct(
+            (pl.col("typical_hash") == 0).alias("a"),
+            pl.col("typical_hash").alias("b"),
+            pl.col("typical_hi").alias("c"),
+            pl.col("typical_lo").alias("d"),
+        )
+        merged = frame.group_by(keys).agg(
+            pl.col(measures).sum(),
+            *[pl.col(column).sort_by(longest).first() for column in slow],
+            *[pl.col(column).sort_by(drawn).first() for column in typical],
+        )
+    else:
+        special = _SPECIAL.get(name, {})
+        measures = [column for column in table if column not in keys and column not in special]
+        merged = frame.group_by(keys).agg(pl.col(measures).sum(), *special.values())
+    return merged.select(list(table)).sort(keys)
+
+
+def merge(partials: Sequence[Mapping[str, pl.DataFrame]]) -> Tables:
+    """Add partial rollups up; every table of the schema, checked and sorted by its keys."""
+    merged: Tables = {}
+    for name, table in {**schema.ROLLUPS, **schema.DIMENSIONS}.items():
+        frames = [partial[name] for partial in partials]
+        if len(frames) == 1:
+            merged[name] = frames[0]
+            continue
+        whole = pl.concat(frames) if frames else schema.empty(table)
+        merged[name] = schema.check(add_up(name, whole), table, name)
+    return merged
+
+
+def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Tables:
+    """Join consumers to producers in other traces, and add the waits.
+
+    Parameters
+    ----------
+    tables
+        Rollups in which these consumers count without a wait.
+    halves
+        HOP_HALVES of these hours and of the day around them; consumers of `tables` are matched
+        with producers of any.
+
+    Returns
+    -------
+    Tables
+        The waits added to path and entry rows, sketches moved, unmatched consumers counted.
+    """
+    from tracescope.kernels.sketch import bin_of
+
+    mine = tables["hop_halves"].filter(pl.col("side") == 1)
+    if mine.is_empty():
+        return dict(tables)
+    key = ["key_hi", "key_lo", "key_span"]
+    published = halves.filter(pl.col("side") == 0).select(
+        *key, pl.col("time_ns").alias("published_ns"), "clock_ns"
+    )
+    producers = (
+        published.rename({"clock_ns": "took_ns"})
+        .sort("published_ns", "took_ns")
+        .unique(key, keep="first", maintain_order=True)
+    )
+    joined = mine.join(producers, on=key, how="left")
+    lost = joined.filter(pl.col("published_ns").is_null())
+    found = joined.filter(pl.col("published_ns").is_not_null()).with_columns(
+        (pl.col("time_ns") - pl.col("published_ns")).clip(0).alias("wait_ns"),
+        (pl.col("time_ns") < pl.col("published_ns") - pl.col("took_ns")).alias("negative"),
+        pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"),
+    )
+    changes: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+    keys = ["slot", "unit", "threshold"]
+    zeros = {name: pl.lit(0, pl.Int64).alias(name) for name in schema.PATH_HOURS}
+    by_path = found.group_by([*keys, "path_id"]).agg(pl.col("wait_ns").sum())
+    changes["path_hours"] = by_path.select(
+        *[
+            pl.col(name)
+            if name in (*keys, "path_id")
+            else pl.col("wait_ns").alias(name)
+            if name in ("own_ns", "own_all_ns", "inclusive_ns", "busy_ns")
+            else zeros[name]
+            for name in schema.PATH_HOURS
+        ]
+    )
+    by_entry = found.group_by([*keys, "entry_id"]).agg(pl.col("wait_ns").sum())
+    changes["entry_hours"] = by_entry.select(
+        *[
+            pl.col(name)
+            if name in (*keys, "entry_id")
+            else pl.col("wait_ns").alias(name)
+            if name == "clock_ns"
+            else pl.lit(0, pl.Int64).alias(name)
+            for name in schema.ENTRY_HOURS
+        ]
+    )
+    waits, clocks = found["wait_ns"].to_numpy(), found["clock_ns"].to_numpy()
+    changes["path_sketches"] = _moved(found, "path_id", bin_of(waits * 0), bin_of(waits))
+    changes["entry_sketches"] = _moved(found, "entry_id", bin_of(clocks), bin_of(clocks + waits))
+    counted = {"unmatched_hop": lost, "negative_wait": found.filter("negative")}
+    changes["counters"] = pl.concat(
+        rows.group_by("slot")
+        .agg(pl.len().cast(pl.Int64).alias("count"))
+        .select("slot", pl.lit(reason).alias("reason"), "count")
+        for reason, rows in counted.items()
+    )
+    whole = merge([{**tables, **_no_dimensions()}, {**changes, **_no_dimensions()}])
+    for name in ("path_sketches", "entry_sketches"):
+        whole[name] = whole[name].filter(pl.col("count") != 0)
+    return {**whole, **{name: tables[name] for name in schema.DIMENSIONS}}
+
+
+def _no_dimensions() -> Tables:
+    return {name: schema.empty(table) for name, table in schema.DIMENSIONS.items()}
+
+
+def _moved(
+    found: pl.DataFrame, key: str, before: NDArray[np.int16], after: NDArray[np.int16]
+) -> pl.DataFrame:
+    """Sketch rows that take a value out of one bin and put it into another."""
+    name = "path_sketches" if key == "path_id" else "entry_sketches"
+    rows = [
+        found.select("slot", "unit", key, "threshold").with_columns(
+            pl.Series("bin", bins, dtype=pl.Int16), pl.lit(count, pl.Int64).alias("count")
+        )
+        for bins, count in ((before, -1), (after, 1))
+    ]
+    return pl.concat(rows).select(list(schema.ROLLUPS[name]))
+
+
+def cap_operations(tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIONS) -> Tables:
+    """Give each service at most `limit` operations a slot; the rest are one, OTHER.
+
+    A service's operations are kept by (calls descending, name); those beyond are renamed in entries,
+    edges and every call path through them, and rows that fall together are added up.  An id is the
+    hash of the new names, so capped hours merge like any others, and a rebuild from the spans, which
+    keep their names, gives the same.  Publishing and waiting are no names and are never capped.
+
+    Parameters
+    ----------
+    tables
+        Whole rollups of the slots they cover: of parts, other names would be kept.
+    limit
+        Operations that keep their name.
+
+    Returns
+    -------
+    Tables
+        With what was renamed counted as ``operation_capped``; names that no row uses are gone.
+    """
+    beyond = _beyond(tables, limit)
+    if beyond.is_empty():
+        return dict(tables)
+    renaming = _Renaming(tables)
+    for (slot,), rows in beyond.partition_by("slot", as_dict=True, include_key=False).items():
+        renaming.rename(int(slot), set(rows.select("owner", "operation").iter_rows()))
+    capped = beyond.group_by("slot").agg(pl.len().cast(pl.Int64).alias("count"))
+    counted = capped.select("slot", pl.lit("operation_capped").alias("reason"), "count")
+    out = renaming.apply()
+    out["counters"] = add_up("counters", pl.concat([tables["counters"], counted]))
+    return out
+
+
+def _beyond(tables: Mapping[str, pl.DataFrame], limit: int) -> pl.DataFrame:
+    """Operations beyond the cap: ``slot, owner, operation``.
+
+    A service serves a call once (its `self`), whoever makes it; what sends no spans is only called.
+    """
+    serves = pl.col("kind") == schema.EDGE_SELF
+    owned = tables["paths"].filter(pl.col("kind") != schema.EDGE_QUEUE)
+    names = owned.select("path_id", "kind", "operation", owner=pl.coalesce("callee", "caller"))
+    calls = tables["path_hours"].select("slot", "path_id", "calls").join(names, on="path_id")
+    return (
+        calls.filter(pl.col("operation") != OTHER)
+        .group_by("slot", "owner", "operation")
+        .agg(
+            pl.max_horizontal(
+                pl.col("calls").filter(serves).sum(), pl.col("calls").filter(~serves).sum()
+            ).alias("calls")
+        )
+        .sort("slot", "owner", "calls", "operation", descending=[False, False, True, False])
+        .filter(pl.int_range(pl.len()).over("slot", "owner") >= limit)
+        .select("slot", "owner", "operation")
+    )
+
+
+class _Renaming:
+    """Call paths, entries and edges under new names, slot by slot."""
+
+    def __init__(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        self.tables = tables
+        self.paths = {row["path_id"]: row for row in tables["paths"].iter_rows(named=True)}
+        self.entries = {row["entry_id"]: row for row in tables["entries"].iter_rows(named=True)}
+        self.made: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "entries": {}}
+        self.ids: dict[str, list[tuple[int, int, int]]] = {"path_id": [], "entry_id": [], "edge_id": []}
+
+    def rename(self, slot: int, gone: set[tuple[str, str]]) -> None:
+        """Find the new ids of whatever `slot` has, where `gone` (owner, operation) are OTHER."""
+        from tracescope.analysis.rollups.process import path_id  # which loads the compiler
+
+        fresh: dict[int, int] = {}
+        edges: dict[int, int] = {}
+        entries: dict[int, int] = {}
+        here = pl.col("slot") == slot
+        for number in self.tables["entry_hours"].filter(here)["entry_id"].unique().to_list():
+            entries[number] = self._entry(number, gone)
+        for number in self.tables["path_hours"].filter(here)["path_id"].unique().to_list():
+            chain: list[int] = []
+            at = number
+            while at in self.paths and at not in fresh:
+                chain.append(at)
+                at = self.paths[at]["parent_id"]
+            for path in reversed(chain):
+                row = dict(self.paths[path])
+                if (
+                    row["kind"] != schema.EDGE_QUEUE
+                    and (row["callee"] or row["caller"], row["operation"]) in gone
+                ):
+                    row["operation"] = OTHER
+                if row["entry_id"] not in entries:
+                    entries[row["entry_id"]] = self._entry(row["entry_id"], gone)
+                row["entry_id"] = entries[row["entry_id"]]
+                above = row["parent_id"]
+                row["parent_id"] = fresh[above] if above in fresh else entries[above]
+                edge = schema.EDGE_KINDS[row["kind"]], row["caller"], row["callee"], row["operation"]
+                edges[row["edge_id"]] = row["edge_id"] = path_id(0, *edge)
+                fresh[path] = row["path_id"] = path_id(row["parent_id"], *edge)
+                self._keep(row)
+        for name, found in (("path_id", fresh), ("entry_id", entries), ("edge_id", edges)):
+            self.ids[name] += [(slot, old, new) for old, new in found.items() if old != new]
+
+    def _entry(self, number: int, gone: set[tuple[str, str]]) -> int:
+        from tracescope.analysis.rollups.process import path_id
+
+        row = dict(self.entries[number])
+        if (row["service"], row["operation"]) in gone:
+            row["operation"] = OTHER
+        row["entry_id"] = path_id(0, row["environment"], row["service"], row["operation"])
+        self.made["entries"][row["entry_id"]] = row
+        return row["entry_id"]
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Add a path; one that was answered anywhere is instrumented."""
+        old = self.made["paths"].get(row["path_id"], row)
+        row["uninstrumented"] = row["uninstrumented"] and old["uninstrumented"]
+        self.made["paths"][row["path_id"]] = row
+
+    def apply(self) -> Tables:
+        """The tables under their new ids, and the names that they use."""
+        out = dict(self.tables)
+        renamed = {
+            name: pl.DataFrame(rows, {"slot": pl.Int64, name: pl.Int64, "new": pl.Int64}, orient="row")
+            for name, rows in self.ids.items()
+        }
+        for name, table in schema.ROLLUPS.items():
+            frame = out[name]
+            for key, ids in renamed.items():
+                if key in table:
+                    frame = frame.join(ids, on=["slot", key], how="left", maintain_order="left")
+                    frame = frame.with_columns(pl.coalesce("new", key).alias(key)).drop("new")
+            out[name] = add_up(name, frame)
+        for name, table in schema.DIMENSIONS.items():
+            made = pl.DataFrame(list(self.made[name].values()), schema.dtypes(table))
+            out[name] = add_up(name, pl.concat([self.tables[name], made]))
+        used = pl.concat([out[name]["path_id"] for name in ("path_hours", "path_sketches", "hop_halves")])
+        used = used.unique()
+        paths = out["paths"]
+        while True:  # with what stands above them, a level a turn
+            parents = paths.filter(pl.col("path_id").is_in(used.implode()))["parent_id"]
+            more = pl.concat([used, parents]).unique()
+            if len(more) == len(used):
+                break
+            used = more
+        out["paths"] = paths.filter(pl.col("path_id").is_in(used.implode()))
+        held = pl.concat([out["paths"]["entry_id"], out["entry_hours"]["entry_id"]]).unique()
+        out["entries"] = out["entries"].filter(pl.col("entry_id").is_in(held.implode()))
+        return out
+
+
+def carry_counts(fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Counters of spans that were processed again, with what only their first processing could see.
+
+    Of two spans with the same ids one is kept, so the kept spans no longer show that there were two: of
+    the reasons in `DROPPED` the larger count stays.
+
+    Parameters
+    ----------
+    fresh, stored
+        COUNTERS rows of the same slots, as made now and as kept.
+    """
+    both = pl.concat([fresh, stored.filter(pl.col("reason").is_in(DROPPED))])
+    return (
+        both.group_by("slot", "reason")
+        .agg(pl.col("count").max())
+        .select(fresh.columns)
+        .sort("slot", "reason")
+    )
+
+
+def checksum(tables: Mapping[str, pl.DataFrame]) -> str:
+    """Hash of all values, the same whatever order or place they were computed in."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in (*schema.ROLLUPS, *schema.DIMENSIONS):
+        frame = tables[name].sort(list(schema.KEYS[name]))
+        digest.update(name.encode())
+        for column in frame.columns:
+            series = frame[column]
+            if series.dtype == pl.String:
+                data = "\0".join("\1" if value is None else value for value in series.to_list()).encode()
+            else:
+                data = series.to_numpy().tobytes()
+            digest.update(column.encode())
+            digest.update(data)
+    return digest.hexdigest()

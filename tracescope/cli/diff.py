@@ -1,0 +1,198 @@
+"""`tracescope diff`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from tracescope.cli import shell
+from tracescope.errors import GateFailedError, InsufficientDataError, UsageError
+from tracescope.periods import pair
+
+if TYPE_CHECKING:
+    from tracescope.analysis.gate import Gate
+    from tracescope.analysis.report import Edge, Report
+
+#: The verdict that is none.
+INSUFFICIENT = "insufficient data"
+FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
+
+
+@click.command(name="diff")
+@shell.period_arguments
+@shell.store_options
+@click.option("--entry", metavar="REGEX", help="Only entries whose 'service operation' matches.")
+@click.option("--include", metavar="REGEX", help="Only entries whose operation matches.")
+@click.option("--exclude", metavar="REGEX", help="No entries whose operation matches.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only traces in which a span or its resource carries this attribute; may be repeated. "
+    "Computed from raw spans, as long as those are kept.",
+)
+@click.option("--service", metavar="NAME", help="List only edges with this service at an end.")
+@click.option("--edge", metavar="REGEX", help="List only edges whose 'caller -> callee' matches.")
+@click.option("--kind", multiple=True, metavar="KIND", help="List only edges of this kind; may be repeated.")
+@click.option(
+    "--by",
+    type=click.Choice(("operation", "service", "kind")),
+    default="operation",
+    show_default=True,
+    help="What a row is: an edge's operation, an edge between services, or a kind.",
+)
+@click.option("--top", type=click.IntRange(1), metavar="N", help="List so many edges; json lists all.")
+@click.option("--all", "everything", is_flag=True, help="List every edge.")
+@click.option("--alpha", type=shell.Part(), metavar="Q", help="False discovery rate.")
+@click.option("--min-effect", type=shell.Size(), metavar="MS", help="Smallest change that is tested for.")
+@click.option(
+    "--quantile",
+    type=shell.Part(),
+    metavar="Q",
+    help="Only requests slower than this quantile of their entry, such as 0.95: what makes the slowest "
+    "5 % slow. Computed from raw spans.",
+)
+@click.option(
+    "--fail-on",
+    "fail_on",
+    multiple=True,
+    metavar="GATE",
+    help="Exit with 3 if so, for example 'db.share>+5pp'; may be repeated.",
+)
+@shell.print_options(*FORMS)
+def diff_command(
+    base: str | None,
+    head: str | None,
+    store: str | None,
+    env: str | None,
+    tz: str | None,
+    entry: str | None,
+    include: str | None,
+    exclude: str | None,
+    where: tuple[str, ...],
+    service: str | None,
+    edge: str | None,
+    kind: tuple[str, ...],
+    by: str,
+    top: int | None,
+    everything: bool,
+    alpha: float | None,
+    min_effect: float | None,
+    quantile: float | None,
+    fail_on: tuple[str, ...],
+    form: str,
+    output: str | None,
+) -> None:
+    """Compare two periods: which edges take more of the latency, why, and how sure that is.
+
+    BASE and HEAD are periods: last-month, this-week, 30d, 2026-08, 2026-W40,
+    2026-08-01/2026-08-15, ISO instants, or names given with `tracescope mark`. Without HEAD, what
+    changed since BASE; without both, last week and this week. BASE..HEAD works too.
+    """
+    used = shell.settings(
+        store=store,
+        env=env,
+        tz=tz,
+        include=include,
+        exclude=exclude,
+        alpha=alpha,
+        min_effect=min_effect,
+        top=top,
+    )
+    from tracescope.analysis.diff import Options
+    from tracescope.analysis.gate import parse_gate
+    from tracescope.analysis.rollups.where import conditions
+    from tracescope.engine.compare import compare
+    from tracescope.schema import EDGE_KINDS
+
+    for name in kind:
+        if name not in EDGE_KINDS:
+            raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
+    gates = [parse_gate(text) for text in fail_on]
+    wanted = conditions(where)
+    opened = shell.existing(used.store)
+    periods = pair(base, head, shell.context(opened, used.tz))
+    options = Options(
+        alpha=used.alpha,
+        min_effect_ms=used.min_effect or None,
+        zone=used.tz,
+        keep_entry=entry_filter(entry or "", used.include, used.exclude),
+        by=by,
+    )
+    report = compare(
+        opened, *periods, options=options, environment=used.env or None, where=wanted, quantile=quantile
+    )
+    chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]
+    limit = (
+        len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top
+    )
+    print_report(replace(report, edges=tuple(chosen[:limit]), edges_in_all=len(chosen)), form, output)
+    conclude(report, gates)
+
+
+def conclude(report: Report, gates: Sequence[Gate]) -> None:
+    """Turn a printed report into the exit code it deserves.
+
+    Raises
+    ------
+    InsufficientDataError
+        It could tell nothing.
+    GateFailedError
+        A gate's condition is met.
+    """
+    if report.state == INSUFFICIENT:
+        raise InsufficientDataError(f"insufficient data: {report.reasons[0]}", "compare longer periods")
+    failed = [(gate, line) for gate in gates for line in gate.broken(report)]
+    if failed:
+        listed = "".join(f"\n  {gate.text}: {line}" for gate, line in failed)
+        raise GateFailedError(
+            f"{len(failed)} gates failed{listed}" if len(failed) > 1 else f"gate failed{listed}"
+        )
+
+
+def entry_filter(entry: str, include: str, exclude: str) -> Callable[[str, str], bool] | None:
+    """Which entries take part, of service and operation; None for all."""
+    patterns = [
+        shell.pattern(text, what)
+        for text, what in ((entry, "--entry"), (include, "--include"), (exclude, "--exclude"))
+    ]
+    if not any(patterns):
+        return None
+    named, included, excluded = patterns
+
+    def keep(service: str, operation: str) -> bool:
+        return (
+            (named is None or named.search(f"{service} {operation}") is not None)
+            and (included is None or included.search(operation) is not None)
+            and not (excluded is not None and excluded.search(operation))
+        )
+
+    return keep
+
+
+def _wanted(edge: Edge, service: str | None, named: re.Pattern[str] | None, kinds: tuple[str, ...]) -> bool:
+    return (
+        (service is None or service in (edge.caller, edge.callee))
+        and (named is None or named.search(edge.name) is not None)
+        and (not kinds or edge.kind in kinds)
+    )
+
+
+def print_report(report: Report, form: str, output: str | None) -> None:
+    """Write a report in one of `FORMS`."""
+    from tracescope.report import diff_json, text
+
+    if form in ("table", "wide"):
+        shell.show(lambda width: text.diff_text(report, width=width, wide=form == "wide"), output)
+        return
+    rendered = {
+        "json": lambda: shell.to_json(diff_json(report)),
+        "ndjson": lambda: text.diff_ndjson(report),
+        "markdown": lambda: text.diff_markdown(report),
+        "csv": lambda: text.diff_csv(report),
+    }[form]()
+    shell.emit(rendered, output)

@@ -1,0 +1,87 @@
+"""`tracescope import`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import click
+
+from tracescope.cli import shell
+
+FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
+
+
+@click.command(name="import")
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="auto",
+    show_default=True,
+    help="What the files are.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Chunks worked on at once.")
+@click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that importing may use.")
+@shell.store_option
+def import_command(
+    files: tuple[str, ...], form: str, workers: int | None, memory_mb: int | None, store: str | None
+) -> None:
+    """Read trace files into the store: OTLP JSON lines or protobuf, Jaeger, Zipkin v2; .gz and .zst.
+
+    FILES are names, globs or folders; - is stdin. A file that cannot be read leaves the store as it
+    was; importing one twice changes nothing.
+    """
+    used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
+    from tracescope.engine.import_files import import_files
+    from tracescope.report.text import count
+    from tracescope.serving.allocator import keep_blocks
+    from tracescope.store import open_store
+
+    keep_blocks()
+    opened = open_store(used.store, create=True)
+    begun = time.monotonic()
+    with progress_bar() as advance:
+        result = import_files(
+            opened,
+            files,
+            arrived_ns=shell.now_ns(),
+            form=form,  # pyright: ignore[reportArgumentType] - click has checked it
+            workers=used.workers,
+            memory_bytes=used.memory_mb * 1024 * 1024,
+            progress=advance,
+        )
+    took = max(time.monotonic() - begun, 1e-9)
+    refused = ", ".join(f"{n} {reason}" for reason, n in sorted(result.rejected.items()))
+    click.echo(
+        f"{result.new} new, {result.duplicates} duplicates, {sum(result.rejected.values())} rejected"
+        + (f" ({refused})" if refused else "")
+        + f"; {count(result.read / took)} spans/s",
+        err=True,
+    )
+    if not result.sealed:
+        click.echo("another process is sealing; `serve` or the next import will seal these hours", err=True)
+
+
+@contextmanager
+def progress_bar() -> Generator[Callable[[str, int, int, int], None] | None]:
+    """A bar on stderr while files are read; nothing where stderr is no terminal."""
+    screen = shell.console(stderr=True)
+    if not screen.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    names = TextColumn("{task.description}"), TextColumn("{task.fields[spans]}")
+    columns = names[0], BarColumn(), DownloadColumn(), names[1]
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("", total=None, spans="")
+
+        def advance(source: str, position: int, total: int, spans: int) -> None:
+            bar.update(
+                task, description=source, completed=position, total=total or None, spans=f"{spans:,} spans"
+            )
+
+        yield advance

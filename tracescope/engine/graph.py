@@ -1,0 +1,171 @@
+"""`graph` on a store: the rollups of one period or two, and the services' namespaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import polars as pl
+
+from tracescope.analysis.comparison.matched import matched_sums
+from tracescope.analysis.rollups.flows import Selection, Tables
+from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
+from tracescope.engine.compare import COMPARED, Sides
+from tracescope.engine.local import sealed_spans
+from tracescope.engine.rollups import PeriodRollups, rollups
+from tracescope.errors import InsufficientDataError
+from tracescope.periods import Period
+from tracescope.schema import HOUR_NS
+from tracescope.store import Snapshot, SpanStore
+
+#: Attributes that name a service's namespace, the one that wins first.
+NAMESPACE_ATTRIBUTES = ("service.namespace", "k8s.namespace.name")
+#: Namespaces are read from the raw spans of so many of a period's newest hours.
+NAMESPACE_HOURS = 6
+
+#: Rollups that a diff and the graph beside it read.
+MAPPED: Final = (*COMPARED, "path_sketches")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A graph, the rollups that it was made of (the base's too, where there is one), and notes."""
+
+    graph: Graph
+    tables: Tables
+    base_tables: Tables | None
+    notes: tuple[str, ...]
+
+
+def map_period(
+    store: SpanStore,
+    period: Period,
+    level: Level,
+    *,
+    selection: Selection | None = None,
+    environment: str | None = None,
+) -> Mapped:
+    """The graph of a period of a store.
+
+    Raises
+    ------
+    InsufficientDataError
+        The period holds no traces, or none that `selection` keeps.
+    """
+    found = _found(store, period, environment)
+    made = graph(
+        found.tables,
+        level,
+        selection=selection,
+        namespaces=namespaces(store, period.start_ns, period.end_ns),
+        environment=found.environment,
+        start_ns=found.start_ns,
+        end_ns=found.end_ns,
+    )
+    _check_matches(made, selection, f"{period.text} ({period.utc()})")
+    notes = list(found.notes)
+    if environment is None and len(found.environments) > 1:
+        others = ", ".join(repr(name) for name in list(found.environments)[1:4])
+        notes.insert(0, f"environment {found.environment!r}, the busiest; others: {others} (--env)")
+    return Mapped(made, found.tables, None, tuple(notes))
+
+
+def map_sides(
+    store: SpanStore,
+    sides: Sides,
+    level: Level,
+    *,
+    zone: str,
+    selection: Selection | None = None,
+    sums: tuple[Tables, Tables] | None = None,
+) -> Mapped:
+    """The graph of head compared with base, of the same hours as their diff.
+
+    Parameters
+    ----------
+    store
+        Where namespaces are looked up.
+    sides
+        Read with `MAPPED`; without ``path_sketches`` there are no quantiles.
+    level, selection
+        As for `tracescope.analysis.topology.graph.graph`.
+    zone
+        In which hours of the week are matched, as in the diff.
+    sums
+        What `matched_sums` gives for `sides`, where that is known.
+
+    Raises
+    ------
+    InsufficientDataError
+        A period holds no traces, or `selection` keeps none.
+    """
+    sides.check_filled(store)
+    base, head = sides.base, sides.head
+    earlier, later = sums or matched_sums(base, head, zone)
+    made = graph(
+        later,
+        level,
+        base=earlier,
+        selection=selection,
+        namespaces=namespaces(store, head.start_ns, head.end_ns),
+        environment=head.environment,
+        start_ns=head.start_ns,
+        end_ns=head.end_ns,
+        base_bounds=(base.start_ns, base.end_ns),
+    )
+    _check_matches(made, selection, "these periods")
+    return Mapped(made, later, earlier, (*sides.notes, *head.notes, *base.notes))
+
+
+def _check_matches(made: Graph, selection: Selection | None, where: str) -> None:
+    if made.nodes.is_empty() and selection is not None:
+        raise InsufficientDataError(
+            f"nothing in {where} matches what was asked for",
+            "ask for less with --entry, --through, --service, --kind and --namespace",
+        )
+
+
+def _found(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
+    found = rollups(store, period.start_ns, period.end_ns, environment=environment, tables=TABLES)
+    if found.tables["entry_hours"].is_empty():
+        raise InsufficientDataError(
+            f"PERIOD {period.text} ({period.utc()}) holds no traces"
+            + (f" of environment {environment!r}" if environment else ""),
+            "`tracescope status` shows what the store covers",
+        )
+    return found
+
+
+def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:
+    """Namespace of each service that names one, from the newest raw spans of ``[start_ns, end_ns)``.
+
+    Rollups keep no namespaces, so services that sent nothing in the newest hours, and periods whose
+    raw spans have gone, have none here.
+    """
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+    rows = store.reading(partial(_resources, store, start_ns=start_ns, end_ns=end_ns))
+    found: dict[str, str] = {}
+    for service, raw in rows.iter_rows():
+        attributes = {a.key: a.value.string_value for a in Resource.FromString(raw).attributes}
+        space = next((attributes[key] for key in NAMESPACE_ATTRIBUTES if attributes.get(key)), None)
+        if space is not None:
+            found[service] = space
+    return found
+
+
+def _resources(store: SpanStore, seen: Snapshot, *, start_ns: int, end_ns: int) -> pl.DataFrame:
+    """Services and their resources in the newest raw spans, the newest last."""
+    first, last = start_ns // HOUR_NS, -(-end_ns // HOUR_NS)
+    pointer = seen.pointer
+    hours = [hour for hour, (_, _, raw) in pointer.hours.items() if raw and first <= hour < last]
+    newest = sorted(hours)[-NAMESPACE_HOURS:]
+    wanted = ["service_name", "resource", "start_ns"]
+    plans = [seen.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]
+    if newest:
+        plans.append(sealed_spans(store, pointer, newest).select(wanted))
+    distinct = [
+        plan.group_by("service_name", "resource").agg(pl.col("start_ns").max()).collect() for plan in plans
+    ]
+    return pl.concat(distinct).sort("start_ns", "service_name", "resource").select("service_name", "resource")

@@ -1,0 +1,368 @@
+"""What a period's rollups are made of.
+
+    |----sealed hours----|---unsealed---|
+       [======= period =======)
+       ^ cut hour: from spans         ^ from spans
+
+Whole sealed hours come from the rollups; cut hours and what is not sealed yet come from the spans,
+processed on the fly by the same code.  Conditions on attributes or on the clock of single requests take
+everything from the spans.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import polars as pl
+
+from tracescope import schema
+from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
+from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.rollups.where import Condition, carrying
+from tracescope.engine.local import DEFAULT_MEMORY, affected, process_slices, sealed_spans, source
+from tracescope.errors import InsufficientDataError
+from tracescope.store import Snapshot, SpanStore
+from tracescope.store.sealed import Pointer
+
+HOUR = schema.HOUR_NS
+
+
+def rollups(
+    store: SpanStore,
+    start_ns: int,
+    end_ns: int,
+    *,
+    slot_ns: int = HOUR,
+    environment: str | None = None,
+    tables: Sequence[str] = ("path_hours", "entry_hours", "entry_sketches", "counters"),
+    where: Sequence[Condition] = (),
+    slower_than: pl.DataFrame | None = None,
+    memory_bytes: int = DEFAULT_MEMORY,
+) -> PeriodRollups:
+    """Rollups of ``[start_ns, end_ns)``.
+
+    Parameters
+    ----------
+    store, start_ns, end_ns
+        Which traces: those that start in the period.
+    slot_ns
+        An hour, or less: then everything comes from spans.
+    environment
+        ``deployment.environment.name``; None for the busiest of the period.
+    tables
+        Rollups wanted; dimensions come along.
+    where
+        Only traces in which spans carry these attributes; everything comes from spans then.
+    slower_than
+        Only requests that are so slow, as `process` takes it; everything comes from spans then.
+    memory_bytes
+        What slices of spans may take together.
+
+    Raises
+    ------
+    InsufficientDataError
+        `slot_ns` is under an hour, or there is a condition, and the raw spans are gone.
+    """
+    plan = partial(
+        rollups_in,
+        store,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        slot_ns=slot_ns,
+        environment=environment,
+        tables=tables,
+        where=where,
+        slower_than=slower_than,
+        memory_bytes=memory_bytes,
+    )
+    return store.reading(plan)
+
+
+def rollups_in(
+    store: SpanStore,
+    found: Snapshot,
+    *,
+    start_ns: int,
+    end_ns: int,
+    slot_ns: int,
+    environment: str | None,
+    tables: Sequence[str],
+    where: Sequence[Condition] = (),
+    slower_than: pl.DataFrame | None = None,
+    memory_bytes: int = DEFAULT_MEMORY,
+    unread: bool = False,
+) -> PeriodRollups:
+    """`rollups` of one snapshot; `unread` leaves sealed hours of `schema.DAILY` for later."""
+    pointer, landed = found.pointer, found.landed
+    unsealed = set(affected(list(landed)))
+    notes: list[str] = []
+    first, last = -(-start_ns // HOUR), end_ns // HOUR  # whole hours [first, last)
+    whole = [hour for hour in pointer.hours if first <= hour < last and hour not in unsealed]
+    fly = [hour for hour in range(start_ns // HOUR, -(-end_ns // HOUR)) if hour in unsealed or hour in landed]
+    cut = [
+        hour
+        for hour in {start_ns // HOUR, (end_ns - 1) // HOUR}
+        if hour in pointer.hours and not first <= hour < last and hour not in unsealed
+    ]
+    gone = [hour for hour in cut if not pointer.hours[hour][2]]
+    if gone:
+        notes.append("raw spans of the period's cut hours are gone; its bounds snap to whole UTC hours")
+        start_ns, end_ns = start_ns // HOUR * HOUR, -(-end_ns // HOUR) * HOUR
+        whole += gone
+        cut = [hour for hour in cut if hour not in gone]
+    if slot_ns < HOUR:
+        lost = [hour for hour in whole if not pointer.hours[hour][2]]
+        if lost:
+            raise InsufficientDataError(
+                f"raw spans of {len(lost)} hours are gone, and slots of {slot_ns / 1e9:g} s need them",
+                "compare longer periods",
+            )
+        cut, whole = sorted({*cut, *whole}), []
+    flags = [name for name, asked in (("--where", where), ("--quantile", slower_than is not None)) if asked]
+    if flags:
+        asked = " and ".join(flags)
+        lost = [hour for hour in whole if not pointer.hours[hour][2]]
+        if lost and not fly and len(lost) == len(whole) + len(cut):
+            raise InsufficientDataError(
+                f"raw spans of the period are gone, and {asked} needs them",
+                f"leave {asked} out, or choose a later period; the setting retain_spans_days keeps more",
+            )
+        told = f"{asked} is computed from raw spans; those of {len(lost)} hours are gone" if lost else ""
+        notes.append(told or f"{asked} is computed from raw spans")
+        cut, whole = sorted({*cut, *whole}.difference(lost)), []
+    now = [name for name in tables if not (unread and name in schema.DAILY)]
+    partials = [_sealed_tables(store, pointer, whole, now)]
+    keep = (start_ns, end_ns)
+    only = partial(carrying, wanted=where) if where else None
+    made: list[dict[str, pl.DataFrame]] = []
+    for begin, end in _spans_of(sorted({*fly, *cut})):
+        spans = source(store, found, begin, end).scan()
+        inside = (max(keep[0], begin * HOUR), min(keep[1], end * HOUR))
+        sliced = process_slices(
+            spans, inside, memory_bytes, 2, slot_ns=slot_ns, only=only, slower_than=slower_than
+        )
+        made.append(merge([part.tables for part in sliced]))
+    if made:
+        whole_made = merge(made)
+        near = _producers(store, pointer, start_ns // HOUR, -(-end_ns // HOUR))
+        halves = pl.concat([whole_made["hop_halves"], near])
+        partials.append(cap_operations(join_hops(whole_made, halves)))
+    merged = merge(partials) if len(partials) > 1 else partials[0]
+    dims = {name: merged[name] for name in schema.DIMENSIONS}
+    chosen = {name: merged[name] for name in tables}
+    later = tuple(sorted(whole)) if unread else ()
+    return _one_environment(
+        PeriodRollups(
+            start_ns, end_ns, slot_ns, environment or "", {**chosen, **dims}, tuple(notes), unread=later
+        ),
+        environment,
+    )
+
+
+def _producers(store: SpanStore, pointer: Pointer, begin: int, end: int) -> pl.DataFrame:
+    near = pl.col("slot").is_between(begin - 24, end + 24) & (pl.col("side") == 0)
+    return store.sealed.scan(pointer, "hop_halves").filter(near).collect()
+
+
+def _spans_of(hours: Sequence[int]) -> list[tuple[int, int]]:
+    """Half-open stretches of consecutive hours, at most a day long."""
+    out: list[tuple[int, int]] = []
+    for hour in hours:
+        if out and out[-1][1] == hour and hour - out[-1][0] < 24:
+            out[-1] = (out[-1][0], hour + 1)
+        else:
+            out.append((hour, hour + 1))
+    return out
+
+
+def _sealed_tables(
+    store: SpanStore, pointer: Pointer, hours: list[int], wanted: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Rows of whole sealed hours; tables nobody wants stay empty."""
+    out = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+    if not hours:
+        out.update({name: schema.empty(table) for name, table in schema.DIMENSIONS.items()})
+        return out
+    rows = _in_hours(pointer, hours)
+    plans = [store.sealed.scan(pointer, name).filter(rows) for name in wanted]
+    dims = [store.sealed.scan(pointer, name) for name in schema.DIMENSIONS]
+    frames = pl.collect_all([*plans, *dims])
+    out.update(zip([*wanted, *schema.DIMENSIONS], frames, strict=True))
+    return out
+
+
+def read_unread(
+    store: SpanStore, found: Snapshot, period: PeriodRollups, firsts: pl.DataFrame
+) -> PeriodRollups:
+    """A period whose unread hours are read, by days where days will do.
+
+    Parameters
+    ----------
+    store, found, period
+        A period of a snapshot.
+    firsts
+        ``slot, first`` of every hour, as `tracescope.analysis.comparison.aggregate` tells which count alike:
+        a day whose hours do not is read by the hour.  Sketches are summed over whole periods, where any day
+        will do.
+    """
+    if not period.unread:
+        return period
+    first = dict(firsts.iter_rows())
+    seen = set(period.tables["entry_hours"]["slot"].unique().to_list())
+    days = _whole_days(found.pointer, period.unread)
+    alike = {day: {first[hour] for hour in hours if hour in seen} for day, hours in days.items()}
+    tables = dict(period.tables)
+    for of, name in schema.DAILY.items():
+        slots = {
+            day * 24: min(each, default=day * 24)
+            for day, each in alike.items()
+            if len(each) < 2 or of != "path_hours"
+        }
+        rest = [hour for hour in period.unread if hour // 24 * 24 not in slots]
+        plans = [store.sealed.scan(found.pointer, name).filter(_among("slot", list(slots)))]
+        if rest:
+            plans.append(store.sealed.scan(found.pointer, of).filter(_in_hours(found.pointer, rest)))
+        by_day, *by_hour = pl.collect_all(plans)
+        by_day = by_day.with_columns(pl.col("slot").replace_strict(slots, return_dtype=pl.Int64))
+        read = pl.concat([by_day, *by_hour])
+        if len(period.environments) > 1:
+            read = _kept({**tables, of: read}, of, period.environment)
+        tables[of] = pl.concat([tables[of], read])
+    return replace(period, tables=tables, unread=(), hours=_Hours(store, period))
+
+
+def _whole_days(pointer: Pointer, hours: Sequence[int]) -> dict[int, list[int]]:
+    """Days that count and whose sealed hours are all among `hours`, with these."""
+    held = set(pointer.days)
+    of_day: dict[int, list[int]] = {}
+    for hour in hours:
+        if hour // 24 in held:
+            of_day.setdefault(hour // 24, []).append(hour)
+    sealed = Counter(hour // 24 for hour in pointer.hours)
+    return {day: each for day, each in of_day.items() if len(each) == sealed[day]}
+
+
+class _Hours:
+    """Rows of every hour of a period with unread hours; those that were asked for last are kept."""
+
+    def __init__(self, store: SpanStore, period: PeriodRollups) -> None:
+        self._store = store
+        self._period = period
+        # one attribute: threads that share it never find the ids of one call with the rows of another
+        self._last = frozenset[int](), period.tables["path_hours"].clear()
+
+    def __call__(self, ids: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+        """Of some call paths, with some columns."""
+        mine = _among("path_id", ids)
+        known, rows = self._last
+        if known.issuperset(ids) and set(columns) <= set(rows.columns):
+            return rows.filter(mine).select(columns)
+        used = [name for name in schema.PATH_HOURS if name in columns or name == "path_id"]
+
+        def read(found: Snapshot) -> pl.DataFrame:
+            sealed = self._store.sealed.scan(found.pointer, "path_hours")
+            return sealed.filter(_in_hours(found.pointer, self._period.unread), mine).select(used).collect()
+
+        landed = self._period.tables["path_hours"].filter(mine).select(used)
+        rows = pl.concat([landed, self._store.reading(read)])
+        self._last = frozenset(ids), rows
+        return rows.select(columns)
+
+
+def _in_hours(pointer: Pointer, hours: Sequence[int]) -> pl.Expr:
+    """Rows of sealed `hours`, of which there is one at least."""
+    low, high = min(hours), max(hours)
+    rows = pl.col("slot").is_between(low, high)
+    gaps = high - low + 1 - len(hours)
+    inside = sum(1 for hour in pointer.hours if low <= hour <= high)
+    if gaps and inside != len(hours):  # some hours between are not wanted
+        rows = rows & _among("slot", hours)
+    return rows
+
+
+def _among(column: str, values: Sequence[int]) -> pl.Expr:
+    """Rows with one of `values`; as a plain list they cost every scan of Parquet files 4 ms."""
+    return pl.col(column).is_in(pl.Series(values, dtype=pl.Int64).implode())
+
+
+def _one_environment(period: PeriodRollups, environment: str | None) -> PeriodRollups:
+    """Keep the rows of one environment; by default the busiest."""
+    tables = dict(period.tables)
+    entries = tables["entries"]
+    if "entry_hours" in tables:
+        counted = (
+            tables["entry_hours"]
+            .group_by("entry_id")
+            .agg(pl.col("units").sum())
+            .join(entries, on="entry_id")
+            .group_by("environment")
+            .agg(pl.col("units").sum())
+            .sort("units", "environment", descending=[True, False])
+        )
+        found = dict(counted.iter_rows())
+    else:
+        found = dict.fromkeys(sorted(entries["environment"].unique().to_list()), 0)
+    chosen = environment if environment is not None else next(iter(found), "")
+    if len(found) > 1:
+        entries = entries.filter(pl.col("environment") == chosen)
+        ids = entries.select("entry_id")
+        tables["entries"] = entries
+        tables["paths"] = tables["paths"].join(ids, on="entry_id", how="semi")
+        for name in period.tables:
+            tables[name] = _kept(tables, name, chosen)
+    elif environment is not None and environment not in found:
+        tables = {name: frame.clear() for name, frame in tables.items()}
+    return replace(period, environment=chosen, tables=tables, environments=found)
+
+
+def _kept(tables: Mapping[str, pl.DataFrame], name: str, environment: str) -> pl.DataFrame:
+    """Rows of one table of an environment, whose ``entries`` and ``paths`` are in `tables`."""
+    frame = tables[name]
+    if name in ("entry_hours", "entry_sketches"):
+        return frame.join(tables["entries"].select("entry_id"), on="entry_id", how="semi")
+    if name in ("path_hours", "path_sketches"):
+        return frame.join(tables["paths"].select("path_id"), on="path_id", how="semi")
+    if name in ("edge_load", "service_hours"):
+        return frame.filter(pl.col("environment") == environment)
+    return frame
+
+
+def trace_spans(
+    store: SpanStore,
+    trace_hi: int,
+    trace_lo: int,
+    *,
+    near: Callable[[Snapshot], tuple[int, int] | None] | None = None,
+) -> pl.DataFrame:
+    """All spans of one trace, landed or sealed; SPANS rows, some of them twice.
+
+    Parameters
+    ----------
+    store, trace_hi, trace_lo
+        Where, and the two halves of its id.
+    near
+        Tells hours ``[first, last]`` in which it is known to start; looked through first.  Where it is not
+        there, all are.
+    """
+    mine = (pl.col("trace_hi") == trace_hi) & (pl.col("trace_lo") == trace_lo)
+
+    def among(found: Snapshot, sealed: pl.LazyFrame) -> pl.DataFrame:
+        plans = [plan.filter(mine).select(list(schema.SPANS)) for plan in (sealed, found.pending())]
+        return pl.concat(pl.collect_all(plans))
+
+    def find(found: Snapshot) -> pl.DataFrame:
+        pointer = found.pointer
+        if not found.landed and not pointer.files.get("spans"):
+            return schema.empty(schema.SPANS)
+        hours = None if near is None else near(found)
+        if hours is not None:
+            window = range(hours[0], hours[1] + schema.TRACE_WINDOW_HOURS + 1)
+            rows = among(found, sealed_spans(store, pointer, window))
+            if not rows.is_empty():
+                return rows
+        return among(found, store.sealed.scan(pointer, "spans"))
+
+    return store.reading(find)

@@ -1,0 +1,166 @@
+"""A forecast rendered: as JSON and as text.
+
+Source: design, sections 7 and 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from tracescope.periods import format_utc
+from tracescope.report import iso
+from tracescope.report.text import number
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast, Trend, WhatIf
+    from tracescope.analysis.capacity.forecast_verdict import Outlook
+
+FORECAST_SCHEMA: Final = "tracescope.forecast/1"
+
+
+def forecast_json(forecast: Forecast, outlook: Outlook) -> dict[str, Any]:
+    """``tracescope.forecast/1``; null is what could not be told, or more than ``beyond_weeks``."""
+    states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
+
+    def entry(one: EntryForecast) -> dict[str, Any]:
+        verdict = states[one.unit, one.service, one.operation]
+        edges = [{"edge": name, "operation": operation} for name, operation in one.edges]
+        return {**asdict(one), "edges": edges, "state": verdict.state, "evidence": list(verdict.evidence)}
+
+    return {
+        "schema": FORECAST_SCHEMA,
+        "environment": forecast.environment,
+        "start": iso(forecast.start_ns),
+        "end": iso(forecast.end_ns),
+        "weeks_seen": forecast.weeks_seen,
+        "horizon_weeks": forecast.horizon_weeks,
+        "notes": list(forecast.notes),
+        "verdict": {
+            "state": outlook.state,
+            "stage": outlook.stage,
+            "reasons": list(outlook.reasons),
+            "early_warning": [asdict(sign) for sign in outlook.signs],
+            "band_aids": [asdict(found) for found in outlook.band_aids],
+        },
+        "edges": [{**asdict(edge), "edge": edge.name} for edge in forecast.edges],
+        "entries": [entry(one) for one in forecast.entries],
+    }
+
+
+def trend_text(trend: Trend) -> str:
+    """A trend with the half of its interval."""
+    if trend.pct_per_week is None:
+        return "?"
+    text = f"{number(trend.pct_per_week, sign=True)} %"
+    if trend.interval is None:
+        return text
+    return text + f" ± {number((trend.interval[1] - trend.interval[0]) / 2)}"
+
+
+def weeks_text(weeks: float | None, interval: tuple[float | None, float | None] | None, beyond: float) -> str:
+    """Weeks to the wall as a person would say them."""
+    if interval is None and weeks is None:
+        return "?"
+    low, high = interval if interval is not None else (weeks, weeks)
+    if weeks == 0:
+        return "now"
+    if weeks is None:
+        least = beyond if low is None else min(low, beyond)
+        return f"> {number(least)}" if least else "?"
+    ends = [number(low) if low is not None else "?", number(high) if high is not None else f"> {beyond:.0f}"]
+    return f"{number(weeks)} ({ends[0]} … {ends[1]})"
+
+
+def headroom_text(edge: EdgeForecast) -> str:
+    """Headroom; at least that where nobody saw the wall."""
+    if edge.headroom is None:
+        return "?"
+    return f"{'≥ ' if edge.lower_bound else ''}{number(edge.headroom)}×"
+
+
+def what_if_text(one: WhatIf) -> str:
+    """Latency at a multiple; a star where no such load was seen."""
+    star = "*" if one.extrapolated else ""
+    return f"wall{star}" if one.ms is None else f"{number(one.ms)}{star}"
+
+
+def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> RenderableType:
+    """Verdict, entries, edges, and what the figures mean."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    def table(*columns: str) -> Table:
+        made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+        for place, column in enumerate(columns):
+            made.add_column(
+                column, justify="left" if place < 1 else "right", no_wrap=True, overflow="ellipsis"
+            )
+        return made
+
+    beyond = forecast.edges[0].beyond_weeks if forecast.edges else 0.0
+    times = [f"at {multiple:g}×" for multiple in forecast.multiples]
+    states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
+    entries = table("entry", "demand / week", "ms now", *times, "weeks to wall", "errors", "verdict")
+    for one in forecast.entries[:top]:
+        entries.add_row(
+            f"{one.service} {one.operation}",
+            trend_text(one.demand),
+            number(one.ms_now),
+            *[what_if_text(case) for case in one.what_if],
+            weeks_text(one.weeks, one.weeks_interval, beyond),
+            f"{(1 - one.availability) * 100:.2g} %",
+            states[one.unit, one.service, one.operation].state,
+        )
+    edges = table(
+        "edge",
+        "load / week",
+        "drift / week",
+        "headroom",
+        "weeks to wall",
+        f"gap in {forecast.horizon_weeks:g} w",
+    )
+    for edge in [edge for edge in forecast.edges if edge.reason is None][:top]:
+        gap = "?" if edge.resilience_gap is None else f"{number(edge.resilience_gap)}×"
+        edges.add_row(
+            f"{edge.name.replace(' -> ', ' → ')} {edge.operation}",
+            trend_text(edge.load_trend),
+            trend_text(edge.drift),
+            headroom_text(edge),
+            weeks_text(edge.weeks, edge.weeks_interval, edge.beyond_weeks),
+            ("≥ " if edge.lower_bound and edge.resilience_gap is not None else "") + gap,
+        )
+    refused = [edge for edge in forecast.edges if edge.reason is not None]
+    colour = {"growth-stable": "bold green", "insufficient data": "bold yellow"}.get(
+        outlook.state, "bold red"
+    )
+    lines = [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
+    lines += [f"band-aid: {found.words}" for found in outlook.band_aids]
+    notes = [
+        "* extrapolated: no such load was seen; headroom is load at the wall (3 times the low-load latency)"
+        " over peak load; intervals are 80 %",
+        *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:3]],
+        *[
+            f"{edge.name} {edge.operation}: load is that of each of its {edge.replicas:.3g} replicas"
+            for edge in forecast.edges[:top]
+            if edge.replicas is not None
+        ],
+        *[f"note: {note}" for note in forecast.notes],
+    ]
+    return Group(
+        Text(f"{outlook.state}: {outlook.reasons[0]}" if outlook.reasons else outlook.state, style=colour),
+        Text(
+            f"{format_utc(forecast.start_ns)} .. {format_utc(forecast.end_ns)}, "
+            f"{forecast.weeks_seen:.1f} weeks seen", style="dim",
+        ),
+        *[Text(line) for line in lines],
+        Text(""),
+        entries,
+        Text(""),
+        edges,
+        Text(""),
+        *[Text(line, style="dim") for line in notes],
+    )  # fmt: skip
