@@ -1,0 +1,205 @@
+"""Compiled kernels, kept by what they were compiled from.
+
+    ~/.cache/tracescope/kernels/wire-1f3a9c0be2d4/scan-812.py311.nbi
+                                ^    ^
+                                |    digest of wire.py, of every module of tracescope that it imports,
+                                |    directly or through another, and of the versions of the compiler
+                                module
+
+Compiled code freezes the constants and the functions that it calls, wherever they are written; so
+an edit leaves the code of those modules alone that import nothing of it, and no others.  Nothing
+in the key depends on where the files are: two checkouts with equal sources share their code.
+
+Where nothing can be written the code is compiled in every process, and one warning says so.
+"""
+
+# numba's classes have no types of their own: what overrides them is checked by their callers.
+# pyright: reportIncompatibleMethodOverride=false, reportPrivateUsage=false
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import re
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+PACKAGE = Path(__file__).parents[1]
+
+# A folder is used when its time is younger; older ones are of sources that are gone.
+UNUSED_DAYS = 30
+_DAY_S = 86_400
+
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(tracescope[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)"
+    r"|import[ \t]+(tracescope[^\n#]*))",
+    re.MULTILINE,
+)
+
+# What a file raises that was cut off when the machine stopped, or is none of compiled code.
+_CUT_OFF = (EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, ValueError)
+
+
+def cache_root() -> Path:
+    """Folder of the compiled kernels; raises RuntimeError where there is no home folder."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tracescope" / "kernels"
+
+
+@functools.cache
+def digest(module: str) -> str:
+    """Name what the compiled code of `module` is made of, in 12 hex digits."""
+    total = hashlib.blake2b(f"{numba.__version__} {llvmlite.__version__}".encode(), digest_size=6)
+    for name in sorted(compiled_in(module)):
+        text = _source(name).read_bytes()
+        total.update(f"\n{name} {len(text)}\n".encode() + text)
+    return total.hexdigest()
+
+
+def compiled_in(module: str) -> set[str]:
+    """Give `module` and the modules of tracescope that it imports, directly or through another."""
+    found = {module}
+    waiting = [module]
+    while waiting:
+        new = _imports(waiting.pop()) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+@functools.cache
+def _imports(module: str) -> frozenset[str]:
+    """Modules of tracescope that the text of `module` names in an import."""
+    return frozenset(name for name in _named(_source(module).read_text("utf-8")) if _source(name).exists())
+
+
+def _named(text: str) -> Iterator[str]:
+    for source, names, plain in _IMPORT.findall(text):
+        if plain:
+            yield from re.findall(r"tracescope[\w.]*", plain)
+            continue
+        yield source
+        for name in re.findall(r"(\w+)(?:[ \t]+as[ \t]+\w+)?", re.sub(r"#[^\n]*", "", names)):
+            yield f"{source}.{name}"
+
+
+def _source(module: str) -> Path:
+    """File of a module; of one that is not of this package, such as a test's, where Python found it."""
+    top, *below = module.split(".")
+    if top != PACKAGE.name:
+        return Path(sys.modules[module].__file__ or module)
+    path = PACKAGE.joinpath(*below)
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+class _BySources(_CacheLocator):
+    """Finds compiled code by the digest of its sources."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._module = function.__module__
+        self._line = function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _BySources:
+        """Locate the code of `py_func`; its file is found by its module."""
+        del py_file
+        return cls(py_func)
+
+    def get_cache_path(self) -> str:
+        """Folder of the module's code, which need not exist; none can be where there is no home."""
+        try:
+            root = cache_root()
+        except RuntimeError:
+            root = Path(os.devnull)
+        return str(root / f"{self._module.rpartition('.')[2]}-{digest(self._module)}")
+
+    def get_source_stamp(self) -> str:
+        """Digest that the code is valid for."""
+        return digest(self._module)
+
+    def get_disambiguator(self) -> str:
+        """Tell functions of one name apart."""
+        return str(self._line)
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder, and remove those that have long been of no use; raises OSError."""
+        path = Path(self.get_cache_path())
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            prune(path.parent)
+
+
+class _Stored(CompileResultCacheImpl):
+    _locator_classes = [_BySources]  # noqa: RUF012 - as the class above has it
+
+
+class KernelCache(FunctionCache):
+    """Compiled code of one kernel, by its arguments' types and the processor."""
+
+    _impl_class = _Stored
+    _told = False  # Whether it was said that nothing can be kept.
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Code for `sig`, or None where there is none that can be used."""
+        try:
+            loaded = super()._load_overload(sig, target_context)
+        except (OSError, *_CUT_OFF):
+            return None  # It is compiled and written again.
+        if loaded is not None:
+            _touch(Path(self._cache_path))
+        return loaded
+
+    def _save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the code for `sig`; one warning in a process where that cannot be."""
+        try:
+            self._save_anew(sig, data)
+        except OSError as error:
+            self.disable()
+            if not KernelCache._told:
+                KernelCache._told = True
+                warnings.warn(
+                    f"no kernel cache: {error}; kernels compile in every process "
+                    "(set XDG_CACHE_HOME or NUMBA_CACHE_DIR to a writable directory)",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+
+    def _save_anew(self, sig: Any, data: Any) -> None:
+        """Keep the code for `sig`, in place of an index that cannot be read."""
+        try:
+            super()._save_overload(sig, data)
+        except _CUT_OFF:
+            self.flush()
+            super()._save_overload(sig, data)
+
+
+def _touch(folder: Path) -> None:
+    """Note that a folder is used, once a day; a folder that is only read keeps its time."""
+    try:
+        if time.time() - folder.stat().st_mtime > _DAY_S:
+            os.utime(folder)
+    except OSError:
+        return
+
+
+def prune(root: Path) -> None:
+    """Remove what was compiled of former sources and has not been used for `UNUSED_DAYS`."""
+    oldest = time.time() - UNUSED_DAYS * _DAY_S
+    for folder in [*root.glob("*-????????????"), *root.parent.glob("kernels-????????????")]:
+        # Another process may remove the same.
+        if folder.is_dir() and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
