@@ -24,6 +24,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.engine.days import fold
 from tracescope.store import open_store
+from tracescope.store.sealed import HourState
 
 HOURS = 8760
 MONTH = 730
@@ -145,7 +146,9 @@ def fill(where: Path) -> None:
         for name, frame in tables.items():
             store.sealed.write(pointer, name, frame, None)
         units = tables["entry_hours"].group_by("slot").agg(pl.col("units").sum())
-        pointer.hours |= {hour: (count, hour * schema.HOUR_NS, False) for hour, count in units.iter_rows()}
+        pointer.hours |= {
+            hour: HourState(count, hour * schema.HOUR_NS, has_raw=False) for hour, count in units.iter_rows()
+        }
     pointer.first_ns = FIRST_HOUR * schema.HOUR_NS
     pointer.last_ns = (FIRST_HOUR + HOURS) * schema.HOUR_NS
     store.sealed.publish(pointer)

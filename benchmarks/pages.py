@@ -28,6 +28,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.engine.days import fold
 from tracescope.store import open_store
+from tracescope.store.sealed import HourState
 
 FIRST_HOUR = 492_336  # 2026-03-02T00:00Z, a Monday
 MONTH = 28 * 24
@@ -238,7 +239,9 @@ def fill(where: Path, nodes: int) -> int:
         for name, frame in tables.items():
             store.sealed.write(pointer, name, frame, None)
         units = tables["entry_hours"].group_by("slot").agg(pl.col("units").sum())
-        pointer.hours |= {hour: (count, hour * schema.HOUR_NS, False) for hour, count in units.iter_rows()}
+        pointer.hours |= {
+            hour: HourState(count, hour * schema.HOUR_NS, has_raw=False) for hour, count in units.iter_rows()
+        }
     pointer.first_ns, pointer.last_ns = FIRST_HOUR * schema.HOUR_NS, end * schema.HOUR_NS
     store.sealed.publish(pointer)
     with store.sealing():

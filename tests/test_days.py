@@ -18,7 +18,8 @@ from tracescope.analysis.diff import Options
 from tracescope.engine import days as daily
 from tracescope.engine.compare import compare, compare_sides, read_sides
 from tracescope.engine.days import fold
-from tracescope.engine.local import rebuild, seal
+from tracescope.engine.rebuild import rebuild
+from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import prune, verify
 from tracescope.periods import Period
 from tracescope.report import diff_json
@@ -140,12 +141,12 @@ def test_late_spans_change_their_day(sealed, tmp_path) -> None:
 
 def test_days_that_a_killed_sealing_left_are_added_up_by_the_next(sealed, tmp_path, monkeypatch) -> None:
     """Hours count from the instant that they are sealed; their day does when its sums are there."""
-    from tracescope.engine import local
+    from tracescope.engine import seal as sealing
 
     store = copied(sealed, tmp_path)
     late = spans(program, start_ns=START_NS + 3 * DAY + 7 * HOUR, hours=1, per_hour=50)
     land(store, late.with_columns(trace_hi=pl.col("trace_hi") + 7), "late")
-    monkeypatch.setattr(local, "fold", lambda _: None)
+    monkeypatch.setattr(sealing, "fold", lambda _: None)
     seal(store)
     assert FIRST + 3 not in store.sealed.pointer().days
     periods = between(0, HALF), between(HALF, 2 * HALF)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tracescope.analysis.explain import choose
 from tracescope.cli import main
 from tracescope.demo import payloads
-from tracescope.engine.local import seal
+from tracescope.engine.seal import seal
 from tracescope.errors import UsageError
 from tracescope.ingest.decode import decode
 from tracescope.report.explain import spark, waterfall

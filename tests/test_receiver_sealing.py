@@ -59,7 +59,7 @@ def test_hours_that_closed_are_sealed_while_requests_are_answered(tmp_path: Path
             time.sleep(0.05)
         assert sum(event["hours"] for event in told(receiver, "sealed")) == 3
         pointer = receiver.store.sealed.pointer()
-        assert sum(count for count, _, _ in pointer.hours.values()) == 3 * SPANS
+        assert sum(state.spans for state in pointer.hours.values()) == 3 * SPANS
         assert receiver.counts() == (3 * SPANS + sent, 3 * SPANS + sent)
         assert b"tracescope_hours_sealed_total 3.0" in receiver.runtime.meters.exposition()
 
@@ -87,7 +87,7 @@ def test_a_store_beyond_its_disk_loses_its_oldest_raw_spans_and_accepts_again(tm
         eventually(lambda: bool(told(receiver, "accepting")), "accepted again")
         receiver.send(request(10_000, 5))
         hours = receiver.store.sealed.pointer().hours
-        kept = [raw for _, (_, _, raw) in sorted(hours.items())]
+        kept = [state.has_raw for _, state in sorted(hours.items())]
         assert len(kept) == 6
         assert kept == sorted(kept)
         assert not kept[0]

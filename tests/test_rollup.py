@@ -18,7 +18,7 @@ from tracescope import schema
 from tracescope.analysis.rollups.merge import OTHER, Tables, cap_operations, checksum, join_hops, merge
 from tracescope.analysis.rollups.process import path_id, process
 from tracescope.analysis.statistics.sketch import ZERO_BIN, middle_of
-from tracescope.engine.local import slices
+from tracescope.engine.slices import slices
 from tracescope.kernels.sketch import bin_of
 
 HOUR = schema.HOUR_NS

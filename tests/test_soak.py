@@ -18,7 +18,7 @@ from killing import kill_rounds, memory_mib
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from processes import Sender, Tracescope, eventually, free_address, request, span_numbers, status_of
 
-from tracescope.engine.local import seal
+from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import verify
 from tracescope.ingest.drain import drain
 from tracescope.store import open_store

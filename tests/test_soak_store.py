@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from processes import request, span_numbers
 
-from tracescope.engine.local import seal
+from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import status, verify
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.drain import drain

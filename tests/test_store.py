@@ -19,12 +19,14 @@ import stores
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
 from tracescope.engine.import_files import import_files
-from tracescope.engine.local import rebuild, seal
+from tracescope.engine.rebuild import rebuild
 from tracescope.engine.rollups import rollups, trace_spans
+from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.engine.upkeep import prune, reclaim, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
 from tracescope.store import SpanStore, open_store
+from tracescope.store.sealed import HourState
 
 DATA = Path(__file__).parent / "data"
 #: Child processes find the tests' own modules too.
@@ -49,7 +51,7 @@ def test_a_trace_that_crosses_an_hour_belongs_to_the_hour_in_which_it_starts(tmp
         hours = rollups(store, DAY, DAY + 24 * HOUR).tables["entry_hours"]
         assert hours.select("slot", "units", "incomplete").rows() == [(HOUR_OF_DAY + 10, 1, 0)]
         assert units(store, DAY + 10 * HOUR, DAY + 11 * HOUR) == 1
-    assert store.sealed.pointer().hours == {HOUR_OF_DAY + 10: (2, ARRIVED, True)}
+    assert store.sealed.pointer().hours == {HOUR_OF_DAY + 10: HourState(2, ARRIVED, has_raw=True)}
 
 
 def test_late_spans_reopen_the_hour_and_give_what_one_landing_would(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_readers_see_only_whole_groups_while_another_process_lands_and_seals(tmp
             "-c",
             "import sys\n"
             "from stores import many, ARRIVED\n"
-            "from tracescope.engine.local import seal\n"
+            "from tracescope.engine.seal import seal\n"
             "from tracescope.engine.upkeep import prune\n"
             "from tracescope.store import open_store\n"
             "store = open_store(sys.argv[1])\n"

@@ -10,7 +10,7 @@ import pytest
 from stores import ARRIVED, HOUR, land, many, new_store, spans
 
 from tracescope import store as stores
-from tracescope.engine.local import seal
+from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import prune
 from tracescope.errors import StoreBusyError, StoreError
 from tracescope.store import Snapshot, SpanStore, open_store

@@ -31,7 +31,7 @@ def demo_command(seed: int, store: str | None, form: str, output: str | None) ->
     from tracescope import demo
     from tracescope.analysis.diff import Options
     from tracescope.engine.compare import compare
-    from tracescope.engine.local import seal
+    from tracescope.engine.seal import seal
     from tracescope.periods import Period, format_utc
     from tracescope.schema import DAY_NS, HOUR_NS
     from tracescope.store import open_store

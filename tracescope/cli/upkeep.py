@@ -79,7 +79,7 @@ def verify_command(store: str | None) -> None:
 def rebuild_command(workers: int | None, memory_mb: int | None, store: str | None) -> None:
     """Make the rollups anew from the spans of every hour that still has them."""
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
-    from tracescope.engine.local import rebuild
+    from tracescope.engine.rebuild import rebuild
 
     done = rebuild(
         shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024

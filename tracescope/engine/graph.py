@@ -12,8 +12,8 @@ from tracescope.analysis.comparison.matched import matched_sums
 from tracescope.analysis.rollups.flows import Selection, Tables
 from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
 from tracescope.engine.compare import COMPARED, Sides
-from tracescope.engine.local import sealed_spans
 from tracescope.engine.rollups import PeriodRollups, rollups
+from tracescope.engine.slices import sealed_spans
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period
 from tracescope.schema import HOUR_NS
@@ -159,7 +159,7 @@ def _resources(store: SpanStore, seen: Snapshot, *, start_ns: int, end_ns: int) 
     """Services and their resources in the newest raw spans, the newest last."""
     first, last = start_ns // HOUR_NS, -(-end_ns // HOUR_NS)
     pointer = seen.pointer
-    hours = [hour for hour, (_, _, raw) in pointer.hours.items() if raw and first <= hour < last]
+    hours = [hour for hour in pointer.with_raw() if first <= hour < last]
     newest = sorted(hours)[-NAMESPACE_HOURS:]
     wanted = ["service_name", "resource", "start_ns"]
     plans = [seen.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]

@@ -22,7 +22,7 @@ from tracescope import schema
 from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.where import Condition, carrying
-from tracescope.engine.local import DEFAULT_MEMORY, affected, process_slices, sealed_spans, source
+from tracescope.engine.slices import DEFAULT_MEMORY, affected, process_slices, sealed_spans, source
 from tracescope.errors import InsufficientDataError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
@@ -107,14 +107,14 @@ def rollups_in(
         for hour in {start_ns // HOUR, (end_ns - 1) // HOUR}
         if hour in pointer.hours and not first <= hour < last and hour not in unsealed
     ]
-    gone = [hour for hour in cut if not pointer.hours[hour][2]]
+    gone = [hour for hour in cut if pointer.is_closed(hour)]
     if gone:
         notes.append("raw spans of the period's cut hours are gone; its bounds snap to whole UTC hours")
         start_ns, end_ns = start_ns // HOUR * HOUR, -(-end_ns // HOUR) * HOUR
         whole += gone
         cut = [hour for hour in cut if hour not in gone]
     if slot_ns < HOUR:
-        lost = [hour for hour in whole if not pointer.hours[hour][2]]
+        lost = [hour for hour in whole if pointer.is_closed(hour)]
         if lost:
             raise InsufficientDataError(
                 f"raw spans of {len(lost)} hours are gone, and slots of {slot_ns / 1e9:g} s need them",
@@ -124,7 +124,7 @@ def rollups_in(
     flags = [name for name, asked in (("--where", where), ("--quantile", slower_than is not None)) if asked]
     if flags:
         asked = " and ".join(flags)
-        lost = [hour for hour in whole if not pointer.hours[hour][2]]
+        lost = [hour for hour in whole if pointer.is_closed(hour)]
         if lost and not fly and len(lost) == len(whole) + len(cut):
             raise InsufficientDataError(
                 f"raw spans of the period are gone, and {asked} needs them",

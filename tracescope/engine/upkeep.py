@@ -7,7 +7,7 @@ whose raw spans have gone is closed: its rollups stay, more spans for it are ref
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +16,9 @@ from polars.exceptions import PolarsError
 from tracescope import schema
 from tracescope.analysis.rollups.merge import carry_counts, checksum
 from tracescope.engine.days import differing
-from tracescope.engine.local import affected, recompute, runs, seal
+from tracescope.engine.rebuild import recompute
+from tracescope.engine.seal import seal
+from tracescope.engine.slices import affected, runs
 from tracescope.errors import TracescopeError
 from tracescope.store import SpanStore, Status, journal
 from tracescope.store.sealed import Pointer
@@ -63,7 +65,7 @@ def prune(
         limit = now_ns - spans_days * schema.DAY_NS
         open_hours = set(affected(list(store.landing.files())))
         settled = [hour for hour in sorted(pointer.hours) if hour not in open_hours]
-        old = [h for h in settled if pointer.hours[h][2] and pointer.hours[h][1] < limit]
+        old = [h for h in settled if pointer.has_raw(h) and pointer.hours[h].arrived_ns < limit]
         newest = max(pointer.hours, default=0)
         ancient = [h for h in settled if h < newest - rollups_days * 24]
         return _close_hours(store, pointer, old, ancient, readers_s)
@@ -73,15 +75,14 @@ def _close_hours(
     store: SpanStore, pointer: Pointer, old: list[int], ancient: list[int], readers_s: float
 ) -> PruneResult:
     """Remove raw spans of `old` hours and everything of `ancient` ones; the caller holds the lock."""
-    gone = sum(pointer.hours[hour][0] for hour in old)
+    gone = sum(pointer.hours[hour].spans for hour in old)
     for begin, end in runs(sorted({*old, *ancient})):
         store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
     for begin, end in runs(ancient):
         for name in (*schema.ROLLUPS, *schema.DAILY.values()):
             store.sealed.delete(pointer, name, f"slot >= {begin} AND slot < {end}")
     for hour in old:
-        count, arrived, _ = pointer.hours[hour]
-        pointer.hours[hour] = (count, arrived, False)
+        pointer.hours[hour] = replace(pointer.hours[hour], has_raw=False)
     store.sealed.forget_hours(pointer, ancient)
     store.sealed.publish(pointer)
     files = store.sealed.vacuum(store.sealed.pointer(), readers_s=readers_s)
@@ -102,7 +103,7 @@ def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
             hour = int(file.split("/")[1].removeprefix("hour="))
             sizes[hour] = sizes.get(hour, 0) + (store.root / "sealed" / file).stat().st_size
         chosen: list[int] = []
-        for hour in sorted(hour for hour, (_, _, raw) in pointer.hours.items() if raw):
+        for hour in pointer.with_raw():
             if excess_bytes <= 0:
                 break
             if hour not in open_hours:
@@ -156,7 +157,7 @@ def _problems(store: SpanStore, progress: Callable[[int, int], None] | None) -> 
         return problems
     counts = store.sealed.scan(pointer, "spans").group_by("hour").len().collect()
     held = dict(counts.iter_rows())
-    kept = {hour: spans for hour, (spans, _, raw) in pointer.hours.items() if raw}
+    kept = {hour: pointer.hours[hour].spans for hour in pointer.with_raw()}
     for hour in sorted({*held, *kept}):
         if held.get(hour, 0) != kept.get(hour, 0):
             problems.append(f"hour {hour} holds {held.get(hour, 0)} spans; {kept.get(hour, 0)} were sealed")

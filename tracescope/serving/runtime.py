@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracescope import config
-from tracescope.engine.local import quiet_hours
+from tracescope.engine.seal import quiet_hours
 from tracescope.errors import ConfigError
 from tracescope.ingest.access import Access, Tls, Tokens
 from tracescope.ingest.drain import drain, together

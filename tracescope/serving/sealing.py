@@ -61,7 +61,7 @@ class Outcome:
 
 def work(plan: Plan) -> Outcome:
     """Seal, and remove what is to be removed."""
-    from tracescope.engine.local import seal_quiet
+    from tracescope.engine.seal import seal_quiet
     from tracescope.engine.upkeep import prune, reclaim
     from tracescope.store import open_store
     from tracescope.store.sealed import READERS_S

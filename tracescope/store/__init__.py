@@ -85,7 +85,7 @@ class Snapshot:
     @property
     def closed(self) -> list[int]:
         """Hours whose raw spans retention has removed."""
-        return [hour for hour, (_, _, raw) in self.pointer.hours.items() if not raw]
+        return self.pointer.closed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class SpanStore:
         """Split off spans of hours whose raw spans retention has removed."""
         import polars as pl
 
-        closed = [hour for hour, (_, _, raw) in self.sealed.pointer().hours.items() if not raw]
+        closed = self.sealed.pointer().closed()
         if not closed:
             return spans, {}
         hit = (pl.col("start_ns") // schema.HOUR_NS).is_in(closed)

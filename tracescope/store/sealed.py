@@ -53,6 +53,25 @@ _TABLES: dict[str, schema.Table] = {
 _ROW_GROUP = 65_536
 
 
+@dataclass(frozen=True, slots=True)
+class HourState:
+    """One sealed hour.
+
+    Attributes
+    ----------
+    spans
+        How many were sealed.
+    arrived_ns
+        When the latest of them arrived.
+    has_raw
+        Whether the spans are still here, or only what they added up to.
+    """
+
+    spans: int
+    arrived_ns: int
+    has_raw: bool
+
+
 @dataclass(slots=True)
 class Pointer:
     """What of the sealed tables counts.
@@ -62,7 +81,7 @@ class Pointer:
     files, versions
         Per table: paths below ``sealed/``, and the Delta version they belong to.
     hours
-        Sealed hour -> (spans, latest arrival in ns, whether its raw spans are still here).
+        What is sealed of each hour.
     ledger
         Totals of batches whose ledger entries were merged; its ``batches`` are remembered.
     first_ns, last_ns
@@ -76,12 +95,30 @@ class Pointer:
     sequence: int = 0
     files: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     versions: dict[str, int] = field(default_factory=dict[str, int])
-    hours: dict[int, tuple[int, int, bool]] = field(default_factory=dict[int, tuple[int, int, bool]])
+    hours: dict[int, HourState] = field(default_factory=dict[int, HourState])
     ledger: Ledger = field(default_factory=Ledger)
     first_ns: int = 0
     last_ns: int = 0
     forgotten: int = 0
     days: list[int] = field(default_factory=list[int])
+
+    def has_raw(self, hour: int) -> bool:
+        """Whether an hour is sealed and its raw spans are here."""
+        state = self.hours.get(hour)
+        return state is not None and state.has_raw
+
+    def is_closed(self, hour: int) -> bool:
+        """Whether an hour's raw spans have gone: more spans for it are refused."""
+        state = self.hours.get(hour)
+        return state is not None and not state.has_raw
+
+    def with_raw(self) -> list[int]:
+        """Sealed hours whose raw spans are here, ascending."""
+        return sorted(hour for hour, state in self.hours.items() if state.has_raw)
+
+    def closed(self) -> list[int]:
+        """Hours whose raw spans have gone, ascending."""
+        return sorted(hour for hour, state in self.hours.items() if not state.has_raw)
 
     def unfold(self, begin: int, end: int) -> None:
         """Let no day count whose hours ``[begin, end)`` change."""
@@ -95,7 +132,10 @@ class Pointer:
                 "sequence": self.sequence,
                 "files": self.files,
                 "versions": self.versions,
-                "hours": {str(hour): value for hour, value in sorted(self.hours.items())},
+                "hours": {
+                    str(hour): (state.spans, state.arrived_ns, state.has_raw)
+                    for hour, state in sorted(self.hours.items())
+                },
                 "accepted": self.ledger.accepted,
                 "rejected": self.ledger.rejected,
                 "batches": self.ledger.batches[-REMEMBERED:],
@@ -123,7 +163,7 @@ class Pointer:
             sequence=raw["sequence"],
             files=raw["files"],
             versions=raw["versions"],
-            hours={int(hour): (v[0], v[1], v[2]) for hour, v in raw["hours"].items()},
+            hours={int(hour): HourState(v[0], v[1], v[2]) for hour, v in raw["hours"].items()},
             ledger=Ledger(raw["accepted"], raw["rejected"], raw["batches"], raw["arrived_ns"]),
             first_ns=raw["first_ns"],
             last_ns=raw["last_ns"],
@@ -316,7 +356,7 @@ class Sealed:
     def forget_hours(self, pointer: Pointer, hours: list[int]) -> None:
         """Drop hours from `pointer`, but go on counting their spans."""
         for hour in hours:
-            pointer.forgotten += pointer.hours.pop(hour)[0]
+            pointer.forgotten += pointer.hours.pop(hour).spans
             pointer.unfold(hour, hour + 1)
 
     def learn(self, pointer: Pointer, name: str) -> None:
@@ -391,6 +431,6 @@ def sum_rejected(*ledgers: Ledger) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def count_hours(hours: Mapping[int, tuple[int, int, bool]]) -> int:
+def count_hours(hours: Mapping[int, HourState]) -> int:
     """Spans in sealed hours."""
-    return sum(spans for spans, _, _ in hours.values())
+    return sum(state.spans for state in hours.values())

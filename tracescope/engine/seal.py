@@ -1,55 +1,45 @@
-"""Sealing on one machine: runs of hours, slices of trace ids, a small thread pool.
-
-    landing  |h-1 |h   |h+1 |h+2 |          a trace belongs to the hour it starts in and may go on
-    sealed   |....|....|                    for TRACE_WINDOW_HOURS, so hour h is made of landing and
-                                            sealed spans of h-2 .. h+2
+"""Sealing: landed spans become rollups and sealed spans, whole hours at a time.
 
 Spans that land late re-open the hours whose traces they may change, before and after.  A run of
-hours is sealed with one commit a table, whatever its length; slices bound the memory.  Results do
-not depend on runs or slices.
+hours is sealed with one commit a table, whatever its length; slices bound the memory
+(`tracescope.engine.slices`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import add_up, cap_operations, carry_counts, join_hops, merge
+from tracescope.analysis.rollups.merge import cap_operations, carry_counts, join_hops, merge
 from tracescope.engine.days import fold
+from tracescope.engine.slices import (
+    DEFAULT_MEMORY,
+    HOP_WINDOW_HOURS,
+    SPAN_BYTES,
+    affected,
+    by_slice,
+    hop_halves,
+    runs,
+    source,
+)
 from tracescope.engine.unlanded import Unlanded
-from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
-from tracescope.store.sealed import Pointer
+from tracescope.store.sealed import HourState, Pointer
 
 if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
-    from tracescope.analysis.rollups.process import Partial
-
-#: Bytes that a span costs while it is sealed: measured 1,150 and what is read of it, some 450 with ten
-#: attributes; and some room.
-SPAN_BYTES = 2_000
-DEFAULT_MEMORY = 768 * 1024 * 1024
 #: Spans written together, where memory allows: files of few rows cost more than their rows.
 _WRITTEN = 200_000
-#: Ids looked at to cut slices.
-_SAMPLED = 16_384
-#: Hours sealed in one commit.
-RUN_HOURS = 24 * 7
-HOP_WINDOW_HOURS = 24
-
-T = TypeVar("T")
 
 _AFTER = schema.TRACE_WINDOW_HOURS
-_TABLES_BY_SLOT = tuple(schema.ROLLUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,166 +50,11 @@ class SealResult:
     spans: int
 
 
-def affected(hours: Sequence[int]) -> list[int]:
-    """Hours whose traces change when spans that start in `hours` come.
-
-    Those before may have traces that go on in them; in those after, traces may have seemed to start
-    that now start here.
-    """
-    return sorted({h for hour in hours for h in range(hour - _AFTER, hour + _AFTER + 1)})
-
-
 def _reopened(hours: Sequence[int], pointer: Pointer) -> list[int]:
     """What sealing spans of `hours` takes along; of the hours after only those sealed before."""
     given = set(hours)
     before = {h for hour in given for h in range(hour - _AFTER, hour + 1)}
     return sorted(before | {hour for hour in affected(hours) if hour in pointer.hours})
-
-
-def runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Consecutive hours as half-open runs of at most RUN_HOURS."""
-    begin = end = 0
-    for hour in hours:
-        if hour != end or hour - begin >= RUN_HOURS:
-            if end > begin:
-                yield begin, end
-            begin = hour
-        end = hour + 1
-    if end > begin:
-        yield begin, end
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Spans of some hours, landed and sealed alike.
-
-    Attributes
-    ----------
-    files
-        Landed files of the hours around.
-    sealed
-        Sealed spans of the hours around.
-    held
-        Spans in memory.
-    """
-
-    files: list[Path]
-    sealed: pl.LazyFrame
-    held: list[pl.LazyFrame] = field(default_factory=list[pl.LazyFrame])
-
-    def scan(self) -> pl.LazyFrame:
-        """All of them; a span may occur twice."""
-        columns = list(schema.SPANS)
-        frames = [self.sealed.select(columns), *self.held]
-        if self.files:
-            landed = pl.scan_parquet(self.files, missing_columns="insert", extra_columns="ignore")
-            frames.append(landed.select(columns))
-        return pl.concat(frames)
-
-
-def source(
-    store: SpanStore, found: Snapshot, begin: int, end: int, unlanded: Unlanded | None = None
-) -> Source:
-    """What traces that start in hours ``[begin, end)`` can be made of.
-
-    Spans of closed hours are refused: what else their traces have begins where that does.
-    """
-    pointer = found.pointer
-    around = range(begin - _AFTER, end + _AFTER)
-    wanted = [hour for hour in around if pointer.hours.get(hour, (0, 0, True))[2]]
-    files = [path for hour in wanted for path in found.landed.get(hour, ())]
-    near = [hour for hour in wanted if pointer.hours.get(hour, (0, 0, False))[2]]
-    held = unlanded.near(wanted) if unlanded is not None else []
-    if not near:
-        return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)), held)
-    return Source(files, sealed_spans(store, pointer, near), held)
-
-
-def sealed_spans(store: SpanStore, pointer: Pointer, hours: Iterable[int]) -> pl.LazyFrame:
-    """Sealed spans of some hours; files of other hours are not even named."""
-    names = {f"hour={hour}" for hour in hours}
-    chosen = Pointer(files={"spans": [f for f in pointer.files.get("spans", ()) if f.split("/")[1] in names]})
-    return store.sealed.scan(chosen, "spans")
-
-
-def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:
-    """Cut spans by trace id so that `workers` slices fit into `memory_bytes` together."""
-    count = int(spans.select(pl.len()).collect().item())
-    parts = max(1, -(-count * SPAN_BYTES * workers // memory_bytes))
-    if count > 200_000:
-        parts = max(parts, 2 * workers)  # one half is written while the other is worked on
-    if parts == 1:
-        return [spans]
-    # ids padded to 64 bits have an empty high half; the fold spreads both kinds
-    fold = (pl.col("trace_hi") ^ pl.col("trace_lo")).alias("fold")
-    if spans.select(pl.col("trace_hi").min() == pl.col("trace_hi").max()).collect().item():
-        return [spans.filter((fold % parts + parts) % parts == part) for part in range(parts)]
-    every = max(1, count // _SAMPLED)  # slices need not be of one size
-    some = spans.select(pl.col("trace_hi").gather_every(every)).collect()["trace_hi"].sort()
-    bounds = [int(some[len(some) * part // parts]) for part in range(1, parts)]
-    edges = [None, *sorted(set(bounds)), None]
-    out: list[pl.LazyFrame] = []
-    for left, right in pairwise(edges):
-        part = spans
-        if left is not None:
-            part = part.filter(pl.col("trace_hi") >= left)
-        if right is not None:
-            part = part.filter(pl.col("trace_hi") < right)
-        out.append(part)
-    return out
-
-
-def process_slices(
-    spans: pl.LazyFrame,
-    keep: tuple[int, int],
-    memory_bytes: int,
-    workers: int,
-    *,
-    slot_ns: int = schema.HOUR_NS,
-    only: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
-    slower_than: pl.DataFrame | None = None,
-) -> Iterator[Partial]:
-    """Partial rollups of slices of trace ids.
-
-    Parameters
-    ----------
-    spans, keep, slot_ns, slower_than
-        As for `process`.
-    memory_bytes, workers
-        Slices worked on at once, and what they may take together.
-    only
-        Takes the spans of whole traces and gives those of the traces that count.
-    """
-    from tracescope.analysis.rollups.process import process
-
-    def work(rows: pl.DataFrame) -> Partial:
-        rows = rows if only is None else only(rows)
-        return process(rows, keep=keep, slot_ns=slot_ns, slower_than=slower_than)
-
-    return _by_slice(spans, memory_bytes, workers, work)
-
-
-def _by_slice(
-    spans: pl.LazyFrame, memory_bytes: int, workers: int, work: Callable[[pl.DataFrame], T]
-) -> Iterator[T]:
-    """What `work` makes of each slice of trace ids, by several threads."""
-    parts = slices(spans, memory_bytes, workers)
-
-    def begin(part: pl.LazyFrame) -> T:
-        return work(part.collect())
-
-    if len(parts) == 1 or workers == 1:
-        yield from map(begin, parts)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = workers + 1  # so that nobody waits while the caller uses what is done
-        waiting = [pool.submit(begin, part) for part in parts[:ahead]]
-        for part in parts[ahead:]:
-            done = waiting.pop(0).result()
-            waiting.append(pool.submit(begin, part))
-            yield done
-        for future in waiting:
-            yield future.result()
 
 
 def seal(
@@ -314,8 +149,7 @@ def _seal(
     unlanded: Unlanded | None = None,
 ) -> SealResult:
     """Seal the chosen hours that have spans, then drop the landed files that no other hour needs."""
-    hours = found.pointer.hours
-    targets = [hour for hour in chosen if _may_hold(hour, found) and hours.get(hour, (0, 0, True))[2]]
+    targets = [hour for hour in chosen if _may_hold(hour, found) and not found.pointer.is_closed(hour)]
     pointer = store.sealed.pointer()
     done = spans = 0
     for begin, end in runs(targets):
@@ -367,7 +201,7 @@ def _rejoined(store: SpanStore, pointer: Pointer, sealed: list[int]) -> list[int
         ~pl.col("slot").is_in(sealed),
     )
     hours = near.join(mine, on=ids, how="semi").select("slot").unique().collect()["slot"].to_list()
-    return sorted(hour for hour in hours if pointer.hours.get(hour, (0, 0, False))[2])
+    return sorted(hour for hour in hours if pointer.has_raw(hour))
 
 
 def _clear(
@@ -408,14 +242,14 @@ def _seal_run(
     # the old files stay until a newer pointer is out, so slices may go on reading them
     tables: list[dict[str, pl.DataFrame]] = []
     with _Writer(store, pointer, min(_WRITTEN, memory_bytes // SPAN_BYTES)) as written:
-        for rolled, kept in _by_slice(spans, memory_bytes, workers, work):
+        for rolled, kept in by_slice(spans, memory_bytes, workers, work):
             tables.append(rolled)
             written.take(kept)
         written.write()  # while the rollups are
         merged = merge(tables)
-        merged = join_hops(merged, _halves(store, pointer, merged, begin, end))
-        merged = _carried(store, pointer, cap_operations(merged), begin, end)
-        for name in _TABLES_BY_SLOT:
+        merged = join_hops(merged, hop_halves(store, pointer, merged, begin, end))
+        merged = carried(store, pointer, cap_operations(merged), begin, end)
+        for name in schema.ROLLUPS:
             between = None if fresh else f"slot >= {begin} AND slot < {end}"
             store.sealed.write(pointer, name, merged[name], between)
         for name in schema.DIMENSIONS:
@@ -488,24 +322,14 @@ def _date(
     if unlanded is not None:
         arrived = max(arrived, unlanded.ledger(set()).arrived_ns)
     for hour in hours:
-        before = pointer.hours.pop(hour, (0, 0, True))[1]
+        former = pointer.hours.pop(hour, HourState(0, 0, has_raw=True))
         if hour in counts:
             new = any(near in landed for near in range(hour, hour + _AFTER + 1))
-            pointer.hours[hour] = (counts[hour], max(before, arrived if new else 0), True)
+            latest = max(former.arrived_ns, arrived if new else 0)
+            pointer.hours[hour] = HourState(counts[hour], latest, has_raw=True)
 
 
-def _halves(
-    store: SpanStore, pointer: Pointer, tables: dict[str, pl.DataFrame], begin: int, end: int
-) -> pl.DataFrame:
-    """Hop halves of these hours and of the day around them."""
-    around = store.sealed.scan(pointer, "hop_halves").filter(
-        pl.col("slot").is_between(begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS),
-        ~pl.col("slot").is_between(begin, end - 1),
-    )
-    return pl.concat([tables["hop_halves"], around.collect()])
-
-
-def _carried(
+def carried(
     store: SpanStore, pointer: Pointer, tables: dict[str, pl.DataFrame], begin: int, end: int
 ) -> dict[str, pl.DataFrame]:
     """`tables` with the counts that spans which were sealed before cannot give again."""
@@ -515,65 +339,3 @@ def _carried(
     except (OSError, PolarsError):
         return tables  # damaged, which is what a rebuild mends; what only they knew is lost with them
     return {**tables, "counters": carry_counts(tables["counters"], stored)}
-
-
-def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY) -> SealResult:
-    """Make the rollups anew from the spans of every hour that still has them.
-
-    When every hour has its spans, nothing of the old rollups is read: damaged ones are mended too.
-
-    Raises
-    ------
-    StoreError
-        Rollups of hours whose spans have gone cannot be read, so they cannot be kept.
-    """
-    from deltalake.exceptions import DeltaError
-
-    seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
-    with store.sealing(wait=True):
-        pointer = store.sealed.settle()
-        hours = sorted(hour for hour, (_, _, raw) in pointer.hours.items() if raw)
-        try:
-            _remake(store, pointer, hours, workers, memory_bytes)
-        except (DeltaError, PolarsError) as error:
-            raise StoreError(
-                f"{store.root} cannot be rebuilt: {error}", "`tracescope verify` names the damaged files"
-            ) from error
-        return SealResult(len(hours), sum(pointer.hours[hour][0] for hour in hours))
-
-
-def _remake(store: SpanStore, pointer: Pointer, hours: list[int], workers: int, memory_bytes: int) -> None:
-    """Replace the rollups of `hours` and publish them together."""
-    before = Snapshot(store.sealed.pointer(), {}, pointer.ledger)
-    whole = len(hours) == len(pointer.hours)
-    dimensions: list[dict[str, pl.DataFrame]] = []
-    for number, (begin, end) in enumerate(runs(hours)):
-        keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-        spans = source(store, before, begin, end).scan()
-        tables = merge([part.tables for part in process_slices(spans, keep, memory_bytes, workers)])
-        tables = cap_operations(join_hops(tables, _halves(store, pointer, tables, begin, end)))
-        tables = _carried(store, before.pointer, tables, begin, end)
-        replace = f"slot >= {begin} AND slot < {end}"
-        if whole:
-            replace = None if number else "true"
-        for name in _TABLES_BY_SLOT:
-            store.sealed.write(pointer, name, tables[name], replace)
-        dimensions.append({name: tables[name] for name in schema.DIMENSIONS})
-    for name in schema.DIMENSIONS:
-        frame = add_up(name, pl.concat([some[name] for some in dimensions])) if dimensions else None
-        if frame is not None and whole:
-            store.sealed.write(pointer, name, frame, "true")
-        elif frame is not None:
-            store.sealed.union(pointer, name, frame)
-    pointer.days = [] if whole else sorted(set(pointer.days) - {hour // 24 for hour in hours})
-    store.sealed.publish(pointer)
-    fold(store)
-
-
-def recompute(store: SpanStore, begin: int, end: int) -> dict[str, pl.DataFrame]:
-    """Rollups of sealed hours ``[begin, end)`` from their sealed spans, written nowhere."""
-    pointer = store.sealed.pointer()
-    spans = source(store, Snapshot(pointer, {}, pointer.ledger), begin, end).scan()
-    keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    tables = merge([partial.tables for partial in process_slices(spans, keep, DEFAULT_MEMORY, 2)])
-    return cap_operations(join_hops(tables, _halves(store, pointer, tables, begin, end)))
