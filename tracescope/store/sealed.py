@@ -29,6 +29,7 @@ from tracescope.store.landing import Ledger, by_hour, fsync_path, write_durably
 
 if TYPE_CHECKING:
     import polars as pl
+    from deltalake import PostCommitHookProperties
     from deltalake.transaction import AddAction
 
 POINTER = "CURRENT.json"
@@ -38,6 +39,7 @@ READERS_S = 600.0
 COMPACT_AT = 48
 #: Nobody reads old versions of a table: its log is folded often, and forgotten after a day.
 _LOG = {"delta.checkpointInterval": "10", "delta.logRetentionDuration": "interval 1 days"}
+_LOG_KEPT_S = 86_400.0
 #: Batches remembered after their ledger entries were merged, so that none counts twice.
 REMEMBERED = 8192
 
@@ -206,31 +208,75 @@ class Sealed:
         The caller holds the sealing lock.
         """
         pointer = self.pointer()
+        mended = False
         for name in _TABLES:
             log = self.root / "sealed" / name / "_delta_log"
             published = pointer.versions.get(name)
-            if not log.is_dir():
-                continue
             if published is None:
-                shutil.rmtree(log.parent)
+                if log.is_dir():
+                    shutil.rmtree(log.parent)
                 continue
-            newer = [
-                path for path in log.iterdir() if path.name[:20].isdigit() and int(path.name[:20]) > published
-            ]
-            if not newer:
-                continue
-            (log / "_last_checkpoint").unlink(missing_ok=True)
-            # the latest goes first: what is left is a table at every step
-            for path in sorted(newer, reverse=True):
-                path.unlink()
-            fsync_path(log)
+            newer = [path for version, path in _versions(log) if version > published]
+            if newer:
+                (log / "_last_checkpoint").unlink(missing_ok=True)
+                # the latest goes first: what is left is a table at every step
+                for path in sorted(newer, reverse=True):
+                    path.unlink()
+                fsync_path(log)
+            if not _reaches(log, published):
+                self._write_log(pointer, name)
+                mended = True
+        if mended:
+            self.publish(pointer)
         return pointer
+
+    def _write_log(self, pointer: Pointer, name: str) -> None:
+        """Give a table whose log does not reach its published version a log of the files that count.
+
+        Until its commits left forgetting to `publish`, a commit could write a checkpoint and forget all
+        before it, and be killed before it was published.
+        """
+        import polars as pl
+        from deltalake import DeltaTable
+
+        base = self.root / "sealed"
+        work, log = base / f"{name}.log", base / name / "_delta_log"
+        shutil.rmtree(work, ignore_errors=True)
+        by = ["hour"] if name == "spans" else []
+        columns = pl.Schema(schema.dtypes(_TABLES[name]))
+        table = DeltaTable.create(work, columns, partition_by=by, configuration=dict(_LOG))
+        added: list[AddAction] = []
+        for file in pointer.files.get(name, ()):
+            try:
+                rows = int(pl.scan_parquet(base / file).select(pl.len()).collect().item())
+                added.append(_added(base / name, (base / file).relative_to(base / name), rows))
+            except FileNotFoundError as error:
+                hint = "`tracescope verify` lists what is damaged"
+                raise StoreError(f"{base / file} is missing", hint) from error
+        if added:
+            table.create_write_transaction(added, "append", table.schema(), by)
+        shutil.rmtree(log, ignore_errors=True)
+        (work / "_delta_log").rename(log)
+        shutil.rmtree(work)
+        del pointer.versions[name]
+        self.learn(pointer, name)
+
+    def _forget_versions(self, pointer: Pointer) -> None:
+        """Remove the versions before a table's last published checkpoint, a day after they were written."""
+        limit = time.time() - _LOG_KEPT_S
+        for name, published in pointer.versions.items():
+            found = _versions(self.root / "sealed" / name / "_delta_log")
+            folded = max((v for v, path in found if _is_checkpoint(path) and v <= published), default=0)
+            for version, path in found:
+                if version < folded and path.stat().st_mtime < limit:
+                    path.unlink(missing_ok=True)
 
     def publish(self, pointer: Pointer) -> None:
         """Make `pointer` what counts; files that it names no more are dated now, for `vacuum`."""
         before = self.pointer().files if (self.root / POINTER).exists() else {}
         pointer.sequence += 1
         write_durably(self.root / POINTER, pointer.dump())
+        self._forget_versions(pointer)
         for name, files in before.items():
             for file in set(files) - set(pointer.files.get(name, ())):
                 with suppress(FileNotFoundError):
@@ -283,6 +329,7 @@ class Sealed:
             frame,
             configuration=None if exists else dict(_LOG),
             writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
+            post_commithook_properties=_forget_later(),
             **options,
         )
         self.learn(pointer, name)
@@ -296,7 +343,6 @@ class Sealed:
             Rows of SPANS_SEALED, each frame's by hour.
         """
         import polars as pl
-        from deltalake.transaction import AddAction
 
         parts: dict[int, list[pl.DataFrame]] = {}
         for frame in frames:
@@ -311,9 +357,7 @@ class Sealed:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_parquet(path, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
             fsync_path(path)
-            about = path.stat()
-            at_ms, stats = about.st_mtime_ns // 1_000_000, json.dumps({"numRecords": len(part)})
-            added.append(AddAction(file, about.st_size, {"hour": str(hour)}, at_ms, True, stats))
+            added.append(_added(self.root / "sealed" / "spans", Path(file), len(part)))
         return added
 
     def add_spans(self, pointer: Pointer, added: list[AddAction], replaced: Sequence[int]) -> None:
@@ -341,7 +385,10 @@ class Sealed:
             return
         filters = [("hour", "in", [str(hour) for hour in replaced])] if replaced else None
         mode = "overwrite" if replaced else "append"
-        table.create_write_transaction([*added], mode, table.schema(), ["hour"], partition_filters=filters)
+        table.create_write_transaction(
+            [*added], mode, table.schema(), ["hour"],
+            partition_filters=filters, post_commithook_properties=_forget_later(),
+        )  # fmt: skip
         self.learn(pointer, "spans")
 
     def delete(self, pointer: Pointer, name: str, predicate: str) -> None:
@@ -350,7 +397,7 @@ class Sealed:
 
         path = self.root / "sealed" / name
         if (path / "_delta_log").is_dir():
-            DeltaTable(path).delete(predicate)
+            DeltaTable(path).delete(predicate, post_commithook_properties=_forget_later())
             self.learn(pointer, name)
 
     def forget_hours(self, pointer: Pointer, hours: list[int]) -> None:
@@ -365,7 +412,7 @@ class Sealed:
 
         table = DeltaTable(self.root / "sealed" / name)
         if name != "spans" and len(table.file_uris()) > COMPACT_AT:
-            table.optimize.compact()
+            table.optimize.compact(post_commithook_properties=_forget_later())
         base = (self.root / "sealed").resolve()
         files = sorted(str(Path(uri).resolve().relative_to(base)) for uri in table.file_uris())
         new = set(files) - set(pointer.files.get(name, ()))
@@ -420,6 +467,42 @@ class Sealed:
             self.write(pointer, name, frame.join(known, on=key, how="anti"), None)
         else:
             self.write(pointer, name, both, "true")
+
+
+def _versions(log: Path) -> list[tuple[int, Path]]:
+    """Commits and checkpoints of a log, with their version; none where there is no log."""
+    if not log.is_dir():
+        return []
+    return [(int(path.name[:20]), path) for path in log.iterdir() if path.name[:20].isdigit()]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return ".checkpoint." in path.name
+
+
+def _reaches(log: Path, version: int) -> bool:
+    """Whether a log leads from a checkpoint, or from its beginning, to `version` without a gap."""
+    found = [(number, path) for number, path in _versions(log) if number <= version]
+    folded = max((number for number, path in found if _is_checkpoint(path)), default=-1)
+    commits = {number for number, path in found if path.suffix == ".json"}
+    return commits.issuperset(range(folded + 1, version + 1))
+
+
+def _forget_later() -> PostCommitHookProperties:
+    """Let a commit write its checkpoint but forget no version: it may never be published."""
+    from deltalake import PostCommitHookProperties
+
+    return PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+def _added(table: Path, file: Path, rows: int) -> AddAction:
+    """A file of a table, for a commit."""
+    from deltalake.transaction import AddAction
+
+    about = (table / file).stat()
+    values: dict[str, str | None] = dict(part.split("=", 1) for part in file.parts[:-1])
+    at_ms, stats = about.st_mtime_ns // 1_000_000, json.dumps({"numRecords": rows})
+    return AddAction(str(file), about.st_size, values, at_ms, True, stats)
 
 
 def sum_rejected(*ledgers: Ledger) -> dict[str, int]:
