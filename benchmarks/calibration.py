@@ -27,7 +27,7 @@ from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.engine.compare import slot_of
-from tracescope.periods import PeriodRollups as Span
+from tracescope.periods import Period as Span
 
 MINUTE_NS = 60 * 10**9
 HOUR_NS, DAY_NS = schema.HOUR_NS, schema.DAY_NS

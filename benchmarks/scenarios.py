@@ -20,7 +20,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from benchmarks.worlds.mechanisms import MECHANISMS, TRAPS, Truth, World, write
-from tracescope.analysis.diff import Edge, Period, Report, diff
+from tracescope.analysis.diff import diff
+from tracescope.analysis.report import Edge, Report
+from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.process import process
 from tracescope.schema import HOUR_NS
 
@@ -59,12 +61,12 @@ def compare(world: World, seed: int) -> Report:
     tables = process(spans).tables
     start, head, end = world.timeline.first_day_ns, world.timeline.head_ns, world.timeline.end_ns
 
-    def period(begin: int, until: int) -> Period:
+    def period(begin: int, until: int) -> PeriodRollups:
         rows = pl.col("slot").is_between(begin // HOUR_NS, until // HOUR_NS, closed="left")
         cut = {
             name: frame.filter(rows) if "slot" in frame.columns else frame for name, frame in tables.items()
         }
-        return Period(begin, until, HOUR_NS, "production", cut)
+        return PeriodRollups(begin, until, HOUR_NS, "production", cut)
 
     return diff(period(start, head), period(head, end))
 
