@@ -254,7 +254,7 @@ class Sealed:
                 hint = "`tracescope verify` lists what is damaged"
                 raise StoreError(f"{base / file} is missing", hint) from error
         if added:
-            table.create_write_transaction(added, "append", table.schema(), by)
+            table.create_write_transaction([*added], "append", table.schema(), by)
         shutil.rmtree(log, ignore_errors=True)
         (work / "_delta_log").rename(log)
         shutil.rmtree(work)
@@ -500,7 +500,8 @@ def _added(table: Path, file: Path, rows: int) -> AddAction:
     from deltalake.transaction import AddAction
 
     about = (table / file).stat()
-    values: dict[str, str | None] = dict(part.split("=", 1) for part in file.parts[:-1])
+    partitions = (part.partition("=") for part in file.parts[:-1])
+    values: dict[str, str | None] = {name: value for name, _, value in partitions}
     at_ms, stats = about.st_mtime_ns // 1_000_000, json.dumps({"numRecords": rows})
     return AddAction(str(file), about.st_size, values, at_ms, True, stats)
 
