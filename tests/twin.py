@@ -450,10 +450,6 @@ class Rolled:
     counters: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
     lengths: dict[CellKey, list[int]] = field(default_factory=lambda: defaultdict(list))
     clocks: dict[tuple[int, int, Entry, int], list[int]] = field(default_factory=lambda: defaultdict(list))
-    #: Slot, window of five minutes, environment, edge and threshold: (duration, whether it failed) of calls.
-    loads: dict[tuple[int, int, str, Edge, int], list[tuple[int, bool]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
     #: Slot, environment, service, instance and version: (start, end) of its spans as they were sent.
     services: dict[tuple[int, str, str, str, str], list[tuple[int, int]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -560,11 +556,6 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             if here:
                 upper = places[above] if above is not None else None
                 add_span(cell, tree, walked, number, place, upper, len(here))
-                if place.opens is not None:
-                    one = tree.spans[number]
-                    where = slot, one.start // schema.LOAD_SLOT_NS, tree.spans[root].environment
-                    call = one.end - one.start, one.status == schema.STATUS_ERROR
-                    out.loads[*where, place.opens[-1], max(thresholds)].append(call)
         span = tree.spans[root]
         entry = (span.environment, span.service, span.operation)
         for unit in here:

@@ -1,4 +1,4 @@
-"""SPANS, SEGMENTS and ROLLUPS: every table that crosses a package boundary, with its units.
+"""SPANS and ROLLUPS: every table that crosses a package boundary, with its units.
 
 All times are int64 nanoseconds since the Unix epoch, all durations int64 nanoseconds, all ids
 signed int64 (two's complement of the wire's big-endian bytes), because Parquet engines and Delta
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 #: Version of every table written; an unknown newer one is refused.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+#: Version of the rules by which spans become units, edges and names; every sealed hour notes whose rules
+#: made its rollups.  Raise it whenever the same spans give other ids, names or units.
+RULES: Final = 2
 
 HOUR_NS: Final = 3_600_000_000_000
 DAY_NS: Final = 24 * HOUR_NS
-LOAD_SLOT_NS: Final = 300_000_000_000
 #: A trace's spans are looked for up to this many hours after the hour it starts in.
 TRACE_WINDOW_HOURS: Final = 2
 #: `threshold` of a unit that carries no sampling probability.
@@ -84,14 +86,6 @@ SPANS: Final[Table] = {
     "resource": "Binary",  # raw OTLP Resource bytes, less the deny-list
     "scope": "String",  # instrumentation scope's name; null when absent
     "raw": "Binary",  # raw OTLP Span bytes, less the deny-list
-}
-
-#: One row a segment of a unit's critical path; a unit's segments tile its clock.
-SEGMENTS: Final[Table] = {
-    "unit": "Int32",  # index into the units of the call that made it
-    "span": "Int32",  # index of the owning span; -1 for a message's wait
-    "start_ns": "Int64",
-    "end_ns": "Int64",
 }
 
 # Dimensions: names live here once; ids are content-addressed, so they merge by union.
@@ -168,16 +162,6 @@ ENTRY_SKETCHES: Final[Table] = {
     "bin": "Int16",  # of the unit's clock in ns
     "count": "Int64",
 }
-EDGE_LOAD: Final[Table] = {
-    "slot": "Int64",  # the hour that owns the row, so that sealing can replace it
-    "window": "Int64",  # call start // LOAD_SLOT_NS
-    "environment": "String",
-    "edge_id": "Int64",
-    "threshold": "Int64",
-    "calls": "Int64",  # a batch's divided by its messages, rounded half up
-    "busy_ns": "Int64",
-    "errors": "Int64",
-}
 SERVICE_HOURS: Final[Table] = {
     "slot": "Int64",
     "environment": "String",
@@ -210,7 +194,6 @@ ROLLUPS: Final[dict[str, Table]] = {
     "path_sketches": PATH_SKETCHES,
     "entry_hours": ENTRY_HOURS,
     "entry_sketches": ENTRY_SKETCHES,
-    "edge_load": EDGE_LOAD,
     "service_hours": SERVICE_HOURS,
     "counters": COUNTERS,
     "hop_halves": HOP_HALVES,
@@ -234,7 +217,6 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "path_sketches": ("slot", "unit", "path_id", "threshold", "bin"),
     "entry_hours": ("slot", "unit", "entry_id", "threshold"),
     "entry_sketches": ("slot", "unit", "entry_id", "threshold", "bin"),
-    "edge_load": ("slot", "window", "environment", "edge_id", "threshold"),
     "service_hours": ("slot", "environment", "service", "instance", "version"),
     "counters": ("slot", "reason"),
     "hop_halves": tuple(HOP_HALVES),

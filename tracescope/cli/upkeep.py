@@ -85,6 +85,10 @@ def rebuild_command(workers: int | None, memory_mb: int | None, store: str | Non
         shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024
     )
     click.echo(f"{done.hours} hours made anew from {done.spans} spans", err=True)
+    if done.left:
+        click.echo(
+            f"{done.left} hours stay as an earlier version made them: their raw spans are gone", err=True
+        )
 
 
 @click.command(name="warmup")

@@ -18,7 +18,7 @@ from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.period import both
 from tracescope.analysis.rollups.where import Condition
-from tracescope.engine.rollups import PeriodRollups, read_unread, rollups, rollups_in
+from tracescope.engine.rollups import PeriodRollups, read_unread, rollups, rollups_in, rules_notes
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
 from tracescope.schema import HOUR_NS
@@ -114,6 +114,8 @@ def read_sides(
         notes.append(f"environment {later.environment!r}, the busiest; others: {others} (--env)")
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
         notes.append("the periods overlap: what they share cannot differ")
+    if len(earlier.rules) == len(later.rules) == 1:  # else a period says so itself
+        notes += rules_notes(earlier.rules | later.rules)
     return Sides(earlier, later, (base, head), tuple(where), tuple(notes))
 
 

@@ -12,7 +12,7 @@ everything from the spans.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -154,12 +154,32 @@ def rollups_in(
     dims = {name: merged[name] for name in schema.DIMENSIONS}
     chosen = {name: merged[name] for name in tables}
     later = tuple(sorted(whole)) if unread else ()
+    rules = frozenset({pointer.hours[hour].rules for hour in whole} | ({schema.RULES} if made else set()))
+    notes += rules_notes(rules)
     return _one_environment(
         PeriodRollups(
-            start_ns, end_ns, slot_ns, environment or "", {**chosen, **dims}, tuple(notes), unread=later
+            start_ns,
+            end_ns,
+            slot_ns,
+            environment or "",
+            {**chosen, **dims},
+            tuple(notes),
+            unread=later,
+            rules=rules,
         ),
         environment,
     )
+
+
+def rules_notes(rules: Collection[int]) -> list[str]:
+    """What to say beside rows that rules of several versions made, if these are several."""
+    if len(rules) < 2:
+        return []
+    told = " and ".join(map(str, sorted(rules)))
+    return [
+        f"rollups read here were made by versions {told} of the rules for units and names: what these name "
+        "differently looks new or gone; `tracescope rebuild` makes them anew where raw spans are held"
+    ]
 
 
 def _producers(store: SpanStore, pointer: Pointer, begin: int, end: int) -> pl.DataFrame:
@@ -325,7 +345,7 @@ def _kept(tables: Mapping[str, pl.DataFrame], name: str, environment: str) -> pl
         return frame.join(tables["entries"].select("entry_id"), on="entry_id", how="semi")
     if name in ("path_hours", "path_sketches"):
         return frame.join(tables["paths"].select("path_id"), on="path_id", how="semi")
-    if name in ("edge_load", "service_hours"):
+    if name == "service_hours":
         return frame.filter(pl.col("environment") == environment)
     return frame
 

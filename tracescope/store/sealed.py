@@ -43,6 +43,9 @@ _LOG_KEPT_S = 86_400.0
 #: Batches remembered after their ledger entries were merged, so that none counts twice.
 REMEMBERED = 8192
 
+#: Tables that earlier schemas had and nobody reads any more.
+FORMER_TABLES = ("edge_load",)
+
 SPANS_SEALED = {**schema.SPANS, "hour": "Int32"}
 _TABLES: dict[str, schema.Table] = {
     "spans": SPANS_SEALED,
@@ -67,11 +70,14 @@ class HourState:
         When the latest of them arrived.
     has_raw
         Whether the spans are still here, or only what they added up to.
+    rules
+        Version of the rules (`schema.RULES`) that its rollups were made by.
     """
 
     spans: int
     arrived_ns: int
     has_raw: bool
+    rules: int = schema.RULES
 
 
 @dataclass(slots=True)
@@ -135,7 +141,7 @@ class Pointer:
                 "files": self.files,
                 "versions": self.versions,
                 "hours": {
-                    str(hour): (state.spans, state.arrived_ns, state.has_raw)
+                    str(hour): (state.spans, state.arrived_ns, state.has_raw, state.rules)
                     for hour, state in sorted(self.hours.items())
                 },
                 "accepted": self.ledger.accepted,
@@ -161,11 +167,17 @@ class Pointer:
                 f"{path} has schema {raw['schema']}; this program knows {schema.SCHEMA_VERSION}",
                 "upgrade tracescope",
             )
+        hours: dict[str, list[Any]] = raw["hours"]
+        if raw["schema"] == 1:  # hours did not note their rules, and one table more was kept
+            hours = {hour: [*state, 1] for hour, state in hours.items()}
+            for name in FORMER_TABLES:
+                raw["files"].pop(name, None)
+                raw["versions"].pop(name, None)
         return cls(
             sequence=raw["sequence"],
             files=raw["files"],
             versions=raw["versions"],
-            hours={int(hour): HourState(v[0], v[1], v[2]) for hour, v in raw["hours"].items()},
+            hours={int(hour): HourState(*state) for hour, state in hours.items()},
             ledger=Ledger(raw["accepted"], raw["rejected"], raw["batches"], raw["arrived_ns"]),
             first_ns=raw["first_ns"],
             last_ns=raw["last_ns"],
@@ -441,6 +453,9 @@ class Sealed:
         removed = 0
         limit = time.time() - readers_s
         base = self.root / "sealed"
+        for name in FORMER_TABLES:
+            removed += len(list((base / name).glob("*.parquet")))
+            shutil.rmtree(base / name, ignore_errors=True)
         for name in _TABLES:
             kept = set(pointer.files.get(name, ()))
             for path in (base / name).rglob("*.parquet"):

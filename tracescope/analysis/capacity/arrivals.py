@@ -13,11 +13,10 @@ not share the noise (Wald's grouping estimator).  Where time is too short for th
 are joined and the arrivals shrunk to their mean by what counting them leaves uncertain (regression
 calibration).
 
-Slots are hours, although ``edge_load`` keeps windows of five minutes.  It has the whole time of a call, and
-not the call's own, so it has points for leaves alone; it has up to twelve rows an hour for each edge, which
-a year of them does not bear; and it would change little: where load swings within hours by 15 or 30 %,
-hours see the wall 7 or 20 % too early and the peak too low as well, so that headroom, the one over the
-other, is off by 2 % (`benchmarks/load_model.py`).
+Slots are hours.  Windows of five minutes would have up to twelve rows an hour for each edge, which a year
+of them does not bear, and would change little: where load swings within hours by 15 or 30 %, hours see the
+wall 7 or 20 % too early and the peak too low as well, so that headroom, the one over the other, is
+off by 2 % (`benchmarks/load_model.py`).
 
 Source: Wald, "The fitting of straight lines if both variables are subject to error", 1940; Carroll et
 al., "Measurement Error in Nonlinear Models", 2006, chapter 4; design, section 7.

@@ -40,6 +40,8 @@ class PeriodRollups:
         Units of each environment in the period, most first.
     unread
         Sealed hours that the tables lack of `schema.DAILY`, because they may be read by days.
+    rules
+        Versions of the rules (`schema.RULES`) that the rows were made by.
     """
 
     start_ns: int
@@ -51,6 +53,7 @@ class PeriodRollups:
     hours: Callable[[Sequence[int], Sequence[str]], pl.DataFrame] | None = None
     environments: Mapping[str, int] = field(default_factory=dict[str, int])
     unread: tuple[int, ...] = ()
+    rules: frozenset[int] = frozenset()
 
     def by_hour(self, ids: Sequence[int], columns: Sequence[str] = schema.HOURLY) -> pl.DataFrame:
         """Rows of ``path_hours`` of every hour, of some call paths and with some columns."""

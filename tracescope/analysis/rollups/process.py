@@ -299,7 +299,6 @@ class _Work:
             "path_hours": self._path_hours(cells, sums),
             "path_sketches": self._path_sketches(cells, span_cell, head_cell),
             **self._entry_tables(entry_of_group),
-            "edge_load": self._edge_load(nodes, opens),
             "service_hours": self._service_hours(),
             "counters": self._counters(),
             "hop_halves": self._hop_halves(entry_of_group, head)
@@ -340,7 +339,6 @@ class _Work:
             edge = (schema.EDGE_KINDS[kind], text(caller), text(callee), text(operation))
             described.append(edge)
             edge_ids[number] = path_id(0, *edge)
-        self.edge_id = edge_ids
         entries: list[tuple[int, str, str, str]] = []
         paths: list[tuple[Any, ...]] = []
         for number, (parent, second, service, operation) in enumerate(nodes.tolist()):
@@ -420,34 +418,6 @@ class _Work:
             "entry_hours": self._frame(schema.ENTRY_HOURS, hours),
             "entry_sketches": self._frame(schema.ENTRY_SKETCHES, sketches),
         }
-
-    def _edge_load(self, nodes: I64, opens: Ints) -> pl.DataFrame:
-        forest = self.forest
-        spans = np.flatnonzero((opens >= 0) & (self.group_context[forest.group] >= 0))
-        group = forest.group[spans]
-        contexts = self.contexts
-        places, _, place = tally(  # units of all kinds are one load
-            _table([contexts[:, 0], contexts[:, 2], contexts[:, 3], contexts[:, 3]]),
-            np.empty((len(contexts), 0), np.int64),
-        )
-        (at, window, environment, edge), (calls, busy, errors) = _tally(
-            (
-                place[self.group_context[group]],
-                forest.start_ns[spans] // schema.LOAD_SLOT_NS,
-                self.codes["environment"][forest.group_root[group]],
-                self.edge_id[nodes[opens[spans], 1]],
-            ),
-            (
-                np.broadcast_to(np.int64(1), len(spans)),
-                forest.end_ns[spans] - forest.start_ns[spans],
-                self.status[spans] == schema.STATUS_ERROR,
-            ),
-        )
-        columns = {
-            "slot": places[at, 0], "window": window, "environment": self._texts(pl.Series(environment)),
-            "edge_id": edge, "threshold": places[at, 1], "calls": calls, "busy_ns": busy, "errors": errors,
-        }  # fmt: skip
-        return self._frame(schema.EDGE_LOAD, columns)
 
     def _texts(self, codes: pl.Series) -> pl.Series:
         return self.names.column.gather(codes.cast(pl.UInt32))
