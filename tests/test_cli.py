@@ -312,7 +312,7 @@ def test_where_keeps_the_traces_that_carry_an_attribute_and_says_so(tmp_path: Pa
     assert diff()["clock"]["base_ms"] == pytest.approx(3000)
     gold = diff("tier=gold")
     assert (gold["base"]["units"], gold["clock"]["base_ms"]) == (15, pytest.approx(1000))
-    assert any("--where is computed from raw spans" in note for note in gold["notes"])
+    assert any("a condition on attributes is computed from raw spans" in note for note in gold["notes"])
     assert diff("tier=silver", "service.name=web")["clock"]["head_ms"] == pytest.approx(5000)
     nothing = run("diff", *halves, "--store", store, "--where", "tier=lead")
     assert nothing.exit_code == 4

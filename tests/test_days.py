@@ -16,7 +16,7 @@ from stores import ARRIVED, land, new_store
 from tracescope import schema
 from tracescope.analysis.diff import Options
 from tracescope.engine import days as daily
-from tracescope.engine.compare import compare, compare_sides, read_sides
+from tracescope.engine.compare import compare_sides, read_sides
 from tracescope.engine.days import fold
 from tracescope.engine.rebuild import rebuild
 from tracescope.engine.seal import seal
@@ -52,13 +52,10 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(
     store: SpanStore, periods: tuple[Period, Period], zone: str = "UTC", *, hourly: bool = False
 ) -> dict[str, Any]:
-    """The diff as JSON: as `compare` reads it, or from hours alone."""
+    """The diff as JSON: as every answer reads it, or from hours alone."""
     options = Options(zone=zone)
-    report = (
-        compare_sides(store, read_sides(store, *periods), options)
-        if hourly
-        else compare(store, *periods, options=options)
-    )
+    sides = read_sides(store, *periods, zone=None if hourly else zone)
+    report = compare_sides(store, sides, options)
     return json.loads(json.dumps(diff_json(report)))
 
 

@@ -17,7 +17,7 @@ from tracescope.config import Settings
 from tracescope.ingest.meters import Meters
 from tracescope.serving import graph_metrics as gauges
 from tracescope.serving.graph_metrics import GraphSeries
-from tracescope.session import Answers
+from tracescope.session import Session
 from tracescope.store import open_store
 
 DATA = Path(__file__).parent / "data"
@@ -30,7 +30,7 @@ def series(tmp_path: Path) -> GraphSeries:
     store = tmp_path / "store"
     arguments = ["import", str(DATA / "opensearch-otel" / "spans.jsonl"), "--store", str(store)]
     assert CliRunner().invoke(main, arguments).exit_code == 0
-    made = GraphSeries(Answers(store, Settings(store=str(store), tz="UTC")))
+    made = GraphSeries(Session(store, Settings(store=str(store), tz="UTC")))
     made._since = min(open_store(store).sealed.pointer().hours)
     return made
 
@@ -84,14 +84,14 @@ def test_beyond_the_cap_pairs_count_together(series: GraphSeries, monkeypatch: p
 
 def test_no_store_gives_no_samples_and_no_error(tmp_path: Path) -> None:
     """The receiver's own figures are still read."""
-    made = GraphSeries(Answers(tmp_path / "none", Settings(store=str(tmp_path / "none"))))
+    made = GraphSeries(Session(tmp_path / "none", Settings(store=str(tmp_path / "none"))))
     assert samples(made) == {}
 
 
 def test_the_dashboard_asks_for_series_that_exist() -> None:
     """Every name in an expression is exposed by the receiver or made here."""
     families = Meters().names()
-    families += [f.name for f in GraphSeries(Answers("none", Settings())).describe()]
+    families += [f.name for f in GraphSeries(Session("none", Settings())).describe()]
     known = {name.removesuffix("_total").removesuffix("_info") for name in families}
     asked: set[str] = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:

@@ -22,7 +22,7 @@ from tracescope.analysis.capacity.levels import judge
 from tracescope.analysis.capacity.split import Modelled, model_edge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.cli import main
-from tracescope.engine.rollups import rollups
+from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.schema import HOUR_NS
 from tracescope.store import open_store
 
@@ -353,7 +353,7 @@ def test_six_real_load_levels_are_consistent_with_load(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         store = open_store(where)
         first, last = store.extent()
-        levels.append(rollups(store, first, last + 1, slot_ns=(last + 1 - first) // 512))
+        levels.append(rollups(store, RollupRequest(first, last + 1, (last + 1 - first) // 512)))
     edges = [arrivals.by_edge(period) for period in levels]
     common = set.intersection(*(set(found) for found in edges))
     assert len(common) >= 10

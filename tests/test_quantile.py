@@ -126,7 +126,7 @@ def test_the_slowest_part_of_real_requests_is_compared_by_itself(hotel: Path) ->
         assert slow["clock"][f"{side}_ms"] > 1.5 * whole["clock"][f"{side}_ms"]
     assert sum(slow["effects_total"].values()) == pytest.approx(slow["clock"]["delta_ms"], abs=1e-6)
     assert slow["notes"][0].startswith("only the slowest 0.1 of")
-    assert any("--quantile is computed from raw spans" in note for note in slow["notes"])
+    assert any("a quantile is computed from raw spans" in note for note in slow["notes"])
     narrowed = _run(
         "diff",
         *LEVELS,
@@ -140,7 +140,7 @@ def test_the_slowest_part_of_real_requests_is_compared_by_itself(hotel: Path) ->
         "json",
     )
     assert narrowed.exit_code == 0, narrowed.output
-    assert "--where and --quantile" in narrowed.stdout
+    assert "a condition on attributes and a quantile" in narrowed.stdout
 
 
 @pytest.mark.parametrize("value", ["0", "1", "100", "-0.5", "nan", "inf", "most"])
@@ -171,5 +171,5 @@ def test_periods_whose_spans_are_gone_cannot_be_cut_by_a_quantile(hotel: Path) -
     assert "units of work" not in _run(*asked).stderr
     result = _run(*asked, "--quantile", "0.9")
     assert result.exit_code == 4
-    assert "raw spans of the period are gone, and --quantile needs them" in result.stderr
+    assert "raw spans of the period are gone, and a quantile needs them" in result.stderr
     assert "retain_spans_days" in result.stderr

@@ -20,7 +20,7 @@ from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, reque
 
 from tracescope.engine.import_files import import_files
 from tracescope.engine.rebuild import rebuild
-from tracescope.engine.rollups import rollups, trace_spans
+from tracescope.engine.rollups import RollupRequest, rollups, trace_spans
 from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.engine.upkeep import prune, reclaim, verify
@@ -35,7 +35,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 def units(store: SpanStore, start_ns: int = DAY, end_ns: int = DAY + 24 * HOUR) -> int:
     """Units of work of the day, as a diff would count them."""
-    return int(rollups(store, start_ns, end_ns).tables["entry_hours"]["units"].sum())
+    return int(rollups(store, RollupRequest(start_ns, end_ns)).tables["entry_hours"]["units"].sum())
 
 
 # -- what belongs where --
@@ -48,7 +48,7 @@ def test_a_trace_that_crosses_an_hour_belongs_to_the_hour_in_which_it_starts(tmp
     for sealed in (False, True):
         if sealed:
             seal(store)
-        hours = rollups(store, DAY, DAY + 24 * HOUR).tables["entry_hours"]
+        hours = rollups(store, RollupRequest(DAY, DAY + 24 * HOUR)).tables["entry_hours"]
         assert hours.select("slot", "units", "incomplete").rows() == [(HOUR_OF_DAY + 10, 1, 0)]
         assert units(store, DAY + 10 * HOUR, DAY + 11 * HOUR) == 1
     assert store.sealed.pointer().hours == {HOUR_OF_DAY + 10: HourState(2, ARRIVED, has_raw=True)}
@@ -194,7 +194,7 @@ def test_readers_see_only_whole_groups_while_another_process_lands_and_seals(tmp
 
     def read() -> None:
         while writer.poll() is None:
-            found = rollups(store, DAY, DAY + 24 * HOUR).tables["entry_hours"]
+            found = rollups(store, RollupRequest(DAY, DAY + 24 * HOUR)).tables["entry_hours"]
             status = store.status()
             seen.add(int(found["units"].sum()))
             if found["incomplete"].sum() or found["units"].sum() % 6 or status.stored % 18:

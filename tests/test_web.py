@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from tracescope.cli import main
 from tracescope.config import Settings
 from tracescope.serving.graph_metrics import GraphSeries
-from tracescope.session import Answers
+from tracescope.session import Session
 from tracescope.web import api
 from tracescope.web.app import make_app
 from tracescope.web.view import View, read
@@ -54,7 +54,7 @@ def incident(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 def client_of(store: Path, **options: Any) -> TestClient:
     settings = Settings(store=str(store), tz="UTC")
-    return TestClient(make_app(Answers(store, settings), **options), base_url="http://127.0.0.1")
+    return TestClient(make_app(Session(store, settings), **options), base_url="http://127.0.0.1")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_series_of_an_edge_average_to_its_share(client, incident) -> None:
         ("/?head=today", 400, "head without base"),
         ("/edge?edge_kind=db&caller=nobody&callee=nothing", 404, "no edge"),
         ("/service/nobody", 404, "no service nobody"),
-        ("/trace/xyz", 400, "no trace id"),
+        ("/trace/xyz", 400, "invalid trace ID"),
         ("/trace/00000000000000000000000000000001", 404, "no trace"),
         ("/paths?entry=zz", 400, "no entry"),
         ("/paths?entry=0000000000000001", 404, "no entry"),
@@ -419,13 +419,12 @@ def test_each_period_is_read_once_for_all_pages(incident, monkeypatch) -> None:
 
     def noted(make: Callable[..., Any]) -> Callable[..., Any]:
         def made(*arguments: Any, **named: Any) -> Any:
-            read.append(tuple(named["tables"]))
+            read.append(arguments[2].tables)
             return make(*arguments, **named)
 
         return made
 
-    for name in ("rollups", "rollups_in"):
-        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    monkeypatch.setattr(module, "rollups_in", noted(module.rollups_in))
     client, query = client_of(incident[0]), incident[1]
     for path, more in pages_of(client, query).items():
         assert client.get(path, params=more).status_code == 200
@@ -535,5 +534,5 @@ def test_every_page_and_series_is_documented(client) -> None:
         if page != "openapi.json":
             assert names.get(page, page.capitalize()) in pages, page
     table = (root / "collector-config" / "receiver.md").read_text()
-    for family in GraphSeries(Answers("none", Settings())).describe():
+    for family in GraphSeries(Session("none", Settings())).describe():
         assert f"`{family.name}" in table, family.name

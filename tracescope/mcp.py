@@ -14,7 +14,7 @@ from tracescope import __version__
 from tracescope.analysis.explain import sentence
 from tracescope.errors import TracescopeError, UsageError
 from tracescope.report import text
-from tracescope.session import Answers
+from tracescope.session import Answers, Session
 from tracescope.web import api
 from tracescope.web.view import View, read
 
@@ -46,7 +46,7 @@ def _view(**values: Any) -> View:
     return read({name: str(value) for name, value in values.items() if value not in ("", None)})
 
 
-def make_server(answers: Answers) -> MCPServer:
+def make_server(session: Session) -> MCPServer:
     """The server with its tools.
 
     Raises
@@ -60,15 +60,19 @@ def make_server(answers: Answers) -> MCPServer:
         raise UsageError(
             f"no module {error.name!r}", "install the extra: python -m pip install 'tracescope[mcp]'"
         ) from error
+
+    def asked(view: View) -> Answers:
+        return session.ask(view.question(session.settings))
+
     server = MCPServer("tracescope", version=__version__, instructions=_ABOUT)
 
     def diff(base: str = "", head: str = "", kind: str = "", service: str = "", top: int = 10) -> Any:
         def build() -> Any:
             view = _view(base=base, head=head, kind=kind, service=service, top=min(top, MOST_ROWS))
-            found = api.growth(answers, view)
+            found = api.growth(asked(view), view)
             found.pop("series")
             found["entries"] = found["entries"][:MOST_ROWS]
-            return {"summary": text.headline(answers.report(view)), **found}
+            return {"summary": text.headline(asked(view).report()), **found}
 
         return _answer(build)
 
@@ -76,7 +80,7 @@ def make_server(answers: Answers) -> MCPServer:
         caller: str, callee: str = "", kind: str = "", operation: str = "", base: str = "", head: str = ""
     ) -> Any:
         def build() -> Any:
-            report = answers.report(_view(base=base, head=head))
+            report = asked(_view(base=base, head=head)).report()
             named = [
                 edge
                 for edge in report.edges
@@ -96,7 +100,7 @@ def make_server(answers: Answers) -> MCPServer:
                 base=base, head=head, unit=edge.unit, edge_kind=edge.kind, caller=edge.caller,
                 callee=edge.callee or "", operation=edge.operation or "",
             )  # fmt: skip
-            found = api.edge(answers, view)
+            found = api.edge(asked(view), view)
             found.pop("series")
             return {"sentence": sentence(edge), **found, "same_ends": [e.operation for e in named[1:]]}
 
@@ -104,14 +108,15 @@ def make_server(answers: Answers) -> MCPServer:
 
     def graph(base: str = "", head: str = "", level: str = "dependency", kind: str = "") -> Any:
         def build() -> Any:
-            found = api.map_(answers, _view(base=base, head=head, level=level, kind=kind))
+            view = _view(base=base, head=head, level=level, kind=kind)
+            found = api.map_(asked(view), view)
             return {**found, "edges": found["edges"][:MOST_ROWS], "edges_in_all": len(found["edges"])}
 
         return _answer(build)
 
     def trace(trace_id: str) -> Any:
         def build() -> Any:
-            found = api.trace(answers, View(), trace_id)
+            found = api.trace(session.ask(), View(), trace_id)
             path = [span for span in found["spans"] if span["on_path"]]
             return {**found, "spans": path[:MOST_ROWS], "spans_in_all": len(found["spans"]), "segments": []}
 
@@ -119,13 +124,14 @@ def make_server(answers: Answers) -> MCPServer:
 
     def forecast(growth: float = 2.0, horizon: int = 12) -> Any:
         def build() -> Any:
-            found = api.forecast(answers, _view(growth=growth, horizon=horizon))
+            view = _view(growth=growth, horizon=horizon)
+            found = api.forecast(asked(view), view)
             return {**found, "edges": found["edges"][:MOST_ROWS], "entries": found["entries"][:MOST_ROWS]}
 
         return _answer(build)
 
     def quality() -> Any:
-        return _answer(lambda: api.quality(answers, View()))
+        return _answer(lambda: api.quality(session.ask(), View()))
 
     for tool, about in (
         (diff, f"What changed between two periods: edges ranked by credited growth, why. {_PERIODS}"),

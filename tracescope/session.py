@@ -1,6 +1,9 @@
-"""What a store says to a view, remembered until the store changes.
+"""The one place that answers: the command line, page, report, agent's tools and metrics all ask here.
 
-One computation at a time: pages must never take the cores that receiving needs.
+    settings, store ─► Session ── ask(Question) ─► Answers ─► Report, Forecast, Mapped, TracePath, ...
+
+What was answered is remembered until the store changes.  One computation at a time: pages must never
+take the cores that receiving needs.
 """
 
 from __future__ import annotations
@@ -8,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -19,32 +22,32 @@ import polars as pl
 from tracescope.analysis.capacity.forecast import Forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook
 from tracescope.analysis.comparison.matched import matched_sums
-from tracescope.analysis.diff import Options
 from tracescope.analysis.evidence.series import (
-    EdgeName,
     EntryPaths,
     Series,
     edge_series,
     entry_paths,
+    grown_most,
     quantile_of,
     stretches,
 )
-from tracescope.analysis.report import Report
-from tracescope.analysis.rollups.flows import Selection, Tables, weight
-from tracescope.analysis.rollups.period import both
+from tracescope.analysis.explain import Explanation, choose, explain
+from tracescope.analysis.report import Edge, EdgeKey, Report
+from tracescope.analysis.rollups.flows import ALL, Selection, Tables, weight
+from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.trace_path import TracePath, critical_path, trace_hex
-from tracescope.analysis.topology.graph import Level
+from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
 from tracescope.engine.compare import Sides, compare_sides, read_sides
 from tracescope.engine.forecast import foresee
-from tracescope.engine.graph import Mapped, map_sides
-from tracescope.engine.rollups import PeriodRollups, trace_spans
+from tracescope.engine.graph import Mapped, map_period, map_sides
+from tracescope.engine.question import KeepEntry, Question
+from tracescope.engine.rollups import Budget, trace_spans
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
-from tracescope.periods import Context, Period, pair
+from tracescope.periods import Context, Period, parse
 from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES
 from tracescope.store import Snapshot, SpanStore, Status, open_store
-from tracescope.web.view import View
 
 T = TypeVar("T")
 
@@ -55,6 +58,8 @@ REMEMBERED_HEAVY: Final = 3
 STALE_S: Final = 30.0
 #: What the rollups know of examples.
 _EXAMPLE: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
+#: Entries looked at for the one that grew most.
+BUSIEST: Final = 12
 #: Points of a sparkline, and of a trend, for each period.
 SPARK_POINTS, TREND_POINTS = 28, 90
 
@@ -69,32 +74,42 @@ class Example:
     why: str
 
 
-class Answers:
-    """Answers from one store; safe to call from several threads."""
+class Session:
+    """A store under some settings, and what it answered; safe to use from several threads."""
 
-    def __init__(self, store: Path | str, settings: Settings) -> None:
+    def __init__(
+        self, store: Path | str, settings: Settings, *, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self.path = Path(store)
         self.settings = settings
+        self.now_ns = now_ns
         self._lock = threading.Lock()
         self._known: OrderedDict[Hashable, tuple[float, Any, bool]] = OrderedDict()
 
-    # -- the store --
-
     def store(self) -> SpanStore:
         """The store as it is now; raises InsufficientDataError when there is none."""
-        if not (self.path / "FORMAT.json").exists():
+        filled = self.path.is_dir() and any(self.path.iterdir())
+        if not filled:
             raise InsufficientDataError(
-                f"no store at {self.path}", "fill one with `tracescope import FILE` or `tracescope serve`"
+                f"no store at {self.path}",
+                "fill one with `tracescope import FILE` or `tracescope serve`, or look at `tracescope demo`",
             )
         return open_store(self.path)
 
-    def _state(self, store: SpanStore) -> Hashable:
-        """Changes whenever an answer might."""
-        landed = store.landing.files()
-        newest = max((paths[-1].name for paths in landed.values()), default="")
-        return store.sealed.stamp(), sum(map(len, landed.values())), newest, repr(store.marks())
+    def context(self, store: SpanStore) -> Context:
+        """What words of a period refer to."""
+        first, last = store.extent()
+        return Context(self.now_ns(), self.settings.tz, first, last, store.marks())
 
-    def _remember(
+    def ask(self, question: Question | None = None) -> Answers:
+        """Answers to a question; none asks for what the settings say."""
+        return Answers(self, Question.of(self.settings) if question is None else question)
+
+    def status(self) -> Status:
+        """What the store holds."""
+        return self.remember(("status",), status, stale_s=5.0)
+
+    def remember(
         self,
         key: Hashable,
         make: Callable[[SpanStore], T],
@@ -104,12 +119,12 @@ class Answers:
     ) -> T:
         """What `make` gives, made once until the store changes; of `heavy` ones few are kept."""
         store = self.store()
-        whole = (self._state(store), key)
+        whole = (_state(store), key)
         with self._lock:
-            found = self._known.get(whole)
-            if found is not None and time.monotonic() - found[0] < stale_s:
+            known = self._known.get(whole)
+            if known is not None and time.monotonic() - known[0] < stale_s:
                 self._known.move_to_end(whole)
-                return found[1]
+                return known[1]
             value = make(store)
             self._known[whole] = (time.monotonic(), value, heavy)
             while len(self._known) > REMEMBERED:
@@ -119,102 +134,160 @@ class Answers:
                 del self._known[old]
             return value
 
-    # -- periods --
 
-    def periods(self, store: SpanStore, view: View) -> tuple[Period, Period]:
-        """BASE and HEAD of a view; without any, last week and this week, or the store's two halves."""
-        first, last = store.extent()
-        context = Context(time.time_ns(), self.settings.tz, first, last, store.marks())
-        if view.base or view.head:
-            if view.head and not view.base:
-                raise UsageError("head without base", "give both, or base alone")
-            return pair(view.base, view.head or None, context)
-        base, head = pair(None, None, context)
-        if first and first < base.end_ns and last > head.start_ns + (head.length_ns // 4):
-            return base, head
-        return pair("all", None, context)
+def _state(store: SpanStore) -> Hashable:
+    """Changes whenever an answer might."""
+    landed = store.landing.files()
+    newest = max((paths[-1].name for paths in landed.values()), default="")
+    return store.sealed.stamp(), sum(map(len, landed.values())), newest, repr(store.marks())
 
-    def sides(self, view: View) -> Sides:
-        """Rollups of both periods, of one environment: read once for all that the pages show."""
 
-        def make(store: SpanStore) -> Sides:
-            base, head = self.periods(store, view)
-            return read_sides(
-                store, base, head, environment=view.env or self.settings.env or None, zone=self.settings.tz
-            )
+class Answers:
+    """What a session's store says to one question."""
 
-        return self._remember(("sides", view.base, view.head, view.env), make, heavy=True)
+    def __init__(self, session: Session, question: Question) -> None:
+        self.session = session
+        self.question = question
+        # of all that compares the same spans; what a question narrows further is made of these
+        self._spans = question.base, question.head, question.environment, question.where, question.quantile
 
-    def matched(self, view: View) -> tuple[Tables, Tables]:
-        """Their sums, hours weighed as in the diff, so that whatever is made of them is what it says."""
-        found = self.sides(view)
-        return self._remember(
-            ("matched", view.base, view.head, view.env),
-            lambda _: matched_sums(found.base, found.head, self.settings.tz),
+    @property
+    def settings(self) -> Settings:
+        """Of the session."""
+        return self.session.settings
+
+    @property
+    def _budget(self) -> Budget:
+        return Budget.of(self.settings)
+
+    def _remember(self, name: str, make: Callable[[SpanStore], T], *more: Hashable) -> T:
+        return self.session.remember((name, self.question, *more), make)
+
+    def keep_entry(self) -> KeepEntry | None:
+        """Which entries the question is about; None for all.
+
+        Raises
+        ------
+        InputError
+            No entry has the id that is asked for.
+        """
+        asked = self.question
+        matching = asked.keep_entry()
+        if not asked.entry_id:
+            return matching
+        tables = self._sides().head.tables, self._sides().base.tables
+        names = pl.concat(
+            [side["entries"].filter(pl.col("entry_id") == entry_number(asked.entry_id)) for side in tables]
+        )
+        if names.is_empty():
+            raise InputError(f"no entry {asked.entry_id}", "take one from the list on the Paths page")
+        chosen = set(names.select("service", "operation").iter_rows())
+        return lambda service, operation: (
+            (service, operation) in chosen and (matching is None or matching(service, operation))
         )
 
-    def sketches(self, view: View) -> tuple[Tables, Tables]:
-        """The same with the sketches of the calls' durations, which most pages do without."""
-        sums, sides = self.matched(view), self.sides(view)
+    # -- both periods --
+
+    def _sides(self) -> Sides:
+        """Rollups of both periods, of one environment and all entries: read once for every answer."""
+
+        def make(store: SpanStore) -> Sides:
+            base, head, notes = self.question.periods(self.session.context(store))
+            read = self._read(store, base, head, self.question.environment or None, zone=self.question.zone)
+            return replace(read, notes=(*notes, *read.notes))
+
+        return self.session.remember(("sides", *self._spans), make, heavy=True)
+
+    def _read(
+        self,
+        store: SpanStore,
+        base: Period,
+        head: Period,
+        environment: str | None,
+        **asked: Any,
+    ) -> Sides:
+        return read_sides(
+            store,
+            base,
+            head,
+            environment=environment,
+            where=self.question.where,
+            quantile=self.question.quantile,
+            budget=self._budget,
+            **asked,
+        )
+
+    def sides(self) -> Sides:
+        """Rollups of both periods, of the entries that the question is about."""
+        sides, keep = self._sides(), self.keep_entry()
+        if keep is None:
+            return sides
+        return self._remember(
+            "kept",
+            lambda _: replace(sides, base=sides.base.of_entries(keep), head=sides.head.of_entries(keep)),
+        )
+
+    def _sums(self) -> tuple[Tables, Tables]:
+        """Sums of all entries: a graph needs them to tell a service from what sends no spans."""
+        sides, zone = self._sides(), self.question.zone
+        return self.session.remember(
+            ("sums", *self._spans, zone), lambda _: matched_sums(sides.base, sides.head, zone)
+        )
+
+    def _sketched(self) -> tuple[Tables, Tables]:
+        """`_sums` with the sketches of the calls' durations, which most pages do without."""
+        sums, sides, zone = self._sums(), self._sides(), self.question.zone
 
         def make(store: SpanStore) -> tuple[Tables, Tables]:
             wanted = ("entry_hours", "path_sketches")
-            read = read_sides(store, *sides.periods, environment=sides.head.environment, tables=wanted)
-            found = matched_sums(read.base, read.head, self.settings.tz)
-            base, head = (
-                {**known, "path_sketches": one["path_sketches"]}
-                for known, one in zip(sums, found, strict=True)
-            )
-            return base, head
+            read = self._read(store, *sides.periods, sides.head.environment, tables=wanted)
+            found = matched_sums(read.base, read.head, zone)
+            return _with_sketches(sums, found)
 
-        return self._remember(("sketches", view.base, view.head, view.env), make)
+        return self.session.remember(("sketches", *self._spans, zone), make)
+
+    def matched(self) -> tuple[Tables, Tables]:
+        """Sums of both periods, hours weighed as in the diff: what is made of them agrees with it."""
+        if self.keep_entry() is None:
+            return self._sums()
+        sides = self.sides()
+        return self._remember("matched", lambda _: matched_sums(sides.base, sides.head, self.question.zone))
 
     # -- answers --
 
-    def report(self, view: View) -> Report:
-        """The diff of the view's periods, all edges."""
-        sides = self.sides(view)
+    def report(self) -> Report:
+        """The diff of the question's periods, all edges."""
+        sides, keep = self._sides(), self.keep_entry()
+        return self._remember(
+            "report", lambda store: compare_sides(store, sides, self.question.options(keep))
+        )
 
-        def make(store: SpanStore) -> Report:
-            options = Options(
-                alpha=self.settings.alpha,
-                min_effect_ms=self.settings.min_effect or None,
-                zone=self.settings.tz,
-                keep_entry=self._only(store, view),
-            )
-            return compare_sides(store, sides, options)
+    def edge(self, text: str, operation: str | None = None) -> Edge:
+        """The edge that a user names; raises UsageError when it is none or several."""
+        return choose(self.report().edges, text, operation)
 
-        return self._remember(("report", view.base, view.head, view.env, view.entry), make)
+    def explain(self, edge: Edge) -> Explanation:
+        """What one edge of the report rests on."""
+        report, sides = self.report(), self._sides()
+        return self._remember("explain", lambda _: explain(report, edge, sides.base, sides.head), edge.key)
 
-    def _only(self, store: SpanStore, view: View) -> Callable[[str, str], bool] | None:
-        if not view.entry:
-            return None
-        names = store.sealed.scan(store.sealed.pointer(), "entries").collect()
-        chosen = names.filter(pl.col("entry_id") == entry_number(view.entry))
-        if chosen.is_empty():
-            raise InputError(f"no entry {view.entry}", "take one from the list on the Paths page")
-        wanted = set(chosen.select("service", "operation").iter_rows())
-        return lambda service, operation: (service, operation) in wanted
-
-    def series(
-        self, view: View, edges: tuple[EdgeName, ...], points: int
-    ) -> dict[EdgeName, tuple[Series, Series]]:
+    def series(self, edges: Sequence[EdgeKey], points: int) -> dict[EdgeKey, tuple[Series, Series]]:
         """Both periods' series of some edges."""
-        sides = self.sides(view)
+        sides, wanted = self.sides(), tuple(edges)
 
-        def make(_: SpanStore) -> dict[EdgeName, tuple[Series, Series]]:
-            def of(side: PeriodRollups) -> dict[EdgeName, Series]:
+        def make(_: SpanStore) -> dict[EdgeKey, tuple[Series, Series]]:
+            def of(side: PeriodRollups) -> dict[EdgeKey, Series]:
                 cut = stretches(side.start_ns, side.end_ns, side.slot_ns, points)
-                return edge_series(side, cut, list(edges))
+                return edge_series(side, cut, list(wanted))
 
             base, head = both(of, sides.base, sides.head)
-            return {edge: (base[edge], head[edge]) for edge in edges}
+            return {edge: (base[edge], head[edge]) for edge in wanted}
 
-        return self._remember(("series", view.base, view.head, view.env, edges, points), make)
+        return self._remember("series", make, wanted, points)
 
-    def entries(self, view: View) -> list[tuple[int, str, str, float]]:
+    def entries(self) -> list[tuple[int, str, str, float]]:
         """Entries of either period, busiest in head first: id, service, operation, units in head."""
-        earlier, later = self.matched(view)
+        earlier, later = self.matched()
 
         def make(_: SpanStore) -> list[tuple[int, str, str, float]]:
             names = pl.concat([tables["entries"] for tables in (earlier, later)]).unique("entry_id")
@@ -223,101 +296,106 @@ class Answers:
             rows = rows.sort("units", "service", "operation", descending=[True, False, False])
             return rows.select("entry_id", "service", "operation", "units").rows()
 
-        return self._remember(("entries", view.base, view.head, view.env), make)
+        return self._remember("entries", make)
 
-    def mapped(self, view: View, level: Level, *, quantiles: bool = False) -> Mapped:
+    def mapped(self, level: Level, *, quantiles: bool = False, selection: Selection | None = None) -> Mapped:
         """The graph of head against base, of the same hours as the diff."""
-        sides = self.sides(view)
-        sums = self.sketches(view) if quantiles else self.matched(view)
+        sides = self._sides()
+        sides.check_filled(self.session.store())
+        chosen = replace(selection or ALL, keep_entry=self.keep_entry())
+        sums = self._sketched() if quantiles else self._sums()
 
         def make(store: SpanStore) -> Mapped:
-            keep = self._only(store, view)
-            chosen = Selection(keep_entry=keep) if keep is not None else None
-            return map_sides(store, sides, level, zone=self.settings.tz, selection=chosen, sums=sums)
+            wanted = None if chosen == ALL else chosen
+            return map_sides(store, sides, level, zone=self.question.zone, selection=wanted, sums=sums)
 
-        return self._remember(("map", view.base, view.head, view.env, view.entry, level, quantiles), make)
+        if selection is not None:  # given by a command, which asks once
+            return make(self.session.store())
+        return self._remember("map", make, level, quantiles)
 
-    def forecast(self, view: View) -> tuple[Forecast, Outlook]:
-        """The last half year continued to the horizon, at 2, 5 and 10 times the load and at the growth."""
-        multiples = tuple(sorted({2.0, 5.0, 10.0, view.growth}))
+    def judged(self, mapped: Mapped) -> Graph:
+        """A graph of both periods, with the report's word on which of its changes are more than chance."""
+        return judged(mapped.graph, self.report().edges)
+
+    def grown_entry(self) -> EntryPaths | None:
+        """Call paths of the entry that is asked for, or of the one whose clock grew most."""
+        if self.question.entry_id:
+            return self.paths(entry_number(self.question.entry_id))
+        busiest = [entry_id for entry_id, *_ in self.entries()[:BUSIEST]]
+        found = grown_most(*self.matched(), busiest)
+        return None if found is None else self.paths(found)
+
+    def period_map(self, period: str, level: Level, selection: Selection | None = None) -> Mapped:
+        """The graph of one period, as a user writes it."""
+        store = self.session.store()
+        chosen = replace(selection or ALL, keep_entry=self.question.keep_entry())
+        return map_period(
+            store,
+            parse(period, self.session.context(store)),
+            level,
+            selection=None if chosen == ALL else chosen,
+            environment=self.question.environment or None,
+            budget=self._budget,
+        )
+
+    def forecast(self, *, horizon_weeks: float, multiples: Sequence[float] = ()) -> tuple[Forecast, Outlook]:
+        """The last half year continued to the horizon, and what so many times the load would do."""
+        asked = tuple(multiples)
 
         def make(store: SpanStore) -> tuple[Forecast, Outlook]:
             return foresee(
                 store,
-                horizon_weeks=view.horizon,
-                multiples=multiples,
+                horizon_weeks=horizon_weeks,
+                multiples=asked,
                 slo_ms=self.settings.slo,
-                environment=view.env or self.settings.env or None,
+                environment=self.question.environment or None,
+                keep_entry=self.question.keep_entry(),
+                budget=self._budget,
             )
 
-        return self._remember(("forecast", view.env, view.horizon, multiples), make)
+        return self._remember("forecast", make, horizon_weeks, asked)
 
-    def paths(self, view: View, entry_id: int) -> EntryPaths | None:
+    def paths(self, entry_id: int) -> EntryPaths | None:
         """Call paths of an entry."""
-        earlier, later = self.matched(view)
-        return self._remember(
-            ("paths", view.base, view.head, view.env, entry_id),
-            lambda _: entry_paths(earlier, later, entry_id),
-        )
+        earlier, later = self.matched()
+        return self._remember("paths", lambda _: entry_paths(earlier, later, entry_id), entry_id)
 
-    def examples(self, view: View, edge: EdgeName | None, most: int = 8) -> list[Example]:
+    def examples(self, edge: EdgeKey | None, most: int = 8) -> list[Example]:
         """Traces of an edge, or of any: the slowest of each period, then typical ones."""
-        out: list[Example] = []
-        sides = self.sides(view)
-        for name, side in (("base", sides.base), ("head", sides.head)):
-            ids = side.tables["paths"] if edge is None else path_ids(side.tables, edge)
-            rows = side.by_hour(ids["path_id"].to_list(), ("path_id", "unit", *_EXAMPLE))
-            if edge is not None:
-                rows = rows.join(ids, on=["path_id", "unit"], how="semi")
-            slow = (
-                rows.filter(pl.col("slow_hi") != 0)
-                .sort("slow_ns", "slow_hi", "slow_lo", descending=[True, False, False])
-                .unique(["slow_hi", "slow_lo"], keep="first", maintain_order=True)
-                .head(most)
-            )
-            out += [
-                Example(name, trace_hex(hi, lo), ns / 1e6, "slowest")
-                for ns, hi, lo in slow.select("slow_ns", "slow_hi", "slow_lo").iter_rows()
-            ]
-            drawn = (
-                rows.filter(pl.col("typical_hash") > 0)
-                .sort("typical_hash")
-                .unique(["typical_hi", "typical_lo"], keep="first", maintain_order=True)
-                .head(most // 2)
-            )
-            out += [
-                Example(name, trace_hex(hi, lo), None, "typical")
-                for hi, lo in drawn.select("typical_hi", "typical_lo").iter_rows()
-            ]
-        return out
+        sides = self.sides()
+        return [
+            example
+            for name, side in (("base", sides.base), ("head", sides.head))
+            for example in _examples(name, side, edge, most)
+        ]
 
-    def quantiles(self, view: View, edge: EdgeName) -> dict[str, tuple[float | None, float | None]]:
+    def quantiles(self, edge: EdgeKey) -> dict[str, tuple[float | None, float | None]]:
         """Median, 95th and 99th percentile of an edge's calls in ms, base and head."""
-        both = self.sketches(view)
+        sums = _with_sketches(self.matched(), self._sketched())
 
         def make(_: SpanStore) -> dict[str, tuple[float | None, float | None]]:
             base, head = (
                 tables["path_sketches"].join(path_ids(tables, edge), on=["path_id", "unit"], how="semi")
-                for tables in both
+                for tables in sums
             )
             return {
                 name: (quantile_of(base, part), quantile_of(head, part))
                 for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
             }
 
-        return self._remember(("quantiles", view.base, view.head, view.env, edge), make)
+        return self._remember("quantiles", make, edge)
 
-    def trace(self, digits: str, view: View | None = None) -> TracePath:
+    def trace(self, digits: str, *, near_periods: bool = False) -> TracePath:
         """One trace with its critical path; raises InputError when it is not here.
 
-        An example of the view's periods is found without looking through the whole store.
+        With `near_periods` an example of the question's periods is found without looking through the
+        whole store.
         """
         if not digits or len(digits) > 32 or any(c not in "0123456789abcdefABCDEF" for c in digits):
-            raise UsageError(f"{digits[:40]!r} is no trace id", "give its 32 hex digits")
+            raise UsageError(f"invalid trace ID {digits[:40]!r}: expected 32 hex digits")
         whole = digits.zfill(32).lower()
         words = [int.from_bytes(bytes.fromhex(part), "big", signed=True) for part in (whole[:16], whole[16:])]
-
-        sides = None if view is None else self.sides(view)
+        sides = self._sides() if near_periods else None
 
         def make(store: SpanStore) -> TracePath:
             near = None if sides is None else partial(_hours_of, sides, words[0], words[1])
@@ -326,11 +404,48 @@ class Answers:
                 raise InputError(f"no trace {whole} in the store", "its raw spans may have been removed")
             return critical_path(spans)
 
-        return self._remember(("trace", whole), make)
+        return self.session.remember(("trace", whole), make)
 
     def status(self) -> Status:
         """What the store holds."""
-        return self._remember(("status",), status, stale_s=5.0)
+        return self.session.status()
+
+
+def _with_sketches(sums: tuple[Tables, Tables], sketched: tuple[Tables, Tables]) -> tuple[Tables, Tables]:
+    base, head = (
+        {**known, "path_sketches": one["path_sketches"]} for known, one in zip(sums, sketched, strict=True)
+    )
+    return base, head
+
+
+def _examples(name: str, side: PeriodRollups, edge: EdgeKey | None, most: int) -> list[Example]:
+    """Traces of one period: the slowest, then half as many typical ones."""
+    ids = side.tables["paths"] if edge is None else path_ids(side.tables, edge)
+    rows = side.by_hour(ids["path_id"].to_list(), ("path_id", "unit", *_EXAMPLE))
+    if edge is not None:
+        rows = rows.join(ids, on=["path_id", "unit"], how="semi")
+    slow = (
+        rows.filter(pl.col("slow_hi") != 0)
+        .sort("slow_ns", "slow_hi", "slow_lo", descending=[True, False, False])
+        .unique(["slow_hi", "slow_lo"], keep="first", maintain_order=True)
+        .head(most)
+    )
+    drawn = (
+        rows.filter(pl.col("typical_hash") > 0)
+        .sort("typical_hash")
+        .unique(["typical_hi", "typical_lo"], keep="first", maintain_order=True)
+        .head(most // 2)
+    )
+    return [
+        *(
+            Example(name, trace_hex(hi, lo), ns / 1e6, "slowest")
+            for ns, hi, lo in slow.select("slow_ns", "slow_hi", "slow_lo").iter_rows()
+        ),
+        *(
+            Example(name, trace_hex(hi, lo), None, "typical")
+            for hi, lo in drawn.select("typical_hi", "typical_lo").iter_rows()
+        ),
+    ]
 
 
 def _hours_of(sides: Sides, trace_hi: int, trace_lo: int, found: Snapshot) -> tuple[int, int] | None:
@@ -350,7 +465,7 @@ def _hours_of(sides: Sides, trace_hi: int, trace_lo: int, found: Snapshot) -> tu
     return None
 
 
-def path_ids(tables: Tables, edge: EdgeName) -> pl.DataFrame:
+def path_ids(tables: Tables, edge: EdgeKey) -> pl.DataFrame:
     """Call paths that end in an edge: ``path_id, unit``."""
     unit, kind, caller, callee, operation = edge
     mine = (

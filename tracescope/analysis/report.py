@@ -9,7 +9,7 @@ Source: design, section 8 (the JSON shape).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 #: Causes of an edge's change, in the order they are shown.  `latency` is either split into growth
 #: and load, where a load model could tell them apart, or `latency_unsplit`; what is not told is
@@ -17,6 +17,21 @@ from typing import Final
 EFFECTS: Final = (
     "calls", "latency_growth", "latency_load", "latency_unsplit", "criticality", "new", "gone", "transient",
 )  # fmt: skip
+
+
+class EdgeKey(NamedTuple):
+    """What names an edge, in every table, link and answer; a `callee` of None is the caller's own work."""
+
+    unit: str
+    kind: str
+    caller: str
+    callee: str | None
+    operation: str | None
+
+    @property
+    def name(self) -> str:
+        """As a person would write it: ``orders -> postgresql/orders``."""
+        return f"{self.caller} (itself)" if self.callee is None else f"{self.caller} -> {self.callee}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +126,14 @@ class Edge:
     change: Change | None = None
 
     @property
+    def key(self) -> EdgeKey:
+        """What names it."""
+        return EdgeKey(self.unit, self.kind, self.caller, self.callee, self.operation)
+
+    @property
     def name(self) -> str:
         """As a person would write it: ``orders -> postgresql/orders``."""
-        return f"{self.caller} (itself)" if self.callee is None else f"{self.caller} -> {self.callee}"
+        return self.key.name
 
 
 @dataclass(frozen=True, slots=True)

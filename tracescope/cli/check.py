@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracescope.cli import shell
-from tracescope.cli.graph import select
 from tracescope.errors import InputError
-from tracescope.periods import parse
 
 if TYPE_CHECKING:
     from tracescope.analysis.topology.rules import Checked
@@ -21,7 +19,7 @@ GATE_FAILED = 3
 @click.command(name="check")
 @click.argument("rules", metavar="RULES.TOML", type=click.Path(dir_okay=False))
 @click.argument("period", default="all")
-@click.option("--entry", metavar="REGEX", help="Only units of entries whose 'service operation' matches.")
+@shell.entry_options
 @shell.store_options
 @shell.print_options("text", "json")
 @click.pass_context
@@ -30,6 +28,8 @@ def check_command(
     rules: str,
     period: str,
     entry: str | None,
+    include: str | None,
+    exclude: str | None,
     store: str | None,
     env: str | None,
     tz: str | None,
@@ -41,9 +41,8 @@ def check_command(
     RULES.TOML forbids edges, says who may use a database, how deep calls may go, how much of the
     clock an edge may take, and that there be no cycles; examples/rules.toml has one of each.
     """
-    used = shell.settings(store=store, env=env, tz=tz)
+    used = shell.settings(store=store, env=env, tz=tz, include=include, exclude=exclude)
     from tracescope.analysis.topology.rules import check, parse_rules
-    from tracescope.engine.graph import map_period
     from tracescope.report import checked_json
     from tracescope.report.text import checked_text
 
@@ -54,11 +53,9 @@ def check_command(
             f"cannot read the rules {rules}: {error}", "examples/rules.toml shows the form"
         ) from error
     asked = parse_rules(text, rules)
-    selection = select(entry, None, None, (), None)
-    opened = shell.existing(used.store)
-    chosen = parse(period, shell.context(opened, used.tz))
-    found = map_period(opened, chosen, "dependency", selection=selection, environment=used.env or None)
-    checked: Checked = check(asked, found.graph, found.tables, selection)
+    answers = shell.ask(used, entry=entry)
+    found = answers.period_map(period, "dependency")
+    checked: Checked = check(asked, found.graph, found.tables, found.selection)
     for note in (*found.notes, *checked.notes):
         click.echo(f"note: {note}", err=True)
     made = shell.to_json(checked_json(checked, found.graph)) if form == "json" else checked_text(checked)

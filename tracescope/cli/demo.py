@@ -29,10 +29,8 @@ def demo_command(seed: int, store: str | None, form: str, output: str | None) ->
     must not be blamed.
     """
     from tracescope import demo
-    from tracescope.analysis.diff import Options
-    from tracescope.engine.compare import compare
     from tracescope.engine.seal import seal
-    from tracescope.periods import Period, format_utc
+    from tracescope.periods import format_utc
     from tracescope.schema import DAY_NS, HOUR_NS
     from tracescope.store import open_store
 
@@ -58,10 +56,10 @@ def demo_command(seed: int, store: str | None, form: str, output: str | None) ->
         seal(opened, workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024)
     end = now // HOUR_NS * HOUR_NS
     start = end - demo.DAYS * DAY_NS
-    base = Period(start, start + DAYS_COMPARED * DAY_NS, "the shop's first month")
-    head = Period(end - DAYS_COMPARED * DAY_NS, end, "its last")
-    report = compare(opened, base, head, options=Options(zone="UTC"))
+    periods = [(start, start + DAYS_COMPARED * DAY_NS), (end - DAYS_COMPARED * DAY_NS, end)]
+    base, head = (f"{format_utc(first)}/{format_utc(last)}" for first, last in periods)
+    asked = replace(used, store=str(path), tz="UTC", env="", include="", exclude="")
+    report = shell.ask(asked, base=base, head=head).report()
     limit = len(report.edges) if form == "json" else used.top
     print_report(replace(report, edges=report.edges[:limit]), form, output)
-    ranges = " ".join(f"{format_utc(p.start_ns)}/{format_utc(p.end_ns)}" for p in (base, head))
-    click.echo(f"\nagain: tracescope diff {ranges} --tz UTC --store {path}", err=True)
+    click.echo(f"\nagain: tracescope diff {base} {head} --tz UTC --store {path}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ import click
 
 from tracescope.cli import shell
 from tracescope.errors import GateFailedError, InsufficientDataError, UsageError
-from tracescope.periods import pair
 
 if TYPE_CHECKING:
     from tracescope.analysis.gate import Gate
@@ -25,16 +24,7 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 @click.command(name="diff")
 @shell.period_arguments
 @shell.store_options
-@click.option("--entry", metavar="REGEX", help="Only entries whose 'service operation' matches.")
-@click.option("--include", metavar="REGEX", help="Only entries whose operation matches.")
-@click.option("--exclude", metavar="REGEX", help="No entries whose operation matches.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Only traces in which a span or its resource carries this attribute; may be repeated. "
-    "Computed from raw spans, as long as those are kept.",
-)
+@shell.question_options
 @click.option("--service", metavar="NAME", help="List only edges with this service at an end.")
 @click.option("--edge", metavar="REGEX", help="List only edges whose 'caller -> callee' matches.")
 @click.option("--kind", multiple=True, metavar="KIND", help="List only edges of this kind; may be repeated.")
@@ -45,17 +35,10 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
     show_default=True,
     help="What a row is: an edge's operation, an edge between services, or a kind.",
 )
-@click.option("--top", type=click.IntRange(1), metavar="N", help="List so many edges; json lists all.")
-@click.option("--all", "everything", is_flag=True, help="List every edge.")
-@click.option("--alpha", type=shell.Part(), metavar="Q", help="False discovery rate.")
-@click.option("--min-effect", type=shell.Size(), metavar="MS", help="Smallest change that is tested for.")
 @click.option(
-    "--quantile",
-    type=shell.Part(),
-    metavar="Q",
-    help="Only requests slower than this quantile of their entry, such as 0.95: what makes the slowest "
-    "5 % slow. Computed from raw spans.",
+    "--top", type=click.IntRange(1), metavar="N", help="Number of edges to list (default 10; JSON lists all)."
 )
+@click.option("--all", "everything", is_flag=True, help="List every edge.")
 @click.option(
     "--fail-on",
     "fail_on",
@@ -103,29 +86,18 @@ def diff_command(
         min_effect=min_effect,
         top=top,
     )
-    from tracescope.analysis.diff import Options
     from tracescope.analysis.gate import parse_gate
     from tracescope.analysis.rollups.where import conditions
-    from tracescope.engine.compare import compare
     from tracescope.schema import EDGE_KINDS
 
     for name in kind:
         if name not in EDGE_KINDS:
             raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
     gates = [parse_gate(text) for text in fail_on]
-    wanted = conditions(where)
-    opened = shell.existing(used.store)
-    periods = pair(base, head, shell.context(opened, used.tz))
-    options = Options(
-        alpha=used.alpha,
-        min_effect_ms=used.min_effect or None,
-        zone=used.tz,
-        keep_entry=entry_filter(entry or "", used.include, used.exclude),
-        by=by,
+    answers = shell.ask(
+        used, base=base, head=head, entry=entry, where=conditions(where), quantile=quantile, by=by
     )
-    report = compare(
-        opened, *periods, options=options, environment=used.env or None, where=wanted, quantile=quantile
-    )
+    report = answers.report()
     chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]
     limit = (
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top
@@ -152,26 +124,6 @@ def conclude(report: Report, gates: Sequence[Gate]) -> None:
         raise GateFailedError(
             f"{len(failed)} gates failed{listed}" if len(failed) > 1 else f"gate failed{listed}"
         )
-
-
-def entry_filter(entry: str, include: str, exclude: str) -> Callable[[str, str], bool] | None:
-    """Which entries take part, of service and operation; None for all."""
-    patterns = [
-        shell.pattern(text, what)
-        for text, what in ((entry, "--entry"), (include, "--include"), (exclude, "--exclude"))
-    ]
-    if not any(patterns):
-        return None
-    named, included, excluded = patterns
-
-    def keep(service: str, operation: str) -> bool:
-        return (
-            (named is None or named.search(f"{service} {operation}") is not None)
-            and (included is None or included.search(operation) is not None)
-            and not (excluded is not None and excluded.search(operation))
-        )
-
-    return keep
 
 
 def _wanted(edge: Edge, service: str | None, named: re.Pattern[str] | None, kinds: tuple[str, ...]) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from tracescope.cli import shell
-from tracescope.periods import pair
 
 
 @click.command(name="explain")
 @click.argument("edge")
 @shell.period_arguments
 @click.option("--operation", metavar="NAME", help="Which of several edges of that name.")
+@shell.question_options
 @shell.store_options
 @shell.print_options("table", "json")
 def explain_command(
@@ -19,6 +19,13 @@ def explain_command(
     base: str | None,
     head: str | None,
     operation: str | None,
+    entry: str | None,
+    include: str | None,
+    exclude: str | None,
+    where: tuple[str, ...],
+    quantile: float | None,
+    alpha: float | None,
+    min_effect: float | None,
     store: str | None,
     env: str | None,
     tz: str | None,
@@ -30,17 +37,14 @@ def explain_command(
     EDGE is as `tracescope diff` prints it: 'orders -> postgresql/orders', perhaps with its operation.
     BASE and HEAD are periods as in `tracescope diff`.
     """
-    used = shell.settings(store=store, env=env, tz=tz)
-    from tracescope.analysis.diff import Options
-    from tracescope.engine.explain import explain_edge
+    used = shell.settings(
+        store=store, env=env, tz=tz, include=include, exclude=exclude, alpha=alpha, min_effect=min_effect
+    )
+    from tracescope.analysis.rollups.where import conditions
     from tracescope.report import explain as render
 
-    opened = shell.existing(used.store)
-    periods = pair(base, head, shell.context(opened, used.tz))
-    options = Options(alpha=used.alpha, min_effect_ms=used.min_effect or None, zone=used.tz)
-    found = explain_edge(
-        opened, *periods, edge=edge, operation=operation, options=options, environment=used.env or None
-    )
+    answers = shell.ask(used, base=base, head=head, entry=entry, where=conditions(where), quantile=quantile)
+    found = answers.explain(answers.edge(edge, operation))
     if form == "json":
         shell.emit(shell.to_json(render.explain_json(found)), output)
         return

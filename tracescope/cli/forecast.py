@@ -29,13 +29,17 @@ def horizon(text: str) -> float:
 @click.command(name="forecast")
 @click.option("--growth", multiple=True, metavar="N", help="What if there were N times the users (10x)?")
 @click.option("--horizon", "ahead", default="12w", show_default=True, metavar="LENGTH", help="How far ahead.")
+@shell.entry_options
 @shell.store_option
 @shell.env_option
-@click.option("--top", type=click.IntRange(1), metavar="N", help="List so many entries and edges.")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Number of entries and edges to list.")
 @shell.print_options("table", "json")
 def forecast_command(
     growth: tuple[str, ...],
     ahead: str,
+    entry: str | None,
+    include: str | None,
+    exclude: str | None,
     store: str | None,
     env: str | None,
     top: int | None,
@@ -48,19 +52,12 @@ def forecast_command(
     (a table [slo] in tracescope.toml). What was not seen is marked as extrapolated, and where the
     data do not say, the answer is a bound or a question mark.
     """
-    used = shell.settings(store=store, env=env, top=top)
-    from tracescope.engine.forecast import foresee
+    used = shell.settings(store=store, env=env, include=include, exclude=exclude, top=top)
     from tracescope.report import forecast as render
 
     multiples = tuple(multiple(text) for text in growth)
-    opened = shell.existing(used.store)
-    found, outlook = foresee(
-        opened,
-        horizon_weeks=horizon(ahead),
-        multiples=multiples,
-        slo_ms=used.slo,
-        environment=used.env or None,
-    )
+    answers = shell.ask(used, entry=entry)
+    found, outlook = answers.forecast(horizon_weeks=horizon(ahead), multiples=multiples)
     if form == "json":
         shell.emit(shell.to_json(render.forecast_json(found, outlook)), output)
         return

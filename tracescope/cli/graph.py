@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from tracescope.cli import shell
-from tracescope.cli.diff import entry_filter
 from tracescope.errors import UsageError
-from tracescope.periods import parse
+from tracescope.periods import format_utc
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.flows import Selection
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph, Level
-    from tracescope.config import Settings
-    from tracescope.engine.compare import Sides
     from tracescope.engine.graph import Mapped
-    from tracescope.periods import Period
     from tracescope.report.svg import Look
-    from tracescope.store import SpanStore
 
 FORMS = (
     "tree", "table", "findings", "json", "csv", "svg", "png", "dot", "mermaid", "graphml", "cytoscape",
@@ -42,7 +37,7 @@ DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr", "findings")
     help="service: services that send spans; dependency: databases, queues and external systems too; "
     "operation: an edge for each operation.  [default: dependency in drawings, else service]",
 )
-@click.option("--entry", metavar="REGEX", help="Only units of entries whose 'service operation' matches.")
+@shell.entry_options
 @click.option("--through", metavar="NODE", help="Only flows that pass through this service or dependency.")
 @click.option("--service", metavar="NAME", help="Only edges with this service at an end.")
 @click.option("--kind", multiple=True, metavar="KIND", help="Only edges of this kind; may be repeated.")
@@ -73,6 +68,8 @@ def graph_command(
     base: str | None,
     level: str | None,
     entry: str | None,
+    include: str | None,
+    exclude: str | None,
     through: str | None,
     service: str | None,
     kind: tuple[str, ...],
@@ -91,24 +88,19 @@ def graph_command(
 
     In a terminal the heaviest call paths are drawn as a tree; other formats hold every node and edge.
     """
-    used = shell.settings(store=store, env=env, tz=tz)
+    used = shell.settings(store=store, env=env, tz=tz, include=include, exclude=exclude)
     from tracescope.analysis.topology.backbone import LARGEST, backbone, collapsed
-    from tracescope.engine.compare import read_sides
-    from tracescope.engine.graph import MAPPED, map_period, map_sides
     from tracescope.report.svg import Look
 
-    selection = select(entry, through, service, kind, namespace)
-    opened = shell.existing(used.store)
-    context = shell.context(opened, used.tz)
+    asked = select(through, service, kind, namespace)
     chosen = cast("Level", level or ("dependency" if form in DIAGRAMS else "service"))
-    head, before = parse(period, context), None if base is None else parse(base, context)
-    environment = used.env or None
-    sides = None
-    if before is None:
-        found = map_period(opened, head, chosen, selection=selection, environment=environment)
-    else:
-        sides = read_sides(opened, before, head, environment=environment, tables=MAPPED)
-        found = map_sides(opened, sides, chosen, zone=used.tz, selection=selection)
+    answers = shell.ask(used, base=base, head=None if base is None else period, entry=entry)
+    found = (
+        answers.period_map(period, chosen, asked)
+        if base is None
+        else answers.mapped(chosen, quantiles=True, selection=asked)
+    )
+    selection = found.selection
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
     if form == "tree":
@@ -119,7 +111,7 @@ def graph_command(
 
         shell.emit(findings_text(_findings(found, selection)), output)
         return
-    made = found.graph if sides is None else _judged(opened, found, sides, used, selection)
+    made = found.graph if base is None else answers.judged(found)
     made = collapsed(made) if collapse else made
     limit = nodes if nodes is not None else LARGEST if form in DRAWN else len(made.nodes)
     shown = backbone(made, limit)
@@ -130,7 +122,7 @@ def graph_command(
 
         shell.show(lambda wide: text.graph_text(shown, width=wide), output)
     elif form in DRAWN:
-        heading = f"{found.graph.environment or 'all environments'} · {_when(head, before)}"
+        heading = f"{found.graph.environment or 'all environments'} · {_when(found.graph)}"
         look = Look(
             width="share" if width == "own" else "inclusive_share",
             theme=theme or ("auto" if form == "svg" else "light"),  # pyright: ignore[reportArgumentType] - click has checked it
@@ -154,27 +146,13 @@ def _findings(found: Mapped, selection: Selection) -> tuple[Finding, ...]:
     return findings(found.graph, found.tables, selection)
 
 
-def _judged(store: SpanStore, found: Mapped, sides: Sides, used: Settings, selection: Selection) -> Graph:
-    """The graph, with `diff`'s word on which of its changes are more than chance or traffic."""
-    from tracescope.analysis.diff import Options
-    from tracescope.analysis.topology.graph import judged
-    from tracescope.engine.compare import compare_sides
-
-    options = Options(
-        alpha=used.alpha,
-        min_effect_ms=used.min_effect or None,
-        zone=used.tz,
-        keep_entry=selection.keep_entry,
-    )
-    return judged(found.graph, compare_sides(store, sides, options).edges)
-
-
-def _when(head: Period, base: Period | None) -> str:
-    return head.utc() if base is None else f"{base.utc()} → {head.utc()}"
+def _when(made: Graph) -> str:
+    """The periods that a graph is of, in words."""
+    ends = [format_utc(ns) for ns in (*(made.base or ()), made.start_ns, made.end_ns)]
+    return " → ".join(f"{start} .. {end}" for start, end in zip(ends[::2], ends[1::2], strict=True))
 
 
 def select(
-    entry: str | None,
     through: str | None,
     service: str | None,
     kinds: tuple[str, ...],
@@ -187,8 +165,7 @@ def select(
     for name in kinds:
         if name not in EDGE_KINDS:
             raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
-    keep = entry_filter(entry or "", "", "")
-    return Selection(keep, through, service, frozenset(kinds), namespace)
+    return Selection(None, through, service, frozenset(kinds), namespace)
 
 
 def _print_tree(found: Mapped, selection: Selection, output: str | None) -> None:

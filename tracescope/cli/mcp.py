@@ -17,6 +17,6 @@ def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
     """
     used = shell.settings(store=store, env=env, tz=tz)
     from tracescope.mcp import make_server
-    from tracescope.session import Answers
+    from tracescope.session import Session
 
-    make_server(Answers(used.store, used)).run("stdio")
+    make_server(Session(used.store, used)).run("stdio")

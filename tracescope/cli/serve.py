@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracescope.serving.runtime import Runtime
-    from tracescope.session import Answers
+    from tracescope.session import Session
 
 #: What is printed on stdout, once each port listens.
 _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
@@ -92,23 +92,23 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
     from tracescope.serving.routes import Later
 
     @cache
-    def answers() -> Answers:
+    def session() -> Session:
         """What page and series show, remembered once for both."""
-        from tracescope.session import Answers
+        from tracescope.session import Session
 
-        return Answers(used.store, used)
+        return Session(used.store, used)
 
     if used.web != "off":
-        runtime.meters.registry.register(_Series(answers))
-    page = Later(lambda: _page(runtime, used, answers()))
+        runtime.meters.registry.register(_Series(session))
+    page = Later(lambda: _page(runtime, used, session()))
     await runtime.run(sockets, page, stop, lambda: _announce(runtime, used))
 
 
 class _Series(Collector):
     """The service graph's series, made when they are first asked for: until then they cost no memory."""
 
-    def __init__(self, answers: Callable[[], Answers]) -> None:
-        self._answers = answers
+    def __init__(self, session: Callable[[], Session]) -> None:
+        self._session = session
         self._made: Collector | None = None
 
     def describe(self) -> Iterable[Metric]:
@@ -120,18 +120,18 @@ class _Series(Collector):
         if self._made is None:
             from tracescope.serving.graph_metrics import GraphSeries
 
-            self._made = GraphSeries(self._answers())
+            self._made = GraphSeries(self._session())
         return self._made.collect()
 
 
-def _page(runtime: Runtime, used: Settings, answers: Answers) -> ASGIApp:
+def _page(runtime: Runtime, used: Settings, session: Session) -> ASGIApp:
     """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
     from tracescope.serving.listen import is_loopback
     from tracescope.web.app import LOCAL_HOSTS, make_app
 
     tokens = runtime.access.tokens
     return make_app(
-        answers,
+        session,
         hosts=LOCAL_HOSTS if is_loopback(used.web) else None,
         allow=tokens.allow if tokens is not None else None,
     )

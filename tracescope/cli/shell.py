@@ -20,6 +20,7 @@ from tracescope.periods import Context
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from tracescope.session import Answers
     from tracescope.store import SpanStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +78,47 @@ def print_options(*forms: str, default: str = "") -> Callable[[F], F]:
     return lambda function: format_option(*forms, default=default)(output_option(function))
 
 
+def entry_options(function: F) -> F:
+    """``--entry``, ``--include``, ``--exclude``: which entries take part."""
+    for flag, about in (
+        ("--exclude", "No entries whose operation matches."),
+        ("--include", "Only entries whose operation matches."),
+        ("--entry", "Only entries whose 'service operation' matches."),
+    ):
+        function = click.option(flag, metavar="REGEX", help=about)(function)
+    return function
+
+
+def span_options(function: F) -> F:
+    """``--where`` and ``--quantile``: which traces; computed from raw spans."""
+    function = click.option(
+        "--quantile",
+        type=Part(),
+        metavar="Q",
+        help="Only requests slower than this quantile of their entry, such as 0.95: what makes the slowest "
+        "5 % slow. Computed from raw spans.",
+    )(function)
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Only traces in which a span or its resource carries this attribute; may be repeated. "
+        "Computed from raw spans, as long as those are kept.",
+    )(function)
+
+
+def question_options(function: F) -> F:
+    """What a comparison may be asked for: entries, traces, and how sure one wants to be."""
+    function = click.option(
+        "--min-effect",
+        type=Size(),
+        metavar="MS",
+        help="Minimum change to test for, in ms per request or message. 0: 0.5 % of BASE's mean latency.",
+    )(function)
+    function = click.option("--alpha", type=Part(), metavar="Q", help="False discovery rate.")(function)
+    return entry_options(span_options(function))
+
+
 def period_arguments(function: F) -> F:
     """``[BASE] [HEAD]``."""
     return click.argument("base", required=False)(click.argument("head", required=False)(function))
@@ -122,6 +164,21 @@ def now_ns() -> int:
     return time.time_ns()
 
 
+def ask(used: config.Settings, **asked: Any) -> Answers:
+    """Answers to a question; what is not asked comes from the settings in force.
+
+    Raises
+    ------
+    InsufficientDataError
+        There is no store.
+    """
+    from tracescope.engine.question import Question
+    from tracescope.session import Session
+
+    existing(used.store)
+    return Session(used.store, used, now_ns=now_ns).ask(Question.of(used, **asked))
+
+
 def existing(path: str) -> SpanStore:
     """The store to read from; an absent one is an empty one.
 
@@ -153,7 +210,7 @@ def pattern(text: str, what: str) -> re.Pattern[str] | None:
     try:
         return re.compile(text)
     except re.error as error:
-        raise UsageError(f"{what} {text!r} is no regular expression: {error}") from error
+        raise UsageError(f"{what} {text!r} is not a regular expression: {error}") from error
 
 
 def console(*, stderr: bool = False) -> Console:

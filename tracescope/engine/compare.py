@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-import polars as pl
-
-from tracescope import schema
 from tracescope.analysis.comparison.aggregate import firsts, later_of
 from tracescope.analysis.comparison.blocks import match
 from tracescope.analysis.comparison.matched import slots_of
 from tracescope.analysis.comparison.slowest import thresholds
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
-from tracescope.analysis.rollups.period import both
+from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.where import Condition
-from tracescope.engine.rollups import PeriodRollups, read_unread, rollups, rollups_in, rules_notes
+from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, read_unread, rollups_in, rules_notes
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
 from tracescope.schema import HOUR_NS
@@ -79,10 +76,12 @@ def read_sides(
     *,
     environment: str | None = None,
     where: Sequence[Condition] = (),
+    quantile: float | None = None,
     tables: Sequence[str] = COMPARED,
     zone: str | None = None,
+    budget: Budget = BUDGET,
 ) -> Sides:
-    """Rollups of two periods of a store.
+    """Rollups of two periods of one snapshot of a store.
 
     Parameters
     ----------
@@ -92,26 +91,32 @@ def read_sides(
         ``deployment.environment.name``; None for the busiest of HEAD.
     where
         Only traces whose spans carry these attributes.
+    quantile
+        Only each entry's requests above this quantile of their day; read from raw spans.
     tables
         Rollups wanted; `COMPARED` is what `compare_sides` needs.
     zone
         In which hours of the week will be matched: then hours that count alike are read by days, and rows
         of ``path_hours`` stand for several of them.  None for every hour.
+    budget
+        What slices of raw spans may take.
+
+    Raises
+    ------
+    InsufficientDataError
+        Raw spans that `where` or `quantile` needs are gone; with `quantile`, a period holds no traces.
     """
-    if zone is None:
-        later = _rollups(store, head, environment, where, tables)
-        wanted = environment if environment is not None else later.environment
-        earlier = _rollups(store, base, wanted, where, tables)
-    else:
-        earlier, later = store.reading(
-            partial(
-                _by_days, store, base, head, environment=environment, where=where, tables=tables, zone=zone
-            )
-        )
+    reading = _Reading(store, (base, head), environment, tuple(where), tuple(tables), budget)
     notes: list[str] = []
-    if environment is None and len(later.environments) > 1:
-        others = ", ".join(repr(name) for name in list(later.environments)[1:4])
-        notes.append(f"environment {later.environment!r}, the busiest; others: {others} (--env)")
+    if quantile is not None:
+        earlier, later = store.reading(partial(reading.slowest, quantile=quantile))
+        notes.append(f"only the slowest {1 - quantile:.3g} of each entry's requests, day by day")
+    elif zone is not None:
+        earlier, later = store.reading(partial(reading.by_days, zone=zone))
+    else:
+        earlier, later = store.reading(reading.by_hours)
+    if environment is None and (told := environment_note(later)):
+        notes.append(told)
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
         notes.append("the periods overlap: what they share cannot differ")
     if len(earlier.rules) == len(later.rules) == 1:  # else a period says so itself
@@ -119,39 +124,70 @@ def read_sides(
     return Sides(earlier, later, (base, head), tuple(where), tuple(notes))
 
 
-def _by_days(
-    store: SpanStore,
-    base: Period,
-    head: Period,
-    found: Snapshot,
-    *,
-    environment: str | None,
-    where: Sequence[Condition],
-    tables: Sequence[str],
-    zone: str,
-) -> tuple[PeriodRollups, PeriodRollups]:
-    """Rollups of both periods of one snapshot, hours that count alike in one row."""
+def environment_note(period: PeriodRollups) -> str:
+    """Which of several environments was taken because nobody chose; empty where there is one."""
+    if len(period.environments) < 2:
+        return ""
+    others = ", ".join(repr(name) for name in list(period.environments)[1:4])
+    return f"environment {period.environment!r}, the busiest; others: {others} (--env)"
 
-    def read(period: Period, wanted: str | None) -> PeriodRollups:
-        return rollups_in(
-            store,
-            found,
-            start_ns=period.start_ns,
-            end_ns=period.end_ns,
-            slot_ns=slot_of(period),
-            environment=wanted,
-            tables=tables,
-            where=where,
-            unread=True,
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Both periods of one snapshot, in three ways."""
+
+    store: SpanStore
+    periods: tuple[Period, Period]
+    environment: str | None
+    where: tuple[Condition, ...]
+    tables: tuple[str, ...]
+    budget: Budget
+
+    def _side(self, found: Snapshot, period: Period, environment: str | None, **asked: Any) -> PeriodRollups:
+        request = RollupRequest(
+            period.start_ns,
+            period.end_ns,
+            slot_of(period),
+            environment,
+            self.tables,
+            self.where,
+            budget=self.budget,
+        )
+        return rollups_in(self.store, found, replace(request, **asked))
+
+    def by_hours(self, found: Snapshot, **asked: Any) -> tuple[PeriodRollups, PeriodRollups]:
+        """Every hour; BASE of the environment that HEAD is of."""
+        base, head = self.periods
+        later = self._side(found, head, self.environment, **asked)
+        chosen = self.environment if self.environment is not None else later.environment
+        return self._side(found, base, chosen, **asked), later
+
+    def by_days(self, found: Snapshot, *, zone: str) -> tuple[PeriodRollups, PeriodRollups]:
+        """Hours that count alike in one row."""
+        earlier, later = self.by_hours(found, unread=True)
+        matched = match(slots_of(earlier), slots_of(later), zone)
+        last = later_of(earlier, later)
+        alike = firsts(earlier, matched.base, last), firsts(later, matched.head, last)
+        return both(
+            lambda side: read_unread(self.store, found, *side), (earlier, alike[0]), (later, alike[1])
         )
 
-    later = read(head, environment)
-    earlier = read(base, environment if environment is not None else later.environment)
-    sides = earlier, later
-    matched = match(slots_of(sides[0]), slots_of(sides[1]), zone)
-    last = later_of(*sides)
-    alike = firsts(sides[0], matched.base, last), firsts(sides[1], matched.head, last)
-    return both(lambda side: read_unread(store, found, *side), (earlier, alike[0]), (later, alike[1]))
+    def slowest(self, found: Snapshot, *, quantile: float) -> tuple[PeriodRollups, PeriodRollups]:
+        """Only each entry's requests above a quantile of their day."""
+        whole = self.by_hours(found)
+        Sides(*whole, self.periods, self.where, ()).check_filled(self.store)
+        base, head = (
+            self._side(
+                found,
+                period,
+                side.environment,
+                slower_than=thresholds(
+                    side.tables["entry_sketches"], side.start_ns, side.end_ns, side.slot_ns, quantile
+                ),
+            )
+            for period, side in zip(self.periods, whole, strict=True)
+        )
+        return base, head
 
 
 def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
@@ -165,66 +201,6 @@ def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
     sides.check_filled(store)
     report = diff(sides.base, sides.head, options)
     return replace(report, notes=(*sides.notes, *report.notes), rejected=store.rejected())
-
-
-def compare(
-    store: SpanStore,
-    base: Period,
-    head: Period,
-    *,
-    options: Options,
-    environment: str | None = None,
-    where: Sequence[Condition] = (),
-    quantile: float | None = None,
-) -> Report:
-    """Compare two periods of a store: `read_sides`, `slowest_sides` if asked for, `compare_sides`."""
-    if quantile is None:
-        sides = read_sides(store, base, head, environment=environment, where=where, zone=options.zone)
-    else:
-        whole = read_sides(store, base, head, environment=environment, where=where)
-        sides = slowest_sides(store, whole, quantile)
-    return compare_sides(store, sides, options)
-
-
-def slowest_sides(store: SpanStore, sides: Sides, quantile: float) -> Sides:
-    """The same periods, only each entry's requests above a quantile; read from raw spans.
-
-    Raises
-    ------
-    InsufficientDataError
-        A period holds no traces, or its raw spans are gone.
-    """
-    sides.check_filled(store)
-    tables = tuple(sides.base.tables.keys() - schema.DIMENSIONS.keys())
-    slow = [
-        _rollups(
-            store, period, side.environment, sides.where, tables,
-            thresholds(side.tables["entry_sketches"], side.start_ns, side.end_ns, side.slot_ns, quantile),
-        )
-        for period, side in zip(sides.periods, (sides.base, sides.head), strict=True)
-    ]  # fmt: skip
-    told = f"only the slowest {1 - quantile:.3g} of each entry's requests, day by day"
-    return replace(sides, base=slow[0], head=slow[1], notes=(told, *sides.notes))
-
-
-def _rollups(
-    store: SpanStore,
-    period: Period,
-    environment: str | None,
-    where: Sequence[Condition],
-    tables: Sequence[str],
-    slower_than: pl.DataFrame | None = None,
-) -> PeriodRollups:
-    return rollups(
-        store,
-        period.start_ns,
-        period.end_ns,
-        slot_ns=slot_of(period),
-        environment=environment,
-        tables=tables,
-        where=where,
-        slower_than=slower_than,
-    )
 
 
 def _held(store: SpanStore) -> str:

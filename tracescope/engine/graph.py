@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import polars as pl
 
 from tracescope.analysis.comparison.matched import matched_sums
-from tracescope.analysis.rollups.flows import Selection, Tables
+from tracescope.analysis.rollups.flows import ALL, Selection, Tables
+from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
-from tracescope.engine.compare import COMPARED, Sides
-from tracescope.engine.rollups import PeriodRollups, rollups
+from tracescope.engine.compare import Sides, environment_note
+from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, rollups
 from tracescope.engine.slices import sealed_spans
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period
@@ -24,18 +24,19 @@ NAMESPACE_ATTRIBUTES = ("service.namespace", "k8s.namespace.name")
 #: Namespaces are read from the raw spans of so many of a period's newest hours.
 NAMESPACE_HOURS = 6
 
-#: Rollups that a diff and the graph beside it read.
-MAPPED: Final = (*COMPARED, "path_sketches")
-
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A graph, the rollups that it was made of (the base's too, where there is one), and notes."""
+    """A graph, the rollups that it was made of (the base's too, where there is one), and notes.
+
+    ``selection`` is the part of the traffic that it shows.
+    """
 
     graph: Graph
     tables: Tables
     base_tables: Tables | None
     notes: tuple[str, ...]
+    selection: Selection = ALL
 
 
 def map_period(
@@ -45,6 +46,7 @@ def map_period(
     *,
     selection: Selection | None = None,
     environment: str | None = None,
+    budget: Budget = BUDGET,
 ) -> Mapped:
     """The graph of a period of a store.
 
@@ -53,7 +55,7 @@ def map_period(
     InsufficientDataError
         The period holds no traces, or none that `selection` keeps.
     """
-    found = _found(store, period, environment)
+    found = _found(store, period, environment, budget)
     made = graph(
         found.tables,
         level,
@@ -65,10 +67,9 @@ def map_period(
     )
     _check_matches(made, selection, f"{period.text} ({period.utc()})")
     notes = list(found.notes)
-    if environment is None and len(found.environments) > 1:
-        others = ", ".join(repr(name) for name in list(found.environments)[1:4])
-        notes.insert(0, f"environment {found.environment!r}, the busiest; others: {others} (--env)")
-    return Mapped(made, found.tables, None, tuple(notes))
+    if environment is None and (told := environment_note(found)):
+        notes.insert(0, told)
+    return Mapped(made, found.tables, None, tuple(notes), selection or ALL)
 
 
 def map_sides(
@@ -87,7 +88,7 @@ def map_sides(
     store
         Where namespaces are looked up.
     sides
-        Read with `MAPPED`; without ``path_sketches`` there are no quantiles.
+        Read with `COMPARED`.
     level, selection
         As for `tracescope.analysis.topology.graph.graph`.
     zone
@@ -115,7 +116,8 @@ def map_sides(
         base_bounds=(base.start_ns, base.end_ns),
     )
     _check_matches(made, selection, "these periods")
-    return Mapped(made, later, earlier, (*sides.notes, *head.notes, *base.notes))
+    notes = (*sides.notes, *head.notes, *base.notes)
+    return Mapped(made, later, earlier, notes, selection or ALL)
 
 
 def _check_matches(made: Graph, selection: Selection | None, where: str) -> None:
@@ -126,8 +128,11 @@ def _check_matches(made: Graph, selection: Selection | None, where: str) -> None
         )
 
 
-def _found(store: SpanStore, period: Period, environment: str | None) -> PeriodRollups:
-    found = rollups(store, period.start_ns, period.end_ns, environment=environment, tables=TABLES)
+def _found(store: SpanStore, period: Period, environment: str | None, budget: Budget) -> PeriodRollups:
+    asked = RollupRequest(
+        period.start_ns, period.end_ns, environment=environment, tables=TABLES, budget=budget
+    )
+    found = rollups(store, asked)
     if found.tables["entry_hours"].is_empty():
         raise InsufficientDataError(
             f"PERIOD {period.text} ({period.utc()}) holds no traces"

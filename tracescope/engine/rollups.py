@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import polars as pl
 
@@ -22,7 +23,15 @@ from tracescope import schema
 from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.where import Condition, carrying
-from tracescope.engine.slices import DEFAULT_MEMORY, affected, process_slices, sealed_spans, source
+from tracescope.config import Settings
+from tracescope.engine.slices import (
+    DEFAULT_MEMORY,
+    HOP_WINDOW_HOURS,
+    affected,
+    process_slices,
+    sealed_spans,
+    source,
+)
 from tracescope.errors import InsufficientDataError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.sealed import Pointer
@@ -30,24 +39,31 @@ from tracescope.store.sealed import Pointer
 HOUR = schema.HOUR_NS
 
 
-def rollups(
-    store: SpanStore,
-    start_ns: int,
-    end_ns: int,
-    *,
-    slot_ns: int = HOUR,
-    environment: str | None = None,
-    tables: Sequence[str] = ("path_hours", "entry_hours", "entry_sketches", "counters"),
-    where: Sequence[Condition] = (),
-    slower_than: pl.DataFrame | None = None,
-    memory_bytes: int = DEFAULT_MEMORY,
-) -> PeriodRollups:
-    """Rollups of ``[start_ns, end_ns)``.
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What answering may take: threads, and memory of the slices of spans that they hold together."""
 
-    Parameters
+    workers: int = 2
+    memory_bytes: int = DEFAULT_MEMORY
+
+    @classmethod
+    def of(cls, settings: Settings) -> Budget:
+        """As the settings say."""
+        return cls(settings.workers, settings.memory_mb * 1024 * 1024)
+
+
+#: What answering may take where nobody says.
+BUDGET: Final = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class RollupRequest:
+    """Which rollups of which spans.
+
+    Attributes
     ----------
-    store, start_ns, end_ns
-        Which traces: those that start in the period.
+    start_ns, end_ns
+        Traces that start in ``[start_ns, end_ns)``.
     slot_ns
         An hour, or less: then everything comes from spans.
     environment
@@ -58,45 +74,83 @@ def rollups(
         Only traces in which spans carry these attributes; everything comes from spans then.
     slower_than
         Only requests that are so slow, as `process` takes it; everything comes from spans then.
-    memory_bytes
-        What slices of spans may take together.
+    unread
+        Leave sealed hours of `schema.DAILY` for `read_unread`.
+    budget
+        What slices of spans may take.
+    """
+
+    start_ns: int
+    end_ns: int
+    slot_ns: int = HOUR
+    environment: str | None = None
+    tables: tuple[str, ...] = ("path_hours", "entry_hours", "entry_sketches", "counters")
+    where: tuple[Condition, ...] = ()
+    slower_than: pl.DataFrame | None = None
+    unread: bool = False
+    budget: Budget = BUDGET
+
+    @property
+    def asked(self) -> str:
+        """What takes everything from spans, in words; empty when nothing does."""
+        named = (
+            ("a condition on attributes", bool(self.where)),
+            ("a quantile", self.slower_than is not None),
+        )
+        return " and ".join(name for name, given in named if given)
+
+
+def rollups(store: SpanStore, request: RollupRequest) -> PeriodRollups:
+    """Rollups of a period of a store.
 
     Raises
     ------
     InsufficientDataError
-        `slot_ns` is under an hour, or there is a condition, and the raw spans are gone.
+        Slots under an hour, a condition or a quantile need raw spans that are gone.
     """
-    plan = partial(
-        rollups_in,
-        store,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        slot_ns=slot_ns,
-        environment=environment,
-        tables=tables,
-        where=where,
-        slower_than=slower_than,
-        memory_bytes=memory_bytes,
+    return store.reading(lambda found: rollups_in(store, found, request))
+
+
+def rollups_in(store: SpanStore, found: Snapshot, request: RollupRequest) -> PeriodRollups:
+    """`rollups` of one snapshot."""
+    plan = _planned(found, request)
+    now = [name for name in request.tables if not (request.unread and name in schema.DAILY)]
+    partials = [_sealed_tables(store, found.pointer, plan.sealed, now)]
+    made = _computed(store, found, plan, request)
+    if made is not None:
+        partials.append(made)
+    merged = merge(partials) if len(partials) > 1 else partials[0]
+    tables = {name: merged[name] for name in (*request.tables, *schema.DIMENSIONS)}
+    rules = {found.pointer.hours[hour].rules for hour in plan.sealed}
+    rules |= set() if made is None else {schema.RULES}
+    period = PeriodRollups(
+        plan.start_ns,
+        plan.end_ns,
+        request.slot_ns,
+        request.environment or "",
+        tables,
+        (*plan.notes, *rules_notes(rules)),
+        unread=tuple(sorted(plan.sealed)) if request.unread else (),
+        rules=frozenset(rules),
     )
-    return store.reading(plan)
+    return _one_environment(period, request.environment)
 
 
-def rollups_in(
-    store: SpanStore,
-    found: Snapshot,
-    *,
-    start_ns: int,
-    end_ns: int,
-    slot_ns: int,
-    environment: str | None,
-    tables: Sequence[str],
-    where: Sequence[Condition] = (),
-    slower_than: pl.DataFrame | None = None,
-    memory_bytes: int = DEFAULT_MEMORY,
-    unread: bool = False,
-) -> PeriodRollups:
-    """`rollups` of one snapshot; `unread` leaves sealed hours of `schema.DAILY` for later."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Hours that are read from rollups, hours that are computed from spans, and the bounds kept to."""
+
+    sealed: list[int]
+    computed: list[int]
+    start_ns: int
+    end_ns: int
+    notes: tuple[str, ...]
+
+
+def _planned(found: Snapshot, request: RollupRequest) -> _Plan:
+    """Which hours come from where; raises InsufficientDataError when spans that are needed are gone."""
     pointer, landed = found.pointer, found.landed
+    start_ns, end_ns = request.start_ns, request.end_ns
     unsealed = set(affected(list(landed)))
     notes: list[str] = []
     first, last = -(-start_ns // HOUR), end_ns // HOUR  # whole hours [first, last)
@@ -113,18 +167,15 @@ def rollups_in(
         start_ns, end_ns = start_ns // HOUR * HOUR, -(-end_ns // HOUR) * HOUR
         whole += gone
         cut = [hour for hour in cut if hour not in gone]
-    if slot_ns < HOUR:
-        lost = [hour for hour in whole if pointer.is_closed(hour)]
+    lost = [hour for hour in whole if pointer.is_closed(hour)]
+    if request.slot_ns < HOUR:
         if lost:
             raise InsufficientDataError(
-                f"raw spans of {len(lost)} hours are gone, and slots of {slot_ns / 1e9:g} s need them",
+                f"raw spans of {len(lost)} hours are gone, which slots of {request.slot_ns / 1e9:g} s need",
                 "compare longer periods",
             )
-        cut, whole = sorted({*cut, *whole}), []
-    flags = [name for name, asked in (("--where", where), ("--quantile", slower_than is not None)) if asked]
-    if flags:
-        asked = " and ".join(flags)
-        lost = [hour for hour in whole if pointer.is_closed(hour)]
+        cut, whole, lost = sorted({*cut, *whole}), [], []
+    if asked := request.asked:
         if lost and not fly and len(lost) == len(whole) + len(cut):
             raise InsufficientDataError(
                 f"raw spans of the period are gone, and {asked} needs them",
@@ -133,42 +184,34 @@ def rollups_in(
         told = f"{asked} is computed from raw spans; those of {len(lost)} hours are gone" if lost else ""
         notes.append(told or f"{asked} is computed from raw spans")
         cut, whole = sorted({*cut, *whole}.difference(lost)), []
-    now = [name for name in tables if not (unread and name in schema.DAILY)]
-    partials = [_sealed_tables(store, pointer, whole, now)]
-    keep = (start_ns, end_ns)
-    only = partial(carrying, wanted=where) if where else None
+    return _Plan(whole, sorted({*fly, *cut}), start_ns, end_ns, tuple(notes))
+
+
+def _computed(
+    store: SpanStore, found: Snapshot, plan: _Plan, request: RollupRequest
+) -> dict[str, pl.DataFrame] | None:
+    """Rollups of the plan's hours that come from spans; None when there are none."""
+    only = partial(carrying, wanted=request.where) if request.where else None
     made: list[dict[str, pl.DataFrame]] = []
-    for begin, end in _spans_of(sorted({*fly, *cut})):
+    for begin, end in _spans_of(plan.computed):
         spans = source(store, found, begin, end).scan()
-        inside = (max(keep[0], begin * HOUR), min(keep[1], end * HOUR))
+        inside = (max(plan.start_ns, begin * HOUR), min(plan.end_ns, end * HOUR))
         sliced = process_slices(
-            spans, inside, memory_bytes, 2, slot_ns=slot_ns, only=only, slower_than=slower_than
+            spans,
+            inside,
+            request.budget.memory_bytes,
+            request.budget.workers,
+            slot_ns=request.slot_ns,
+            only=only,
+            slower_than=request.slower_than,
         )
         made.append(merge([part.tables for part in sliced]))
-    if made:
-        whole_made = merge(made)
-        near = _producers(store, pointer, start_ns // HOUR, -(-end_ns // HOUR))
-        halves = pl.concat([whole_made["hop_halves"], near])
-        partials.append(cap_operations(join_hops(whole_made, halves)))
-    merged = merge(partials) if len(partials) > 1 else partials[0]
-    dims = {name: merged[name] for name in schema.DIMENSIONS}
-    chosen = {name: merged[name] for name in tables}
-    later = tuple(sorted(whole)) if unread else ()
-    rules = frozenset({pointer.hours[hour].rules for hour in whole} | ({schema.RULES} if made else set()))
-    notes += rules_notes(rules)
-    return _one_environment(
-        PeriodRollups(
-            start_ns,
-            end_ns,
-            slot_ns,
-            environment or "",
-            {**chosen, **dims},
-            tuple(notes),
-            unread=later,
-            rules=rules,
-        ),
-        environment,
-    )
+    if not made:
+        return None
+    whole = merge(made)
+    near = _producers(store, found.pointer, plan.start_ns // HOUR, -(-plan.end_ns // HOUR))
+    halves = pl.concat([whole["hop_halves"], near])
+    return cap_operations(join_hops(whole, halves))
 
 
 def rules_notes(rules: Collection[int]) -> list[str]:
@@ -183,7 +226,7 @@ def rules_notes(rules: Collection[int]) -> list[str]:
 
 
 def _producers(store: SpanStore, pointer: Pointer, begin: int, end: int) -> pl.DataFrame:
-    near = pl.col("slot").is_between(begin - 24, end + 24) & (pl.col("side") == 0)
+    near = pl.col("slot").is_between(begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS) & (pl.col("side") == 0)
     return store.sealed.scan(pointer, "hop_halves").filter(near).collect()
 
 

@@ -6,6 +6,8 @@ No script, no request: it opens from a disk and prints.  The numbers it shows ar
 from __future__ import annotations
 
 import json
+import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,13 +15,19 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from tracescope import __version__
-from tracescope.analysis.capacity.forecast import Forecast
+from tracescope.analysis.capacity.forecast import HORIZON_WEEKS, Forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.evidence.series import EntryPaths, Series
 from tracescope.analysis.explain import sentence
 from tracescope.analysis.report import Edge, Report
-from tracescope.report import charts, diff_json, page, text
+from tracescope.analysis.topology.backbone import backbone
+from tracescope.analysis.topology.findings import findings
+from tracescope.analysis.topology.graph import Graph
+from tracescope.errors import InsufficientDataError
+from tracescope.report import charts, diff_json, iso, page, text
+from tracescope.report.svg import Look, Theme, arrange, draw
+from tracescope.session import TREND_POINTS, Answers
 
 #: Edges that get a page of their own.
 MOST_PAGES: Final = 12
@@ -134,3 +142,52 @@ def review_html(review: Review) -> str:
         made_ns=review.made_ns,
         version=__version__,
     )
+
+
+def review(answers: Answers, command: str, *, theme: Theme = "auto") -> str:
+    """The file of a question; its graph follows the reader's theme, or is of one."""
+    report = answers.report()
+    keys = tuple(found.key for found in growing(report))
+    series = answers.series(keys, TREND_POINTS)
+    mapped = answers.mapped("dependency")
+    return review_html(
+        Review(
+            report=report,
+            series=[series[key] for key in keys],
+            entry=answers.grown_entry(),
+            graph=_pictured(answers.judged(mapped), theme),
+            forecast=_foreseen(answers),
+            findings=tuple(finding.text for finding in findings(mapped.graph, mapped.tables)),
+            command=command,
+            made_ns=time.time_ns(),
+        )
+    )
+
+
+def _foreseen(answers: Answers) -> tuple[Forecast, Outlook] | None:
+    try:
+        return answers.forecast(horizon_weeks=HORIZON_WEEKS)
+    except InsufficientDataError:  # the report's periods may say more than its weeks
+        return None
+
+
+def _pictured(whole: Graph, theme: Theme) -> Markup:
+    """The backbone as it stands in a file: with its own style sheet, and no links."""
+    shown = backbone(whole)
+    return Markup(draw(shown, arrange(shown), Look(prefix="review", theme=theme)))
+
+
+def command_of(answers: Answers, output: str = "review.html") -> str:
+    """The command that makes a report again."""
+    report, asked = answers.report(), answers.question
+    words = [f"{iso(side.start_ns)}/{iso(side.end_ns)}" for side in (report.base, report.head)]
+    words += [f"--where {shlex.quote(f'{one.key}={one.value}')}" for one in asked.where]
+    flags = {
+        "env": report.environment,
+        "entry": asked.entry,
+        "include": asked.include,
+        "exclude": asked.exclude,
+        "quantile": "" if asked.quantile is None else f"{asked.quantile:g}",
+    }
+    words += [f"--{name} {shlex.quote(value)}" for name, value in flags.items() if value]
+    return f"tracescope report {' '.join(words)} -o {shlex.quote(output)}"

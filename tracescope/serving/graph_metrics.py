@@ -24,11 +24,10 @@ from prometheus_client.registry import Collector
 
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.statistics.sketch import middle_of
-from tracescope.engine.rollups import rollups
+from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.errors import TracescopeError
 from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_WAIT
-from tracescope.session import Answers
-from tracescope.web.view import View
+from tracescope.session import Session
 
 #: Pairs of client and server that are shown; the busiest, the rest is counted together.
 MOST_PAIRS: Final = 500
@@ -101,8 +100,8 @@ def hour_totals(tables: Mapping[str, pl.DataFrame]) -> dict[_Pair, _Totals]:
 class GraphSeries(Collector):
     """Collects both kinds of series; register it once with a registry."""
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._lock = threading.Lock()
         self._since = time.time_ns() // HOUR_NS - 1
         self._hours: dict[int, dict[_Pair, _Totals]] = {}
@@ -128,17 +127,13 @@ class GraphSeries(Collector):
 
     def _count_hours(self) -> None:
         """Count hours sealed since the last look; an hour that was sealed again counts its difference."""
-        store = self._answers.store()
+        store = self._session.store()
         pointer = store.sealed.pointer()
         if pointer.sequence == self._sequence:
             return
         for hour in sorted(hour for hour in pointer.hours if hour >= self._since):
-            found = rollups(
-                store,
-                hour * HOUR_NS,
-                (hour + 1) * HOUR_NS,
-                tables=("path_hours", "path_sketches", "entry_hours"),
-            )
+            tables = ("path_hours", "path_sketches", "entry_hours")
+            found = rollups(store, RollupRequest(hour * HOUR_NS, (hour + 1) * HOUR_NS, tables=tables))
             self._hours[hour] = hour_totals(found.tables)
         self._sequence = pointer.sequence
         newest = max(self._hours, default=0)
@@ -166,7 +161,7 @@ class GraphSeries(Collector):
         now = time.monotonic()
         if now - self._verdicts[0] < VERDICT_EVERY_S:
             return
-        edges = self._answers.report(View()).edges[:MOST_EDGES]
+        edges = self._session.ask().report().edges[:MOST_EDGES]
         self._verdicts = (
             now,
             [

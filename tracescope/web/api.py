@@ -19,7 +19,7 @@ from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import pages
 from tracescope.web.map import narrowed, of_kind
-from tracescope.web.view import View, key_of
+from tracescope.web.view import View
 
 Builder = Callable[..., Any]
 
@@ -47,17 +47,17 @@ def series_json(series: Series) -> dict[str, Any]:
 
 def growth(answers: Answers, view: View) -> Any:
     """``tracescope.diff/1`` with the view's edges, and the series of those listed."""
-    report = answers.report(view)
+    report = answers.report()
     edges = pages.listed(report, view)[: view.top]
-    keys = tuple(key_of(edge) for edge in edges)
-    found = answers.series(view, keys, SPARK_POINTS)
+    keys = tuple(edge.key for edge in edges)
+    found = answers.series(keys, SPARK_POINTS)
     series = [{"base": series_json(found[key][0]), "head": series_json(found[key][1])} for key in keys]
     return {**diff_json(report), "edges": [edge_json(edge) for edge in edges], "series": series}
 
 
 def map_(answers: Answers, view: View) -> Any:
     """``tracescope.graph/1`` of head against base; all of it without focus, boxes or namespaces."""
-    whole = of_kind(answers.mapped(view, cast("Level", view.level), quantiles=True).graph, view)
+    whole = of_kind(answers.mapped(cast("Level", view.level), quantiles=True).graph, view)
     default = View()
     wanted = [getattr(view, name) != getattr(default, name) for name in ("service", "nodes", "spaces", "but")]
     return graph_json(narrowed(whole, view)[0] if any(wanted) else whole)
@@ -65,15 +65,15 @@ def map_(answers: Answers, view: View) -> Any:
 
 def edge(answers: Answers, view: View) -> Any:
     """One edge: its row, series, quantiles, callers and example traces."""
-    found = pages.find_edge(answers.report(view), view)
-    key = key_of(found)
-    base, head = answers.series(view, (key,), TREND_POINTS)[key]
+    found = pages.find_edge(answers.report(), view)
+    key = found.key
+    base, head = answers.series((key,), TREND_POINTS)[key]
     return {
         "edge": edge_json(found),
         "series": {"base": series_json(base), "head": series_json(head)},
-        "quantiles_ms": {k: {"base": v[0], "head": v[1]} for k, v in answers.quantiles(view, key).items()},
+        "quantiles_ms": {k: {"base": v[0], "head": v[1]} for k, v in answers.quantiles(key).items()},
         "callers": pages.callers(answers, view, key),
-        "traces": [asdict(example) for example in answers.examples(view, key)],
+        "traces": [asdict(example) for example in answers.examples(key)],
     }
 
 
@@ -90,9 +90,9 @@ def service(answers: Answers, view: View, name: str) -> Any:
 
 def paths(answers: Answers, view: View) -> Any:
     """Entries, and the call paths of the chosen one."""
-    entries = answers.entries(view)
+    entries = answers.entries()
     wanted = entry_number(view.entry) if view.entry else entries[0][0] if entries else 0
-    found = answers.paths(view, wanted) if entries else None
+    found = answers.paths(wanted) if entries else None
     if found is None and entries:
         raise InputError(f"no entry {view.entry} in these periods", "the list of /api/paths has them all")
     return {
@@ -107,18 +107,18 @@ def paths(answers: Answers, view: View) -> Any:
 def traces(answers: Answers, view: View) -> Any:
     """Example traces."""
     key = view.edge_key if view.edge_kind else None
-    return {"traces": [asdict(example) for example in answers.examples(view, key)]}
+    return {"traces": [asdict(example) for example in answers.examples(key)]}
 
 
 def trace(answers: Answers, view: View, trace_id: str) -> Any:
     """``tracescope.path/1``."""
-    return path_json(answers.trace(trace_id, view if view.base else None))
+    return path_json(answers.trace(trace_id, near_periods=bool(view.base)))
 
 
 def forecast(answers: Answers, view: View) -> Any:
     """``tracescope.forecast/1``; without edges and entries where too little was seen."""
     try:
-        return forecast_json(*answers.forecast(view))
+        return forecast_json(*answers.forecast(horizon_weeks=view.horizon, multiples=view.multiples))
     except InsufficientDataError as error:
         verdict = {"state": "insufficient data", "stage": None, "reasons": [error.message]}
         return {"schema": FORECAST_SCHEMA, "verdict": verdict, "edges": [], "entries": []}

@@ -24,7 +24,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
 from tracescope.report import page, text
 from tracescope.report.palette import STYLE
-from tracescope.session import Answers
+from tracescope.report.review import command_of, review
+from tracescope.session import Answers, Session
 from tracescope.web import api, pages
 from tracescope.web.map import map_
 from tracescope.web.view import View, read
@@ -113,7 +114,7 @@ def _status_of(error: TracescopeError) -> int:
 
 
 def make_app(
-    answers: Answers,
+    session: Session,
     *,
     hosts: tuple[str, ...] | None = LOCAL_HOSTS,
     allow: Callable[[str | None], bool] | None = None,
@@ -123,7 +124,7 @@ def make_app(
 
     Parameters
     ----------
-    answers
+    session
         What it shows.
     hosts
         Host names it may be asked by; None for any.
@@ -132,7 +133,11 @@ def make_app(
     state
         One short line on the receiver, shown on top.
     """
-    said = state or (lambda: _state(answers))
+
+    def asked(view: View) -> Answers:
+        return session.ask(view.question(session.settings))
+
+    said = state or (lambda: _state(session))
 
     def html(path: str, template: str, build: Builder) -> Route:
         async def show(request: Request) -> Response:
@@ -140,7 +145,7 @@ def make_app(
             view = View()
             try:
                 view = read(request.query_params)
-                values = await run_in_threadpool(partial(build, answers, view, **request.path_params))
+                values = await run_in_threadpool(partial(build, asked(view), view, **request.path_params))
                 shown = {**pages.common(view, path), "state": await run_in_threadpool(said), **values}
                 shown["twin"] = view.url("/api" + _place(path, request.path_params))
                 body = await run_in_threadpool(partial(page.render, template, **shown))
@@ -155,7 +160,7 @@ def make_app(
         async def show(request: Request) -> Response:
             try:
                 view = read(request.query_params)
-                found = await run_in_threadpool(partial(build, answers, view, **request.path_params))
+                found = await run_in_threadpool(partial(build, asked(view), view, **request.path_params))
             except TracescopeError as error:
                 return api.answer({"error": error.message, "hint": error.hint}, _status_of(error))
             return api.answer(found)
@@ -168,9 +173,9 @@ def make_app(
 
     async def report(request: Request) -> Response:
         try:
-            view = read(request.query_params)
-            command = pages.command_of(await run_in_threadpool(partial(answers.report, view)))
-            body = await run_in_threadpool(partial(pages.review, answers, view, command))
+            answers = asked(read(request.query_params))
+            command = await run_in_threadpool(partial(command_of, answers))
+            body = await run_in_threadpool(partial(review, answers, command))
         except TracescopeError as error:
             return _failed(error, View(), "/report")
         # opened in place the page's policy would forbid the file's own style sheet, so it is saved
@@ -210,9 +215,9 @@ def _place(path: str, params: Mapping[str, str]) -> str:
     return path
 
 
-def _state(answers: Answers) -> str:
+def _state(session: Session) -> str:
     try:
-        status = answers.status()
+        status = session.status()
     except TracescopeError:
         return "no store yet"
     return f"{text.count(status.stored)} spans · {text.count(status.disk_bytes)}B"

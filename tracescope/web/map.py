@@ -16,11 +16,11 @@ import polars as pl
 from markupsafe import Markup
 
 from tracescope.analysis.topology.backbone import backbone, collapsed, expanded
-from tracescope.analysis.topology.graph import Graph, Level, judged
+from tracescope.analysis.topology.graph import Graph, Level
 from tracescope.errors import InputError
 from tracescope.report.svg import Look, arrange, draw
 from tracescope.session import Answers
-from tracescope.web.view import LEVELS, SIDES, View, key_of
+from tracescope.web.view import LEVELS, SIDES, View
 
 #: A drawing is shrunk to this part of its size at most, told to the style sheet in hundreds of px.
 SMALLEST: Final = 0.85
@@ -31,17 +31,12 @@ Side = Literal["change", "head", "base"]
 Values = dict[str, Any]
 
 
-def judged_graph(answers: Answers, view: View, level: Level) -> Graph:
-    """The whole graph, with the diff's word on which of its changes are more than chance."""
-    return judged(answers.mapped(view, level).graph, answers.report(view).edges)
-
-
 def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side = "change") -> Markup:
     """A judged graph as a part of a page, its boxes and edges being links."""
     best: dict[tuple[str, str, str], str] = {}
-    for found in answers.report(view).edges:
+    for found in answers.report().edges:
         if found.callee is not None:
-            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(key_of(found)))
+            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(found.key))
     names = dict(shown.nodes.select("id", "name").iter_rows())
 
     def edge_href(row: Mapping[str, Any]) -> str | None:
@@ -63,11 +58,11 @@ def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side
 
 def map_(answers: Answers, view: View) -> Values:
     """Base, head and change at the same places."""
-    whole = of_kind(judged_graph(answers, view, cast("Level", view.level)), view)
+    whole = of_kind(answers.judged(answers.mapped(cast("Level", view.level))), view)
     shown, about = narrowed(whole, view)
     return {
         "title": "Map",
-        "report": answers.report(view),
+        "report": answers.report(),
         "headline": f"{len(whole.nodes)} nodes, {len(whole.edges)} edges",
         "about": about,
         "graph": drawn(answers, view, shown, prefix="map", side=cast("Side", view.side))

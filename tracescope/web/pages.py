@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from tracescope import schema
-from tracescope.analysis.capacity.forecast import Forecast
-from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
-from tracescope.analysis.evidence.series import CallPath, EdgeName, EntryPaths, grown_most
-from tracescope.analysis.explain import explain, sentence
-from tracescope.analysis.report import Edge, Report
+from tracescope.analysis.capacity.forecast_verdict import entry_states
+from tracescope.analysis.evidence.series import CallPath
+from tracescope.analysis.explain import sentence
+from tracescope.analysis.report import Edge, EdgeKey, Report
 from tracescope.analysis.topology.backbone import backbone
-from tracescope.analysis.topology.findings import findings
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
-from tracescope.report import charts, iso, page, text
-from tracescope.report.review import Review, causes_drawn, growing, review_html
-from tracescope.report.svg import Look, Theme, arrange, draw
+from tracescope.report import charts, page, text
+from tracescope.report.review import causes_drawn
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
-from tracescope.web.map import drawn, judged_graph
-from tracescope.web.view import View, key_of
+from tracescope.web.map import drawn
+from tracescope.web.view import View
 
 NAV: Final = (
     ("/", "Growth"),
@@ -38,8 +31,6 @@ NAV: Final = (
 )
 #: Spans listed below a waterfall.
 LISTED_SPANS: Final = 1000
-#: Entries looked at for the one that grew most.
-BUSIEST: Final = 12
 #: Less than a nanosecond is what adding up leaves.
 _ROUNDING_MS: Final = 1e-6
 Values = dict[str, Any]
@@ -74,8 +65,8 @@ def common(view: View, path: str) -> Values:
 
 
 def _sparks(answers: Answers, view: View, edges: Sequence[Edge]) -> list[Any]:
-    keys = tuple(key_of(edge) for edge in edges)
-    found = answers.series(view, keys, SPARK_POINTS)
+    keys = tuple(edge.key for edge in edges)
+    found = answers.series(keys, SPARK_POINTS)
     return [
         charts.sparkline([*base.share.tolist(), *head.share.tolist()], split=len(base.share))
         for base, head in (found[key] for key in keys)
@@ -83,12 +74,12 @@ def _sparks(answers: Answers, view: View, edges: Sequence[Edge]) -> list[Any]:
 
 
 def _links(view: View, edges: Sequence[Edge]) -> list[str]:
-    return [view.edge_url(key_of(edge)) for edge in edges]
+    return [view.edge_url(edge.key) for edge in edges]
 
 
 def growth(answers: Answers, view: View) -> Values:
     """One sentence, what is worse, and whether it is real."""
-    report = answers.report(view)
+    report = answers.report()
     chosen = listed(report, view)
     edges = chosen[: view.top]
     values: Values = {
@@ -101,11 +92,13 @@ def growth(answers: Answers, view: View) -> Values:
         "links": _links(view, edges),
         "sparks": _sparks(answers, view, edges),
         "services": sorted({end for e in report.edges for end in (e.caller, e.callee) if end}),
-        "entries": answers.entries(view),
+        "entries": answers.entries(),
         "patterns": report.patterns,
         "selected": 0,
         "chosen": edges[0] if edges else None,
-        "graph": drawn(answers, view, backbone(judged_graph(answers, view, "dependency")), prefix="growth"),
+        "graph": drawn(
+            answers, view, backbone(answers.judged(answers.mapped("dependency"))), prefix="growth"
+        ),
     }
     if edges:
         values["trend"] = _trend(answers, view, edges[0])
@@ -114,22 +107,13 @@ def growth(answers: Answers, view: View) -> Values:
 
 
 def _trend(answers: Answers, view: View, edge: Edge, measure: Any = "share") -> Any:
-    base, head = answers.series(view, (key_of(edge),), TREND_POINTS)[key_of(edge)]
+    base, head = answers.series((edge.key,), TREND_POINTS)[edge.key]
     marks, title = charts.changes_of(edge), f"{edge.name}: {measure} over time"
     return charts.trend(base, head, measure=measure, title=title, changes=marks)
 
 
-def grown_entry(answers: Answers, view: View) -> EntryPaths | None:
-    """The view's entry, or the one whose clock grew most over all its requests."""
-    if view.entry:
-        return answers.paths(view, entry_number(view.entry))
-    busiest = [entry_id for entry_id, *_ in answers.entries(view)[:BUSIEST]]
-    found = grown_most(*answers.matched(view), busiest)
-    return None if found is None else answers.paths(view, found)
-
-
 def _first_paths(answers: Answers, view: View) -> Values:
-    entry = grown_entry(answers, view)
+    entry = answers.grown_entry()
     if entry is None:
         return {"icicle": "", "icicle_title": "", "paths_url": ""}
     return {
@@ -141,7 +125,7 @@ def _first_paths(answers: Answers, view: View) -> Values:
 
 def path_link(view: View, unit: str, path: CallPath) -> str:
     """The page of the edge that a call path ends in."""
-    return view.edge_url((unit, path.kind, path.caller, path.callee, path.operation))
+    return view.edge_url(EdgeKey(unit, path.kind, path.caller, path.callee, path.operation))
 
 
 def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
@@ -149,7 +133,7 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
     for edge in edges[:3]:
         for trace_id in edge.exemplars_head:
             try:
-                trace = answers.trace(trace_id, view)
+                trace = answers.trace(trace_id, near_periods=True)
             except InputError:  # its raw spans have gone
                 continue
             return {
@@ -161,9 +145,9 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
 
 def edge(answers: Answers, view: View) -> Values:
     """One edge: trend, load, effects, examples."""
-    report = answers.report(view)
+    report = answers.report()
     found = find_edge(report, view)
-    key = key_of(found)
+    key = found.key
     told = {name: value for name, value in found.effects.items() if abs(value) > _ROUNDING_MS}
     return {
         "title": found.name,
@@ -176,9 +160,9 @@ def edge(answers: Answers, view: View) -> Values:
         "trend_call": _trend(answers, view, found, "call_ms"),
         "told": told,
         "effects": causes_drawn(found),
-        "quantiles": answers.quantiles(view, key),
+        "quantiles": answers.quantiles(key),
         "callers": callers(answers, view, key),
-        "examples": answers.examples(view, key),
+        "examples": answers.examples(key),
         **_curve(answers, view, found),
     }
 
@@ -192,8 +176,7 @@ def around(view: View, found: Edge) -> list[tuple[str, str]]:
 
 def _curve(answers: Answers, view: View, found: Edge) -> Values:
     """The load model of an edge as a picture, and what it says."""
-    sides = answers.sides(view)
-    curve = explain(answers.report(view), found, sides.base, sides.head).curve
+    curve = answers.explain(found).curve
     if curve is None or not curve.samples:
         return {"curve": "", "curve_words": ""}
     room = f"capacity {text.number(curve.capacity_per_s)}" if curve.capacity_per_s else "no capacity in sight"
@@ -207,7 +190,7 @@ def _curve(answers: Answers, view: View, found: Edge) -> Values:
 def find_edge(report: Report, view: View) -> Edge:
     """The edge a view names; raises InputError with near ones."""
     for found in report.edges:
-        if key_of(found) == view.edge_key:
+        if found.key == view.edge_key:
             return found
     near = [e.name for e in report.edges if view.caller and view.caller in (e.caller, e.callee)]
     raise InputError(
@@ -216,11 +199,11 @@ def find_edge(report: Report, view: View) -> Edge:
     )
 
 
-def callers(answers: Answers, view: View, key: EdgeName, most: int = 30) -> list[Values]:
+def callers(answers: Answers, view: View, key: EdgeKey, most: int = 30) -> list[Values]:
     """Call paths that end in an edge, most calls in head first."""
     rows: list[Values] = []
-    for entry_id, service, operation, _ in answers.entries(view)[:60]:
-        entry = answers.paths(view, entry_id)
+    for entry_id, service, operation, _ in answers.entries()[:60]:
+        entry = answers.paths(entry_id)
         if entry is None or entry.unit != key[0]:
             continue
         by_id = {path.path_id: path for path in entry.paths}
@@ -246,7 +229,7 @@ def callers(answers: Answers, view: View, key: EdgeName, most: int = 30) -> list
 
 def service(answers: Answers, view: View, name: str) -> Values:
     """One service: what it waits for, who waits for it, its entries."""
-    report = answers.report(view)
+    report = answers.report()
     outgoing = [e for e in report.edges if e.caller == name][: view.top * 2]
     incoming = [e for e in report.edges if e.callee == name][: view.top * 2]
     entries = [e for e in report.entries if e.service == name]
@@ -284,12 +267,12 @@ def _takes(outgoing: Sequence[Edge], unit: str) -> str:
 
 def paths(answers: Answers, view: View) -> Values:
     """The call paths of one entry."""
-    entries = answers.entries(view)
+    entries = answers.entries()
     values: Values = {"title": "Call paths", "entries": entries, "entry": None, "entry_id": 0, "tree": []}
     if not entries:
         return values
     wanted = entry_number(view.entry) if view.entry else entries[0][0]
-    entry = answers.paths(view, wanted)
+    entry = answers.paths(wanted)
     if entry is None:
         raise InputError(f"no entry {view.entry} in these periods", "choose one from the list")
     return {
@@ -320,12 +303,12 @@ def traces(answers: Answers, view: View) -> Values:
     """Examples of an edge, or of everything."""
     key = view.edge_key if view.edge_kind else None
     about = f"{view.caller} → {view.callee or '(itself)'} {view.operation}".strip() if key else ""
-    return {"title": "Traces", "about": about, "examples": answers.examples(view, key)}
+    return {"title": "Traces", "about": about, "examples": answers.examples(key)}
 
 
 def trace(answers: Answers, view: View, trace_id: str) -> Values:
     """One trace."""
-    found = answers.trace(trace_id, view if view.base else None)
+    found = answers.trace(trace_id, near_periods=bool(view.base))
     return {
         "title": f"Trace {found.trace_id}",
         "trace": found,
@@ -339,14 +322,16 @@ def trace(answers: Answers, view: View, trace_id: str) -> Values:
 def forecast(answers: Answers, view: View) -> Values:
     """When each edge hits the wall, and what more users would do; too little data is an answer."""
     try:
-        found, outlook = answers.forecast(view)
+        found, outlook = answers.forecast(horizon_weeks=view.horizon, multiples=view.multiples)
     except InsufficientDataError as error:
         return {"title": "Forecast", "forecast": None, "insufficient": f"{error.message}; {error.hint or ''}"}
     return {
         "title": "Forecast",
         "forecast": found,
         "outlook": outlook,
-        "links": [view.edge_url((e.unit, e.kind, e.caller, e.callee, e.operation)) for e in found.edges],
+        "links": [
+            view.edge_url(EdgeKey(e.unit, e.kind, e.caller, e.callee, e.operation)) for e in found.edges
+        ],
         "states": entry_states(outlook.entries),
     }
 
@@ -365,7 +350,7 @@ def quality(answers: Answers, view: View) -> Values:
     refused = sum(status.rejected.values())
     said = f"{text.count(refused)} spans were refused" if refused else "No span was refused"
     try:
-        report, both = answers.report(view), answers.sides(view)
+        report, both = answers.report(), answers.sides()
     except TracescopeError as error:
         return {**values, "sentence": f"{said}. {error.message}"}
     rows = [side.tables["entry_hours"] for side in (both.base, both.head)]
@@ -403,49 +388,3 @@ def _sampling(frame: Any) -> str:
     known = [1 - t / 2**56 for t in thresholds if t >= 0]
     words = ", ".join(f"{part * 100:.3g} %" for part in sorted(known, reverse=True)[:4])
     return words + (" and some unstated" if schema.NO_THRESHOLD in thresholds else "")
-
-
-def review(answers: Answers, view: View, command: str, *, theme: Theme = "auto") -> str:
-    """The self-contained report of the view's periods; its graph follows the reader's theme, or one."""
-    report = answers.report(view)
-    edges = growing(report)
-    keys = tuple(key_of(found) for found in edges)
-    series = answers.series(view, keys, TREND_POINTS)
-    return review_html(
-        Review(
-            report=report,
-            series=[series[key] for key in keys],
-            entry=grown_entry(answers, view),
-            graph=_pictured(answers, view, theme),
-            forecast=_foreseen(answers, view),
-            findings=_findings(answers, view),
-            command=command,
-            made_ns=time.time_ns(),
-        )
-    )
-
-
-def _foreseen(answers: Answers, view: View) -> tuple[Forecast, Outlook] | None:
-    try:
-        return answers.forecast(view)
-    except InsufficientDataError:  # the report's periods may say more than its weeks
-        return None
-
-
-def _findings(answers: Answers, view: View) -> tuple[str, ...]:
-    """What the services' graph shows, a sentence each."""
-    mapped = answers.mapped(view, "dependency")
-    return tuple(finding.text for finding in findings(mapped.graph, mapped.tables))
-
-
-def _pictured(answers: Answers, view: View, theme: Theme) -> Markup:
-    """The backbone as it stands in a file: with its own style sheet, and no links."""
-    shown = backbone(judged_graph(answers, view, "dependency"))
-    return Markup(draw(shown, arrange(shown), Look(prefix="review", theme=theme)))
-
-
-def command_of(report: Report, output: str = "review.html") -> str:
-    """The command that makes a report again."""
-    periods = [f"{iso(side.start_ns)}/{iso(side.end_ns)}" for side in (report.base, report.head)]
-    environment = f" --env {shlex.quote(report.environment)}" if report.environment else ""
-    return f"tracescope report {' '.join(periods)}{environment} -o {shlex.quote(output)}"

@@ -10,9 +10,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from tracescope.analysis.evidence.series import EdgeName
-from tracescope.analysis.report import Edge
+from tracescope.analysis.capacity.forecast import MULTIPLES
+from tracescope.analysis.report import EdgeKey
+from tracescope.analysis.rollups.where import conditions
 from tracescope.analysis.topology.backbone import LARGEST
+from tracescope.config import Settings
+from tracescope.engine.question import Question
 from tracescope.errors import UsageError
 from tracescope.schema import EDGE_KINDS, UNIT_NAMES
 
@@ -20,11 +23,6 @@ LEVELS: Final = ("service", "dependency", "operation")
 SIDES: Final = ("change", "head", "base")
 SPACES: Final = ("open", "closed")
 LONGEST: Final = 16_384
-
-
-def key_of(edge: Edge) -> EdgeName:
-    """An edge as series and links name it."""
-    return edge.unit, edge.kind, edge.caller, edge.callee, edge.operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,12 @@ class View:
         Periods as the command line takes them; empty for the page's choice.
     env
         Environment; empty for the busiest.
+    include, exclude
+        Regular expressions of entries' operations; empty for the settings' own.
+    where
+        ``KEY=VALUE``: only traces that carry this attribute; read from raw spans.
+    quantile
+        Only each entry's requests above this quantile; 0 for all.  Read from raw spans.
     kind, service, min_change
         Narrow the edges listed: their kind, a service at an end, and a least change of share in points.
     top
@@ -60,6 +64,10 @@ class View:
     base: str = ""
     head: str = ""
     env: str = ""
+    include: str = ""
+    exclude: str = ""
+    where: str = ""
+    quantile: float = 0.0
     kind: str = ""
     service: str = ""
     min_change: float = 0.0
@@ -90,7 +98,7 @@ class View:
         }
         return f"{path}?{urlencode(query)}" if query else path
 
-    def edge_url(self, key: EdgeName, path: str = "/edge") -> str:
+    def edge_url(self, key: EdgeKey, path: str = "/edge") -> str:
         """A link to the page of one edge: unit, kind, caller, callee, operation."""
         unit, kind, caller, callee, operation = key
         return self.url(
@@ -108,9 +116,28 @@ class View:
         return replace(self, but=",".join(sorted(names ^ {name})))
 
     @property
-    def edge_key(self) -> EdgeName:
+    def multiples(self) -> tuple[float, ...]:
+        """Of today's load, for the forecast."""
+        return tuple(sorted({*MULTIPLES, self.growth}))
+
+    @property
+    def edge_key(self) -> EdgeKey:
         """The edge that the URL names."""
-        return self.unit, self.edge_kind, self.caller, self.callee or None, self.operation or None
+        return EdgeKey(self.unit, self.edge_kind, self.caller, self.callee or None, self.operation or None)
+
+    def question(self, settings: Settings) -> Question:
+        """What the page asks of the store."""
+        return Question.of(
+            settings,
+            base=self.base,
+            head=self.head,
+            environment=self.env or None,
+            entry_id=self.entry,
+            include=self.include or None,
+            exclude=self.exclude or None,
+            where=conditions([self.where] if self.where else []),
+            quantile=self.quantile or None,
+        )
 
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -124,6 +151,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "top": (1, 500),
     "min_change": (0, 100),
+    "quantile": (0, 0.9999),
     "hops": (0, 20),
     "nodes": (2, 2000),
     "growth": (0.1, 1000),

@@ -18,7 +18,7 @@ Source: design, section 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -199,6 +199,7 @@ def forecast(
     horizon_weeks: float = HORIZON_WEEKS,
     multiples: Sequence[float] = MULTIPLES,
     slo_ms: Mapping[str, float] | None = None,
+    keep_entry: Callable[[str, str], bool] | None = None,
 ) -> Forecast:
     """Forecast from all that was seen until now.
 
@@ -212,13 +213,16 @@ def forecast(
         Of today's users, for what-if.
     slo_ms
         Wall of an entry by ``service operation``.
+    keep_entry
+        Entries to forecast, of service and operation; None for all.  A resource's load stays everybody's.
 
     Raises
     ------
     InsufficientDataError
         Fewer than `FEWEST_WEEKS` weeks were seen.
     """
-    hours = period.tables["entry_hours"]
+    kept = period.of_entries(keep_entry)
+    hours = kept.tables["entry_hours"]
     if hours.is_empty():
         raise InsufficientDataError(
             "insufficient data: no traces to forecast from", "`tracescope import FILE`"
@@ -230,17 +234,17 @@ def forecast(
             f"insufficient data: {seen * 7:.1f} days were seen; a trend needs {FEWEST_WEEKS} weeks",
             "`tracescope diff` compares shorter periods",
         )
-    rows = _last_week(period)
+    rows = _last_week(kept)
     wanted = rows.filter(pl.col("share") >= LEAST_SHARE).sort("share", descending=True).head(MOST_EDGES)
     arrivals = by_edge(period, wanted["edge_id"].to_list())
     curves = {edge: _curve(found, period.end_ns, edge, wanted) for edge, found in arrivals.items()}
-    units = _Requests(period)
+    units = _Requests(kept)
     edges = [
         _edge(row, curves[row["edge_id"]], period, units, seen, horizon_weeks, multiples)
         for row in wanted.iter_rows(named=True)
         if row["edge_id"] in curves
     ]
-    entries = _entries(period, curves, edges, multiples, slo_ms or {})
+    entries = _entries(kept, curves, edges, multiples, slo_ms or {})
     return Forecast(
         period.environment, max(first, period.start_ns), period.end_ns, seen, horizon_weeks, tuple(multiples),
         tuple(sorted(edges, key=_urgency)), tuple(entries), tuple(period.notes),

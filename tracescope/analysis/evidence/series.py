@@ -22,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.report import EdgeKey
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.sketch import middle_of
@@ -97,11 +98,7 @@ class Series:
     units: Floats
 
 
-#: Unit name, kind name, caller, callee (None: its own work), operation.
-EdgeName = tuple[str, str, str, str | None, str | None]
-
-
-def edge_series(period: PeriodRollups, cut: Stretches, edges: list[EdgeName]) -> dict[EdgeName, Series]:
+def edge_series(period: PeriodRollups, cut: Stretches, edges: list[EdgeKey]) -> dict[EdgeKey, Series]:
     """Series of some edges.
 
     Parameters

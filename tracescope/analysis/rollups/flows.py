@@ -49,6 +49,10 @@ class Selection:
     namespace: str | None = None
 
 
+#: All of it.
+ALL: Final = Selection()
+
+
 def weight() -> pl.Expr:
     """Units that one unit with this sampling threshold stands for."""
     full = float(2**56)

@@ -66,6 +66,22 @@ class PeriodRollups:
         """The same with the hours of some call paths and of no others, and only some columns of them."""
         return replace(self, tables={**self.tables, "path_hours": self.by_hour(ids, columns)}, hours=None)
 
+    def of_entries(self, keep_entry: Callable[[str, str], bool] | None) -> PeriodRollups:
+        """The same with the rows of the entries that are kept, of service and operation, and no others."""
+        if keep_entry is None:
+            return self
+        entries = self.tables["entries"]
+        names = entries.select("service", "operation").unique()
+        kept = names.filter(pl.Series([keep_entry(*row) for row in names.iter_rows()], dtype=pl.Boolean))
+        tables = dict(self.tables)
+        tables["entries"] = entries.join(kept, on=["service", "operation"], how="semi")
+        tables["paths"] = tables["paths"].join(tables["entries"], on="entry_id", how="semi")
+        for name, frame in self.tables.items():
+            for key, of in (("entry_id", "entries"), ("path_id", "paths")):
+                if name not in schema.DIMENSIONS and key in frame.columns:
+                    tables[name] = frame.join(tables[of].select(key), on=key, how="semi")
+        return replace(self, tables=tables)
+
 
 def hours_of(
     ids: Sequence[int], base: PeriodRollups, head: PeriodRollups
