@@ -88,6 +88,7 @@ def make(spans: int, size: int, deep: bool = False) -> SpanArrays:
         kind=stacked["kind"][rows],
         edge_class=stacked["edge_class"][rows],
         messaging_op=np.zeros(len(rows), np.int8),
+        status=np.zeros(len(rows), np.int8),
         service=stacked["service"][rows],
         host=host.astype(np.int32),
         content_hash=ids.ravel(),

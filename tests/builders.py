@@ -8,7 +8,8 @@
     ''')
 
 A line is a service, its times in ms and words: a kind, a class (db, messaging, rpc, http), a
-messaging operation (send, receive, process), `error`, or `key=value`.  Indentation makes parents.
+messaging operation (send, receive, process, settle, empty), a life (stream, scheduled), `error`, or
+`key=value`.  Indentation makes parents.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ CLASSES = {
     "db": schema.CLASS_DB, "messaging": schema.CLASS_MESSAGING,
     "rpc": schema.CLASS_RPC, "http": schema.CLASS_HTTP,
 }  # fmt: skip
-MESSAGING = {"send": schema.MSG_SEND, "receive": schema.MSG_RECEIVE, "process": schema.MSG_PROCESS}
+MESSAGING = {
+    "send": schema.MSG_SEND, "receive": schema.MSG_RECEIVE, "process": schema.MSG_PROCESS,
+    "settle": schema.MSG_SETTLE, "empty": schema.MSG_EMPTY, "stream": schema.LIFE_STREAM,
+    "scheduled": schema.LIFE_SCHEDULED,
+}  # fmt: skip
 
 Key = tuple[int, int]  # trace, span
 

@@ -41,7 +41,9 @@ def made_spans(draw: st.DrawFn, trace: int, span: int, parents: list[Made], scal
         service=service,
         kind=kind,
         edge_class=draw(st.sampled_from([0, 0, 0, 1, 2, 3, 4])),
-        messaging_op=draw(st.sampled_from([0, 0, 1, 2, 3])) if kind >= schema.KIND_CLIENT else 0,
+        messaging_op=draw(
+            st.sampled_from([0, 0, 1, 2, 2, 3, 4, 5, 6] if kind >= schema.KIND_CLIENT else [0, 0, 0, 2, 6, 7])
+        ),
         status=draw(st.sampled_from([0, 0, 1, 2])),
         threshold=draw(st.sampled_from([-1, -1, -1, 0, 2**55])),
         environment=draw(st.sampled_from(["", "", "prod"])),
@@ -51,7 +53,7 @@ def made_spans(draw: st.DrawFn, trace: int, span: int, parents: list[Made], scal
         instance=draw(st.sampled_from([None, "i1", "i2"])),
         version=draw(st.sampled_from([None, "1.4"])),
         links=tuple(draw(st.lists(st.tuples(st.integers(1, 3), ID), max_size=3)))
-        if kind == schema.KIND_CONSUMER
+        if kind in (schema.KIND_CONSUMER, schema.KIND_CLIENT)
         else (),
         content_hash=draw(st.integers(-3, 3)),
     )

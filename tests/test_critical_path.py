@@ -43,7 +43,7 @@ def segments(spans: list[Made], **options: object) -> list[Segment]:
 @CHECKED
 @given(forests(), st.booleans())
 def test_segments_tile_every_clock_and_each_lies_in_its_span(spans: list[Made], eps: bool) -> None:
-    """From the group's end back to its start: no gap, no overlap, nothing outside its span."""
+    """From the group's end back to where its work began: no gap, no overlap, nothing outside its span."""
     forest, path = walked(spans, eps=eps)
     assert (path.seg_start_ns < path.seg_end_ns).all()
     assert (path.seg_start_ns >= forest.start_ns[path.seg_span]).all()
@@ -52,7 +52,7 @@ def test_segments_tile_every_clock_and_each_lies_in_its_span(spans: list[Made], 
     for g, root in enumerate(forest.group_root.tolist()):
         mine = np.flatnonzero(path.seg_group == g)
         ends = [int(forest.end_ns[root]), *path.seg_start_ns[mine].tolist()]
-        starts = [*path.seg_end_ns[mine].tolist(), int(forest.start_ns[root])]
+        starts = [*path.seg_end_ns[mine].tolist(), int(forest.group_from_ns[g])]
         assert ends == starts
 
 

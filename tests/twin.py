@@ -55,7 +55,11 @@ class Tree:
     callee: dict[int, int | None] = field(default_factory=dict)
     answers: set[int] = field(default_factory=set)
     blocks: set[int] = field(default_factory=set)
+    chained: set[int] = field(default_factory=set)  # polls whose messages are processed below them
+    extended: dict[int, int] = field(default_factory=dict)  # by what follows below an instant
+    begun: dict[int, int] = field(default_factory=dict)  # of a root: when its work began
     idle: set[int] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
     units: list[Unit] = field(default_factory=list)
     segments: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)  # root: span, start, end
     first_ns: int = 0
@@ -133,8 +137,12 @@ def find_roles(tree: Tree) -> None:
         above = tree.parent[number]
         if span.kind == schema.KIND_SERVER:
             first[number] = "server"
+        elif (
+            span.messaging_op in (schema.MSG_RECEIVE, schema.MSG_EMPTY) and span.kind != schema.KIND_PRODUCER
+        ):
+            first[number] = "poll"
         elif span.kind == schema.KIND_CONSUMER:
-            first[number] = "consumer"
+            first[number] = "leaf" if span.messaging_op == schema.MSG_SETTLE else "consumer"
         elif span.kind == schema.KIND_PRODUCER or (
             span.kind == schema.KIND_CLIENT and span.messaging_op == schema.MSG_SEND
         ):
@@ -161,7 +169,7 @@ def find_roles(tree: Tree) -> None:
             role, tree.callee[number] = "call", answer
         elif role == "leaf":
             own = [c for c in below if spans[c].service == span.service]
-            if any(first[c] in ("leaf", "db", "publish") for c in own):
+            if any(first[c] in ("leaf", "db", "publish", "poll") for c in own):
                 role = "internal"  # it wraps calls of its own service
         elif role == "internal" and answer and len(below) == 1 and spans[answer].service != span.service:
             role, tree.callee[number] = "call", answer
@@ -228,15 +236,73 @@ def reconcile(tree: Tree) -> None:
 # -- what blocks, units of work -------------------------------------------------------------------
 
 
+def extend_instants(tree: Tree) -> None:
+    """A consumer that only marks an arrival, and a poll, last as long as what follows below them."""
+    ends: dict[int, int] = {}
+    for number, span in tree.spans.items():
+        role = tree.role[number]
+        if role == "poll" or (role == "consumer" and span.end - span.start <= MS):
+            after = [
+                tree.spans[child]
+                for child in tree.children(number)
+                if tree.role[child] not in ("consumer", "poll")
+            ]
+            ends[number] = max(
+                [span.end]
+                + [
+                    one.end
+                    for one in after
+                    if one.service == span.service
+                    and one.start >= span.end
+                    and one.messaging_op != schema.MSG_SETTLE
+                ]
+            )
+    for number, end in ends.items():
+        tree.extended[number] = end - tree.spans[number].end
+        tree.spans[number] = replace(tree.spans[number], end=end)
+
+
+def handed_over(tree: Tree, number: int) -> bool:
+    above = tree.parent[number]
+    if above is None:
+        return False
+    return tree.role[above] == "publish" or tree.spans[above].service != tree.spans[number].service
+
+
+def loop_of(tree: Tree, number: int) -> int | None:
+    """The parentless span that a poll loops in, with nothing but INTERNAL spans between."""
+    above = tree.parent[number]
+    while above is not None and tree.role[above] == "internal":
+        if tree.parent[above] is None:
+            return above
+        above = tree.parent[above]
+    return None
+
+
+def covered(tree: Tree, number: int) -> bool:
+    """Whether a consumer of the same service around it has the messages already."""
+    service, above = tree.spans[number].service, tree.parent[number]
+    while above is not None and tree.spans[above].service == service and tree.role[above] != "poll":
+        if tree.role[above] == "consumer" and (tree.spans[above].links or handed_over(tree, above)):
+            return True
+        above = tree.parent[above]
+    return False
+
+
+def is_hop(tree: Tree, number: int) -> bool:
+    if tree.parent[number] is None or tree.role[number] not in ("consumer", "poll"):
+        return False
+    looped = tree.role[number] == "poll" and loop_of(tree, number) is not None
+    linked = bool(tree.spans[number].links) and not covered(tree, number)
+    return handed_over(tree, number) or looped or linked
+
+
 def find_blocking(tree: Tree) -> None:
     for number, span in tree.spans.items():
         above = tree.parent[number]
-        if above is None:
+        if above is None or is_hop(tree, number):
             continue
         over = tree.spans[above]
-        hop = tree.role[above] == "publish" or span.service != over.service
-        if tree.role[number] == "consumer" and hop:
-            continue
         moment = span.start == span.end
         if span.start >= over.end and not (moment and span.start == over.end):
             continue
@@ -248,48 +314,152 @@ def find_blocking(tree: Tree) -> None:
         tree.blocks.add(number)
     for number in tree.spans:
         above = tree.parent[number]
-        if above is None or {tree.role[number], tree.role[above]} != {"consumer"}:
-            continue
-        receives = schema.MSG_RECEIVE
-        if tree.spans[above].messaging_op == receives and tree.spans[number].messaging_op != receives:
+        if above is not None and (tree.role[above], tree.role[number]) == ("poll", "consumer"):
             tree.blocks.discard(number)
-            tree.idle.add(above)
+            tree.chained.add(above)
+
+
+def was_sent(tree: Tree, number: int) -> bool:
+    """Whether the parent of a consumer published what it consumed."""
+    above = tree.parent[number]
+    if above is None or tree.role[above] in ("consumer", "poll"):
+        return False
+    alone = tree.role[number] == "consumer" and number not in tree.blocks and not is_hop(tree, number)
+    return handed_over(tree, number) or alone
+
+
+def first_work(tree: Tree, poll: int) -> int:
+    """When something below a poll began, other than the call that it was made by; else its end."""
+    span = tree.spans[poll]
+    length = span.end - span.start
+    starts = [span.end]
+    for child in tree.waited_for(poll):
+        one = tree.spans[child]
+        transport = one.end - one.start >= length - length // 10
+        if tree.role[child] not in ("call", "leaf") or not transport:
+            starts.append(max(one.start, span.start))
+    return min(starts)
+
+
+def source_of(tree: Tree, root: int) -> int:
+    """The span whose parent and links say where a consumer's messages came from."""
+    above = tree.parent[root]
+    if tree.role[root] == "consumer" and above in tree.chained and not tree.spans[root].links:
+        return above or 0
+    return root
+
+
+def messages_of(tree: Tree, root: int, claims: set[tuple[str, Key]]) -> tuple[list[int | Key], bool]:
+    """Producers here (spans) and elsewhere (keys) of what a root consumed; whether others claim some."""
+    span, above, role = tree.spans[root], tree.parent[root], tree.role[root]
+    asks = role == "consumer" or (role == "poll" and span.messaging_op != schema.MSG_EMPTY)
+    late = False
+    if role != "poll" and above is not None and tree.role[above] == "publish":
+        late = tree.spans[above].service != span.service
+    if not asks and not late:
+        return [], False
+    source = source_of(tree, root)
+    keys: list[Key] = []
+    if late or was_sent(tree, source):
+        keys.append((span.trace, tree.parent[source] or 0))
+    if tree.role[source] in ("consumer", "poll"):
+        keys += tree.spans[source].links
+    left = [key for key in keys if role != "poll" or (span.service, key) not in claims]
+    found = [key[1] if key[0] == span.trace and key[1] in tree.spans else key for key in left]
+    return list(dict.fromkeys(found)), len(left) < len(keys)
+
+
+def find_claims(tree: Tree) -> set[tuple[str, Key]]:
+    """Service and message of what is processed in spans of its own."""
+    claims: set[tuple[str, Key]] = set()
+    for number, span in tree.spans.items():
+        if tree.role[number] == "consumer" and number not in tree.blocks:
+            claims |= {(span.service, key) for key in span.links}
+            if was_sent(tree, number):
+                claims.add((span.service, (span.trace, tree.parent[number] or 0)))
+    return claims
 
 
 def find_units(tree: Tree) -> None:
-    spans = tree.spans
+    spans, claims = tree.spans, find_claims(tree)
     for root in sorted(spans):
-        if root in tree.blocks or root in tree.idle:
+        if root in tree.blocks:
             continue
-        span, above = spans[root], tree.parent[root]
-        found: list[Unit] = []
-        if tree.role[root] == "consumer":
-            source = root
-            if above in tree.idle and not span.links:
-                source = above or 0
-            inside: list[int] = []
-            outside: list[Key] = []
-            up = tree.parent[source]
-            if up is not None and tree.role[up] != "consumer":
-                inside.append(up)
-            for trace, other in spans[source].links:
-                if trace == span.trace and other in spans:
-                    inside.append(other)
-                else:
-                    outside.append((trace, other))
-            for producer in dict.fromkeys(inside):
-                start = min(spans[producer].end, span.start)
-                late = spans[producer].start > span.start
-                unit = Unit(root, schema.UNIT_MESSAGE, start, span.end, span.start - start, producer)
-                unit.negative = late
-                found.append(unit)
-            for key in dict.fromkeys(outside):
-                found.append(Unit(root, schema.UNIT_MESSAGE, span.start, span.end, linked=key))
-        if not found:
-            asked = above is None or tree.role[root] == "consumer"
-            kind = schema.UNIT_REQUEST if asked else schema.UNIT_DETACHED
-            found.append(Unit(root, kind, span.start, span.end))
-        tree.units += found
+        span = spans[root]
+        tree.begun[root] = span.start
+        if root in tree.chained:
+            continue
+        producers, claimed = messages_of(tree, root, claims)
+        if producers:
+            tree.units += message_units(tree, root, producers)
+        elif not claimed:
+            kind = lonely_kind(tree, root)
+            if kind is not None:
+                tree.units.append(Unit(root, kind, tree.begun[root], span.end))
+            elif tree.role[root] == "leaf":
+                tree.settled.add(root)
+            else:
+                tree.idle.add(root)
+
+
+def message_units(tree: Tree, root: int, producers: Sequence[int | Key]) -> list[Unit]:
+    span, poll = tree.spans[root], tree.role[root] == "poll"
+    out: dict[int, int] = {}  # producer here: when it had published
+    first = first_work(tree, root) if poll else 0
+    for producer in producers:
+        if isinstance(producer, int):
+            one = tree.spans[producer]
+            out[producer] = one.end
+            if poll:
+                out[producer] = min(one.end, span.end)
+                if one.start <= first < out[producer]:
+                    out[producer] = first
+    if poll:
+        elsewhere = any(not isinstance(producer, int) for producer in producers)
+        tree.begun[root] = first if elsewhere else max(span.start, *out.values())
+    begun = tree.begun[root]
+    made: list[Unit] = []
+    for producer in producers:
+        if isinstance(producer, int):
+            start = min(out[producer], begun)
+            unit = Unit(root, schema.UNIT_MESSAGE, start, span.end, begun - start, producer)
+            unit.negative = tree.spans[producer].start > (span.end if poll else span.start)
+            made.append(unit)
+        else:
+            made.append(Unit(root, schema.UNIT_MESSAGE, begun, span.end, linked=producer))
+    return made
+
+
+def lonely_kind(tree: Tree, root: int) -> int | None:
+    """Kind of a unit that no message started; None where nothing was done but waiting."""
+    span, role, above = tree.spans[root], tree.role[root], tree.parent[root]
+    failed = span.status == schema.STATUS_ERROR
+    if role == "poll":
+        first = first_work(tree, root)
+        if failed:
+            return schema.UNIT_LONG
+        if first == span.end or span.messaging_op == schema.MSG_EMPTY:
+            return None
+        tree.begun[root] = first
+        return schema.UNIT_REQUEST
+    polls = [
+        tree.spans[number].end
+        for number in tree.spans
+        if tree.role[number] == "poll" and number not in tree.blocks and loop_of(tree, number) == root
+    ]
+    if polls:
+        tree.begun[root] = max(span.start, min(max(polls), span.end))
+        worked = any(tree.role[number] != "internal" for number in tree.group(root))
+        return schema.UNIT_LONG if failed or worked else None
+    if above is None and role == "leaf" and span.messaging_op == schema.MSG_SETTLE and not failed:
+        return None
+    length = span.end - span.start
+    for number in tree.group(root):
+        one = tree.spans[number]
+        lasting = one.end - one.start >= length - length // 10
+        if lasting and one.messaging_op in (schema.LIFE_STREAM, schema.LIFE_SCHEDULED):
+            return schema.UNIT_LONG
+    return schema.UNIT_REQUEST if above is None or role == "consumer" else schema.UNIT_DETACHED
 
 
 # -- the walk -------------------------------------------------------------------------------------
@@ -339,9 +509,9 @@ def walk_tree(tree: Tree, *, eps: bool = True) -> Walked:
         if root in tree.blocks:
             continue
         span = tree.spans[root]
-        clip(root, span.start, span.end)
+        clip(root, tree.begun[root], span.end)
         tree.segments[root] = []
-        go(root, span.start, span.end, tree.segments[root])
+        go(root, tree.begun[root], span.end, tree.segments[root])
         for number, begin, end in tree.segments[root]:
             out.own[number] += end - begin
     return out
@@ -355,6 +525,7 @@ def analyse(spans: Sequence[Made], *, skew: bool = True, eps: bool = True) -> li
             reconcile(tree)
         else:
             tree.offset = dict.fromkeys(tree.spans, 0)
+        extend_instants(tree)
         find_blocking(tree)
         find_units(tree)
         out.append((tree, walk_tree(tree, eps=eps)))
@@ -415,7 +586,7 @@ def find_place(tree: Tree, number: int, above: Place | None, wait: Edge | None) 
     elif role == "call" and answer is not None:
         server = tree.spans[answer]
         edge = (web(span, server), span.service, server.service, server.operation)
-    elif role == "leaf":
+    elif role == "leaf" or (role == "poll" and above is not None):
         named = span.peer is not None and span.edge_class in (schema.CLASS_HTTP, schema.CLASS_RPC)
         edge = (web(span) if named else "external", span.service, span.peer or "unknown", span.operation)
     elif above and over and span.service != over.service and number not in tree.answers:
@@ -428,7 +599,7 @@ def find_place(tree: Tree, number: int, above: Place | None, wait: Edge | None) 
             opener = number
     if wait is not None:
         under = (*base, wait)
-    served = role in ("server", "consumer", "internal")
+    served = role in ("server", "consumer", "internal") or (role == "poll" and above is None)
     enters = served and (above is None or opens is not None or number in tree.answers)
     if enters or above is None:
         top = under if enters else base
@@ -491,6 +662,8 @@ def roll_up(spans: Sequence[Made]) -> Rolled:
             "skew_uncertain": tree.uncertain,
             "skew_corrected": moved,
             "negative_wait": sum(unit.negative for unit in tree.units),
+            "idle_poll": len(tree.idle),
+            "lone_settle": len(tree.settled),
             "detached": sum(unit.kind == schema.UNIT_DETACHED for unit in tree.units),
             "beyond_window": len(tree.spans) if tree.later else 0,
         }.items():
@@ -500,7 +673,8 @@ def roll_up(spans: Sequence[Made]) -> Rolled:
         for number, span in tree.spans.items():
             shift = tree.offset[number]
             name = span.environment, span.service, span.instance or "", span.version or ""
-            out.services[slot, *name].append((span.start - shift, span.end - shift))
+            sent = span.start - shift, span.end - shift - tree.extended.get(number, 0)
+            out.services[slot, *name].append(sent)
     return out
 
 
@@ -541,7 +715,7 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
         if kind == schema.UNIT_MESSAGE:
             producers = [unit.producer for unit in here if unit.producer is not None]
             topic = tree.spans[root].peer
-            if topic is None and producers:
+            if producers and (topic is None or tree.role[root] not in ("consumer", "poll")):
                 topic = tree.spans[producers[0]].peer
             wait = ("queue", topic or "unknown", tree.spans[root].service, "wait")
         touched: set[CellKey] = set()
@@ -583,7 +757,11 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             out.paths[name]["units"] += len(here)
     for root, here in units.items():  # calls that nobody waited for, on the path they were made on
         above = tree.parent[root]
-        if above is None or here[0].kind != schema.UNIT_DETACHED or of_root[home[above]][0] < 0:
+        if (
+            above is None
+            or here[0].kind not in (schema.UNIT_DETACHED, schema.UNIT_LONG)
+            or of_root[home[above]][0] < 0
+        ):
             continue
         place, edge = find_place(tree, root, places[above], None)
         if edge is not None and place.opens is not None:

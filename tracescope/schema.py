@@ -40,12 +40,15 @@ STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
 
 #: What a span's attributes say it talks to.
 CLASS_NONE, CLASS_DB, CLASS_MESSAGING, CLASS_RPC, CLASS_HTTP = range(5)
-#: `messaging.operation.type`: send, create and publish are one.
-MSG_NONE, MSG_SEND, MSG_RECEIVE, MSG_PROCESS, MSG_SETTLE = range(5)
+#: `messaging.operation.type`: send, create and publish are one; EMPTY is a receive that found nothing.
+MSG_NONE, MSG_SEND, MSG_RECEIVE, MSG_PROCESS, MSG_SETTLE, MSG_EMPTY = range(6)
+#: In the same column, of what is no messaging: a connection that stays open, work that a timer starts.
+LIFE_STREAM, LIFE_SCHEDULED = 6, 7
 
-#: Units of work: what a clock is put on.
-UNIT_REQUEST, UNIT_MESSAGE, UNIT_DETACHED = range(3)
-UNIT_NAMES: Final = ("request", "message", "detached")
+#: Units of work: what a clock is put on.  LONG is what nobody waits for as for a request: open connections,
+#: scheduled work, background loops.
+UNIT_REQUEST, UNIT_MESSAGE, UNIT_DETACHED, UNIT_LONG = range(4)
+UNIT_NAMES: Final = ("request", "message", "detached", "long-lived")
 
 #: Edge kinds, by code.
 EDGE_HTTP, EDGE_RPC, EDGE_DB, EDGE_QUEUE, EDGE_EXTERNAL, EDGE_SELF = range(6)
@@ -72,7 +75,7 @@ SPANS: Final[Table] = {
     "status": "Int8",  # STATUS_*
     "threshold": "Int64",  # T of tracestate `ot=th:`, 0..2^56-1; NO_THRESHOLD when absent
     "edge_class": "Int8",  # CLASS_*
-    "messaging_op": "Int8",  # MSG_*
+    "messaging_op": "Int8",  # MSG_* or LIFE_*
     "environment": "String",  # deployment.environment.name; "" when absent
     "service_name": "String",
     "service_instance": "String",  # service.instance.id; null when absent
@@ -235,6 +238,8 @@ COUNTER_REASONS: Final[dict[str, str]] = {
     "negative_wait": "messages consumed before their publishing began; their wait counts as zero",
     "unmatched_hop": "consumers' links to a producer that is not here",
     "beyond_window": "spans that start later than their trace's window",
+    "idle_poll": "polls that brought no message, and loops that only polled; they are no units of work",
+    "lone_settle": "acknowledgements that stand alone; they are no units of work",
     "detached": "units that outlive what started them without a queue between",
     "operation_capped": "distinct operations beyond the cap, counted as (other)",
 }

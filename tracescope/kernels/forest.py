@@ -32,7 +32,17 @@ from tracescope.kernels import bare, kernel
 from tracescope.kernels.roles import ROLE_PUBLISH, find_roles
 from tracescope.kernels.skew import reconcile
 from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces
-from tracescope.kernels.units import cut_groups, find_blocking, put_clocks
+from tracescope.kernels.units import (
+    Groups,
+    Links,
+    Spans,
+    cut_groups,
+    extend_instants,
+    find_blocking,
+    find_hops,
+    find_loops,
+    put_clocks,
+)
 from tracescope.schema import UNIT_DETACHED
 
 I8 = NDArray[np.int8]
@@ -50,6 +60,8 @@ COUNTERS = (
     "skew_uncertain",
     "skew_corrected",
     "negative_wait",
+    "idle_poll",
+    "lone_settle",
     "detached",
 )
 
@@ -71,6 +83,7 @@ class SpanArrays:
     kind: I8
     edge_class: I8
     messaging_op: I8
+    status: I8
     service: I32
     host: I32
     content_hash: I64
@@ -103,6 +116,8 @@ class Forest:
     group, sequence, group_start, group_root
         Walk group of a span; positions group by group, parents before children; bounds
         ``(g + 1,)`` of each group in ``sequence``; the group's first span.
+    group_from_ns
+        When the group's work began: its first span's start, or later where that only polled at first.
     hops
         Units that share a group: 1, or the number of messages in a batch.
     unit_*
@@ -132,6 +147,7 @@ class Forest:
     sequence: I32
     group_start: I64
     group_root: I32
+    group_from_ns: I64
     hops: I32
     unit_group: I32
     unit_kind: I8
@@ -318,6 +334,7 @@ def build_forest(
     backwards = _mend_ends(trace_start, start_ns, end_ns)
     service, host = take(columns.service, order), take(columns.host, order)
     kind, messaging_op = take(columns.kind, order), take(columns.messaging_op, order)
+    status = take(columns.status, order)
     edge_class = take(columns.edge_class, order)
     cycles = _break_cycles(trace_start, parent, start_ns)
     missing = parent == -2
@@ -332,18 +349,26 @@ def build_forest(
         uncertain = reconcile(trace_start, parent, begin, child, answers, host, start_ns, end_ns, offset)
         start_ns += offset
         end_ns += offset
-    blocks = find_blocking(parent, role, service, answers, start_ns, end_ns, compat == "jaeger")
-    group, sequence, bounds, roots, cut, idle = cut_groups(parent, begin, child, blocks, role, messaging_op)
-    (
-        unit_group, unit_kind, unit_start, unit_end, unit_wait, unit_producer, unit_incomplete,
-        unit_skewed, hops, hop_unit, hop_link, consumed, negative,
-    ) = put_clocks(
-        roots, parent, role, idle, start_ns, end_ns, order, trace, trace_start, columns.span_id,
-        columns.trace_hi, columns.trace_lo, columns.link_offset, columns.link_hi, columns.link_lo,
-        columns.link_span, missing, uncertain, SEED,
+    spans = Spans(parent, begin, child, role, answers, messaging_op, status, service, start_ns, end_ns)
+    links = Links(
+        order, trace, trace_start, columns.span_id, columns.trace_hi, columns.trace_lo, columns.link_offset,
+        columns.link_hi, columns.link_lo, columns.link_span,
     )  # fmt: skip
+    if compat is None:
+        end_ns = extend_instants(spans)
+        spans = spans._replace(end_ns=end_ns)
+    loop = find_loops(spans)
+    hop = find_hops(spans, links, loop)
+    blocks = find_blocking(spans, hop, compat == "jaeger")
+    group, sequence, bounds, roots, cut, chained = cut_groups(spans, blocks)
+    groups = Groups(sequence, bounds, roots, chained)
+    (
+        (unit_group, unit_kind, unit_start, unit_end, unit_wait, unit_producer), hops, group_from,
+        hop_unit, hop_link, consumed, negative, idle, settled,
+    ) = put_clocks(spans, links, groups, hop, cut, loop, SEED)  # fmt: skip
+    of_group = trace[roots]
     size = len(trace_start) - 1
-    of_unit = trace[roots[unit_group]]
+    of_unit = of_group[unit_group]
     found = (
         conflicts,
         backwards,
@@ -352,6 +377,8 @@ def build_forest(
         uncertain,
         np.bincount(trace[offset != 0], minlength=size),
         np.bincount(of_unit[negative], minlength=size),
+        np.bincount(of_group[idle], minlength=size),
+        np.bincount(of_group[settled], minlength=size),
         np.bincount(of_unit[unit_kind == UNIT_DETACHED], minlength=size),
     )
     return Forest(
@@ -370,6 +397,7 @@ def build_forest(
         sequence=sequence,
         group_start=bounds,
         group_root=roots,
+        group_from_ns=group_from,
         hops=hops,
         unit_group=unit_group,
         unit_kind=unit_kind,
@@ -377,8 +405,8 @@ def build_forest(
         unit_end_ns=unit_end,
         unit_wait_ns=unit_wait,
         unit_producer=unit_producer,
-        unit_incomplete=unit_incomplete,
-        unit_skewed=unit_skewed,
+        unit_incomplete=missing[roots[unit_group]],
+        unit_skewed=uncertain[of_unit],
         hop_unit=hop_unit,
         hop_hi=columns.link_hi[hop_link],
         hop_lo=columns.link_lo[hop_link],

@@ -17,10 +17,13 @@ from tracescope.schema import (
     KIND_CONSUMER,
     KIND_PRODUCER,
     KIND_SERVER,
+    MSG_EMPTY,
+    MSG_RECEIVE,
     MSG_SEND,
+    MSG_SETTLE,
 )
 
-#: CALL has its SERVER here, LEAF_CALL has not.
+#: CALL has its SERVER here, LEAF_CALL has not.  POLL asks a queue for messages, whatever its kind.
 (
     ROLE_INTERNAL,
     ROLE_SERVER,
@@ -29,7 +32,8 @@ from tracescope.schema import (
     ROLE_LEAF_CALL,
     ROLE_DB,
     ROLE_PUBLISH,
-) = range(7)
+    ROLE_POLL,
+) = range(8)
 
 
 @kernel
@@ -51,8 +55,10 @@ def find_roles(parent, begin, child, kind, edge_class, messaging_op, service, st
         p = parent[i]
         if k == KIND_SERVER:
             role[i] = ROLE_SERVER
+        elif (messaging_op[i] == MSG_RECEIVE or messaging_op[i] == MSG_EMPTY) and k != KIND_PRODUCER:
+            role[i] = ROLE_POLL
         elif k == KIND_CONSUMER:
-            role[i] = ROLE_CONSUMER
+            role[i] = ROLE_LEAF_CALL if messaging_op[i] == MSG_SETTLE else ROLE_CONSUMER
         elif k == KIND_PRODUCER or (k == KIND_CLIENT and messaging_op[i] == MSG_SEND):
             role[i] = ROLE_PUBLISH
         elif edge_class[i] == CLASS_DB:

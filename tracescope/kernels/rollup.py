@@ -28,6 +28,7 @@ from tracescope.kernels.roles import (
     ROLE_DB,
     ROLE_INTERNAL,
     ROLE_LEAF_CALL,
+    ROLE_POLL,
     ROLE_PUBLISH,
     ROLE_SERVER,
 )
@@ -43,6 +44,7 @@ from tracescope.schema import (
     EDGE_SELF,
     STATUS_ERROR,
     UNIT_DETACHED,
+    UNIT_LONG,
     UNIT_MESSAGE,
 )
 
@@ -74,7 +76,7 @@ def _edge_of(i, p, role, callee, answers, edge_class, service, peer, operation, 
         other = np.int64(service[callee[i]])
         kind = _edge_kind(edge_class[i], edge_class[callee[i]])
         name = np.int64(operation[callee[i]])
-    elif r == ROLE_LEAF_CALL:
+    elif r == ROLE_LEAF_CALL or (r == ROLE_POLL and p >= 0):
         other = _known(peer[i], unknown)
         named = peer[i] >= 0 and (edge_class[i] == CLASS_HTTP or edge_class[i] == CLASS_RPC)
         kind = _edge_kind(edge_class[i], edge_class[i]) if named else EDGE_EXTERNAL
@@ -132,7 +134,8 @@ def _attribute_spans(
                     opener = i
             if is_root and group_kind[g] == UNIT_MESSAGE:
                 q = group_producer[g]
-                topic = peer[q] if peer[i] < 0 and q >= 0 else peer[i]
+                asks = role[i] == ROLE_CONSUMER or role[i] == ROLE_POLL  # others' peers are no destinations
+                topic = peer[q] if q >= 0 and (peer[i] < 0 or not asks) else peer[i]
                 code = intern(
                     edges, edge_count, edge_table, EDGE_QUEUE, _known(topic, unknown), service[i], wait
                 )
@@ -142,6 +145,7 @@ def _attribute_spans(
                 head[g] = node
             r = role[i]
             served = r == ROLE_SERVER or r == ROLE_CONSUMER or r == ROLE_INTERNAL
+            served |= is_root and r == ROLE_POLL
             starts_service = served and (is_root or opens[i] >= 0 or answers[i])
             if starts_service or (is_root and not served):
                 code = intern(edges, edge_count, edge_table, EDGE_SELF, service[i], -1, operation[i])
@@ -167,9 +171,9 @@ def _attribute_late(
     while g < len(group_root):
         if edge_count == len(edges) or node_count == len(nodes):
             break
-        if group_kind[g] == UNIT_DETACHED:
-            i = np.int64(group_root[g])
-            p = np.int64(parent[i])
+        i = np.int64(group_root[g])
+        p = np.int64(parent[i])
+        if p >= 0 and (group_kind[g] == UNIT_DETACHED or group_kind[g] == UNIT_LONG):
             kind, caller, other, name = _edge_of(
                 i, p, role, callee, answers, edge_class, service, peer, operation, publish, unknown
             )

@@ -7,6 +7,13 @@
 A *walk group* is a span and everything it waits for; each group is walked once.  A batch consumer
 has one unit for each message, and they share a group.
 
+Waiting for messages is no work.  A poll that found none is no unit, a loop that only polls is none, and
+a poll that began before its message existed counts from the message's publishing:
+
+    orders PRODUCER                |---|
+    worker CONSUMER receive |------------------|       idle up to the publishing, then a message
+                                       |-------|
+
 Source: design, section 4 (what blocks, message units).
 """
 
@@ -15,28 +22,215 @@ Source: design, section 4 (what blocks, message units).
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, NamedTuple
 
-from tracescope.kernels import kernel
-from tracescope.kernels.roles import ROLE_CONSUMER, ROLE_PUBLISH
+import numpy as np
+from numpy.typing import NDArray
+
+from tracescope.kernels import bare, inlined, kernel
+from tracescope.kernels.roles import (
+    ROLE_CALL,
+    ROLE_CONSUMER,
+    ROLE_INTERNAL,
+    ROLE_LEAF_CALL,
+    ROLE_POLL,
+    ROLE_PUBLISH,
+)
 from tracescope.kernels.traces import find_span, mix
-from tracescope.schema import MSG_RECEIVE, UNIT_DETACHED, UNIT_MESSAGE, UNIT_REQUEST
+from tracescope.schema import (
+    LIFE_SCHEDULED,
+    LIFE_STREAM,
+    MSG_EMPTY,
+    MSG_SETTLE,
+    STATUS_ERROR,
+    UNIT_DETACHED,
+    UNIT_LONG,
+    UNIT_MESSAGE,
+    UNIT_REQUEST,
+)
 
 #: A child that outlives its parent by more than the larger of these does not block it.
 OVERHANG_NS = 1_000_000
 OVERHANG_PARTS = 20  # 5 %
+#: A consumer so short only marks the arrival of a message; what follows below it is the work.
+INSTANT_NS = 1_000_000
+#: A call that takes all of a poll but one part of these is how the poll is made, not what came of it.
+TRANSPORT_PARTS = 10
+#: What lives as long as its unit, but for one part of these, says what the unit is.
+LIFE_PARTS = 10
+
+
+class Spans(NamedTuple):
+    """What units are made of, per span in order ``(n,)``; see `tracescope.kernels.forest.Forest`.
+
+    ``begin`` ``(n + 1,)`` and ``child`` are the children of each.
+    """
+
+    parent: NDArray[Any]
+    begin: NDArray[Any]
+    child: NDArray[Any]
+    role: NDArray[Any]
+    answers: NDArray[Any]
+    messaging_op: NDArray[Any]
+    status: NDArray[Any]
+    service: NDArray[Any]
+    start_ns: NDArray[Any]
+    end_ns: NDArray[Any]
+
+
+class Links(NamedTuple):
+    """Spans' ids and links: rows of the input, and where `order` finds them; see `SpanArrays`."""
+
+    order: NDArray[Any]
+    trace: NDArray[Any]
+    trace_start: NDArray[Any]
+    span_id: NDArray[Any]
+    trace_hi: NDArray[Any]
+    trace_lo: NDArray[Any]
+    offset: NDArray[Any]
+    hi: NDArray[Any]
+    lo: NDArray[Any]
+    span: NDArray[Any]
+
+
+class Groups(NamedTuple):
+    """Walk groups: spans group by group, bounds ``(g + 1,)``, roots, and which only polled (`cut_groups`)."""
+
+    sequence: NDArray[Any]
+    bounds: NDArray[Any]
+    roots: NDArray[Any]
+    chained: NDArray[Any]
+
+
+class _Made(NamedTuple):
+    """Units as they are made; rows of `hop_unit` and `hop_link` are links to other traces."""
+
+    group: NDArray[Any]
+    kind: NDArray[Any]
+    start: NDArray[Any]
+    end: NDArray[Any]
+    wait: NDArray[Any]
+    producer: NDArray[Any]
+    negative: NDArray[Any]
+    hop_unit: NDArray[Any]
+    hop_link: NDArray[Any]
+
+
+# -- what lies between ---------------------------------------------------------------------------
 
 
 @kernel
-def find_blocking(parent, role, service, answers, start_ns, end_ns, clip):
+def extend_instants(spans):
+    """Let a consumer that only marks an arrival last as long as what follows it; new ends ``(n,)``.
+
+    poll       CONSUMER |                  the message arrives
+    on-message             |--------|      its child begins when it has ended
+    """
+    end = spans.end_ns.copy()
+    for i in range(len(end)):
+        poll = spans.role[i] == ROLE_POLL
+        if not poll and spans.role[i] != ROLE_CONSUMER:
+            continue
+        if not poll and spans.end_ns[i] - spans.start_ns[i] > INSTANT_NS:
+            continue
+        for c in range(spans.begin[i], spans.begin[i + 1]):
+            j = spans.child[c]
+            role = spans.role[j]
+            if role == ROLE_CONSUMER or role == ROLE_POLL or spans.messaging_op[j] == MSG_SETTLE:
+                continue
+            if spans.service[j] == spans.service[i] and spans.start_ns[j] >= spans.end_ns[i]:
+                end[i] = max(end[i], spans.end_ns[j])
+    return end
+
+
+@inlined
+def _handed_over(spans, i):
+    """Whether a consumer's parent is what sent it its message: a publisher, or another service."""
+    p = spans.parent[i]
+    return p >= 0 and (spans.role[p] == ROLE_PUBLISH or spans.service[p] != spans.service[i])
+
+
+@inlined
+def _was_sent(spans, hop, cut, i):
+    """Whether a consumer's parent stands for its publisher; a service may hand a message to itself."""
+    p = spans.parent[i]
+    if p < 0 or spans.role[p] == ROLE_CONSUMER or spans.role[p] == ROLE_POLL:
+        return False
+    return _handed_over(spans, i) or (spans.role[i] == ROLE_CONSUMER and not hop[i] and not cut[i])
+
+
+@inlined
+def _links_of(links, i):
+    row = links.order[i]
+    return links.offset[row + 1] - links.offset[row]
+
+
+@bare
+def _is_covered(spans, links, i):
+    """Whether a consumer stands in the work of one of its own service that has the messages already."""
+    q = spans.parent[i]
+    while q >= 0 and spans.service[q] == spans.service[i] and spans.role[q] != ROLE_POLL:
+        if spans.role[q] == ROLE_CONSUMER and (_links_of(links, q) > 0 or _handed_over(spans, q)):
+            return True
+        q = spans.parent[q]
+    return False
+
+
+@kernel
+def find_loops(spans):
+    """For each poll, the parentless INTERNAL span in which it loops; -1 for all else ``(n,)``."""
+    n = len(spans.parent)
+    top = np.full(n, -2, np.int32)  # -2: not known
+    out = np.full(n, -1, np.int32)
+    for i in range(n):
+        if spans.role[i] != ROLE_POLL or spans.parent[i] < 0:
+            continue
+        q = spans.parent[i]
+        found = np.int32(-1)
+        while True:
+            if top[q] != -2:
+                found = top[q]
+                break
+            if spans.role[q] != ROLE_INTERNAL:
+                break
+            if spans.parent[q] < 0:
+                found = np.int32(q)
+                break
+            q = spans.parent[q]
+        q = spans.parent[i]
+        while q >= 0 and top[q] == -2 and spans.role[q] == ROLE_INTERNAL:
+            top[q] = found
+            q = spans.parent[q]
+        out[i] = found
+    return out
+
+
+@kernel
+def find_hops(spans, links, loop):
+    """Whether a queue, or idle waiting for it, lies between each span and its parent ``(n,)``."""
+    n = len(spans.parent)
+    hop = np.zeros(n, np.bool_)
+    for i in range(n):
+        if spans.parent[i] < 0 or (spans.role[i] != ROLE_CONSUMER and spans.role[i] != ROLE_POLL):
+            continue
+        if _handed_over(spans, i) or loop[i] >= 0:
+            hop[i] = True
+        elif _links_of(links, i) > 0:
+            hop[i] = not _is_covered(spans, links, i)
+    return hop
+
+
+@kernel
+def find_blocking(spans, hop, clip):
     """Whether each span blocks its parent; roots do not.  `clip`: whatever overlaps its parent does."""
+    parent, start_ns, end_ns = spans.parent, spans.start_ns, spans.end_ns
     n = len(parent)
     blocks = np.zeros(n, np.bool_)
     for i in range(n):
         p = parent[i]
         if p < 0:
             continue
-        if not clip and role[i] == ROLE_CONSUMER and (role[p] == ROLE_PUBLISH or service[p] != service[i]):
+        if not clip and hop[i]:
             continue
         if start_ns[i] >= end_ns[p] and not (start_ns[i] == end_ns[i] and start_ns[i] == end_ns[p]):
             continue
@@ -44,37 +238,34 @@ def find_blocking(parent, role, service, answers, start_ns, end_ns, clip):
             continue
         overhang = end_ns[i] - end_ns[p]
         allowed = max(OVERHANG_NS, (end_ns[i] - start_ns[i]) // OVERHANG_PARTS)
-        if overhang > allowed and not (clip or answers[i]):
+        if overhang > allowed and not (clip or spans.answers[i]):
             continue
         blocks[i] = True
     return blocks
 
 
+# -- groups --------------------------------------------------------------------------------------
+
+
 @kernel
-def cut_groups(parent, begin, child, blocks, role, messaging_op):
+def cut_groups(spans, blocks):
     """Walk groups: numbers, spans group by group with parents first, bounds and roots.
 
-    A receive span that only polled (its process child does the work) starts no unit: its group
-    carries the mark -1 in `idle`.
+    A poll whose messages are processed below it starts no unit; ``chained`` ``(n,)`` marks it.
     """
+    parent, begin, child = spans.parent, spans.begin, spans.child
     n = len(parent)
     group = np.full(n, -1, np.int32)
     sequence = np.empty(n, np.int32)
     roots = np.empty(n, np.int32)
     bounds = np.zeros(n + 1, np.int64)
     cut = blocks.copy()
-    idle = np.zeros(n, np.bool_)
+    chained = np.zeros(n, np.bool_)
     for i in range(n):
         p = parent[i]
-        if (
-            p >= 0
-            and role[i] == ROLE_CONSUMER
-            and role[p] == ROLE_CONSUMER
-            and messaging_op[p] == MSG_RECEIVE
-            and messaging_op[i] != MSG_RECEIVE
-        ):
+        if p >= 0 and spans.role[i] == ROLE_CONSUMER and spans.role[p] == ROLE_POLL:
             cut[i] = False
-            idle[p] = True
+            chained[p] = True
     stack = np.empty(max(n, 1), np.int32)
     groups = 0
     at = 0
@@ -96,11 +287,14 @@ def cut_groups(parent, begin, child, blocks, role, messaging_op):
                     top += 1
         groups += 1
         bounds[groups] = at
-    return group, sequence, bounds[: groups + 1].copy(), roots[:groups].copy(), cut, idle
+    return group, sequence, bounds[: groups + 1].copy(), roots[:groups].copy(), cut, chained
+
+
+# -- hops ----------------------------------------------------------------------------------------
 
 
 @kernel
-def _link_ranks(lo, hi, link_hi, link_lo, link_span, seed):
+def _link_ranks(links, lo, hi, seed):
     """For each of some links, the first of them that names the same span."""
     n = hi - lo
     size = 4
@@ -110,11 +304,11 @@ def _link_ranks(lo, hi, link_hi, link_lo, link_span, seed):
     table = np.full(size, -1, np.int32)
     first = np.empty(n, np.int32)
     for k in range(n):
-        slot = mix(mix(link_hi[lo + k] ^ seed, link_lo[lo + k]), link_span[lo + k]) & mask
+        slot = mix(mix(links.hi[lo + k] ^ seed, links.lo[lo + k]), links.span[lo + k]) & mask
         while table[slot] >= 0:
             other = lo + table[slot]
-            if link_span[other] == link_span[lo + k] and link_lo[other] == link_lo[lo + k]:
-                if link_hi[other] == link_hi[lo + k]:
+            if links.span[other] == links.span[lo + k] and links.lo[other] == links.lo[lo + k]:
+                if links.hi[other] == links.hi[lo + k]:
                     break
             slot = (slot + np.uint64(1)) & mask
         if table[slot] < 0:
@@ -123,91 +317,296 @@ def _link_ranks(lo, hi, link_hi, link_lo, link_span, seed):
     return first
 
 
+@inlined
+def _claim_slot(claims, trace, service, hi, lo, span, seed):
+    """Slot of a claim: where it stands, or where it would."""
+    mask = np.uint64(len(claims) - 1)
+    slot = mix(mix(mix(hi ^ seed, lo), span), np.int64(trace) << 32 | np.int64(service)) & mask
+    while claims[slot, 0] >= 0:
+        if claims[slot, 0] == trace and claims[slot, 1] == service and claims[slot, 4] == span:
+            if claims[slot, 2] == hi and claims[slot, 3] == lo:
+                break
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(slot)
+
+
+@inlined
+def _put_claim(claims, slot, trace, service, hi, lo, span):
+    claims[slot, 0], claims[slot, 1] = trace, service
+    claims[slot, 2], claims[slot, 3], claims[slot, 4] = hi, lo, span
+
+
 @kernel
-def put_clocks(
-    roots, parent, role, idle, start_ns, end_ns, order, trace, trace_start, span_id,
-    trace_hi, trace_lo, link_offset, link_hi, link_lo, link_span, missing, uncertain, seed,
-):  # fmt: skip
-    """Put clocks on groups; see `Forest` for what the arrays mean."""
-    room = len(roots) + len(link_hi)
-    unit_group = np.empty(room, np.int32)
-    unit_kind = np.empty(room, np.int8)
-    unit_start = np.empty(room, np.int64)
-    unit_end = np.empty(room, np.int64)
-    unit_wait = np.zeros(room, np.int64)
-    unit_producer = np.full(room, -1, np.int32)
-    unit_incomplete = np.zeros(room, np.bool_)
-    unit_skewed = np.zeros(room, np.bool_)
-    hop_unit = np.empty(len(link_hi), np.int32)
-    hop_link = np.empty(len(link_hi), np.int64)
-    consumed = np.zeros(len(parent), np.bool_)
-    taken = np.full(len(parent), -1, np.int32)  # last group that consumed from a span
-    hops = np.zeros(len(roots), np.int32)
-    units, cross = 0, 0
-    negative = np.zeros(room, np.bool_)
-    for g in range(len(roots)):
-        r = roots[g]
-        if idle[r]:
+def _claims(spans, links, groups, hop, cut, seed):
+    """Messages that are processed in spans of their own: ``(s, 5)`` of trace, service and message; -1: empty.
+
+    A poll that names one of them brought it, and its processing is the unit of work.
+    """
+    room, asked = 0, False
+    for g in range(len(groups.roots)):
+        r = groups.roots[g]
+        if spans.role[r] == ROLE_CONSUMER:
+            room += 1 + _links_of(links, r)
+        elif spans.role[r] == ROLE_POLL and not groups.chained[r]:
+            asked = True
+    size = 4
+    while asked and size < 2 * room:
+        size *= 2
+    claims = np.full((size, 5), -1, np.int64)
+    if not asked:
+        return claims
+    for g in range(len(groups.roots)):
+        r = groups.roots[g]
+        if spans.role[r] != ROLE_CONSUMER:
             continue
-        p = parent[r]
-        source = r
-        if role[r] == ROLE_CONSUMER and p >= 0 and idle[p]:
-            row = order[r]
-            source = r if link_offset[row + 1] > link_offset[row] else p
-        producer = parent[source]
-        before = units
-        if role[r] == ROLE_CONSUMER:
-            if producer >= 0 and role[producer] != ROLE_CONSUMER:
-                unit_producer[units] = producer
-                unit_group[units] = g
-                consumed[producer] = True
-                taken[producer] = g
-                units += 1
-            row = order[source]
-            ranks = _link_ranks(link_offset[row], link_offset[row + 1], link_hi, link_lo, link_span, seed)
-            for k in range(link_offset[row], link_offset[row + 1]):
-                a = np.int64(-1)
-                if link_hi[k] == trace_hi[row] and link_lo[k] == trace_lo[row]:
-                    t = trace[r]
-                    a = find_span(order, trace_start[t], trace_start[t + 1], span_id, link_span[k])
-                if a >= 0:
-                    if taken[a] == g:
-                        continue
-                    taken[a] = g
-                    unit_producer[units] = a
-                    consumed[a] = True
-                else:
-                    if ranks[k - link_offset[row]] != k - link_offset[row]:
-                        continue
-                    unit_producer[units] = -1
-                    hop_unit[cross] = units
-                    hop_link[cross] = k
-                    cross += 1
-                unit_group[units] = g
-                units += 1
-        if units == before:
-            unit_group[units] = g
-            unit_kind[units] = UNIT_REQUEST if p < 0 or role[r] == ROLE_CONSUMER else UNIT_DETACHED
-            unit_start[units], unit_end[units] = start_ns[r], end_ns[r]
-            units += 1
+        t, service, row = links.trace[r], spans.service[r], links.order[r]
+        for k in range(links.offset[row], links.offset[row + 1]):
+            slot = _claim_slot(claims, t, service, links.hi[k], links.lo[k], links.span[k], seed)
+            _put_claim(claims, slot, t, service, links.hi[k], links.lo[k], links.span[k])
+        if _was_sent(spans, hop, cut, r):
+            q = links.order[spans.parent[r]]
+            hi, lo, span = links.trace_hi[q], links.trace_lo[q], links.span_id[q]
+            slot = _claim_slot(claims, t, service, hi, lo, span, seed)
+            _put_claim(claims, slot, t, service, hi, lo, span)
+    return claims
+
+
+@inlined
+def _is_claimed(spans, links, claims, r, hi, lo, span, seed):
+    if spans.role[r] != ROLE_POLL:
+        return False
+    return claims[_claim_slot(claims, links.trace[r], spans.service[r], hi, lo, span, seed), 0] >= 0
+
+
+@kernel
+def _find_hops_of(g, r, source, sent, spans, links, claims, seed, made, units, cross, taken):
+    """Units of a consumer: one for each message, by parent (if `sent`) or link.
+
+    Returns how many units and links to other traces there are now, and messages claimed by others.
+    """
+    claimed = 0
+    asks = spans.role[source] == ROLE_CONSUMER or spans.role[source] == ROLE_POLL
+    if sent:
+        producer = spans.parent[source]
+        q = links.order[producer]
+        if _is_claimed(spans, links, claims, r, links.trace_hi[q], links.trace_lo[q], links.span_id[q], seed):
+            claimed += 1
         else:
+            made.producer[units], made.group[units] = producer, g
+            units += 1
+        taken[producer] = g
+    row = links.order[source]
+    lo, hi = links.offset[row], links.offset[row + 1]
+    if not asks or lo == hi:
+        return units, cross, claimed
+    ranks = _link_ranks(links, lo, hi, seed)
+    for k in range(lo, hi):
+        if _is_claimed(spans, links, claims, r, links.hi[k], links.lo[k], links.span[k], seed):
+            claimed += 1
+            continue
+        a = np.int64(-1)
+        if links.hi[k] == links.trace_hi[row] and links.lo[k] == links.trace_lo[row]:
+            t = links.trace[r]
+            start, stop = links.trace_start[t], links.trace_start[t + 1]
+            a = find_span(links.order, start, stop, links.span_id, links.span[k])
+        if a >= 0:
+            if taken[a] == g:
+                continue
+            taken[a] = g
+        else:
+            if ranks[k - lo] != k - lo:
+                continue
+            made.hop_unit[cross], made.hop_link[cross] = units, k
+            cross += 1
+        made.producer[units], made.group[units] = a, g
+        units += 1
+    return units, cross, claimed
+
+
+# -- clocks --------------------------------------------------------------------------------------
+
+
+@bare
+def _first_work(spans, cut, r):
+    """When work below a poll began; the poll's end where nothing but the poll was done."""
+    first = spans.end_ns[r]
+    length = spans.end_ns[r] - spans.start_ns[r]
+    for c in range(spans.begin[r], spans.begin[r + 1]):
+        j = spans.child[c]
+        if not cut[j]:
+            continue
+        role = spans.role[j]
+        took = spans.end_ns[j] - spans.start_ns[j]
+        if (role == ROLE_CALL or role == ROLE_LEAF_CALL) and took >= length - length // TRANSPORT_PARTS:
+            continue
+        first = min(first, max(spans.start_ns[j], spans.start_ns[r]))
+    return first
+
+
+@bare
+def _poll_from(spans, cut, r, made, before, units):
+    """When a poll's own time began to be somebody's: what it brought had been published, or work began.
+
+    Sets the start of each unit in this trace on the way.
+    """
+    first = _first_work(spans, cut, r)
+    begun = spans.start_ns[r]
+    known = units > before
+    for u in range(before, units):
+        q = made.producer[u]
+        if q < 0:
+            known = False
+            made.start[u] = first
+            continue
+        published = min(spans.end_ns[q], spans.end_ns[r])
+        if spans.start_ns[q] <= first < published:  # handed out before its publisher knew that it was out
+            published = first
+        made.start[u] = published
+        begun = max(begun, published)
+        made.negative[u] = spans.start_ns[q] > spans.end_ns[r]
+    return begun if known else first
+
+
+@bare
+def _clock_messages(spans, cut, r, made, before, units):
+    """Clocks of a consumer's units; when its work began."""
+    poll = spans.role[r] == ROLE_POLL
+    begun = _poll_from(spans, cut, r, made, before, units) if poll else spans.start_ns[r]
+    for u in range(before, units):
+        made.kind[u], made.end[u] = UNIT_MESSAGE, spans.end_ns[r]
+        q = made.producer[u]
+        if q < 0:
+            made.start[u], made.wait[u], made.negative[u] = begun, 0, False
+            continue
+        if not poll:
+            made.start[u] = spans.end_ns[q]
+            # with confirms, a message may be consumed before its publisher knows that it is out
+            made.negative[u] = spans.start_ns[q] > spans.start_ns[r]
+        made.start[u] = min(made.start[u], begun)
+        made.wait[u] = begun - made.start[u]
+    return begun
+
+
+@bare
+def _is_long(spans, groups, g):
+    """Whether something that lives about as long as group `g` is a stream, or scheduled."""
+    r = groups.roots[g]
+    length = spans.end_ns[r] - spans.start_ns[r]
+    for k in range(groups.bounds[g], groups.bounds[g + 1]):
+        j = groups.sequence[k]
+        life = spans.messaging_op[j]
+        if life == LIFE_STREAM or life == LIFE_SCHEDULED:
+            if spans.end_ns[j] - spans.start_ns[j] >= length - length // LIFE_PARTS:
+                return True
+    return False
+
+
+@bare
+def _worked(spans, groups, g):
+    """Whether a loop did anything but poll, or failed."""
+    failed = spans.status[groups.roots[g]] == STATUS_ERROR
+    for k in range(groups.bounds[g], groups.bounds[g + 1]):
+        if failed or spans.role[groups.sequence[k]] != ROLE_INTERNAL:
+            return True
+    return failed
+
+
+@bare
+def _clock_alone(spans, groups, cut, g, polled):
+    """Kind (-1: no unit) of what brought no message, and when its work began.
+
+    `polled` is the end of the last poll in a loop; -1 elsewhere.
+    """
+    r = groups.roots[g]
+    p = spans.parent[r]
+    begun = spans.start_ns[r]
+    if spans.role[r] == ROLE_POLL:
+        first = _first_work(spans, cut, r)
+        if spans.status[r] == STATUS_ERROR:
+            return UNIT_LONG, begun
+        if first == spans.end_ns[r] or spans.messaging_op[r] == MSG_EMPTY:
+            return -1, begun
+        return UNIT_REQUEST, first
+    if polled >= 0:
+        return (UNIT_LONG if _worked(spans, groups, g) else -1), max(begun, min(polled, spans.end_ns[r]))
+    settles = spans.messaging_op[r] == MSG_SETTLE and spans.role[r] == ROLE_LEAF_CALL
+    if p < 0 and settles and spans.status[r] != STATUS_ERROR:
+        return -1, begun
+    if _is_long(spans, groups, g):
+        return UNIT_LONG, begun
+    return (UNIT_REQUEST if p < 0 or spans.role[r] == ROLE_CONSUMER else UNIT_DETACHED), begun
+
+
+@kernel
+def put_clocks(spans, links, groups, hop, cut, loop, seed):
+    """Put clocks on groups.
+
+    Returns
+    -------
+    units
+        Group, kind, start, end, wait and producer of each ``(u,)``.
+    hops, group_from ``(g,)``
+        Units of each group, and when its work began.
+    hop_unit, hop_link
+        Links to other traces.
+    consumed ``(n,)``, negative ``(u,)``, idle, settled ``(g,)``
+        Spans that somebody in their trace consumed; units consumed before their publishing began;
+        groups that only polled, and that only settled.
+    """
+    n, size = len(spans.parent), len(groups.roots)
+    room = size + len(links.hi)
+    made = _Made(
+        np.empty(room, np.int32), np.empty(room, np.int8), np.empty(room, np.int64),
+        np.empty(room, np.int64), np.zeros(room, np.int64), np.full(room, -1, np.int32),
+        np.zeros(room, np.bool_), np.empty(len(links.hi), np.int32), np.empty(len(links.hi), np.int64),
+    )  # fmt: skip
+    hops, group_from = np.zeros(size, np.int32), np.empty(size, np.int64)
+    idle, settled = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    consumed = np.zeros(n, np.bool_)
+    taken = np.full(n, -1, np.int32)  # last group that consumed from a span
+    polled = np.full(n, -1, np.int64)
+    for i in range(n):
+        if loop[i] >= 0 and not cut[i]:
+            polled[loop[i]] = max(polled[loop[i]], spans.end_ns[i])
+    claims = _claims(spans, links, groups, hop, cut, seed)
+    units, cross = 0, 0
+    for g in range(size):
+        r = groups.roots[g]
+        group_from[g] = spans.start_ns[r]
+        if groups.chained[r]:
+            continue
+        p = spans.parent[r]
+        source = r
+        if spans.role[r] == ROLE_CONSUMER and p >= 0 and groups.chained[p]:
+            source = r if _links_of(links, r) > 0 else p
+        before, claimed = units, 0
+        poll = spans.role[r] == ROLE_POLL
+        asks = spans.role[r] == ROLE_CONSUMER or (poll and spans.messaging_op[r] != MSG_EMPTY)
+        # whatever another service does about what was published, once it is out, is a message's work
+        late = not poll and p >= 0 and spans.role[p] == ROLE_PUBLISH and spans.service[p] != spans.service[r]
+        if asks or late:
+            sent = late or _was_sent(spans, hop, cut, source)
+            units, cross, claimed = _find_hops_of(
+                g, r, source, sent, spans, links, claims, seed, made, units, cross, taken
+            )
+        if units > before:
+            group_from[g] = _clock_messages(spans, cut, r, made, before, units)
             for u in range(before, units):
-                unit_kind[u] = UNIT_MESSAGE
-                unit_end[u] = end_ns[r]
-                unit_start[u] = start_ns[r]
-                producer = unit_producer[u]
-                if producer >= 0:
-                    unit_start[u] = min(end_ns[producer], start_ns[r])
-                    unit_wait[u] = start_ns[r] - unit_start[u]
-                    # with confirms, a message may be consumed before its publisher knows that it is out
-                    negative[u] = start_ns[producer] > start_ns[r]
+                if made.producer[u] >= 0:
+                    consumed[made.producer[u]] = True
+        elif claimed == 0:
+            kind, group_from[g] = _clock_alone(spans, groups, cut, g, polled[r])
+            if kind < 0:
+                idle[g], settled[g] = spans.role[r] != ROLE_LEAF_CALL, spans.role[r] == ROLE_LEAF_CALL
+            else:
+                made.group[units], made.kind[units] = g, kind
+                made.start[units], made.end[units] = group_from[g], spans.end_ns[r]
+                units += 1
         hops[g] = units - before
-        for u in range(before, units):
-            unit_incomplete[u] = missing[r]
-            unit_skewed[u] = uncertain[trace[r]]
     return (
-        unit_group[:units].copy(), unit_kind[:units].copy(), unit_start[:units].copy(),
-        unit_end[:units].copy(), unit_wait[:units].copy(), unit_producer[:units].copy(),
-        unit_incomplete[:units].copy(), unit_skewed[:units].copy(), hops,
-        hop_unit[:cross].copy(), hop_link[:cross].copy(), consumed, negative[:units].copy(),
+        (
+            made.group[:units].copy(), made.kind[:units].copy(), made.start[:units].copy(),
+            made.end[:units].copy(), made.wait[:units].copy(), made.producer[:units].copy(),
+        ), hops, group_from, made.hop_unit[:cross].copy(), made.hop_link[:cross].copy(), consumed,
+        made.negative[:units].copy(), idle, settled,
     )  # fmt: skip

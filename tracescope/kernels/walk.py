@@ -104,9 +104,11 @@ def _order(items, lo, n, hi, start, end):
 
 
 @kernel
-def _effective(sequence, parent, blocks, start_ns, end_ns):
-    """Every span clipped to its blocking parent's clipped span."""
+def _effective(sequence, parent, blocks, start_ns, end_ns, group_root, group_from_ns):
+    """Every span clipped to its blocking parent's clipped span, a group's first to where its work begins."""
     start, end = start_ns.copy(), end_ns.copy()
+    for g in range(len(group_root)):
+        start[group_root[g]] = group_from_ns[g]
     for k in range(len(sequence)):
         i = sequence[k]
         if not blocks[i]:
@@ -243,7 +245,10 @@ def walk(
         Also return the segments, not only sums.
     """
     strict = compat == "jaeger"
-    start, end = _effective(forest.sequence, forest.parent, forest.blocks, forest.start_ns, forest.end_ns)
+    start, end = _effective(
+        forest.sequence, forest.parent, forest.blocks, forest.start_ns, forest.end_ns, forest.group_root,
+        forest.group_from_ns,
+    )  # fmt: skip
     items, count, self_ns, child_sum, child_union = _children_last_first(
         forest.child_start, forest.child, forest.blocks, start, end
     )

@@ -24,7 +24,7 @@ from tracescope import schema
 from tracescope.errors import KernelError
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
-from tracescope.kernels.roles import ROLE_LEAF_CALL
+from tracescope.kernels.roles import ROLE_LEAF_CALL, ROLE_POLL
 from tracescope.kernels.sketch import bin_of
 from tracescope.kernels.tally import sum_by, tally
 from tracescope.kernels.traces import Traces, group_traces
@@ -120,7 +120,7 @@ def span_arrays(spans: pl.DataFrame, names: Names) -> forests.SpanArrays:
     words = np.frombuffer(flat, ">i8").astype(np.int64).reshape(-1, 3)
     plain = (
         "trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "kind", "edge_class",
-        "messaging_op", "content_hash",
+        "messaging_op", "status", "content_hash",
     )  # fmt: skip
     return forests.SpanArrays(
         **{name: spans[name].to_numpy() for name in plain},
@@ -323,8 +323,9 @@ class _Work:
         code = nodes[np.concatenate([opens[calls], late[silent]]), 1]
         role = forest.role[np.concatenate([calls, forest.group_root[silent]])]
         out = np.zeros(len(edges), np.bool_)
-        out[code[role == ROLE_LEAF_CALL]] = True
-        out[code[role != ROLE_LEAF_CALL]] = False
+        unanswered = (role == ROLE_LEAF_CALL) | (role == ROLE_POLL)
+        out[code[unanswered]] = True
+        out[code[~unanswered]] = False
         return out
 
     def _name_nodes(self, edges: I64, nodes: I64, uninstrumented: np.ndarray[Any, Any]) -> None:
@@ -467,7 +468,7 @@ class _Work:
             "key_hi": forest.hop_hi,
             "key_lo": forest.hop_lo,
             "key_span": forest.hop_span,
-            "time_ns": forest.start_ns[forest.group_root[group]],
+            "time_ns": forest.group_from_ns[group],
             "clock_ns": forest.unit_end_ns[unit] - forest.unit_start_ns[unit],
             "path_id": self.node_id[head[group]],
             "entry_id": entry_of_group[group],
