@@ -187,50 +187,179 @@ def find_roles(tree: Tree) -> None:
 # -- clocks ---------------------------------------------------------------------------------------
 
 
-def reconcile(tree: Tree) -> None:
-    """Offsets of hosts, from the calls whose answers are no longer than they are."""
-    spans = tree.spans
-    votes: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    calls: set[int] = set()
-    for number in tree.answers:
-        call, answer = spans[tree.parent[number] or 0], spans[number]
-        if call.host is None or answer.host is None or call.host == answer.host:
-            continue
-        if answer.end - answer.start <= call.end - call.start:
-            calls.add(number)
-            low, high = call.start - answer.start, call.end - answer.end
-            votes[call.host, answer.host].append((low, high))
-            votes[answer.host, call.host].append((-high, -low))
-    between: dict[tuple[str, str], int] = {}
-    for pair, intervals in votes.items():
-        low, high = max(low for low, _ in intervals), min(high for _, high in intervals)
-        if low > high:
-            tree.uncertain = True
-            between[pair] = int(abs(low + high) // 2 * (1 if low + high > 0 else -1))
+Interval = tuple[int, int]
+
+
+def in_order(tree: Tree) -> list[int]:
+    """Spans, parents before children; those below a missing parent last."""
+    out: list[int] = []
+
+    def add(number: int) -> None:
+        out.append(number)
+        for child in tree.children(number):
+            add(child)
+
+    for root in sorted(tree.roots(), key=lambda root: (root in tree.missing | tree.cycles, root)):
+        add(root)
+    return out
+
+
+def find_clocks(tree: Tree) -> dict[int, str]:
+    """The clock of each span: a host's, else its parent's, its service's only host's, or its service's."""
+    spans, clock = tree.spans, dict[int, str]()
+    hosts = {span.service: set[str]() for span in spans.values()}
+    for span in spans.values():
+        if span.host is not None:
+            hosts[span.service].add(span.host)
+    for number in in_order(tree):
+        span, above = spans[number], tree.parent[number]
+        if span.host is not None:
+            clock[number] = f"host {span.host}"
+        elif above is not None and spans[above].service == span.service and number not in tree.answers:
+            clock[number] = clock[above]
+        elif len(hosts[span.service]) == 1:
+            clock[number] = f"host {min(hosts[span.service])}"
         else:
-            between[pair] = min(max(0, low), high)
-    known: dict[str, int] = {}
+            clock[number] = f"service {span.service}"
+    return clock
 
-    def reach(number: int) -> None:
-        if number in calls:
-            a, b = spans[tree.parent[number] or 0].host or "", spans[number].host or ""
-            known.setdefault(a, 0)
-            known.setdefault(b, known[a] + between[a, b])
-        for child in tree.children(number):
-            reach(child)
 
-    def move(number: int, above: int) -> None:
-        span = spans[number]
-        shift = above if span.host is None else known.get(span.host, 0)
-        tree.offset[number] = shift
-        spans[number] = replace(span, start=span.start + shift, end=span.end + shift)
-        for child in tree.children(number):
-            move(child, shift)
+def middle(intervals: Sequence[Interval]) -> Interval:
+    """Where intervals are violated least in sum: all of it where they meet, else the middle of it."""
+    ends = sorted(end for interval in intervals for end in interval)
+    low, high = ends[len(intervals) - 1], ends[len(intervals)]
+    if max(low for low, _ in intervals) <= min(high for _, high in intervals):
+        return low, high
+    half = abs(low + high) // 2 * (1 if low + high > 0 else -1)
+    return half, half
 
-    for root in tree.roots():
-        reach(root)
-    for root in tree.roots():
-        move(root, 0)
+
+def lies_apart(span: Made, shift: int, call: Made, call_shift: int) -> bool:
+    start, end = span.start + shift, span.end + shift
+    begin, stop = call.start + call_shift, call.end + call_shift
+    if start == end:
+        return start > stop or end < begin
+    return start >= stop or end <= begin
+
+
+def find_pairs(tree: Tree, clock: dict[int, str]) -> dict[tuple[str, str], Interval]:
+    """What calls say about the offset of one clock relative to another's, both ways."""
+    votes: dict[tuple[str, str], list[Interval]] = defaultdict(list)
+    for number in tree.answers:
+        above = tree.parent[number] or 0
+        call, answer = tree.spans[above], tree.spans[number]
+        low, high = call.start - answer.start, call.end - answer.end
+        if clock[above] != clock[number] and low <= high:
+            votes[clock[above], clock[number]].append((low, high))
+            votes[clock[number], clock[above]].append((-high, -low))
+    for intervals in votes.values():
+        if max(low for low, _ in intervals) > min(high for _, high in intervals):
+            tree.uncertain = True
+    return {pair: middle(intervals) for pair, intervals in votes.items()}
+
+
+def farthest(pairs: dict[tuple[str, str], Interval]) -> dict[tuple[str, str], int]:
+    """By how much one clock's offset may exceed another's, all calls considered."""
+    most = {pair: high for pair, (_, high) in pairs.items()}
+    names = sorted({name for pair in pairs for name in pair})
+    for via in names:
+        for a in names:
+            for b in names:
+                if (a, via) in most and (via, b) in most:
+                    total = most[a, via] + most[via, b]
+                    most[a, b] = min(most.get((a, b), total), total)
+    return most
+
+
+def is_violated(tree: Tree) -> bool:
+    """Whether an answer lies outside its call, as no single clock could have it."""
+    for number in tree.answers:
+        call, answer = tree.spans[tree.parent[number] or 0], tree.spans[number]
+        one = answer.host is not None and answer.host == call.host
+        if one or (answer.start >= call.start and answer.end <= call.end):
+            continue
+        short = answer.end - answer.start <= call.end - call.start
+        if short or lies_apart(answer, 0, call, 0):
+            return True
+    return False
+
+
+def settle(tree: Tree, clock: dict[int, str]) -> dict[str, int]:
+    """Offsets of all clocks, one after another, as the spans reach them."""
+    pairs = find_pairs(tree, clock)
+    most = farthest(pairs)
+    circle = {a for (a, b), value in most.items() if a == b and value < 0}  # they contradict each other
+    shift: dict[str, int] = {}
+    known = tree.spans[in_order(tree)[0]].host is not None
+    for number in in_order(tree):
+        name, above = clock[number], tree.parent[number]
+        if name in shift:
+            continue
+        caller = shift[clock[above]] if above is not None else 0
+        first, second = (0, caller) if known else (caller, 0)
+        torn = any((name, other) in most for other in circle)
+        tree.uncertain |= torn
+        if torn:
+            direct = [(value, pairs[other, name]) for other, value in shift.items() if (other, name) in pairs]
+            bounds = [(value + low, value + high) for value, (low, high) in direct]
+            bounds = [middle(bounds)] if bounds else []
+        else:
+            here = [(other, value) for other, value in shift.items() if (other, name) in most]
+            bounds = [(value - most[name, other], value + most[other, name]) for other, value in here]
+        low = max([low for low, _ in bounds], default=None)
+        high = min([high for _, high in bounds], default=None)
+        if low is None or high is None:
+            shift[name] = unbound(tree, number, first, second, caller)
+        elif low <= second <= high and not low <= first <= high:
+            shift[name] = second
+        else:
+            shift[name] = min(max(first, low), high)
+    return shift
+
+
+def unbound(tree: Tree, number: int, first: int, second: int, caller: int) -> int:
+    """Offset of a clock that no call binds, reached at a span."""
+    above, span = tree.parent[number], tree.spans[number]
+    if above is None:
+        return first
+    over = tree.spans[above]
+    for shift in (first, second):
+        if number not in tree.answers and span.start + shift >= over.start + caller:
+            return shift
+        if number in tree.answers and not lies_apart(span, shift, over, caller):
+            return shift
+    if number not in tree.answers:
+        return first
+    tree.uncertain = True
+    return over.start + caller - span.start
+
+
+def reconcile(tree: Tree) -> None:
+    """Offsets that put answers inside their calls."""
+    spans = tree.spans
+    tree.offset = dict.fromkeys(spans, 0)
+    if not is_violated(tree):
+        return
+    clock = find_clocks(tree)
+    shift = settle(tree, clock)
+    for number in in_order(tree):
+        above, span = tree.parent[number], spans[number]
+        tree.offset[number] = shift[clock[number]]
+        if above is None:
+            continue
+        call = spans[above]
+        tree.offset[number] += tree.offset[above] - shift[clock[above]]
+        if number not in tree.answers or (span.host is not None and call.host is not None):
+            continue
+        ours, theirs = tree.offset[number], tree.offset[above]
+        if lies_apart(span, ours, call, theirs):
+            low = call.start + theirs - span.start - ours
+            high = call.end + theirs - span.end - ours
+            tree.uncertain |= low > high
+            tree.offset[number] += min(max(0, low), high) if low <= high else low
+    for number, span in list(spans.items()):
+        by = tree.offset[number]
+        spans[number] = replace(span, start=span.start + by, end=span.end + by)
 
 
 # -- what blocks, units of work -------------------------------------------------------------------

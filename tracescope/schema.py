@@ -80,7 +80,7 @@ SPANS: Final[Table] = {
     "service_name": "String",
     "service_instance": "String",  # service.instance.id; null when absent
     "service_version": "String",  # null when absent
-    "host": "String",  # first of host.id, host.name, k8s.pod.name, service.instance.id
+    "host": "String",  # a host, pod, container, instance or own address; null when nothing names one
     "name": "String",  # as sent
     "peer": "String",  # resolved peer (database, topic, callee host); null when nothing names one
     "operation": "String",  # resolved, templated operation; never null

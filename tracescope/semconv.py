@@ -64,14 +64,21 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "http_route": ("http.route", "url.template"),
     "url_path": ("url.path", "http.target", "url.full", "http.url"),
     "component": ("component", "faas.trigger"),
+    "own_address": ("net.host.ip",),  # the sender's, as the Collector notes a Zipkin endpoint's
 }  # fmt: skip
 RESOURCE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "service_name": ("service.name",),
     "service_instance": ("service.instance.id",),
     "service_version": ("service.version",),
     "environment": ("deployment.environment.name", "deployment.environment"),
-    "host": ("host.id", "host.name", "k8s.pod.name", "service.instance.id", "hostname"),
-}
+    "host": (
+        "host.id", "host.name", "k8s.pod.name", "k8s.pod.uid", "container.id", "hostname", "ip", "host.ip",
+    ),
+}  # fmt: skip
+#: Hosts' names and addresses that every host has: they tell no clock from another.
+EVERY_HOST: Final = frozenset(
+    {"", "localhost", "localhost.localdomain", "127.0.0.1", "127.0.1.1", "::1", "0.0.0.0", "::", "unknown"}
+)
 
 #: Meanings whose values differ from call to call until they are folded: as paths, or as queries.
 FOLDED_PATHS: Final = ("url_path",)

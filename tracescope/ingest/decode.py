@@ -49,7 +49,6 @@ def _keys(denied: tuple[str, ...]) -> wire.Keys:
     meanings = {**semconv.SPAN_ATTRIBUTES, **semconv.RESOURCE_ATTRIBUTES}
     for number, (meaning, names) in enumerate(meanings.items()):
         for rank, name in enumerate(names):
-            # service.instance.id stands for two things; the instance is copied to the host below
             fields.setdefault(name, (number, rank, folds.get(meaning, wire.FOLD_NONE)))
     cut = dict.fromkeys(denied, 1) | dict.fromkeys(semconv.DENIED_WITH_QUERY, 2)
     return wire.make_keys(fields, cut, semconv.DENIED_PREFIXES)
@@ -97,6 +96,31 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
     return {name: column[number] for name, column in table.items()}
 
 
+def _hosts(scan: wire.Scan, strings: _Strings) -> np.ndarray[Any, Any]:
+    """Code of the name of each span's host ``(n,)``, -1 for none.
+
+    By its resource: a host, else an instance, else an address of its own; else by the span's own address.
+    """
+    every = np.array([text in semconv.EVERY_HOST for text in strings.values] + [True])  # [-1]: none
+    own = _SPAN_FIELDS.index("own_address")
+    known_by = (
+        len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("host"),
+        len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("service_instance"),
+        own,
+        _SPAN_FIELDS.index("address"),  # of a resource: net.host.name
+    )
+    of_resource = np.full(len(scan.resource_codes), -1, np.int32)
+    for field in known_by:
+        codes = scan.resource_codes[:, field]
+        of_resource = np.where((of_resource < 0) & ~every[codes], codes, of_resource)
+    hosts = of_resource[scan.rows[:, wire.C_RESOURCE]]
+    addresses = scan.combinations[:, own + 1]
+    if (hosts < 0).any() and (addresses >= 0).any():
+        here = addresses[scan.rows[:, wire.C_COMBINATION]]
+        hosts = np.where((hosts < 0) & ~every[here], here, hosts)
+    return hosts
+
+
 def _pieces(data: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> pl.Series:
     """Binary values that lie end to end in `data` and end at `ends` ``(n,)``; no object for each."""
     bounds = np.zeros(len(ends) + 1, np.int64)
@@ -140,10 +164,6 @@ def assemble(found: wire.Scan) -> Decoded:
     """SPANS rows of what a scan found."""
     strings = _Strings(found)
     rows = found.rows
-    host_field = len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("host")
-    instance_field = len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("service_instance")
-    hosts, instances = found.resource_codes[:, host_field], found.resource_codes[:, instance_field]
-    found.resource_codes[:, host_field] = np.where(hosts >= 0, hosts, instances)
     resource = rows[:, wire.C_RESOURCE]
     of_resource = {
         name: strings.gather(found.resource_codes[:, len(_SPAN_FIELDS) + at])[resource]
@@ -159,6 +179,7 @@ def assemble(found: wire.Scan) -> Decoded:
         name: pl.Series(np.ascontiguousarray(rows[:, at])) for name, at in plain.items()
     }
     columns |= of_resource | _resolve(found, strings)
+    columns["host"] = strings.gather(_hosts(found, strings))
     columns["service_name"] = columns["service_name"].replace("", None).fill_null(schema.UNKNOWN_SERVICE)
     columns["environment"] = columns["environment"].fill_null("")
     columns["name"] = strings.gather(rows[:, wire.C_NAME])

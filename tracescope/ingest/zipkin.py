@@ -129,20 +129,26 @@ def transcode(document: Any) -> bytes:
         ]
         spans = _whole(given)
         halves, numbers = _split(spans)
-        by_service: dict[str, list[Json]] = {}
+        by_endpoint: dict[tuple[str, str], list[Json]] = {}
         for span in spans:
             made = _span(span, halves, numbers.get(id(span)))
-            by_service.setdefault(_endpoint(span)[0], []).append(made)
+            by_endpoint.setdefault(_endpoint(span), []).append(made)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Malformed(f"not shaped like Zipkin v2 JSON: {type(error).__name__}: {error}") from error
     return encode_request(
         {
             "resourceSpans": [
                 {
-                    "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": name}}]},
+                    "resource": {
+                        "attributes": [
+                            {"key": key, "value": {"stringValue": value}}
+                            for key, value in (("service.name", name), ("host.ip", address))
+                            if value
+                        ]
+                    },
                     "scopeSpans": [{"spans": found}],
                 }
-                for name, found in by_service.items()
+                for (name, address), found in by_endpoint.items()
             ]
         }
     )

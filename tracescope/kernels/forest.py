@@ -346,7 +346,8 @@ def build_forest(
     offset = np.zeros(len(order), np.int64)
     uncertain = np.zeros(len(trace_start) - 1, np.bool_)
     if skew:
-        uncertain = reconcile(trace_start, parent, begin, child, answers, host, start_ns, end_ns, offset)
+        family = parent, begin, child, missing
+        uncertain = reconcile(trace_start, family, answers, (host, service), (start_ns, end_ns), offset)
         start_ns += offset
         end_ns += offset
     spans = Spans(parent, begin, child, role, answers, messaging_op, status, service, start_ns, end_ns)
