@@ -43,6 +43,10 @@ MOST_UNCERTAIN: Final = 0.15
 DRAWS: Final = 400
 #: A wall whose interval is wider than this factor is not in sight.
 MOST_OPEN: Final = 4.0
+#: No latency is known better than this, in log units: a constant one would else show a wall, some hundred
+#: times the load away.  And residuals under this are none to be robust against.
+LEAST_NOISE: Final = 1e-5
+LEAST_SCALE: Final = 1e-3
 #: Log growth a week, or in a step, beyond which nothing is looked for.
 MOST_GROWTH: Final = 3.0
 
@@ -316,7 +320,7 @@ def _solve(points: Points, *, step: bool = False, growth: bool = True, less: flo
     design = np.column_stack([np.ones_like(x), x, time] if free else [np.ones_like(x), x])
     start, *_ = np.linalg.lstsq(design * weight[:, None], y * weight, rcond=None)
     rest = (y - design @ start) * weight
-    scale = max(1.4826 * float(np.median(np.abs(rest - np.median(rest)))), 1e-6)
+    scale = max(1.4826 * float(np.median(np.abs(rest - np.median(rest)))), LEAST_SCALE)
 
     def residual(theta: Floats) -> Floats:
         drift = theta[3] * time
@@ -401,16 +405,16 @@ class _Surface:
         total = w.sum()
         mean = rest @ w / total
         if not self.free:
-            rss = ((rest - mean[:, None]) ** 2) @ w
+            rss = ((rest - mean[:, None]) ** 2) @ w + total * LEAST_NOISE**2
             spread = np.sqrt(rss / max(self.counted - 3, 1.0) / total * self.inflation)
-            score = -(self.counted - 1) / 2 * np.log(np.maximum(rss, 1e-300))
+            score = -(self.counted - 1) / 2 * np.log(rss)
             return score, mean, np.full(len(kappa), self.growth), spread, np.zeros(len(kappa))
         h = self.time * (1 + slope * rho)
         middle = h @ w / total
         centred = h - middle[:, None]
         power = np.maximum((centred**2) @ w, 1e-300)
         tilt = (centred * (rest - mean[:, None])) @ w / power
-        rss = np.maximum(((rest - mean[:, None] - tilt[:, None] * centred) ** 2) @ w, 1e-300)
+        rss = ((rest - mean[:, None] - tilt[:, None] * centred) ** 2) @ w + total * LEAST_NOISE**2
         variance = rss / max(self.counted - 4, 1.0) * self.inflation
         score = -(self.counted - 2) / 2 * np.log(rss) - 0.5 * np.log(power)
         errors = np.sqrt(variance / total), np.sqrt(variance / power)

@@ -1,0 +1,370 @@
+"""Which changes of the code no test notices: sampled mutants of a module against the tests that know it.
+
+    python -m benchmarks.mutation [--modules significance,forecast] [--samples 30] [--seed 1]
+
+A mutant is the module with one operator, constant or branch changed, on a line that its tests execute.  It
+lives in memory only, in a process of its own that runs the tests until one fails.  A mutant is killed when
+a test fails, when the module does not load any more, and when the tests take `SLOWER` times as long as
+without it.  Printed are the mutants that survive, and for each module
+
+    killed / tried    of the sampled mutants
+    equivalent        survivors that `EQUIVALENT` lists, with the reason why no test can kill them
+
+Source: DeMillo, Lipton & Sayward, "Hints on test data selection", Computer 11, 1978; Offutt et al., "An
+experimental determination of sufficient mutant operators", TOSEM 5, 1996.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+#: A mutant whose tests take so many times as long is one that loops.
+SLOWER, LEAST_S = 4.0, 20.0
+
+#: Modules and the tests that know them, fast ones first; those of compiled code are compiled for each mutant.
+MODULES = {
+    "significance": ("analysis.statistics.significance", "significance"),
+    "ranks": ("analysis.statistics.rank_statistics", "ranks"),
+    "curve": ("analysis.capacity.curve", "load_laws load_model"),
+    "load": ("analysis.capacity.fit", "load_laws load_model"),
+    "arrivals": ("analysis.capacity.arrivals", "arrivals load_laws load_model"),
+    "growth": ("analysis.capacity.split", "split load_model"),
+    "forecast": ("analysis.capacity.forecast", "forecast_laws forecast"),
+    "changes": ("analysis.evidence.change_points", "change_laws changes"),
+    "patterns": ("analysis.evidence.patterns", "pattern_rules patterns"),
+    "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
+    "blocks": ("analysis.comparison.blocks", "blocks"),
+    "starved": ("analysis.comparison.starved", "starved_rules starved"),
+    "verdict": ("analysis.verdict", "verdict gate"),
+    "gate": ("analysis.gate", "gate"),
+    "sketch": ("kernels.sketch", "small_kernels"),
+    "tally": ("kernels.tally", "small_kernels"),
+    "skew": ("kernels.skew", "small_kernels twin"),
+    "walk": ("kernels.walk", "critical_path twin"),
+}
+
+#: Survivors that behave as the module does: (module, text of the mutant) -> why.
+EQUIVALENT: dict[tuple[str, str], str] = {}
+
+_COMPARE = {
+    ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
+}  # fmt: skip
+_BINARY = {
+    ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,), ast.Div: (ast.Mult,), ast.Pow: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,), ast.Mod: (ast.FloorDiv,), ast.BitAnd: (ast.BitOr,), ast.BitOr: (ast.BitAnd,),
+    ast.LShift: (ast.RShift,), ast.RShift: (ast.LShift,),
+}  # fmt: skip
+_CALLS = {
+    "max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "any": "all", "all": "any",
+    "ceil": "floor", "floor": "ceil", "argmax": "argmin", "argmin": "argmax", "first": "last", "mean": "sum",
+    "log": "exp", "exp": "log", "sqrt": "exp", "quantile": "max", "abs": "float",
+}  # fmt: skip
+#: Numbers beyond these bounds are guards against division by zero or overflow, not choices.
+SMALLEST, LARGEST = 1e-6, 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change: of the node that `ast.walk` gives at `node`, in the way number `way`."""
+
+    node: int
+    way: int
+    line: int
+    text: str
+
+
+def _ways(node: ast.AST) -> list[Callable[[Any], None]]:
+    """What may be changed about a node; each changes it in place."""
+
+    def put(name: str, value: Any) -> Callable[[Any], None]:
+        return lambda one: setattr(one, name, value)
+
+    match node:
+        case ast.Compare(ops=ops):
+
+            def swap(at: int, op: type[ast.cmpop]) -> Callable[[Any], None]:
+                return lambda one: one.ops.__setitem__(at, op())
+
+            return [swap(at, other) for at, op in enumerate(ops) for other in _COMPARE[type(op)]]
+        case ast.BinOp(op=op) | ast.AugAssign(op=op):
+            return [put("op", other()) for other in _BINARY.get(type(op), ())]
+        case ast.BoolOp(op=op):
+            return [put("op", ast.And() if isinstance(op, ast.Or) else ast.Or())]
+        case ast.UnaryOp(op=ast.USub()):
+            return [put("op", ast.UAdd())]
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return [put("operand", ast.UnaryOp(ast.Not(), operand))]
+        case ast.Constant(value=bool(value)):
+            return [put("value", not value)]
+        case ast.Constant(value=int(value)) if value <= LARGEST:
+            return [put("value", value + 1), put("value", value - 1)]
+        case ast.Constant(value=float(value)) if SMALLEST <= abs(value) <= LARGEST or value == 0:
+            return [put("value", value * 2 + (value == 0)), put("value", value / 2 - (value == 0))]
+        case ast.If() | ast.IfExp() | ast.While():
+            ways = [put("test", ast.Constant(False))]
+            return ways if isinstance(node, ast.While) else [put("test", ast.Constant(True)), *ways]
+        case ast.Call(func=ast.Name(id=name)) if name in _CALLS:
+            return [lambda one: setattr(one.func, "id", _CALLS[name])]
+        case ast.Call(func=ast.Attribute(attr=name)) if name in _CALLS:
+            return [lambda one: setattr(one.func, "attr", _CALLS[name])]
+        case _:
+            return []
+
+
+def _silent(tree: ast.Module) -> set[int]:
+    """Nodes that do nothing at run time: annotations, decorators, docstrings, class headers."""
+    out: set[int] = set()
+
+    def hide(node: ast.AST | None) -> None:
+        if node is not None:
+            out.update(id(inner) for inner in ast.walk(node))
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            hide(node.annotation)
+        if isinstance(node, ast.arg):
+            hide(node.annotation)
+        if isinstance(node, ast.FunctionDef):
+            hide(node.returns)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            for decorator in node.decorator_list:
+                hide(decorator)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            hide(node)
+        if isinstance(node, ast.Assert):
+            hide(node)
+    return out
+
+
+def mutants(source: str, lines: set[int] | None) -> list[Mutant]:
+    """All mutants of a module on some lines; None: on any."""
+    tree = ast.parse(source)
+    silent = _silent(tree)
+    out: list[Mutant] = []
+    for number, node in enumerate(ast.walk(tree)):
+        line = getattr(node, "lineno", 0)
+        if id(node) in silent or not line or (lines is not None and line not in lines):
+            continue
+        before = ast.unparse(node)
+        for way in range(len(_ways(node))):
+            changed = mutated(source, number, way)
+            after = ast.unparse(next(n for k, n in enumerate(ast.walk(changed)) if k == number))
+            head = (text.splitlines()[0][:90] for text in (before, after))
+            out.append(Mutant(number, way, line, " => ".join(head)))
+    return out
+
+
+def mutated(source: str, node: int, way: int) -> ast.Module:
+    """The tree with one mutation."""
+    tree = ast.parse(source)
+    chosen = next(found for number, found in enumerate(ast.walk(tree)) if number == node)
+    _ways(chosen)[way](chosen)
+    return ast.fix_missing_locations(tree)
+
+
+class Replaced(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
+    """Loads one module from a changed tree."""
+
+    def __init__(self, module: str, path: Path, tree: ast.Module) -> None:
+        super().__init__(module, str(path))
+        self.module, self.tree = module, tree
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Of the module only."""
+        return (
+            importlib.util.spec_from_file_location(fullname, self.path, loader=self)
+            if fullname == self.module
+            else None
+        )
+
+    def get_code(self, fullname: str) -> Any:
+        """Of the changed tree."""
+        return compile(self.tree, self.path, "exec")
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Compiled code of a changed module is neither kept nor taken from what was kept."""
+        if ".kernels." not in self.module:
+            super().exec_module(module)
+            return
+        kernels = importlib.import_module("tracescope.kernels")
+        kept = kernels._compiled
+        numba = importlib.import_module("numba")
+        kernels._compiled = lambda function, **options: numba.njit(nogil=True, **options)(function)  # type: ignore[attr-defined]
+        try:
+            super().exec_module(module)
+        finally:
+            kernels._compiled = kept  # type: ignore[attr-defined]
+
+
+def _in_child(work: Callable[[], int], limit_s: float) -> int | None:
+    """What `work` gives in a forked process; None when it takes too long."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        code = 99
+        try:
+            code = work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    until = time.monotonic() + limit_s
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.02)
+
+
+def _tests(names: str) -> list[str]:
+    return [str(ROOT / "tests" / f"test_{name}.py") for name in names.split()]
+
+
+def _run(tests: list[str], log: Path) -> int:
+    import pytest
+
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        code = int(
+            pytest.main(
+                ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--hypothesis-seed=0", *tests]
+            )
+        )
+        sys.stdout.flush()
+        return code
+
+
+def covered(path: Path, tests: list[str], work: Path) -> set[int]:
+    """Lines of a module that its tests execute; raises when they fail."""
+    found = work / "lines"
+
+    def traced() -> int:
+        lines: set[int] = set()
+
+        def inside(frame: FrameType, event: str, _: Any) -> Any:
+            lines.add(frame.f_lineno)
+            return inside
+
+        def entered(frame: FrameType, event: str, _: Any) -> Any:
+            if frame.f_code.co_filename != str(path):
+                return None
+            lines.add(frame.f_lineno)
+            return inside
+
+        threading.settrace(entered)
+        sys.settrace(entered)
+        code = _run(tests, work / "log")
+        sys.settrace(None)
+        found.write_text(" ".join(map(str, sorted(lines))))
+        return code
+
+    if _in_child(traced, 900.0) != 0:
+        raise RuntimeError(
+            f"the tests of {path} fail without a mutant:\n{(work / 'log').read_text()[-3000:]}"
+        )
+    return set(map(int, found.read_text().split()))
+
+
+@dataclass
+class Tally:
+    """Of one module."""
+
+    tried: int = 0
+    killed: int = 0
+    equivalent: int = 0
+    seconds: float = 0.0
+
+
+def judge(name: str, samples: int, seed: int, work: Path) -> Iterator[tuple[Mutant, str]]:
+    """Sampled mutants of a module, each with what became of it: killed, survived or equivalent."""
+    module, names = f"tracescope.{MODULES[name][0]}", _tests(MODULES[name][1])
+    path = ROOT / (module.replace(".", "/") + ".py")
+    source = path.read_text()
+    lines = None if ".kernels." in module else covered(path, names, work)
+    begin = time.monotonic()
+    if _in_child(lambda: _run(names, work / "log"), 900.0) != 0:
+        raise RuntimeError(
+            f"the tests of {name} fail without a mutant:\n{(work / 'log').read_text()[-3000:]}"
+        )
+    limit_s = max(SLOWER * (time.monotonic() - begin), LEAST_S) * (3 if ".kernels." in module else 1)
+    every = mutants(source, lines)
+    for mutant in sorted(random.Random(seed).sample(every, min(samples, len(every))), key=lambda m: m.line):
+        tree = mutated(source, mutant.node, mutant.way)
+
+        def with_mutant(tree: ast.Module = tree) -> int:
+            sys.meta_path.insert(0, Replaced(module, path, tree))
+            return _run(names, work / "log")
+
+        code = _in_child(with_mutant, limit_s)
+        if code != 0:
+            yield mutant, "killed"
+        else:
+            yield mutant, "equivalent" if (name, mutant.text) in EQUIVALENT else "survived"
+
+
+def main() -> None:
+    """Print survivors, and a line for each module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--modules", default=",".join(MODULES))
+    parser.add_argument("--samples", type=int, default=30, help="mutants of each module")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    for heavy in (
+        "numba",
+        "polars",
+        "scipy.stats",
+        "scipy.optimize",
+        "hypothesis",
+        "pytest",
+        "deltalake",
+        "networkx",
+    ):
+        importlib.import_module(heavy)  # loaded once, for all processes
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
+        for name in arguments.modules.split(","):
+            tally, begin = Tally(), time.monotonic()
+            for mutant, fate in judge(name, arguments.samples, arguments.seed, Path(folder)):
+                tally.tried += 1
+                tally.killed += fate == "killed"
+                tally.equivalent += fate == "equivalent"
+                if fate != "killed":
+                    print(f"  {fate:10} {name}:{mutant.line}  {mutant.text}", flush=True)
+            alive = tally.tried - tally.equivalent
+            print(
+                f"{name:14} {tally.killed:3d} / {tally.tried:3d} killed, {tally.equivalent} equivalent: "
+                f"{tally.killed / max(alive, 1):4.0%}   {time.monotonic() - begin:5.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""Laws of the forecast: what must hold whatever the numbers are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_forecast import CURVE, database, shop
+
+from tracescope.analysis.capacity import fit as model
+from tracescope.analysis.capacity.curve import Curve
+from tracescope.analysis.capacity.fit import DRAWS, Fit, Headroom
+from tracescope.analysis.capacity.forecast import (
+    FEWEST_WEEKS,
+    LEAST_SHARE,
+    REACH,
+    EdgeForecast,
+    Forecast,
+    forecast,
+    refusal,
+    weeks_left,
+)
+from tracescope.errors import InsufficientDataError
+
+#: What all the laws are tried on: demand and drift fill the database in some eight weeks.
+RAMP = {"demand": 0.03, "drift": 0.02, "peak": 0.45}
+
+
+@pytest.fixture(scope="module")
+def ramp() -> Forecast:
+    return forecast(shop(CURVE, **RAMP), horizon_weeks=6.0, multiples=(1.0, 1.2, 1.4, 10.0))
+
+
+def weeks_of(edge: EdgeForecast) -> float:
+    return math.inf if edge.weeks is None else edge.weeks
+
+
+def rate_of(edge: EdgeForecast) -> float:
+    """Log growth a week of load and of work, from what the forecast says of either."""
+    assert edge.load_trend.pct_per_week is not None
+    assert edge.drift.pct_per_week is not None
+    return math.log1p(edge.load_trend.pct_per_week / 100) + math.log1p(edge.drift.pct_per_week / 100)
+
+
+# -- the resilience gap -----------------------------------------------------------------------------
+
+
+def test_the_resilience_gap_is_headroom_over_the_demand_that_is_expected(ramp: Forecast) -> None:
+    """Capacity falls as fast as drift makes work slower: both trends and drift count against it."""
+    edge = database(ramp)
+    assert edge.headroom is not None
+    assert edge.resilience_gap == pytest.approx(edge.headroom / math.exp(6.0 * rate_of(edge)))
+    assert edge.resilience_gap == pytest.approx(2 / 3 / 0.45 / math.exp(6.0 * 0.05), rel=0.1)
+
+
+def test_the_resilience_gap_is_headroom_now_and_one_when_the_wall_is_reached() -> None:
+    """At horizon 0, and at the horizon of as many weeks as are left."""
+    period = shop(CURVE, **RAMP)
+    now = database(forecast(period, horizon_weeks=0.0))
+    assert now.resilience_gap == now.headroom
+    then = database(forecast(period, horizon_weeks=weeks_of(now)))
+    assert then.resilience_gap == pytest.approx(1.0, rel=1e-9)
+
+
+def test_more_drift_and_more_demand_never_lengthen_the_weeks_or_widen_the_gap() -> None:
+    """The same noise, with more of either."""
+    for grown in ("drift", "demand"):
+        found = [
+            database(forecast(shop(CURVE, **{**RAMP, grown: size}), horizon_weeks=8.0))
+            for size in (0.0, 0.01, 0.02, 0.04)
+        ]
+        weeks = [weeks_of(edge) for edge in found]
+        gaps = [edge.resilience_gap or 0.0 for edge in found]
+        assert weeks == sorted(weeks, reverse=True), (grown, weeks)
+        assert gaps == sorted(gaps, reverse=True), (grown, gaps)
+        assert weeks[0] > 1.5 * weeks[-1]
+        assert gaps[0] > 1.2 * gaps[-1]
+
+
+@pytest.mark.parametrize("times", [0.1, 100.0])
+def test_scaling_all_loads_leaves_weeks_headroom_and_gap(ramp: Forecast, times: float) -> None:
+    """A shop with so many times the users on so many times the machines, each trace standing for more."""
+    one = database(ramp)
+    other = database(forecast(shop(Curve(0.005, 50.0 * times, 0.0), **RAMP), horizon_weeks=6.0))
+    assert other.peak_load == pytest.approx(times * one.peak_load, rel=1e-6)
+    for name in ("weeks", "headroom", "resilience_gap", "ms_now", "share"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6), name
+    assert other.weeks_interval == pytest.approx(one.weeks_interval, rel=1e-6)
+    assert other.headroom_interval == pytest.approx(one.headroom_interval, rel=1e-6)
+
+
+# -- weeks ------------------------------------------------------------------------------------------
+
+
+def test_weeks_are_the_logarithm_of_headroom_over_the_rate_of_growth(ramp: Forecast) -> None:
+    """And lie in their interval."""
+    edge = database(ramp)
+    assert edge.headroom is not None
+    assert edge.weeks == pytest.approx(math.log(edge.headroom) / rate_of(edge))
+    assert edge.weeks_interval is not None
+    low, high = edge.weeks_interval
+    assert low is not None
+    assert high is not None
+    assert low < weeks_of(edge) < high
+    assert edge.beyond_weeks == pytest.approx(REACH * ramp.weeks_seen)
+
+
+def known(growth: float, *, spread: float = 0.0, wall: float = 40.0, apart: float = 0.0) -> Fit:
+    """A fit whose draws are given: walls around 40 calls/s, growth around one rate."""
+    side = np.linspace(-1, 1, DRAWS)
+    shape = np.zeros(DRAWS)
+    draws = {
+        "r0_s": np.full(DRAWS, 0.005), "capacity": 1.5 * wall * np.exp(apart * side), "shape": shape,
+        "growth": growth + spread * side,
+    }  # fmt: skip
+    return Fit(Curve(0.005, 1.5 * wall, 0.0), growth, False, draws, 0.02, 100.0, 0.0, wall)
+
+
+def room(times: float, *, bends: bool = True) -> Headroom:
+    return Headroom(times, (times, times), lower_bound=not bends, bends=bends)
+
+
+def test_what_does_not_grow_never_reaches_its_wall() -> None:
+    """Nor what shrinks; what is at its wall has no week left, whatever its growth."""
+    peak, sure = 20.0, (0.0, 1e-9, 40)
+    assert weeks_left(known(0.0), peak, room(2.0), sure, 50.0)[0] is None
+    assert weeks_left(known(0.01), peak, room(2.0), (-0.02, 1e-9, 40), 500.0) == (None, (None, None))
+    assert weeks_left(known(-0.5), 80.0, room(0.5), sure, 50.0) == (0.0, (0.0, 0.0))
+    assert weeks_left(known(0.02), 40.0, room(1.0), sure, 50.0)[0] == 0.0
+
+
+def test_weeks_beyond_the_reach_of_a_forecast_are_not_told() -> None:
+    """A wall at ln 2 / 0.02 is 34.7 weeks: within 35, beyond 34; each end of the interval by itself."""
+    weeks = math.log(2.0) / 0.02
+    fitted, trend = known(0.01), (0.01, 1e-9, 40)
+    assert weeks_left(fitted, 20.0, room(2.0), trend, weeks + 0.1)[0] == pytest.approx(weeks)
+    assert weeks_left(fitted, 20.0, room(2.0), trend, weeks - 0.1)[0] is None
+    wide = known(0.01, spread=0.005)
+    _, (low, high) = weeks_left(wide, 20.0, room(2.0), trend, 36.0)
+    assert high is None
+    assert low is not None
+    assert math.log(2.0) / 0.025 < low < weeks
+
+
+def test_the_interval_of_weeks_has_what_walls_growth_and_trend_leave_open() -> None:
+    """80 % of even draws are the middle four fifths; each cause widens it by itself."""
+    trend = (0.01, 1e-12, 40)
+
+    def ends(fitted: Fit, trend: tuple[float, float, int] = trend) -> tuple[float, float]:
+        _, (low, high) = weeks_left(fitted, 20.0, room(2.0), trend, 1e9)
+        assert low is not None
+        assert high is not None
+        return low, high
+
+    assert ends(known(0.01)) == pytest.approx((math.log(2) / 0.02,) * 2)
+    # the rate is even between 0.015 and 0.025, so four fifths of the weeks lie between these
+    assert ends(known(0.01, spread=0.005)) == pytest.approx(
+        (math.log(2) / 0.024, math.log(2) / 0.016), rel=0.01
+    )
+    assert ends(known(0.01, apart=0.3)) == pytest.approx(
+        ((math.log(2) - 0.24) / 0.02, (math.log(2) + 0.24) / 0.02), rel=0.02
+    )
+    wide, few = ends(known(0.01), (0.01, 0.002, 40)), ends(known(0.01), (0.01, 0.002, 3))
+    assert wide == pytest.approx((math.log(2) / 0.0226, math.log(2) / 0.0174), rel=0.03)
+    # three weeks are one degree of freedom
+    assert few[1] == pytest.approx(math.log(2) / (0.02 - 0.00616), rel=0.05)
+
+
+def test_without_a_wall_in_sight_the_interval_begins_when_load_passes_what_was_seen() -> None:
+    """There is no week to name, and no end."""
+    point, (low, high) = weeks_left(known(0.01), 20.0, room(1.5, bends=False), (0.01, 1e-9, 40), 50.0)
+    assert (point, high) == (None, None)
+    assert low == pytest.approx(math.log(1.5) / 0.02)
+
+
+# -- what if ----------------------------------------------------------------------------------------
+
+
+def test_what_if_nothing_changed_is_now_and_more_load_is_never_faster(ramp: Forecast) -> None:
+    """And the first multiple beyond what was seen is extrapolated."""
+    edge = database(ramp)
+    told = [one.ms for one in edge.what_if]
+    assert told[0] == pytest.approx(edge.ms_now)
+    assert told[0] < told[1] < told[2]  # type: ignore[operator]
+    assert told[3] is None
+    assert edge.what_if[3].limit == "itself"
+    assert [one.limit for one in edge.what_if[:3]] == [None] * 3
+    for one in edge.what_if:
+        assert one.extrapolated == (one.times * edge.peak_load > edge.highest_load)
+    assert {one.extrapolated for one in edge.what_if} == {True, False}
+
+
+def test_what_an_entry_would_take_is_its_clock_and_what_its_edges_get_slower_by(ramp: Forecast) -> None:
+    """Own time of each edge times its slowdown; beyond capacity the edge that ends it is named."""
+    (entry,) = ramp.entries
+    edge = database(ramp)
+    spent = edge.share * entry.ms_now
+    for told, one in zip(entry.what_if, edge.what_if, strict=True):
+        assert told.extrapolated == one.extrapolated
+        if one.ms is None:
+            assert (told.ms, told.limit) == (None, "gateway -> postgresql/shop")
+            continue
+        assert told.limit is None
+        assert told.ms == pytest.approx(entry.ms_now + spent * (one.ms / edge.ms_now - 1), rel=1e-6)
+
+
+def test_an_entry_ends_with_the_first_of_its_edges(ramp: Forecast) -> None:
+    """And says so; its demand is that of its units."""
+    (entry,) = ramp.entries
+    edge = database(ramp)
+    assert (entry.weeks, entry.weeks_interval, entry.headroom) == (
+        edge.weeks, edge.weeks_interval, edge.headroom,
+    )  # fmt: skip
+    assert entry.limit == edge.name
+    assert entry.demand.pct_per_week == pytest.approx(3.0, abs=0.5)
+    assert (edge.name, edge.operation) in entry.edges
+    assert entry.availability == 1.0
+
+
+def test_an_slo_is_reached_when_drift_has_brought_the_clock_there() -> None:
+    """Load does nothing here: the database's part grows by 3 % a week, the gateway's own 2 ms do not."""
+    period = shop(Curve(0.005, 5e6, 0.0), peak=1e-6, drift=0.03)
+    now = forecast(period).entries[0]
+    edge = database(forecast(period))
+    spent = edge.share * now.ms_now
+    for weeks in (2.0, 5.0):
+        slo = now.ms_now + spent * math.expm1(0.03 * weeks)
+        found = forecast(period, slo_ms={"gateway GET /": slo}).entries[0]
+        assert found.weeks == pytest.approx(weeks, abs=0.5)
+        assert (found.slo_ms, found.limit) == (slo, f"SLO of {slo:g} ms")
+    never = forecast(period, slo_ms={"gateway GET /": 1e6}).entries[0]
+    assert (never.weeks, never.limit) == (None, None)
+    other = forecast(period, slo_ms={"gateway POST /": 1.0}).entries[0]
+    assert other.slo_ms is None
+
+
+def test_an_slo_that_comes_after_the_wall_changes_nothing(ramp: Forecast) -> None:
+    late = forecast(shop(CURVE, **RAMP), slo_ms={"gateway GET /": 1e4}).entries[0]
+    assert (late.weeks, late.limit) == (ramp.entries[0].weeks, ramp.entries[0].limit)
+
+
+# -- what is seen, and what is not ------------------------------------------------------------------
+
+
+def test_a_forecast_needs_three_weeks_and_says_how_many_it_had() -> None:
+    """Three are enough; a day less is not."""
+    enough = shop(CURVE, weeks=3)
+    assert forecast(enough).weeks_seen == pytest.approx(3.0)
+    short = replace(enough, end_ns=enough.end_ns - 24 * enough.slot_ns)
+    with pytest.raises(InsufficientDataError, match=rf"20\.0 days were seen; a trend needs {FEWEST_WEEKS}"):
+        forecast(short)
+    empty = replace(enough, tables={k: v.clear() for k, v in enough.tables.items()})
+    with pytest.raises(InsufficientDataError, match="no traces"):
+        forecast(empty)
+
+
+def test_weeks_before_the_first_trace_were_not_seen(ramp: Forecast) -> None:
+    period = shop(CURVE, **RAMP)
+    earlier = replace(period, start_ns=period.start_ns - 20 * 168 * period.slot_ns)
+    found = forecast(earlier, horizon_weeks=6.0, multiples=(1.0, 1.2, 1.4, 10.0))
+    assert found.weeks_seen == ramp.weeks_seen == pytest.approx(10.0)
+    assert found.start_ns == period.start_ns
+    assert database(found).weeks == pytest.approx(weeks_of(database(ramp)))
+
+
+def test_a_curve_needs_points_and_loads_that_differ(ramp: Forecast) -> None:
+    """In words, with the figures; an edge without one has no headroom, and no week."""
+    some = model.Points(
+        np.linspace(-3, 0, 12), np.linspace(10, 14, 12), np.ones(12), np.full(12, 500.0), np.zeros(12, int)
+    )
+    assert refusal(some) is None
+    assert "12 windows" not in (refusal(some) or "")
+    few = some.select(np.arange(12) < model.FEWEST_POINTS_IN_ALL - 1)
+    assert refusal(few) == "not identifiable: 4500 counted calls make 9 windows of 100; 10 are needed"
+    flat = replace(some, load=np.linspace(10, 12.9, 12))
+    assert refusal(flat) == "not identifiable: load hardly varies (10 to 12.9 calls/s)"
+    assert refusal(replace(some, load=np.linspace(10, 13.1, 12))) is None
+    own = next(edge for edge in forecast(shop(CURVE, calls_an_hour=2.0, weeks=4)).edges)
+    assert own.reason is not None
+    assert (own.headroom, own.weeks, own.weeks_interval, own.resilience_gap) == (None, None, None, None)
+
+
+def test_edges_that_hardly_count_are_not_forecast() -> None:
+    """Those under half a per cent of the critical time; shares of one kind of unit add up to one."""
+    found = forecast(shop(Curve(0.005, 50.0, 0.0), peak=0.3))
+    assert sum(edge.share for edge in found.edges) == pytest.approx(1.0)
+    small = forecast(shop(Curve(5e-6, 50000.0, 0.0), peak=0.3))
+    assert LEAST_SHARE == 0.005
+    assert [edge.callee for edge in small.edges] == [None]
+    assert small.edges[0].share > 0.995
