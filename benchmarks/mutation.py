@@ -225,7 +225,7 @@ def _in_child(work: Callable[[], int], limit_s: float) -> int | None:
         code = 99
         try:
             code = work()
-        except BaseException:
+        except Exception:  # noqa: BLE001 - whatever it is, this process ends here and says why
             traceback.print_exc()
         finally:
             os._exit(code)
