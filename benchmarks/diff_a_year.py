@@ -24,7 +24,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.engine.days import fold
 from tracescope.store import open_store
-from tracescope.store.sealed import HourState
+from tracescope.store.pointer import HourState
 
 HOURS = 8760
 MONTH = 730
@@ -139,21 +139,20 @@ def fill(where: Path) -> None:
     pointer = store.sealed.pointer()
     entries, paths = dimensions()
     for name, frame in (("entries", entries), ("paths", paths)):
-        store.sealed.write(pointer, name, frame, None)
+        store.sealed.replace(pointer, name, frame, ())
     for begin in range(FIRST_HOUR, FIRST_HOUR + HOURS, MONTH):
         hours = range(begin, min(begin + MONTH, FIRST_HOUR + HOURS))
         tables = hourly(hours)
         for name, frame in tables.items():
-            store.sealed.write(pointer, name, frame, None)
+            store.sealed.replace(pointer, name, frame, ())
         units = tables["entry_hours"].group_by("slot").agg(pl.col("units").sum())
         pointer.hours |= {
             hour: HourState(count, hour * schema.HOUR_NS, has_raw=False) for hour, count in units.iter_rows()
         }
     pointer.first_ns = FIRST_HOUR * schema.HOUR_NS
     pointer.last_ns = (FIRST_HOUR + HOURS) * schema.HOUR_NS
+    fold(store, pointer)
     store.sealed.publish(pointer)
-    with store.sealing():
-        fold(store)
 
 
 def timed(*command: str, compiled: Path) -> tuple[float, float]:

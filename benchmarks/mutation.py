@@ -344,7 +344,6 @@ def main() -> None:
         "scipy.optimize",
         "hypothesis",
         "pytest",
-        "deltalake",
         "networkx",
     ):
         importlib.import_module(heavy)  # loaded once, for all processes

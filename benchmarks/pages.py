@@ -28,7 +28,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.engine.days import fold
 from tracescope.store import open_store
-from tracescope.store.sealed import HourState
+from tracescope.store.pointer import HourState
 
 FIRST_HOUR = 492_336  # 2026-03-02T00:00Z, a Monday
 MONTH = 28 * 24
@@ -232,20 +232,19 @@ def fill(where: Path, nodes: int) -> int:
         "paths": pl.DataFrame(made.paths, schema=schema.dtypes(schema.PATHS), orient="row"),
     }
     for name, frame in dims.items():
-        store.sealed.write(pointer, name, frame.unique(schema.KEYS[name]), None)
+        store.sealed.replace(pointer, name, frame.unique(schema.KEYS[name]), ())
     end = FIRST_HOUR + 2 * MONTH
     for begin in range(FIRST_HOUR, end, 168):
         tables = hourly(made, range(begin, min(begin + 168, end)))
         for name, frame in tables.items():
-            store.sealed.write(pointer, name, frame, None)
+            store.sealed.replace(pointer, name, frame, ())
         units = tables["entry_hours"].group_by("slot").agg(pl.col("units").sum())
         pointer.hours |= {
             hour: HourState(count, hour * schema.HOUR_NS, has_raw=False) for hour, count in units.iter_rows()
         }
     pointer.first_ns, pointer.last_ns = FIRST_HOUR * schema.HOUR_NS, end * schema.HOUR_NS
+    fold(store, pointer)
     store.sealed.publish(pointer)
-    with store.sealing():
-        fold(store)
     return len(made.paths)
 
 

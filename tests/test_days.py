@@ -102,7 +102,7 @@ def test_days_are_what_is_read(sealed, tmp_path) -> None:
     pointer = store.sealed.pointer()
     assert pointer.days == list(range(FIRST, FIRST + DAYS - 1))
     rows = store.sealed.scan(pointer, "path_days").collect()
-    store.sealed.write(pointer, "path_days", rows.with_columns(pl.col("own_ns", "calls") * 3), "true")
+    store.sealed.replace(pointer, "path_days", rows.with_columns(pl.col("own_ns", "calls") * 3), None)
     store.sealed.publish(pointer)
     periods = between(0, HALF), between(HALF, 2 * HALF)
     assert not same(said(store, periods), said(store, periods, hourly=True))
@@ -112,6 +112,14 @@ def test_days_are_what_is_read(sealed, tmp_path) -> None:
     rebuild(store)
     assert verify(store) == []
     assert same(said(store, periods), said(store, periods, hourly=True))
+
+
+def fold_days(store: SpanStore) -> None:
+    """As the end of a sealing does."""
+    with store.sealing():
+        pointer = store.sealed.settle()
+        fold(store, pointer)
+        store.sealed.publish(pointer)
 
 
 def copied(sealed: Path, tmp_path: Path) -> SpanStore:
@@ -143,13 +151,12 @@ def test_days_that_a_killed_sealing_left_are_added_up_by_the_next(sealed, tmp_pa
     store = copied(sealed, tmp_path)
     late = spans(program, start_ns=START_NS + 3 * DAY + 7 * HOUR, hours=1, per_hour=50)
     land(store, late.with_columns(trace_hi=pl.col("trace_hi") + 7), "late")
-    monkeypatch.setattr(sealing, "fold", lambda _: None)
+    monkeypatch.setattr(sealing, "fold", lambda *_: None)
     seal(store)
     assert FIRST + 3 not in store.sealed.pointer().days
     periods = between(0, HALF), between(HALF, 2 * HALF)
     assert same(said(store, periods), said(store, periods, hourly=True))
-    with store.sealing():
-        fold(store)
+    fold_days(store)
     assert FIRST + 3 in store.sealed.pointer().days
     assert daily.differing(store) == []
     assert same(said(store, periods), said(store, periods, hourly=True))
@@ -163,7 +170,6 @@ def test_a_day_that_loses_hours_to_retention_is_added_up_again(sealed, tmp_path)
     assert min(pointer.days) > min(pointer.hours) // 24
     oldest = store.sealed.scan(pointer, "path_days").select(pl.col("slot").min()).collect().item()
     assert oldest // 24 >= min(pointer.hours) // 24
-    with store.sealing():
-        fold(store)
+    fold_days(store)
     assert min(store.sealed.pointer().days) == min(pointer.hours) // 24
     assert daily.differing(store) == []

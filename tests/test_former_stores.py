@@ -16,10 +16,10 @@ from stores import DAY, HOUR, HOUR_OF_DAY, land, many
 from tracescope import schema
 from tracescope.analysis.diff import Options
 from tracescope.cli import main
-from tracescope.engine.compare import compare
+from tracescope.engine.compare import compare_sides, read_sides
 from tracescope.engine.graph import map_period
 from tracescope.engine.rebuild import rebuild
-from tracescope.engine.rollups import rollups
+from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import prune, status, verify
 from tracescope.periods import Period
@@ -40,13 +40,14 @@ def former(tmp_path: Path) -> SpanStore:
 
 
 def units(store: SpanStore, day: int) -> int:
-    return int(rollups(store, day, day + 24 * HOUR).tables["entry_hours"]["units"].sum())
+    return int(rollups(store, RollupRequest(day, day + 24 * HOUR)).tables["entry_hours"]["units"].sum())
 
 
 def notes(store: SpanStore, base: tuple[int, int], head: tuple[int, int]) -> str:
     """What a diff of two spans of hours of the store's first day remarks."""
     periods = [Period(DAY + a * HOUR, DAY + b * HOUR, "some hours") for a, b in (base, head)]
-    return "\n".join(compare(store, *periods, options=Options(zone="UTC")).notes)
+    report = compare_sides(store, read_sides(store, *periods, zone="UTC"), Options(zone="UTC"))
+    return "\n".join(report.notes)
 
 
 def test_a_store_of_version_1_is_read_as_it_is(former: SpanStore) -> None:

@@ -17,8 +17,6 @@ from tracescope.store import SpanStore, open_store, sealed
 
 GRACE_S = 900
 BATCHES, SPANS = 3, 5
-#: A checkpoint comes every ten commits; compaction, and retention of spans, commit too.
-LOG_FILES = 16
 #: Pointer, format, the sealing lock.
 STORE_FILES = 3
 
@@ -55,37 +53,34 @@ class Month:
         prune(self.store, now_ns=self.now_ns, spans_days=days, rollups_days=800, sealing_first=False)
 
     def files(self) -> dict[str, int]:
-        """Files by table and kind, such as ``spans data`` and ``spans log``; all others as ``store``."""
+        """Files by table; all others as ``store``."""
         found: dict[str, int] = {}
         for path in self.store.root.rglob("*"):
             if path.is_file():
                 part, *inner = path.relative_to(self.store.root).parts
-                kind = "log" if "_delta_log" in inner else "data"
-                name = f"{inner[0]} {kind}" if part == "sealed" else "store"
+                name = inner[0] if part == "sealed" else "store"
                 found[name] = found.get(name, 0) + 1
         return found
 
 
-def excessive(files: dict[str, int], *, seals_a_day: int, raw_hours: int) -> dict[str, int]:
+def excessive(files: dict[str, int]) -> dict[str, int]:
     """Counts that break the bound, which does not grow with the store's age.
 
-    Rollups have `COMPACT_AT` data files at most, spans one for each hour that retention keeps and the
-    two around; a log has a day's commits, and those that wait for the next checkpoint, with two more.
+    A table has some files of each size, because more of like size are merged.
     """
-    bounds = {"data": sealed.COMPACT_AT, "log": seals_a_day + LOG_FILES}
-    limits = {name: bounds.get(name.rpartition(" ")[2], STORE_FILES) for name in files}
-    limits["spans data"] = raw_hours + 2
-    return {name: count for name, count in files.items() if count > limits[name]}
+    few = sealed.MERGE_BEYOND * 3
+    limits = {"store": STORE_FILES, "log": sealed.LOGGED}
+    return {name: count for name, count in files.items() if count > limits.get(name, few)}
 
 
 def test_file_counts_stay_bounded_over_a_month_and_nothing_is_lost(tmp_path, monkeypatch) -> None:
-    """Some hours of the first day, then one of every day; retention and compaction run as they would.
+    """Some hours of the first day, then one of every day; retention and merging run as they would.
 
     `benchmarks/month.py` seals every hour of it, with the bounds as they are.
     """
-    monkeypatch.setattr(sealed, "COMPACT_AT", 8)
+    monkeypatch.setattr(sealed, "MERGE_BEYOND", 3)
     month = Month(tmp_path / "store")
-    compacted = 0
+    merged = 0
     for day in range(30):
         active = 6 if day == 0 else 1
         for _ in range(active):
@@ -96,9 +91,9 @@ def test_file_counts_stay_bounded_over_a_month_and_nothing_is_lost(tmp_path, mon
         month.seal()
         month.prune(days=2)
         files = month.files()
-        assert excessive(files, seals_a_day=max(active, 2), raw_hours=6 if day < 3 else 3) == {}, day
-        compacted += files["path_hours data"] == 1
-    assert compacted > 1
+        assert excessive(files) == {}, day
+        merged += files["path_hours"] == 1
+    assert merged > 1
     status = month.store.status()
     assert status.accepted == status.stored == month.sent
     assert status.units == month.sent

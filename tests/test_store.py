@@ -26,7 +26,7 @@ from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.engine.upkeep import prune, reclaim, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
 from tracescope.store import SpanStore, open_store
-from tracescope.store.sealed import HourState
+from tracescope.store.pointer import HourState
 
 DATA = Path(__file__).parent / "data"
 #: Child processes find the tests' own modules too.
@@ -251,7 +251,7 @@ def steps_of_sealing(
 
     with monkeypatch.context() as patch:
         for owner, names in (
-            (Sealed, ("write", "put_spans", "add_spans", "learn", "publish", "union")),
+            (Sealed, ("put", "replace", "publish", "union")),
             (Landing, ("forget", "drop")),
         ):
             for name in names:
@@ -329,16 +329,17 @@ def test_a_folder_that_sealing_makes_is_durable_with_what_lies_in_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """An hour's first file is lost with its folder when only the folder's inside was made durable."""
-    from tracescope.store import sealed
+    from tracescope.store import landing, sealed
 
     done: set[Path] = set()
-    monkeypatch.setattr(sealed, "fsync_path", lambda path: done.add(path.resolve()))
+    for module in (landing, sealed):
+        monkeypatch.setattr(module, "fsync_path", lambda path: done.add(path.resolve()))
     store = new_store(tmp_path / "store")
     land(store, many(3), "three hours")
     seal(store)
     root = (store.root / "sealed").resolve()
     folders = {path for path in root.rglob("*") if path.is_dir()}
-    assert {path.name for path in folders} >= {"spans", f"hour={HOUR_OF_DAY + 8}", "_delta_log"}
+    assert {path.name for path in folders} >= {"spans", "path_hours", "log"}
     assert done >= {root, *folders}
 
 
@@ -590,7 +591,7 @@ def sealed_store(tmp_path: Path) -> SpanStore:
 
 
 def table_file(store: SpanStore, table: str) -> Path:
-    return store.root / "sealed" / store.sealed.pointer().files[table][0]
+    return store.root / "sealed" / store.sealed.pointer().files[table][0].path
 
 
 def test_verify_finds_a_damaged_file(sealed_store: SpanStore) -> None:

@@ -18,7 +18,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.rollups.merge import add_up
 from tracescope.store import SpanStore
-from tracescope.store.sealed import Pointer
+from tracescope.store.pointer import Pointer
 
 #: A day is added up when hours so long after it are sealed: traces that began in it have ended.
 AFTER_HOURS = schema.TRACE_WINDOW_HOURS + 1
@@ -26,23 +26,18 @@ AFTER_HOURS = schema.TRACE_WINDOW_HOURS + 1
 DAYS_AT_ONCE = 7
 
 
-def fold(store: SpanStore) -> None:
-    """Add up the days that are over and not yet added up; the caller holds the sealing lock."""
-    pointer = store.sealed.pointer()
+def fold(store: SpanStore, pointer: Pointer) -> None:
+    """Add up the days that are over and not yet added up, for the pointer to be published."""
     newest = max(pointer.hours, default=0)
     over = {hour // 24 for hour in pointer.hours if hour // 24 * 24 + 23 + AFTER_HOURS <= newest}
     wanted = sorted(over.difference(pointer.days))
     if not wanted:
         return
-    for stretch in _stretches(wanted, len(wanted)):
-        for of, name in schema.DAILY.items():
-            frames = [_added(store, pointer, of, days) for days in _stretches(stretch, DAYS_AT_ONCE)]
-            stale = (
-                f"slot >= {stretch[0] * 24} AND slot < {stretch[-1] * 24 + 24}" if pointer.days else "true"
-            )
-            store.sealed.write(pointer, name, pl.concat(frames), stale)
-        pointer.days = sorted({*pointer.days, *stretch})
-    store.sealed.publish(pointer)
+    for of, name in schema.DAILY.items():
+        added = pl.concat([_added(store, pointer, of, days) for days in _stretches(wanted)])
+        slots = {day * 24 + hour for day in wanted for hour in range(24)}
+        store.sealed.replace(pointer, name, added, slots if pointer.days else None)
+    pointer.days = sorted({*pointer.days, *wanted})
 
 
 def differing(store: SpanStore) -> list[str]:
@@ -50,7 +45,7 @@ def differing(store: SpanStore) -> list[str]:
     pointer = store.sealed.pointer()
     out: list[str] = []
     for of, name in schema.DAILY.items():
-        for days in _stretches(pointer.days, DAYS_AT_ONCE):
+        for days in _stretches(pointer.days):
             stored = _within(store, pointer, name, days).collect().sort(schema.KEYS[of])
             if not stored.equals(_added(store, pointer, of, days)):
                 out.append(
@@ -60,11 +55,11 @@ def differing(store: SpanStore) -> list[str]:
     return out
 
 
-def _stretches(days: Sequence[int], longest: int) -> Iterator[list[int]]:
-    """Consecutive days, at most so many at once."""
+def _stretches(days: Sequence[int]) -> Iterator[list[int]]:
+    """Days, some at once; those of one stretch lie close together."""
     out: list[int] = []
     for day in days:
-        if out and (day != out[-1] + 1 or len(out) == longest):
+        if out and (day - out[0] > 4 * DAYS_AT_ONCE or len(out) == DAYS_AT_ONCE):
             yield out
             out = []
         out.append(day)
@@ -73,11 +68,12 @@ def _stretches(days: Sequence[int], longest: int) -> Iterator[list[int]]:
 
 
 def _within(store: SpanStore, pointer: Pointer, name: str, days: Sequence[int]) -> pl.LazyFrame:
-    inside = pl.col("slot").is_between(days[0] * 24, days[-1] * 24 + 23)
-    return store.sealed.scan(pointer, name).filter(inside)
+    bounds = days[0] * 24, days[-1] * 24 + 23
+    inside = pl.col("slot").is_between(*bounds) & (pl.col("slot") // 24).is_in(days)
+    return store.sealed.scan(pointer, name, bounds).filter(inside)
 
 
 def _added(store: SpanStore, pointer: Pointer, of: str, days: Sequence[int]) -> pl.DataFrame:
-    """Rows of consecutive days of one rollup, added up."""
+    """Rows of some days of one rollup, added up."""
     hours = _within(store, pointer, of, days).collect()
     return add_up(of, hours.with_columns(slot=pl.col("slot") // 24 * 24))

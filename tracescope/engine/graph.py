@@ -13,7 +13,6 @@ from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
 from tracescope.engine.compare import Sides, environment_note
 from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, rollups
-from tracescope.engine.slices import sealed_spans
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period
 from tracescope.schema import HOUR_NS
@@ -169,7 +168,7 @@ def _resources(store: SpanStore, seen: Snapshot, *, start_ns: int, end_ns: int) 
     wanted = ["service_name", "resource", "start_ns"]
     plans = [seen.pending().filter(pl.col("start_ns") < end_ns).select(wanted)]
     if newest:
-        plans.append(sealed_spans(store, pointer, newest).select(wanted))
+        plans.append(store.sealed.spans(pointer, newest).select(wanted))
     distinct = [
         plan.group_by("service_name", "resource").agg(pl.col("start_ns").max()).collect() for plan in plans
     ]

@@ -171,7 +171,7 @@ def import_files(
         A file cannot be read as what it claims to be; the store is as it was.
     """
     store.landing.recover()
-    before = store.status().stored
+    before = store.stored()
     result = ImportResult()
     closed = store.snapshot().closed
     with store.group(f"import-{arrived_ns}") as group, closing(read(paths, form)) as chunks:
@@ -190,5 +190,5 @@ def import_files(
             for batch in hold.batches:
                 _stage(group, batch)
             result.sealed = False
-    result.new = store.status().stored - before
+    result.new = store.stored() - before
     return result

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import add_up, cap_operations, join_hops, merge
+from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
 from tracescope.engine.days import fold
-from tracescope.engine.seal import carried, seal
+from tracescope.engine.seal import Room, carried, seal
 from tracescope.engine.slices import DEFAULT_MEMORY, hop_halves, process_slices, runs, source
 from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
-from tracescope.store.sealed import Pointer
+from tracescope.store.pointer import Pointer
+from tracescope.store.sealed import Rewrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,13 @@ def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_M
     StoreError
         Rollups of hours whose spans have gone cannot be read, so they cannot be kept.
     """
-    from deltalake.exceptions import DeltaError
-
     seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
     with store.sealing(wait=True):
         pointer = store.sealed.settle()
         hours = pointer.with_raw()
         try:
-            _remake(store, pointer, hours, workers, memory_bytes)
-        except (DeltaError, PolarsError) as error:
+            _remake(store, pointer, hours, Room(workers, memory_bytes))
+        except PolarsError as error:
             raise StoreError(
                 f"{store.root} cannot be rebuilt: {error}", "`tracescope verify` names the damaged files"
             ) from error
@@ -55,40 +56,49 @@ def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_M
         return RebuildResult(len(hours), sum(pointer.hours[hour].spans for hour in hours), left)
 
 
-def _remake(store: SpanStore, pointer: Pointer, hours: list[int], workers: int, memory_bytes: int) -> None:
+def _remake(store: SpanStore, pointer: Pointer, hours: list[int], room: Room) -> None:
     """Replace the rollups of `hours` and publish them together."""
     before = Snapshot(store.sealed.pointer(), {}, pointer.ledger)
-    whole = len(hours) == len(pointer.hours)
-    dimensions: list[dict[str, pl.DataFrame]] = []
-    for number, (begin, end) in enumerate(runs(hours)):
-        keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-        spans = source(store, before, begin, end).scan()
-        tables = merge([part.tables for part in process_slices(spans, keep, memory_bytes, workers)])
-        tables = cap_operations(join_hops(tables, hop_halves(store, pointer, tables, begin, end)))
-        tables = carried(store, before.pointer, tables, begin, end)
-        former = f"slot >= {begin} AND slot < {end}"
-        if whole:
-            former = None if number else "true"
-        for name in schema.ROLLUPS:
-            store.sealed.write(pointer, name, tables[name], former)
-        dimensions.append({name: tables[name] for name in schema.DIMENSIONS})
-    for name in schema.DIMENSIONS:
-        frame = add_up(name, pl.concat([some[name] for some in dimensions])) if dimensions else None
-        if frame is not None and whole:
-            store.sealed.write(pointer, name, frame, "true")
-        elif frame is not None:
-            store.sealed.union(pointer, name, frame)
+    former = partial(store.sealed.scan, before.pointer)
+    if len(hours) == len(pointer.hours):
+        for name in (*schema.ROLLUPS, *schema.DIMENSIONS, *schema.DAILY.values()):
+            pointer.files[name] = []
+        pointer.days = []
+    made = Rewrite(store.sealed, pointer)
+    for begin, end in runs(hours, before.pointer.hours):
+        tables = _rolled(store, before, made.scan, (begin, end), room)
+        tables["counters"] = carried(former, tables["counters"], begin, end)
+        made.add(tables, [hour for hour in hours if begin <= hour < end])
+        if made.full:
+            made.write()
+    made.write()
     for hour in hours:
         pointer.hours[hour] = replace(pointer.hours[hour], rules=schema.RULES)
-    pointer.days = [] if whole else sorted(set(pointer.days) - {hour // 24 for hour in hours})
+    pointer.unfold(hours)
+    fold(store, pointer)
     store.sealed.publish(pointer)
-    fold(store)
 
 
-def recompute(store: SpanStore, begin: int, end: int) -> dict[str, pl.DataFrame]:
+def recompute(
+    store: SpanStore, begin: int, end: int, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY
+) -> dict[str, pl.DataFrame]:
     """Rollups of sealed hours ``[begin, end)`` from their sealed spans, written nowhere."""
     pointer = store.sealed.pointer()
-    spans = source(store, Snapshot(pointer, {}, pointer.ledger), begin, end).scan()
+    found = Snapshot(pointer, {}, pointer.ledger)
+    stored = partial(store.sealed.scan, pointer)
+    return _rolled(store, found, stored, (begin, end), Room(workers, memory_bytes))
+
+
+def _rolled(
+    store: SpanStore,
+    found: Snapshot,
+    stored: Callable[[str, tuple[int, int]], pl.LazyFrame],
+    run: tuple[int, int],
+    room: Room,
+) -> dict[str, pl.DataFrame]:
+    """Rollups of a run of hours from sealed spans, hops joined with those that are stored around them."""
+    begin, end = run
+    spans = source(store, found, begin, end).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    tables = merge([partial.tables for partial in process_slices(spans, keep, DEFAULT_MEMORY, 2)])
-    return cap_operations(join_hops(tables, hop_halves(store, pointer, tables, begin, end)))
+    tables = merge([each.tables for each in process_slices(spans, keep, room.memory_bytes, room.workers)])
+    return cap_operations(join_hops(tables, hop_halves(stored, tables["hop_halves"], begin, end)))

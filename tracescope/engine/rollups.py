@@ -29,12 +29,11 @@ from tracescope.engine.slices import (
     HOP_WINDOW_HOURS,
     affected,
     process_slices,
-    sealed_spans,
     source,
 )
 from tracescope.errors import InsufficientDataError
 from tracescope.store import Snapshot, SpanStore
-from tracescope.store.sealed import Pointer
+from tracescope.store.pointer import Pointer
 
 HOUR = schema.HOUR_NS
 
@@ -226,8 +225,9 @@ def rules_notes(rules: Collection[int]) -> list[str]:
 
 
 def _producers(store: SpanStore, pointer: Pointer, begin: int, end: int) -> pl.DataFrame:
-    near = pl.col("slot").is_between(begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS) & (pl.col("side") == 0)
-    return store.sealed.scan(pointer, "hop_halves").filter(near).collect()
+    around = begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS
+    near = pl.col("slot").is_between(*around) & (pl.col("side") == 0)
+    return store.sealed.scan(pointer, "hop_halves", around).filter(near).collect()
 
 
 def _spans_of(hours: Sequence[int]) -> list[tuple[int, int]]:
@@ -249,8 +249,8 @@ def _sealed_tables(
     if not hours:
         out.update({name: schema.empty(table) for name, table in schema.DIMENSIONS.items()})
         return out
-    rows = _in_hours(pointer, hours)
-    plans = [store.sealed.scan(pointer, name).filter(rows) for name in wanted]
+    rows, bounds = _in_hours(pointer, hours), (min(hours), max(hours))
+    plans = [store.sealed.scan(pointer, name, bounds).filter(rows) for name in wanted]
     dims = [store.sealed.scan(pointer, name) for name in schema.DIMENSIONS]
     frames = pl.collect_all([*plans, *dims])
     out.update(zip([*wanted, *schema.DIMENSIONS], frames, strict=True))
@@ -423,7 +423,7 @@ def trace_spans(
         hours = None if near is None else near(found)
         if hours is not None:
             window = range(hours[0], hours[1] + schema.TRACE_WINDOW_HOURS + 1)
-            rows = among(found, sealed_spans(store, pointer, window))
+            rows = among(found, store.sealed.spans(pointer, window))
             if not rows.is_empty():
                 return rows
         return among(found, store.sealed.scan(pointer, "spans"))

@@ -1,8 +1,8 @@
 """Sealing: landed spans become rollups and sealed spans, whole hours at a time.
 
-Spans that land late re-open the hours whose traces they may change, before and after.  A run of
-hours is sealed with one commit a table, whatever its length; slices bound the memory
-(`tracescope.engine.slices`).
+Spans that land late re-open the hours whose traces they may change, before and after.  All hours of one
+sealing are published together, a file or two a table; what is made of very many is published as it comes.
+Slices bound the memory (`tracescope.engine.slices`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import NamedTuple, Self
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -31,15 +31,23 @@ from tracescope.engine.slices import (
 )
 from tracescope.engine.unlanded import Unlanded
 from tracescope.store import Snapshot, SpanStore
-from tracescope.store.sealed import HourState, Pointer
-
-if TYPE_CHECKING:
-    from deltalake.transaction import AddAction
+from tracescope.store.pointer import File, HourState, Pointer
+from tracescope.store.sealed import READERS_S, Rewrite
 
 #: Spans written together, where memory allows: files of few rows cost more than their rows.
 _WRITTEN = 200_000
 
+#: Publications between two looks for files that nobody names any more.
+_SWEPT_EVERY = 16
+
 _AFTER = schema.TRACE_WINDOW_HOURS
+
+
+class Room(NamedTuple):
+    """Slices worked on at once, and what they may take together."""
+
+    workers: int
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +94,13 @@ def seal(
         Called with hours done and hours in all.
     """
     with store.sealing(wait=wait):
-        store.sealed.settle()
         found = store.snapshot()
         if unlanded is not None:
             found = _along(found, unlanded)
         limit = None if before_ns is None else before_ns // schema.HOUR_NS
         hours = _reopened(list(found.landed), found.pointer)
         chosen = [hour for hour in hours if limit is None or hour < limit]
-        return _seal(store, found, chosen, workers, memory_bytes, progress, unlanded)
+        return _seal(store, found, chosen, Room(workers, memory_bytes), progress, unlanded)
 
 
 def _along(found: Snapshot, unlanded: Unlanded) -> Snapshot:
@@ -133,34 +140,96 @@ def seal_quiet(
         they are sealed whatever still trickles in.
     """
     with store.sealing():
-        store.sealed.settle()
         found = store.snapshot()
         quiet = quiet_hours(found.landed, now_ns=now_ns, grace_s=grace_s)
-        return _seal(store, found, _reopened(quiet, found.pointer), workers, memory_bytes, None)
+        return _seal(store, found, _reopened(quiet, found.pointer), Room(workers, memory_bytes), None)
+
+
+@dataclass(slots=True)
+class _Sealing:
+    """One sealing: what it reads, and what it has made that nobody sees yet."""
+
+    store: SpanStore
+    found: Snapshot
+    room: Room
+    unlanded: Unlanded | None
+    pointer: Pointer
+    rolled: Rewrite
+    spans: _Writer
+
+    def run(self, begin: int, end: int) -> None:
+        """Make rollups and sealed spans of hours ``[begin, end)``."""
+        from tracescope.analysis.rollups.process import process
+
+        # landed and sealed spans of the hours around stay as they are until the pointer is out
+        seen = Snapshot(self.found.pointer, self.found.landed, self.found.ledger)
+        rows = source(self.store, seen, begin, end, self.unlanded).scan()
+        keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
+
+        def work(part: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+            partial = process(part, keep=keep)
+            return partial.tables, partial.spans()
+
+        tables: list[dict[str, pl.DataFrame]] = []
+        for rolled, kept in by_slice(rows, self.room.memory_bytes, self.room.workers, work):
+            tables.append(rolled)
+            self.spans.take(kept)
+        merged = merge(tables)
+        halves = hop_halves(self.rolled.scan, merged["hop_halves"], begin, end)
+        merged = cap_operations(join_hops(merged, halves))
+        former = {hour for hour in self.pointer.hours if begin <= hour < end}
+        merged["counters"] = carried(self.rolled.scan, merged["counters"], begin, end)
+        hours = former.union(merged["path_hours"]["slot"], merged["entry_hours"]["slot"], self.spans.counts)
+        self.rolled.add(merged, {hour for hour in hours if begin <= hour < end})
+        self.spans.replaced |= former
+        self.pointer.unfold(hours)
+
+    def write(self) -> None:
+        """Write what was made, for the pointer to be published."""
+        self.rolled.write()
+        pointer, spans = self.pointer, self.spans
+        self.store.sealed.replace(pointer, "spans", spans.files(), spans.replaced)
+        arrived = self.store.landing.ledger(set()).arrived_ns
+        if self.unlanded is not None:
+            arrived = max(arrived, self.unlanded.ledger(set()).arrived_ns)
+        for hour in {*spans.replaced, *spans.counts}:
+            former = pointer.hours.pop(hour, None)
+            if hour in spans.counts:
+                new = any(near in self.found.landed for near in range(hour, hour + _AFTER + 1))
+                latest = max(former.arrived_ns if former else 0, arrived if new else 0)
+                pointer.hours[hour] = HourState(spans.counts[hour], latest, has_raw=True)
+        pointer.first_ns, pointer.last_ns = spans.first_ns, spans.last_ns
+        spans.done()
 
 
 def _seal(
     store: SpanStore,
     found: Snapshot,
     chosen: list[int],
-    workers: int,
-    memory_bytes: int,
+    room: Room,
     progress: Callable[[int, int], None] | None,
     unlanded: Unlanded | None = None,
 ) -> SealResult:
     """Seal the chosen hours that have spans, then drop the landed files that no other hour needs."""
     targets = [hour for hour in chosen if _may_hold(hour, found) and not found.pointer.is_closed(hour)]
-    pointer = store.sealed.pointer()
-    done = spans = 0
-    for begin, end in runs(targets):
-        spans += _seal_run(store, pointer, found.landed, begin, end, workers, memory_bytes, unlanded)
-        if unlanded is None:
-            store.sealed.publish(pointer)
-        done += end - begin
-        if progress is not None:
-            progress(done, len(targets))
-    for begin, end in runs(_rejoined(store, pointer, targets)):
-        _seal_run(store, pointer, found.landed, begin, end, workers, memory_bytes, unlanded)
+    held = {*found.landed, *found.pointer.hours}
+    pointer = store.sealed.settle()
+    done = 0
+    with _Writer(store, pointer, min(_WRITTEN, room.memory_bytes // SPAN_BYTES)) as spans:
+        made = _Sealing(store, found, room, unlanded, pointer, Rewrite(store.sealed, pointer), spans)
+        for begin, end in runs(targets, held):
+            made.run(begin, end)
+            if made.rolled.full:
+                made.write()
+                if unlanded is None:
+                    store.sealed.publish(pointer)
+            done += sum(begin <= hour < end for hour in targets)
+            if progress is not None:
+                progress(done, len(targets))
+        count = spans.taken
+        for begin, end in runs(_rejoined(made.rolled, targets), held):
+            made.run(begin, end)
+        made.write()
     settled = set(chosen)
     files = [
         path
@@ -169,8 +238,7 @@ def _seal(
         for path in paths
     ]
     _clear(store, pointer, files, _late(found, files, unlanded), unlanded)
-    fold(store)
-    return SealResult(done, spans)
+    return SealResult(done, count)
 
 
 def _may_hold(hour: int, found: Snapshot) -> bool:
@@ -188,20 +256,17 @@ def _late(found: Snapshot, files: list[Path], unlanded: Unlanded | None) -> int:
     return sum(int(frame.select(pl.len()).collect().item()) for frame in late)
 
 
-def _rejoined(store: SpanStore, pointer: Pointer, sealed: list[int]) -> list[int]:
+def _rejoined(rolled: Rewrite, sealed: list[int]) -> list[int]:
     """Hours sealed before whose consumers wait for producers that these hours have now."""
     if not sealed:
         return []
-    halves = store.sealed.scan(pointer, "hop_halves")
+    around = min(sealed) - HOP_WINDOW_HOURS, max(sealed) + HOP_WINDOW_HOURS
+    halves = rolled.scan("hop_halves", around)
     ids = ["key_hi", "key_lo", "key_span"]
     mine = halves.filter(pl.col("slot").is_in(sealed), pl.col("side") == 0).select(ids)
-    near = halves.filter(
-        pl.col("side") == 1,
-        pl.col("slot").is_between(min(sealed) - HOP_WINDOW_HOURS, max(sealed) + HOP_WINDOW_HOURS),
-        ~pl.col("slot").is_in(sealed),
-    )
+    near = halves.filter(pl.col("side") == 1, ~pl.col("slot").is_in(sealed))
     hours = near.join(mine, on=ids, how="semi").select("slot").unique().collect()["slot"].to_list()
-    return sorted(hour for hour in hours if pointer.has_raw(hour))
+    return sorted(hour for hour in hours if rolled.pointer.has_raw(hour))
 
 
 def _clear(
@@ -212,66 +277,39 @@ def _clear(
     if unlanded is not None:
         pointer.ledger.merge(unlanded.ledger(set(pointer.ledger.batches)))
     pointer.ledger.add(-late, {"hour_closed": late} if late else {})
+    fold(store, pointer)
     store.sealed.publish(pointer)
     store.landing.forget(set(pointer.ledger.batches))
     store.landing.drop(files)
-
-
-def _seal_run(
-    store: SpanStore,
-    pointer: Pointer,
-    landed: dict[int, list[Path]],
-    begin: int,
-    end: int,
-    workers: int,
-    memory_bytes: int,
-    unlanded: Unlanded | None,
-) -> int:
-    """Seal hours ``[begin, end)``, for the pointer to be published; returns their spans."""
-    from tracescope.analysis.rollups.process import process
-
-    fresh = not pointer.hours or begin > max(pointer.hours)
-    spans = source(store, Snapshot(pointer, landed, pointer.ledger), begin, end, unlanded).scan()
-    keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    replaced = [] if fresh else [hour for hour in pointer.hours if begin <= hour < end]
-
-    def work(rows: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-        partial = process(rows, keep=keep)
-        return partial.tables, partial.spans()
-
-    # the old files stay until a newer pointer is out, so slices may go on reading them
-    tables: list[dict[str, pl.DataFrame]] = []
-    with _Writer(store, pointer, min(_WRITTEN, memory_bytes // SPAN_BYTES)) as written:
-        for rolled, kept in by_slice(spans, memory_bytes, workers, work):
-            tables.append(rolled)
-            written.take(kept)
-        written.write()  # while the rollups are
-        merged = merge(tables)
-        merged = join_hops(merged, hop_halves(store, pointer, merged, begin, end))
-        merged = carried(store, pointer, cap_operations(merged), begin, end)
-        for name in schema.ROLLUPS:
-            between = None if fresh else f"slot >= {begin} AND slot < {end}"
-            store.sealed.write(pointer, name, merged[name], between)
-        for name in schema.DIMENSIONS:
-            store.sealed.union(pointer, name, merged[name])
-        store.sealed.add_spans(pointer, written.files(), replaced)
-    _date(store, pointer, landed, range(begin, end), written.counts, unlanded)
-    pointer.first_ns, pointer.last_ns = written.first_ns, written.last_ns
-    pointer.unfold(begin, end)
-    return sum(written.counts.values())
+    if pointer.sequence % _SWEPT_EVERY == 0:
+        store.sealed.vacuum(pointer, readers_s=READERS_S)
 
 
 class _Writer:
-    """Writes the spans of slices in a thread, some slices together, and counts them by hour."""
+    """Writes the spans of slices in a thread, some slices together, and counts them by hour.
+
+    Attributes
+    ----------
+    counts
+        Spans by hour, since `done` was called.
+    replaced
+        Hours whose former spans these replace.
+    taken
+        Spans in all.
+    first_ns, last_ns
+        Earliest start and latest end of them and of those that the pointer had.
+    """
 
     def __init__(self, store: SpanStore, pointer: Pointer, rows: int) -> None:
         self._store = store
         self._rows = rows
         self._held: list[pl.DataFrame] = []
         self._pool = ThreadPoolExecutor(1)
-        self._writing: Future[list[AddAction]] | None = None
-        self._files: list[AddAction] = []
+        self._writing: Future[list[File]] | None = None
+        self._files: list[File] = []
         self.counts: dict[int, int] = {}
+        self.replaced: set[int] = set()
+        self.taken = 0
         self.first_ns, self.last_ns = pointer.first_ns, pointer.last_ns
 
     def __enter__(self) -> Self:
@@ -286,6 +324,7 @@ class _Writer:
         for hour, count, low, high in kept.group_by("hour").agg(pl.len(), *times).iter_rows():
             self.counts[hour] = self.counts.get(hour, 0) + count
             self.first_ns, self.last_ns = min(self.first_ns or low, low), max(self.last_ns, high)
+        self.taken += len(kept)
         self._held.append(kept)
         if sum(map(len, self._held)) >= self._rows:
             self.write()
@@ -295,13 +334,20 @@ class _Writer:
         held, self._held = self._held, []
         if held:
             self._finish()
-            self._writing = self._pool.submit(self._store.sealed.put_spans, held)
+            self._writing = self._pool.submit(self._put, held)
 
-    def files(self) -> list[AddAction]:
+    def _put(self, held: list[pl.DataFrame]) -> list[File]:
+        return self._store.sealed.put("spans", pl.concat(held).sort("hour", maintain_order=True))
+
+    def files(self) -> list[File]:
         """The files of all spans taken."""
         self.write()
         self._finish()
         return self._files
+
+    def done(self) -> None:
+        """Begin anew: what was taken is the pointer's."""
+        self._files, self.counts, self.replaced = [], {}, set()
 
     def _finish(self) -> None:
         writing, self._writing = self._writing, None
@@ -309,33 +355,12 @@ class _Writer:
             self._files += writing.result()
 
 
-def _date(
-    store: SpanStore,
-    pointer: Pointer,
-    landed: dict[int, list[Path]],
-    hours: range,
-    counts: dict[int, int],
-    unlanded: Unlanded | None,
-) -> None:
-    """Note how many spans each sealed hour has, and when its latest arrived."""
-    arrived = store.landing.ledger(set()).arrived_ns
-    if unlanded is not None:
-        arrived = max(arrived, unlanded.ledger(set()).arrived_ns)
-    for hour in hours:
-        former = pointer.hours.pop(hour, HourState(0, 0, has_raw=True))
-        if hour in counts:
-            new = any(near in landed for near in range(hour, hour + _AFTER + 1))
-            latest = max(former.arrived_ns, arrived if new else 0)
-            pointer.hours[hour] = HourState(counts[hour], latest, has_raw=True)
-
-
 def carried(
-    store: SpanStore, pointer: Pointer, tables: dict[str, pl.DataFrame], begin: int, end: int
-) -> dict[str, pl.DataFrame]:
-    """`tables` with the counts that spans which were sealed before cannot give again."""
-    mine = (pl.col("slot") >= begin) & (pl.col("slot") < end)
+    stored: Callable[[str, tuple[int, int]], pl.LazyFrame], fresh: pl.DataFrame, begin: int, end: int
+) -> pl.DataFrame:
+    """Counters of hours ``[begin, end)`` with what spans that were sealed before cannot give again."""
     try:
-        stored = store.sealed.scan(pointer, "counters").filter(mine).collect()
+        former = stored("counters", (begin, end - 1)).filter(pl.col("slot").is_between(begin, end - 1))
+        return carry_counts(fresh, former.collect())
     except (OSError, PolarsError):
-        return tables  # damaged, which is what a rebuild mends; what only they knew is lost with them
-    return {**tables, "counters": carry_counts(tables["counters"], stored)}
+        return fresh  # damaged, which is what a rebuild mends; what only they knew is lost with them

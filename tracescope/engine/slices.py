@@ -9,7 +9,8 @@ Results do not depend on how hours are run together, nor on slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -21,7 +22,6 @@ import polars as pl
 from tracescope import schema
 from tracescope.engine.unlanded import Unlanded
 from tracescope.store import Snapshot, SpanStore
-from tracescope.store.sealed import Pointer
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.process import Partial
@@ -50,17 +50,23 @@ def affected(hours: Sequence[int]) -> list[int]:
     return sorted({h for hour in hours for h in range(hour - _AFTER, hour + _AFTER + 1)})
 
 
-def runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Consecutive hours as half-open runs of at most RUN_HOURS."""
-    begin = end = 0
+def runs(hours: Sequence[int], held: Collection[int] = ()) -> Iterator[tuple[int, int]]:
+    """Ascending hours as half-open runs, each of at most RUN_HOURS of them.
+
+    A run goes on over hours that are not among `hours`, as long as none of these is `held`: where nothing
+    is, nothing starts.
+    """
+    others = sorted(set(held).difference(hours))
+    begin = last = count = 0
     for hour in hours:
-        if hour != end or hour - begin >= RUN_HOURS:
-            if end > begin:
-                yield begin, end
-            begin = hour
-        end = hour + 1
-    if end > begin:
-        yield begin, end
+        broken = bisect_left(others, hour) != bisect_left(others, last) if held else hour != last + 1
+        if count and (broken or count == RUN_HOURS):
+            yield begin, last + 1
+            count = 0
+        begin = hour if not count else begin
+        last, count = hour, count + 1
+    if count:
+        yield begin, last + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +112,7 @@ def source(
     held = unlanded.near(wanted) if unlanded is not None else []
     if not near:
         return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)), held)
-    return Source(files, sealed_spans(store, pointer, near), held)
-
-
-def sealed_spans(store: SpanStore, pointer: Pointer, hours: Iterable[int]) -> pl.LazyFrame:
-    """Sealed spans of some hours; files of other hours are not even named."""
-    names = {f"hour={hour}" for hour in hours}
-    chosen = Pointer(files={"spans": [f for f in pointer.files.get("spans", ()) if f.split("/")[1] in names]})
-    return store.sealed.scan(chosen, "spans")
+    return Source(files, store.sealed.spans(pointer, near), held)
 
 
 def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:
@@ -197,11 +196,11 @@ def by_slice(
 
 
 def hop_halves(
-    store: SpanStore, pointer: Pointer, tables: dict[str, pl.DataFrame], begin: int, end: int
+    stored: Callable[[str, tuple[int, int]], pl.LazyFrame], own: pl.DataFrame, begin: int, end: int
 ) -> pl.DataFrame:
-    """Hop halves of these hours and of the day around them."""
-    around = store.sealed.scan(pointer, "hop_halves").filter(
+    """Hop halves of hours ``[begin, end)``, given, and of the day around them, from rollups as stored."""
+    around = stored("hop_halves", (begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS)).filter(
         pl.col("slot").is_between(begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS),
         ~pl.col("slot").is_between(begin, end - 1),
     )
-    return pl.concat([tables["hop_halves"], around.collect()])
+    return pl.concat([own, around.collect()])

@@ -21,7 +21,7 @@ from tracescope.engine.seal import seal
 from tracescope.engine.slices import affected, runs
 from tracescope.errors import TracescopeError
 from tracescope.store import SpanStore, Status, journal
-from tracescope.store.sealed import Pointer
+from tracescope.store.pointer import Pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,12 @@ def _close_hours(
 ) -> PruneResult:
     """Remove raw spans of `old` hours and everything of `ancient` ones; the caller holds the lock."""
     gone = sum(pointer.hours[hour].spans for hour in old)
-    for begin, end in runs(sorted({*old, *ancient})):
-        store.sealed.delete(pointer, "spans", f"hour >= {begin} AND hour < {end}")
-    for begin, end in runs(ancient):
-        for name in (*schema.ROLLUPS, *schema.DAILY.values()):
-            store.sealed.delete(pointer, name, f"slot >= {begin} AND slot < {end}")
+    store.sealed.replace(pointer, "spans", [], {*old, *ancient})
+    for name in (*schema.ROLLUPS, *schema.DAILY.values()) if ancient else ():
+        store.sealed.replace(pointer, name, [], ancient)
     for hour in old:
         pointer.hours[hour] = replace(pointer.hours[hour], has_raw=False)
-    store.sealed.forget_hours(pointer, ancient)
+    pointer.forget_hours(ancient)
     store.sealed.publish(pointer)
     files = store.sealed.vacuum(store.sealed.pointer(), readers_s=readers_s)
     return PruneResult(len(old), gone, len(ancient), files)
@@ -100,8 +98,11 @@ def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
         open_hours = set(affected(list(store.landing.files())))
         sizes: dict[int, int] = {}
         for file in pointer.files.get("spans", ()):
-            hour = int(file.split("/")[1].removeprefix("hour="))
-            sizes[hour] = sizes.get(hour, 0) + (store.root / "sealed" / file).stat().st_size
+            held = [hour for hour in pointer.with_raw() if file.first <= hour <= file.last]
+            rows = sum(pointer.hours[hour].spans for hour in held)
+            for hour in held:
+                share = file.size * pointer.hours[hour].spans // rows
+                sizes[hour] = sizes.get(hour, 0) + share
         chosen: list[int] = []
         for hour in pointer.with_raw():
             if excess_bytes <= 0:
@@ -142,7 +143,7 @@ def _problems(store: SpanStore, progress: Callable[[int, int], None] | None) -> 
     problems: list[str] = []
     for name, files in pointer.files.items():
         for file in files:
-            path = store.root / "sealed" / file
+            path = store.sealed.folder / file.path
             try:
                 _read_whole(path)
             except (OSError, PolarsError) as error:

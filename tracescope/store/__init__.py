@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracescope import schema
 from tracescope.errors import StoreBusyError, StoreError
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably
-from tracescope.store.sealed import READERS_S, Pointer, Sealed, count_hours, sum_rejected
+from tracescope.store.pointer import Pointer
+from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
 
 if TYPE_CHECKING:
     import polars as pl
@@ -270,25 +270,45 @@ class SpanStore:
         """
         return self.reading(lambda found: self._status(found, waiting or {}))
 
+    def stored(self) -> int:
+        """Distinct spans of the store's life, as `Status` counts them."""
+        return self.reading(
+            lambda found: (
+                found.pointer.forgotten + count_hours(found.pointer.hours) + self._unsealed(found, {})
+            )
+        )
+
+    def _unsealed(
+        self, found: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
+    ) -> int:
+        """Distinct spans that are landed, or wait for it, and are not sealed."""
+        import polars as pl
+
+        ids = ["trace_hi", "trace_lo", "span_id"]
+        known = {*found.pointer.ledger.batches, *found.ledger.batches}
+        frames = [spans.select(*ids, "start_ns") for name, (spans, _) in waiting.items() if name not in known]
+        if found.landed:
+            frames.append(found.pending().select(*ids, "start_ns").collect())
+        if not frames:
+            return 0
+        landed = pl.concat(frames)
+        new = landed.unique(ids)
+        if len(landed) and found.pointer.hours:
+            hours = (landed["start_ns"] // schema.HOUR_NS).unique().to_list()
+            near = [h for hour in hours for h in range(hour - schema.TRACE_WINDOW_HOURS, hour + 2)]
+            new = new.join(self.sealed.spans(found.pointer, near).select(ids).collect(), on=ids, how="anti")
+        return len(new)
+
     def _status(
         self, found: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
     ) -> Status:
         import polars as pl
 
         pointer, ledger = found.pointer, found.ledger
-        ids = ["trace_hi", "trace_lo", "span_id"]
-        frames = [found.pending().select(*ids, "start_ns").collect()]
+        new = self._unsealed(found, waiting)
         for batch, (spans, rejected) in waiting.items():
             if batch not in pointer.ledger.batches and batch not in ledger.batches:
                 ledger.add(len(spans), rejected)
-                frames.append(spans.select(*ids, "start_ns"))
-        landed = pl.concat(frames)
-        new = landed.unique(ids)
-        if len(landed) and pointer.hours:
-            hours = (landed["start_ns"] // schema.HOUR_NS).unique().to_list()
-            near = [h for hour in hours for h in range(hour - schema.TRACE_WINDOW_HOURS, hour + 2)]
-            old = self.sealed.scan(pointer, "spans").filter(pl.col("hour").is_in(near)).select(ids).collect()
-            new = new.join(old, on=ids, how="anti")
         units = self.sealed.scan(pointer, "entry_hours").select(pl.col("units").sum()).collect().item()
         counters = (
             self.sealed.scan(pointer, "counters").group_by("reason").agg(pl.col("count").sum()).collect()
@@ -296,7 +316,7 @@ class SpanStore:
         first, last = _extent(found)
         return Status(
             accepted=pointer.ledger.accepted + ledger.accepted,
-            stored=pointer.forgotten + count_hours(pointer.hours) + len(new),
+            stored=pointer.forgotten + count_hours(pointer.hours) + new,
             rejected=sum_rejected(pointer.ledger, ledger),
             units=int(units or 0),
             first_ns=first,
@@ -304,7 +324,7 @@ class SpanStore:
             sealed_until_ns=(max(pointer.hours) + 1) * schema.HOUR_NS if pointer.hours else 0,
             journal_bytes=_size(self.journal_folder),
             disk_bytes=_size(self.root),
-            landing_spans=len(new),
+            landing_spans=new,
             counters=dict(counters.sort("reason").iter_rows()),
         )
 
@@ -323,12 +343,9 @@ def _extent(found: Snapshot) -> tuple[int, int]:
 
 def _size(folder: Path) -> int:
     total = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(base) / name).stat().st_size
-            except FileNotFoundError:  # removed while we count
-                continue
+    for entry in walk(str(folder)):
+        with suppress(FileNotFoundError):  # removed while we count
+            total += entry.stat(follow_symlinks=False).st_size
     return total
 
 
