@@ -9,14 +9,17 @@ from random import Random
 
 import polars as pl
 import pytest
+import simulated
 import twin
 from builders import EPOCH_NS, MS, Made, frame, tree
 from calls import calls, outside
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated import START_NS, call, period, serve
 from test_import_files import spans_of
 
 from tracescope import schema
+from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.rollups.process import Names, span_arrays
 from tracescope.analysis.rollups.trace_path import TracePath, critical_path
 from tracescope.kernels.forest import Forest, build_forest
@@ -363,3 +366,38 @@ def test_jaeger_processes_are_known_by_their_ip_tag(address: str, tmp_path: Path
     assert path.counters == ({"skew_corrected": 1} if moved else {"detached": 1})
     assert path.spans["own_ns"].to_list() == ([20 * MS, 20 * MS, 60 * MS] if moved else
                                               [20 * MS, 80 * MS, 60 * MS])  # fmt: skip
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def test_a_path_tells_in_words_whose_clock_was_moved_and_how_far() -> None:
+    path = critical_path(one_trace("browser-skew-no-host.jsonl"))
+    assert path.notes == ("clock of api moved by +89,970.000 ms (2 spans) to put answers inside their calls",)
+    assert critical_path(one_trace("browser-skew-no-host.jsonl"), skew=False).notes == ()
+
+
+def test_a_path_tells_in_words_where_calls_prove_no_offset() -> None:
+    spans = tree("a 0-100 server host=h1\n  a 10-90 client host=h1\n    b 5010-5150 server host=h2")
+    moved, uncertain = critical_path(frame(spans)).notes
+    assert moved == "clock of b moved by -5,000.000 ms (1 span) to put answers inside their calls"
+    assert uncertain.startswith("clocks uncertain: calls contradict each other, or none proves an offset")
+
+
+def test_a_comparison_tells_of_clocks_that_could_not_be_reconciled() -> None:
+    """Answers longer than their calls, ten seconds late in head."""
+    shop = serve("gateway", "GET /cart", 2.0, [call("orders", "GET /o", 30.0)])
+    rows = [
+        simulated.spans(shop, start_ns=START_NS + k * schema.DAY_NS, hours=24, per_hour=4) for k in (0, 1)
+    ]
+    late = (pl.col("service_name") == "orders") & (pl.col("kind") == schema.KIND_SERVER)
+    rows[1] = rows[1].with_columns(
+        (pl.col("start_ns") + pl.when(late).then(10**10).otherwise(0)).alias("start_ns"),
+        (pl.col("end_ns") + pl.when(late).then(10**10 + 10**8).otherwise(0)).alias("end_ns"),
+    )
+    base, head = (period(made, START_NS + k * schema.DAY_NS, 24) for k, made in enumerate(rows))
+    told = [note for note in diff(base, head, Options()).notes if "clocks" in note]
+    assert told == [
+        "clocks of 100% of head's requests could not be reconciled: their calls contradict each other "
+        "or prove no offset, and time between services may be off"
+    ]

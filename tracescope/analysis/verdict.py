@@ -23,6 +23,8 @@ INCOMPLETE_PART: Final = 0.2
 NEAR_WEEKS: Final = 12.0
 #: ... and callees' spans that were lost, beyond this one.
 LOST_PART: Final = 0.001
+#: ... or what part of them has clocks that could not be reconciled.
+SKEWED_PART: Final = 0.01
 #: A rise by this part of base's clock that could be chance must not pass as growth-stable.
 UNSURE_PART: Final = 0.1
 
@@ -38,6 +40,12 @@ def data_notes(
         if part > INCOMPLETE_PART:
             notes.append(
                 f"{part:.0%} of {name}'s requests are incomplete: their traces name spans that are not here"
+            )
+        skewed = side.entries["skewed"].sum() / units if units else 0.0
+        if skewed > SKEWED_PART:
+            notes.append(
+                f"clocks of {skewed:.0%} of {name}'s requests could not be reconciled: "
+                "their calls contradict each other or prove no offset, and time between services may be off"
             )
     if requests.lost_part > LOST_PART:
         notes.append(

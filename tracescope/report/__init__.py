@@ -206,4 +206,5 @@ def path_json(trace: TracePath) -> dict[str, Any]:
         "spans": trace.spans.to_dicts(),
         "segments": trace.segments.to_dicts(),
         "counters": dict(trace.counters),
+        "notes": list(trace.notes),
     }

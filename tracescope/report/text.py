@@ -402,7 +402,7 @@ def path_text(trace: TracePath, *, width: int) -> RenderableType:
         + (", clocks uncertain" if unit["skewed"] else "")
         for unit in trace.units.iter_rows(named=True)
     ]
-    notes = [f"{name}: {n}" for name, n in trace.counters.items()]
+    notes = [*trace.notes, *[f"{name}: {n}" for name, n in trace.counters.items()]]
     if hidden > 0:
         notes.insert(0, f"{hidden} more spans, waited for less than these; --format json lists all")
     return Group(

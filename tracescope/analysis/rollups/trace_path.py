@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,9 @@ from tracescope import schema
 from tracescope.analysis.rollups.process import Names, span_arrays
 from tracescope.kernels.forest import Forest, build_forest
 from tracescope.kernels.walk import walk
+
+#: Clocks that notes tell of one by one.
+MOST_CLOCKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class TracePath:
         ``unit, span, start_ns, end_ns``: they tile each unit's clock, its wait apart.
     counters
         What was mended, by reason.
+    notes
+        What was done to clocks, in words.
     """
 
     trace_id: str
@@ -43,6 +49,7 @@ class TracePath:
     spans: pl.DataFrame
     segments: pl.DataFrame
     counters: Mapping[str, int]
+    notes: tuple[str, ...]
 
 
 def _reading_order(forest: Forest) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +122,31 @@ def critical_path(spans: pl.DataFrame, *, skew: bool = True) -> TracePath:
         }
     ).sort("unit", "start_ns")
     counters = {name: count for name, count in forest.counters().items() if count}
-    return TracePath(_trace_id(rows), first, _units(forest, rows, first), frame, segments, counters)
+    units = _units(forest, rows, first)
+    return TracePath(_trace_id(rows), first, units, frame, segments, counters, _clock_notes(frame, counters))
+
+
+def _clock_notes(spans: pl.DataFrame, counters: Mapping[str, int]) -> tuple[str, ...]:
+    """How far the clocks of services were moved, farthest first, and whether calls prove it."""
+    moved = (
+        spans.filter(pl.col("offset_ns") != 0)
+        .group_by("service", "offset_ns")
+        .len()
+        .sort(pl.col("offset_ns").abs(), "service", "offset_ns", descending=[True, False, False])
+    )
+    notes = [
+        f"clock of {service} moved by {offset / 1e6:+,.3f} ms ({count} span{'s' if count > 1 else ''}) "
+        "to put answers inside their calls"
+        for service, offset, count in moved.head(MOST_CLOCKS).iter_rows()
+    ]
+    if len(moved) > MOST_CLOCKS:
+        notes.append(f"{len(moved) - MOST_CLOCKS} more clocks moved by less")
+    if "skew_uncertain" in counters:
+        notes.append(
+            "clocks uncertain: calls contradict each other, or none proves an offset; "
+            "times between services may be off"
+        )
+    return tuple(notes)
 
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
