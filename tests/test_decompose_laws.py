@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,3 +112,84 @@ def test_the_logarithmic_mean_lies_between_its_numbers(a: float, b: float) -> No
     value = float(log_mean(np.array([a]), np.array([b]))[0])
     assert math.sqrt(a) * math.sqrt(b) <= value * (1 + 1e-7)
     assert value <= (a + b) / 2 * (1 + 1e-7)
+
+
+def fan(visits: list[int], own_ms: list[float], parent: list[int], overlap: float = 500.0) -> Sums:
+    """A hundred units of one entry: paths with so many visits, each so many ms; siblings overlap."""
+    count = np.array(visits, float)
+    own = count * np.array(own_ms)
+    child = np.where(np.array(parent) >= 0, 0.0, overlap)
+    rows = (
+        np.full(1, 100.0),
+        own.sum(keepdims=True),
+        np.full(len(count), 100.0),
+        np.full(len(count), 100.0),
+        count,
+    )
+    return Sums(*(a[None] for a in (*rows, own, 2 * child, child)))
+
+
+def branches(*parent: int) -> Tree:
+    above = np.array(parent)
+    depth = [1 if one < 0 else 2 for one in parent]
+    return Tree(above, np.zeros(len(parent), int), np.array(depth))
+
+
+def test_branches_that_took_over_from_one_another_and_changed_their_latency_are_netted() -> None:
+    """Branch a from 10 to 9 ms, b from 9 to 10 ms, and b is now waited for where a was: the clock felt nothing."""
+    two = [-1, -1]
+    base, head = fan([80, 20], [10.0, 9.0], two), fan([20, 80], [9.0, 10.0], two)
+    assert mean(base) == mean(head)
+    for name, values in decompose(base, head, branches(*two)).items():
+        np.testing.assert_allclose(values, 0.0, atol=1e-12, err_msg=name)
+
+
+def test_what_the_clock_felt_of_branches_that_changed_places_is_all_of_one() -> None:
+    """Branch b by 2 ms slower still: a gets nothing, neither for what it saved nor for what it lost."""
+    two = [-1, -1]
+    base, head = fan([80, 20], [10.0, 9.0], two), fan([20, 80], [9.0, 12.0], two)
+    effects = decompose(base, head, branches(*two))
+    change = mean(head) - mean(base)
+    assert change > 1.0
+    np.testing.assert_allclose(effects["latency"][0], [0.0, change], atol=1e-9)
+    for name in ("calls", "criticality", "new", "gone"):
+        np.testing.assert_allclose(effects[name], 0.0, atol=1e-9, err_msg=name)
+
+
+def test_what_lies_below_branches_that_changed_places_is_netted_with_them() -> None:
+    """Each branch is a service over a database: what a branch keeps holds for all below it."""
+    four = [-1, -1, 0, 1]
+    base = fan([80, 20, 80, 20], [4.0, 4.0, 6.0, 5.0], four)
+    head = fan([20, 80, 20, 80], [4.0, 4.0, 5.0, 6.0], four)
+    for name, values in decompose(base, head, branches(*four)).items():
+        np.testing.assert_allclose(values, 0.0, atol=1e-12, err_msg=name)
+    slower = fan([20, 80, 20, 80], [4.0, 4.0, 5.0, 9.0], four)
+    effects = decompose(base, slower, branches(*four))
+    latency = effects["latency"][0]
+    assert latency[0] == latency[2] == 0.0
+    assert latency[1] + latency[3] == pytest.approx(mean(slower) - mean(base))
+
+
+def test_branches_whose_latency_changed_but_not_who_is_waited_for_keep_what_they_did() -> None:
+    """A fifth of the visits moved by a hair: that is no change of places, whatever latencies did."""
+    two = [-1, -1]
+    base = fan([80, 20], [10.0, 9.0], two)
+    for moved, netted in ((1, False), (30, True)):
+        head = fan([80 - moved, 20 + moved], [5.0, 25.0], two)
+        effects = decompose(base, head, branches(*two))
+        assert (effects["latency"][0, 0] == 0.0) == netted, moved
+        assert effects["latency"].sum() + effects["criticality"].sum() == pytest.approx(
+            mean(head) - mean(base)
+        )
+
+
+def test_work_made_serial_is_not_netted() -> None:
+    """Siblings that no longer overlap: b is waited for as well as a, and that is criticality."""
+    two = [-1, -1]
+    base, head = fan([80, 20], [10.0, 9.0], two, 500.0), fan([70, 90], [10.0, 9.0], two, 900.0)
+    head = Sums(
+        **{n: getattr(head, n) for n in Sums.__dataclass_fields__} | {"overlap_sum": head.overlap_union}
+    )
+    effects = decompose(base, head, branches(*two))
+    assert effects["criticality"][0, 1] > 5.0
+    np.testing.assert_allclose(effects["latency"], 0.0, atol=1e-9)

@@ -124,6 +124,31 @@ def test_a_branch_that_takes_over_because_it_got_slower_is_latency_of_that_branc
     assert abs(edge(report, "gateway -> postgresql/a").credited_ms) < 0.05
 
 
+@pytest.mark.parametrize("below", [False, True], ids=["queries", "services"])
+def test_branches_that_change_places_are_nobodys_fault(below: bool) -> None:
+    """max(10, 8) becomes max(8, 10): b got slower and a faster, and their caller waits as long as before.
+
+    With a whole service in each branch as with a query: what lies below a branch is netted with it.
+    """
+
+    def branch(name: str, ms: float) -> Work:
+        if not below:
+            return table(name, ms)
+        return call(name, f"GET /{name}", 0.4 * ms, [table(name, 0.6 * ms)])
+
+    def shop(a: float, b: float) -> Work:
+        return gateway(parallel(branch("a", a), branch("b", b)))
+
+    report = compare(shop(10, 8), shop(8, 10), jitter=0.15)
+    assert delta(report) == pytest.approx(0.0, abs=0.5)
+    of = dict.fromkeys("ab", 0.0)
+    for found in report.edges:
+        if found.caller in of or found.name != "gateway (itself)":
+            of[found.name.split("(")[0].rstrip("/ ").split("/")[-1].split()[-1]] += found.credited_ms
+    assert sum(of.values()) == pytest.approx(delta(report), abs=0.1)
+    assert min(map(abs, of.values())) < 0.02, of
+
+
 def test_middleware_spans_make_nothing_new() -> None:
     """INTERNAL spans around calls, own time unchanged: no effect anywhere."""
     plain = gateway(call("orders", "GET /orders", 3.0, [table("orders", 5)]))
