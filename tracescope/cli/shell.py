@@ -261,7 +261,7 @@ def show(renderable: Callable[[int], RenderableType], output: str | None, *, pag
 
 
 def to_json(value: Any) -> str:
-    """JSON with two spaces; numbers as they are."""
-    import orjson
+    """JSON with two spaces."""
+    from tracescope.report import json_bytes
 
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode()
+    return json_bytes(value, indented=True).decode()

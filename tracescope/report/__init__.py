@@ -7,7 +7,8 @@ Source: design, section 8 (the JSON shape, whose number changes when a field doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,28 @@ def iso(ns: int) -> str | None:
     seconds, rest = divmod(ns, 10**9)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return text + (f".{rest:09d}".rstrip("0") if rest else "") + "Z"
+
+
+def canonical(value: Any) -> Any:
+    """A JSON answer with its numbers as they are written: twelve significant digits, NaN and infinity null.
+
+    The last digits of a float are what adding up leaves.
+    """
+    if isinstance(value, float):
+        return (float(f"{value:.12g}") + 0.0) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: canonical(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(each) for each in value]
+    return value
+
+
+def json_bytes(value: Any, *, indented: bool = False) -> bytes:
+    """The one way that answers become JSON, on every surface."""
+    import orjson
+
+    option = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if indented else 0)
+    return orjson.dumps(canonical(value), default=str, option=option)
 
 
 def _extent(extent: Extent) -> dict[str, Any]:

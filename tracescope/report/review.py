@@ -5,7 +5,6 @@ No script, no request: it opens from a disk and prints.  The numbers it shows ar
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.findings import findings
 from tracescope.analysis.topology.graph import Graph
 from tracescope.errors import InsufficientDataError
-from tracescope.report import charts, diff_json, iso, page, text
+from tracescope.report import charts, diff_json, iso, json_bytes, page, text
 from tracescope.report.svg import Look, Theme, arrange, draw
 from tracescope.session import TREND_POINTS, Answers
 
@@ -122,7 +121,7 @@ def review_html(review: Review) -> str:
     """The file."""
     report = review.report
     # "</" would end the script element that holds the data
-    data = json.dumps(diff_json(report), default=str).replace("<", "\\u003c")
+    data = json_bytes(diff_json(report)).decode().replace("<", "\\u003c")
     entry = review.entry
     return page.render(
         "review.html",

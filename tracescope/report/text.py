@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
-from tracescope.report import diff_json, edge_json
+from tracescope.report import diff_json, edge_json, json_bytes
 from tracescope.report.columns import Column, table
 from tracescope.report.names import one_line
 
@@ -254,8 +253,8 @@ def diff_csv(report: Report) -> str:
 def diff_ndjson(report: Report) -> str:
     """One JSON object an edge, then one for the whole with ``edges`` left out."""
     whole = diff_json(report)
-    lines = [json.dumps({"schema": whole["schema"], **edge}) for edge in whole.pop("edges")]
-    return "\n".join([*lines, json.dumps(whole)]) + "\n"
+    lines = [json_bytes({"schema": whole["schema"], **edge}).decode() for edge in whole.pop("edges")]
+    return "\n".join([*lines, json_bytes(whole).decode()]) + "\n"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

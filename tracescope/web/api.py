@@ -14,7 +14,7 @@ from tracescope import __version__
 from tracescope.analysis.evidence.series import Series
 from tracescope.analysis.topology.graph import Level
 from tracescope.errors import InputError, InsufficientDataError
-from tracescope.report import diff_json, edge_json, graph_json, iso, path_json, status_json
+from tracescope.report import diff_json, edge_json, graph_json, iso, json_bytes, path_json, status_json
 from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import pages
@@ -26,13 +26,7 @@ Builder = Callable[..., Any]
 
 def answer(value: Any, status: int = 200) -> Response:
     """JSON; NaN and infinity are null."""
-    import orjson
-
-    return Response(
-        orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=str),
-        status,
-        media_type="application/json",
-    )
+    return Response(json_bytes(value), status, media_type="application/json")
 
 
 def _numbers(values: np.ndarray[Any, Any]) -> list[float | None]:

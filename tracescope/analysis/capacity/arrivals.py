@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.capacity.fit import FEWEST_CALLS, Points
-from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.instances import Lives, fleets
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import DAY_NS, HOUR_NS
@@ -163,23 +163,19 @@ def by_edge(period: PeriodRollups, wanted: Collection[int] | None = None) -> dic
         reached = edges.filter(pl.col("edge_id").is_in(list(wanted))).select("resource").unique()
         edges = edges.join(reached, on="resource", how="semi")
     ids = period.tables["paths"].select("path_id", "edge_id").join(edges, on="edge_id", how="semi")
-    summed = (
+    keys = ("slot", "edge_id")
+    rows = (
         period.tables["path_hours"]
         .lazy()
         .select("slot", "path_id", "threshold", "calls", "units", "own_all_ns")
         .filter(pl.col("calls") > 0)
         .join(ids.lazy(), on="path_id")
-        .with_columns(weight().alias("w"))
-        .group_by("slot", "edge_id")
-        .agg(
-            pl.col("calls").sum(),
-            pl.col("units").sum(),
-            (pl.col("calls") * pl.col("w")).sum().alias("arrived"),
-            (pl.col("own_all_ns") * pl.col("w")).sum().alias("own_ns"),
-        )
-        .join(edges.lazy(), on="edge_id")
-        .collect()
+        .group_by(*keys, "threshold")
+        .agg(pl.col("calls", "units", "own_all_ns").sum())
     )
+    counted = rows.group_by(keys).agg(pl.col("calls", "units").sum())
+    sums = weighted(rows, keys, ("calls", "own_all_ns")).rename({"calls": "arrived", "own_all_ns": "own_ns"})
+    summed = counted.join(sums, on=keys).join(edges.lazy(), on="edge_id").sort(keys).collect()
     # a service's own edges count every request that it serves, roots and strange callers included
     served = summed.filter("own").select("resource").unique()
     counts = pl.concat(
@@ -188,7 +184,7 @@ def by_edge(period: PeriodRollups, wanted: Collection[int] | None = None) -> dic
             summed.filter(~pl.col("own")).join(served, on="resource", how="anti"),
         ]
     )
-    totals = counts.group_by("slot", "resource").agg(
+    totals = counts.group_by("slot", "resource", maintain_order=True).agg(
         pl.col("arrived").sum().alias("total"), pl.col("calls").sum().alias("counted")
     )
     if wanted is not None:

@@ -32,7 +32,7 @@ from tracescope.analysis.capacity.arrivals import WEEK_NS, Arrivals, by_edge, po
 from tracescope.analysis.capacity.fit import DRAWS, Fit, Headroom, Points
 from tracescope.analysis.capacity.split import load_trend, of_each
 from tracescope.analysis.capacity.trends import LEVEL, Trend, pct, trend_of, weekly
-from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.flows import weight, weighted
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.errors import InsufficientDataError
 
@@ -262,14 +262,10 @@ def _urgency(edge: EdgeForecast) -> tuple[float, float, str]:
 def _last_week(period: PeriodRollups) -> pl.DataFrame:
     """Every edge's critical time in the last week, as a share of its kind of unit's."""
     since = period.end_ns // period.slot_ns - WEEK_NS // period.slot_ns
-    sums = (
-        period.tables["path_hours"]
-        .filter(pl.col("slot") >= since)
-        .join(period.tables["paths"], on="path_id")
-        .with_columns(weight().alias("w"))
-        .group_by("unit", "edge_id", "kind", "caller", "callee", "operation")
-        .agg((pl.col("own_ns") * pl.col("w")).sum(), (pl.col("calls") * pl.col("w")).sum())
-    )
+    rows = period.tables["path_hours"].filter(pl.col("slot") >= since)
+    named = rows.join(period.tables["paths"], on="path_id").lazy()
+    keys = ("unit", "edge_id", "kind", "caller", "callee", "operation")
+    sums = weighted(named, keys, ("own_ns", "calls")).collect()
     return sums.with_columns((pl.col("own_ns") / pl.col("own_ns").sum().over("unit")).alias("share"))
 
 
@@ -433,14 +429,9 @@ def _entries(
     """Every entry: its clock pushed through the curves of its edges."""
     since = period.end_ns // period.slot_ns - WEEK_NS // period.slot_ns
     factor = weight().alias("w")
-    own = (
-        period.tables["path_hours"]
-        .filter(pl.col("slot") >= since)
-        .join(period.tables["paths"], on="path_id")
-        .with_columns(factor)
-        .group_by("unit", "entry_id", "edge_id")
-        .agg((pl.col("own_ns") * pl.col("w")).sum())
-    )
+    rows = period.tables["path_hours"].filter(pl.col("slot") >= since)
+    named = rows.join(period.tables["paths"], on="path_id").lazy()
+    own = weighted(named, ("unit", "entry_id", "edge_id"), ("own_ns",)).collect()
     hours = period.tables["entry_hours"].join(period.tables["entries"], on="entry_id").with_columns(factor)
     by_name = {(e.unit, e.name, e.operation): e for e in edges}
     names = {

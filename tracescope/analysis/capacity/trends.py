@@ -56,7 +56,8 @@ def weekly(rows: pl.DataFrame, period: PeriodRollups, column: str) -> tuple[Floa
     last = period.end_ns // period.slot_ns
     by_week = (
         rows.with_columns(((last - 1 - pl.col("slot")) // per_week).alias("week"))
-        .group_by("week")
+        .sort("slot", "threshold")
+        .group_by("week", maintain_order=True)
         .agg((pl.col(column) * weight()).sum().alias("sum"), pl.col("slot").n_unique().alias("hours"))
         .filter(pl.col("hours") * 4 >= pl.col("hours").max())
         .sort("week", descending=True)

@@ -67,6 +67,7 @@ def _condensed(period: PeriodRollups, slots: blocking.Slots, later: PeriodRollup
         )
         .rename({"first": "slot"})
         .collect(engine="streaming")
+        .sort("slot", *keys)  # threads leave them in any order, and sums of floats depend on it
     )
     return replace(period, tables={**period.tables, "path_hours": rows})
 

@@ -80,25 +80,29 @@ _ROW: Final = ("slot", "threshold")
 def _dense(
     frame: pl.DataFrame, slots: blocking.Slots, key: str, index: pl.DataFrame, columns: Sequence[str]
 ) -> dict[str, Floats]:
-    """Weighted sums by block and key as arrays ``(b, k)``."""
+    """Weighted sums by block and key as arrays ``(b, k)``.
+
+    Added up in the order of the rows, not in that of threads: the same rows give the same bits.
+    """
     size = slots.blocks * len(index)
-    factor = (weight() * pl.col("weight")).alias("factor")
-    summed = (
+    rows = (
         frame.lazy()
-        .join(slots.frame.lazy(), on="slot")
-        .with_columns(factor)
-        .group_by("block", key)
-        .agg((pl.col(name) * pl.col("factor")).sum() for name in columns)
-        .join(index.lazy(), on=key)
-        .collect(engine="streaming")
+        .join(slots.frame.lazy(), on="slot", maintain_order="left")
+        .join(index.lazy(), on=key, maintain_order="left")
+        .select(
+            (pl.col("block").cast(pl.Int64) * len(index) + pl.col("index")).alias("at"),
+            (weight() * pl.col("weight")).alias("factor"),
+            *columns,
+        )
+        .collect()
     )
-    at = (summed["block"].to_numpy().astype(np.int64) * len(index)) + summed["index"].to_numpy()
-    out: dict[str, Floats] = {}
-    for name in columns:
-        values = np.zeros(size)
-        values[at] = summed[name].to_numpy()
-        out[name] = values.reshape(slots.blocks, len(index))
-    return out
+    at, factor = rows["at"].to_numpy(), rows["factor"].to_numpy()
+    return {
+        name: np.bincount(at, rows[name].to_numpy() * factor, size)
+        .astype(np.float64, copy=False)  # of no rows it counts in integers
+        .reshape(slots.blocks, len(index))
+        for name in columns
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +227,13 @@ def _summed(period: PeriodRollups, slots: blocking.Slots) -> Mapping[str, pl.Dat
         if plain:
             sums = [pl.col(column).sum() for column in SUMMED[name]]
         else:
-            rows = rows.join(factors, on="slot")
+            # whole numbers add up exactly in any order; what is weighed is added up in one
+            exact = (
+                rows.join(factors, on="slot").group_by(*keys, "hour_weight").agg(pl.col(*SUMMED[name]).sum())
+            )
+            rows = exact.sort(*keys, "hour_weight")
             sums = [(pl.col(column) * pl.col("hour_weight")).sum() for column in SUMMED[name]]
-        out[name] = rows.group_by(keys).agg(sums).sort(keys).collect()
+        out[name] = rows.group_by(keys, maintain_order=not plain).agg(sums).sort(keys).collect()
     return out
 
 

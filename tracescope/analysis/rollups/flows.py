@@ -10,7 +10,7 @@ Source: design, sections 2 (call path) and 5 (weights).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,16 @@ def weight() -> pl.Expr:
     )
 
 
+def weighted(rows: pl.LazyFrame, keys: Sequence[str], columns: Sequence[str]) -> pl.LazyFrame:
+    """Sums of some columns by `keys`, weighted by their sampling; sorted by `keys`.
+
+    Whole numbers add up exactly in any order, so they are summed for each threshold first, and weighed
+    then in one order: the same rows give the same bits, whatever threads do.
+    """
+    exact = rows.group_by(*keys, "threshold").agg(pl.col(*columns).sum()).sort(*keys, "threshold")
+    return exact.group_by(*keys, maintain_order=True).agg((pl.col(*columns) * weight()).sum())
+
+
 def services_of(*sides: Tables | None) -> frozenset[str]:
     """Names of all that sends spans, as the call paths show it."""
     found: set[str] = set()
@@ -88,15 +98,9 @@ def flows(tables: Tables, selection: Selection, services: frozenset[str] | None 
         of the same unit kind, or -1.
     """
     known = services_of(tables) if services is None else services
-    factor = weight()
-    sums = (
-        tables["path_hours"]
-        .group_by("path_id", "unit")
-        .agg(
-            *((pl.col(name) * factor).sum().alias(name) for name in (*MEASURES, *_OCCURRENCE)),
-            pl.col("calls").sum().alias("sampled_calls"),
-        )
-    )
+    hours, keys = tables["path_hours"].lazy(), ("path_id", "unit")
+    sampled = hours.group_by(keys).agg(pl.col("calls").sum().alias("sampled_calls"))
+    sums = weighted(hours, keys, (*MEASURES, *_OCCURRENCE)).join(sampled, on=keys).collect()
     entries = kept_entries(tables, selection).select("entry_id")
     rows = (
         sums.join(tables["paths"].drop("edge_id"), on="path_id")
@@ -173,13 +177,10 @@ def nested(rows: pl.DataFrame, key: list[str]) -> pl.Series:
 def clocks(tables: Tables, entries: pl.DataFrame) -> pl.DataFrame:
     """``entry_id, unit`` (name), ``units, clock_ns`` of some entries, weighted."""
     named = dict(enumerate(schema.UNIT_NAMES))
-    return (
-        tables["entry_hours"]
-        .join(entries.select("entry_id"), on="entry_id", how="semi")
-        .group_by("entry_id", "unit")
-        .agg((pl.col("units", "clock_ns") * weight()).sum())
-        .with_columns(pl.col("unit").replace_strict(named, return_dtype=pl.String))
-        .sort("entry_id", "unit")
+    hours = tables["entry_hours"].join(entries.select("entry_id"), on="entry_id", how="semi").lazy()
+    sums = weighted(hours, ("entry_id", "unit"), ("units", "clock_ns")).collect()
+    return sums.with_columns(pl.col("unit").replace_strict(named, return_dtype=pl.String)).sort(
+        "entry_id", "unit"
     )
 
 

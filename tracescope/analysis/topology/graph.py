@@ -229,7 +229,12 @@ def _totals(tables: Tables, selection: Selection, rows: pl.DataFrame) -> pl.Data
     entries = kept_entries(tables, selection)
     if selection.through is not None:
         entries = entries.join(rows, on="entry_id", how="semi")
-    return clocks(tables, entries).group_by("unit").agg(pl.col("units", "clock_ns").sum()).sort("unit")
+    return (
+        clocks(tables, entries)
+        .group_by("unit", maintain_order=True)
+        .agg(pl.col("units", "clock_ns").sum())
+        .sort("unit")
+    )
 
 
 def _edges(rows: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
@@ -237,7 +242,7 @@ def _edges(rows: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     clock, units = pl.col("clock_ns").clip(1), pl.col("units").clip(1e-9)
     return (
         rows.with_columns(top.alias("inclusive_ns"))
-        .group_by(*_EDGE, "unit")
+        .group_by(*_EDGE, "unit", maintain_order=True)
         .agg(pl.col("uninstrumented").all(), pl.col((*MEASURES, "sampled_calls")).sum())
         .join(totals, on="unit", how="left")
         .with_columns(
