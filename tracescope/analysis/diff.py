@@ -30,6 +30,7 @@ from tracescope.analysis.comparison.aggregate import condensed
 from tracescope.analysis.comparison.edges import adjusted, edge_rows
 from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of
+from tracescope.analysis.comparison.overlap import check_overlap
 from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
@@ -88,8 +89,11 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     ------
     InsufficientDataError
         A period holds fewer than `FEWEST_UNITS` units of work.
+    IncomparableError
+        They hardly have entries or services in common.
     """
     _check_enough(base, head)
+    renamed = check_overlap(base, head)
     matched = blocking.match(slots_of(base), slots_of(head), options.zone)
     sums = condensed(base, head, matched)
     units = {kind: gather(kind, *sums, matched, options.keep_entry) for kind in range(len(schema.UNIT_NAMES))}
@@ -98,7 +102,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         raise InsufficientDataError(
             "insufficient data: no requests in either period", "only messages or detached work were seen"
         )
-    notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes]
+    notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes, *renamed]
     splits = {
         kind: causes.split(unit, matched, options.by) for kind, unit in units.items() if unit is not None
     }
