@@ -136,7 +136,7 @@ def branches(*parent: int) -> Tree:
 
 
 def test_branches_that_took_over_from_one_another_and_changed_their_latency_are_netted() -> None:
-    """Branch a from 10 to 9 ms, b from 9 to 10 ms, and b is now waited for where a was: the clock felt nothing."""
+    """Branch a from 10 to 9 ms, b from 9 to 10, and b is waited for where a was: the clock felt nothing."""
     two = [-1, -1]
     base, head = fan([80, 20], [10.0, 9.0], two), fan([20, 80], [9.0, 10.0], two)
     assert mean(base) == mean(head)

@@ -258,6 +258,22 @@ def test_a_constant_has_no_error_whatever_its_size() -> None:
     assert tiny.error[0] > 0
 
 
+def test_what_rounding_leaves_of_large_numbers_shows_no_correlation() -> None:
+    """Effects that are nothing but the last digits of sums: the errors of others stay to the last bit."""
+    rng = np.random.default_rng(12)
+    real = series(rng, 14, 6, 0.5)
+    alone = of_mean(real)
+    for seed in range(3):
+        dust = 1e-15 * np.cumsum(np.random.default_rng(seed).standard_normal((14, 9)), axis=0)
+        values = np.column_stack([real, dust])
+        without = (values.sum(axis=0) - values) / 13
+        found = jackknife(values.mean(axis=0), without, np.empty((14, 0)), np.full(15, 10.0))
+        assert found.error[:6].tolist() == alone.error.tolist()
+        assert found.error[6:].tolist() == [0.0] * 9
+        unscaled = jackknife(values.mean(axis=0), without, np.empty((14, 0)))
+        assert unscaled.error[:6].tolist() == alone.error.tolist()
+
+
 @pytest.mark.parametrize("days", [2, 3])
 def test_few_days_differ_by_at_least_what_days_do(days: int) -> None:
     """Alike by chance: what is assumed counts.  Far apart: a mean of both variances, by what each knows."""

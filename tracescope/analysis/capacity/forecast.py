@@ -432,6 +432,7 @@ def _entries(
     rows = period.tables["path_hours"].filter(pl.col("slot") >= since)
     named = rows.join(period.tables["paths"], on="path_id").lazy()
     own = weighted(named, ("unit", "entry_id", "edge_id"), ("own_ns",)).collect()
+    own = own.sort(pl.col("own_ns").round(), "edge_id", descending=[True, False])  # most of the time first
     hours = period.tables["entry_hours"].join(period.tables["entries"], on="entry_id").with_columns(factor)
     by_name = {(e.unit, e.name, e.operation): e for e in edges}
     names = {

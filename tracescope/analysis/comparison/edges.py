@@ -142,7 +142,7 @@ def edge_rows(
         for without, slots, scale in zip(
             (split.without_base, split.without_head), (matched.base, matched.head), scales, strict=True
         ):
-            shown = jackknife(whole, pick(without), slots.shape)
+            shown = jackknife(whole, pick(without), slots.shape, scale)
             spreads.append(of_few_days(shown, scale, slots.blocks) if slots.daily else shown)
         return _Tested(whole - less, combine(*spreads), matched.enough)
 

@@ -28,7 +28,7 @@ from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.report import Pattern
 from tracescope.analysis.rollups.period import MS
-from tracescope.analysis.statistics.significance import combine, jackknife
+from tracescope.analysis.statistics.significance import ROUNDING, combine, jackknife
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,7 +68,8 @@ class _Groups:
     @property
     def grew(self) -> Bools:
         """Rises that stand out of their noise."""
-        return (self.effect_ms > EDGE_ERRORS * self.error_ms) & (self.rise_ms > 0)
+        rose = self.rise_ms > ROUNDING * self.per_visit_ms[0]
+        return (self.effect_ms > EDGE_ERRORS * self.error_ms) & rose
 
 
 class _Reader:

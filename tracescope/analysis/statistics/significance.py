@@ -39,6 +39,8 @@ DAYS_DIFFER: Final = 0.15
 #: Degrees of freedom of that where the days seem no worse, and where they seem worse.
 SURE: Final = 30.0
 UNSURE: Final = 4.0
+#: Part of what a statistic was computed from that is rounding.
+ROUNDING: Final = 1e-9
 #: From so many blocks on, an edge may show more correlation than all edges together.
 ALONE_FROM: Final = 12
 
@@ -122,7 +124,7 @@ def _mean_ratio(above: Floats, below: Floats) -> Floats:
     return (value * weight / 2 / (1 - part) ** 2 / scale).sum(axis=1)
 
 
-def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
+def jackknife(full: Floats, without: Floats, shape: Floats, scale: Floats | float = 0.0) -> Spread:
     """Standard error of statistics from their values without each block.
 
     Parameters
@@ -133,6 +135,9 @@ def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
         Their values without each block in turn ``(n, k)``.
     shape
         What is no noise ``(n, q)``: the course of time, weekends, the hour of the day.
+    scale
+        The size of what each statistic was computed from ``(k,)``, in its unit: a difference of large numbers
+        that is nothing but rounding is no noise either.
 
     Notes
     -----
@@ -153,11 +158,14 @@ def jackknife(full: Floats, without: Floats, shape: Floats) -> Spread:
     pseudo = n * full - (n - 1) * without
     moments = _moments(n, np.ascontiguousarray(shape, np.float64).tobytes())
     residual = pseudo - moments.design @ (moments.design.T @ pseudo)
+    # threads add up in another order each time: what rounding leaves must not show any correlation
+    size = np.abs(pseudo).max(axis=0, initial=0.0)
+    rounding = ROUNDING * np.maximum(np.maximum(size, scale), 1e-3 * size.max(initial=0.0))
+    residual = np.where((residual**2).sum(axis=0) > rounding**2, residual, 0.0)
     usual = float(np.interp(_usual_lag(residual), moments.lagged, CORRELATIONS))
     residual, stepped = _without_steps(residual, moments, CLEAR_STEP[0] + CLEAR_STEP[1] * n * usual)
     power = (residual**2).sum(axis=0)
-    # what is left of a constant by rounding is no noise
-    power = np.where(power > (1e-9 * np.abs(pseudo)).max(axis=0, initial=0.0) ** 2, power, 0.0)
+    power = np.where(power > rounding**2, power, 0.0)
     lagged = (residual[1:] * residual[:-1]).sum(axis=0)
     r = np.divide(lagged, power, out=np.zeros_like(power), where=power > 0)
     together = float(np.interp(r[power > 0].mean(), moments.shown, CORRELATIONS)) if power.any() else 0.0
