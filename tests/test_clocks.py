@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from simulated import START_NS, call, period, serve
 from test_import_files import spans_of
 
-from tracescope import schema
+from tracescope import schema, semconv
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.rollups.process import Names, span_arrays
 from tracescope.analysis.rollups.trace_path import TracePath, critical_path
 from tracescope.kernels.forest import Forest, build_forest
 from tracescope.kernels.walk import walk
 
+Said = dict[str, str]
 CASES = Path(__file__).parent / "data" / "cases"
 SEEDS = st.integers(0, 2**32)
 CHECKED = settings(max_examples=150, deadline=None)
@@ -366,6 +367,79 @@ def test_jaeger_processes_are_known_by_their_ip_tag(address: str, tmp_path: Path
     assert path.counters == ({"skew_corrected": 1} if moved else {"detached": 1})
     assert path.spans["own_ns"].to_list() == ([20 * MS, 20 * MS, 60 * MS] if moved else
                                               [20 * MS, 80 * MS, 60 * MS])  # fmt: skip
+
+
+def sent_by(
+    file: Path, browser: Said, backend: Said, *, call: Said | None = None, answer: Said | None = None
+) -> TracePath:
+    """A browser's call of 400 ms, and its answer of 350 ms by a clock that is five seconds ahead."""
+
+    def attributes(said: Said | None) -> list[object]:
+        return [{"key": key, "value": {"stringValue": value}} for key, value in (said or {}).items()]
+
+    def span(number: int, name: str, kind: int, start_ms: int, ms: int, said: Said | None = None) -> object:
+        start = 1_790_000_000_000_000_000 + start_ms * MS
+        return {
+            "traceId": f"{7:032x}", "spanId": f"{number:016x}", "name": name, "kind": kind,
+            "parentSpanId": f"{number - 1:016x}" if number > 1 else "", "startTimeUnixNano": str(start),
+            "endTimeUnixNano": str(start + ms * MS), "attributes": attributes(said),
+        }  # fmt: skip
+
+    sides = (
+        (browser, [span(1, "load", 1, 0, 500), span(2, "GET", 3, 50, 400, call)]),
+        (backend, [span(3, "/x", 2, 5080, 350, answer), span(4, "SELECT", 3, 5100, 300, answer)]),
+    )
+    made = [
+        {"resource": {"attributes": attributes(said)}, "scopeSpans": [{"spans": spans}]}
+        for said, spans in sides
+    ]
+    file.write_text(json.dumps({"resourceSpans": made}) + "\n")
+    return critical_path(spans_of(file))
+
+
+@pytest.mark.parametrize("name", [*semconv.RESOURCE_ATTRIBUTES["host"], "service.instance.id", "net.host.ip",
+                                  "net.host.name"])  # fmt: skip
+def test_a_clock_is_known_by_whatever_names_a_host(name: str, tmp_path: Path) -> None:
+    """Two instances of one service have two clocks by any of the names, and one where it is the same."""
+    one, other = ({"service.name": "shop", name: value} for value in ("one", "two"))
+    path = sent_by(tmp_path / "two.jsonl", one, other)
+    assert path.spans["own_ns"].to_list() == [100 * MS, 50 * MS, 50 * MS, 300 * MS]
+    assert path.counters == {"skew_corrected": 2}
+    late = sent_by(tmp_path / "one.jsonl", one, one)
+    assert late.counters == {"detached": 1}
+    assert late.notes == (
+        "1 SERVER span lies outside the CLIENT span, by one clock or by what other calls say of two: "
+        "work that nobody waited for",
+    )
+
+
+@pytest.mark.parametrize("value", sorted(semconv.EVERY_HOST))
+@pytest.mark.parametrize("name", ["host.name", "host.ip", "net.host.ip"])
+def test_a_name_that_every_host_has_names_none(name: str, value: str, tmp_path: Path) -> None:
+    sides = [{"service.name": service, name: value} for service in ("web", "shop")]
+    assert sent_by(tmp_path / "sent.jsonl", *sides).counters == {"skew_corrected": 2}
+
+
+def test_the_collector_notes_a_zipkin_endpoint_on_each_span(tmp_path: Path) -> None:
+    """Not every span has one; what has none is on its parent's clock."""
+    shop = {"service.name": "shop"}
+    addresses = [{"net.host.ip": address} for address in ("10.0.0.1", "10.0.0.2")]
+    path = sent_by(tmp_path / "sent.jsonl", shop, shop, call=addresses[0], answer=addresses[1])
+    assert path.counters == {"skew_corrected": 2}
+    assert path.spans["own_ns"].to_list() == [100 * MS, 50 * MS, 50 * MS, 300 * MS]
+
+
+@pytest.mark.parametrize("endpoint", [{"ipv4": "10.0.0.2"}, {"ipv6": "2001:db8::2"}, {}])
+def test_zipkin_endpoints_may_lack_an_address(endpoint: Said, tmp_path: Path) -> None:
+    """Half of the records of one process do; a shared span is a call and its answer."""
+    document = json.loads((CASES / "zipkin-endpoint-ip-skew.json").read_text())
+    document[2]["localEndpoint"] = {"serviceName": "price"}
+    document[3]["localEndpoint"] = {"serviceName": "price", **endpoint}
+    file = tmp_path / "zipkin.json"
+    file.write_text(json.dumps(document))
+    path = critical_path(spans_of(file))
+    assert sorted(path_ms(path).values()) == [2, 28, 50, 120]
+    assert path.counters == {"skew_corrected": 2}
 
 
 # -- words ---------------------------------------------------------------------------------------

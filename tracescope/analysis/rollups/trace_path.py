@@ -123,7 +123,8 @@ def critical_path(spans: pl.DataFrame, *, skew: bool = True) -> TracePath:
     ).sort("unit", "start_ns")
     counters = {name: count for name, count in forest.counters().items() if count}
     units = _units(forest, rows, first)
-    return TracePath(_trace_id(rows), first, units, frame, segments, counters, _clock_notes(frame, counters))
+    notes = _clock_notes(frame, counters) if skew else ()
+    return TracePath(_trace_id(rows), first, units, frame, segments, counters, notes)
 
 
 def _clock_notes(spans: pl.DataFrame, counters: Mapping[str, int]) -> tuple[str, ...]:
@@ -141,6 +142,15 @@ def _clock_notes(spans: pl.DataFrame, counters: Mapping[str, int]) -> tuple[str,
     ]
     if len(moved) > MOST_CLOCKS:
         notes.append(f"{len(moved) - MOST_CLOCKS} more clocks moved by less")
+    calls = spans.filter(pl.col("kind") == "client")["span_id"].implode()
+    late = spans.filter(
+        pl.col("detached") & (pl.col("kind") == "server") & pl.col("parent_span_id").is_in(calls)
+    )
+    if len(late):
+        notes.append(
+            f"{len(late)} SERVER span{'s lie' if len(late) > 1 else ' lies'} outside the CLIENT span, "
+            "by one clock or by what other calls say of two: work that nobody waited for"
+        )
     if "skew_uncertain" in counters:
         notes.append(
             "clocks uncertain: calls contradict each other, or none proves an offset; "
