@@ -46,7 +46,8 @@ I32 = NDArray[np.int32]
 UNBOUND = np.int64(2**62)
 #: An interval's ends lie within these, in ns: longer than any two real clocks are apart.
 FARTHEST = np.int64(2**61)
-#: So many looks at a pair of clocks, or so many in all, settle any real trace.
+#: So many looks at a pair of clocks, or so many in all, settle any real trace.  Once they are used up, clocks
+#: take their lower bounds, which are a solution too; a search that takes as many again finds none.
 LOOKS_PER_PAIR = 256
 LOOKS = 1 << 22
 
@@ -305,7 +306,7 @@ def _interval(link, room):
 
 
 @bare
-def _spread(source, clocks, looks, room):
+def _spread(source, clocks, looks, least_looks, room):
     """Bounds of all clocks, now that one is settled; looks left, and whether there is a solution.
 
     Shortest paths by labels that are corrected first in, first out.  A path over as many links as there are
@@ -331,7 +332,7 @@ def _spread(source, clocks, looks, room):
             if high < room.most[b]:
                 room.most[b], room.most_steps[b] = high, room.most_steps[a] + 1
             circle = closer and max(room.least_steps[b], room.most_steps[b]) >= clocks
-            if looks < 0 or circle or room.least[b] > room.most[b]:
+            if looks < least_looks or circle or room.least[b] > room.most[b]:
                 return looks, False
             if closer and not room.queued[b]:
                 last = first + waiting if first + waiting < clocks else first + waiting - clocks
@@ -396,7 +397,8 @@ def _unbound(i, first, second, caller, spans):
 @bare
 def _settle(lo, hi, clocks, pairs, spans, room):
     """Settle all clocks of a trace, into ``room.least``; whether one is not proved by calls."""
-    looks = np.int64(LOOKS_PER_PAIR) * pairs + LOOKS
+    most_looks = np.int64(LOOKS_PER_PAIR) * pairs + LOOKS
+    looks = most_looks
     uncertain = False
     known = spans.host[room.sequence[0]] >= 0
     for k in range(hi - lo):
@@ -413,14 +415,16 @@ def _settle(lo, hi, clocks, pairs, spans, room):
         if not bound:
             shift, guessed = _unbound(i, first, second, caller, spans)
             uncertain |= guessed
+        elif looks < 0 and not room.torn[a]:
+            shift = low
         elif low <= first <= high or not low <= second <= high:
             shift = _nearest(first, low, high)
         else:
             shift = second
         room.settled[a] = True
         room.least[a] = room.most[a] = shift
-        if room.head[a] >= 0 and not room.torn[a]:
-            looks, solved = _spread(a, clocks, looks, room)
+        if room.head[a] >= 0 and not room.torn[a] and (looks >= 0 or not bound):
+            looks, solved = _spread(a, clocks, looks, -most_looks, room)
             if not solved:
                 _tear(a, room)
                 room.least[a] = room.most[a] = shift
