@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from tracescope.ingest.otlp_grpc import EXPORT
 from tracescope.store import open_store
-from tracescope.store.journal import Journal, read, segments
+from tracescope.store.journal import Journal, contents, segments
 
 SECOND = 10**9
 SERVE = [sys.executable, "-m", "tracescope", "serve", "--http", "off", "--web", "off"]
@@ -188,27 +188,76 @@ def test_a_taken_port_fails_at_start_with_a_sentence(serve, tmp_path) -> None:
     assert "the port is taken" in second.stderr
 
 
-def test_a_journal_cut_at_any_byte_gives_a_prefix_of_what_was_written(tmp_path) -> None:
-    """A torn tail is cut, never trusted: no record is damaged, none comes after the tear."""
+@pytest.fixture
+def written(tmp_path) -> tuple[Path, list[bytes]]:
+    """A segment, and the payloads of its records."""
     journal = Journal.open(tmp_path / "journal")
     payloads = [bytes([65 + number]) * (number * 7 + 1) for number in range(5)]
-    for number, payload in enumerate(payloads):
-        journal.append(payload, number).result(10)
+    for payload in payloads:
+        journal.append(payload, time.time_ns()).result(10)
     journal.close()
     (segment,) = segments(tmp_path / "journal")
+    return segment, payloads
+
+
+def test_a_journal_cut_at_any_byte_gives_a_prefix_of_what_was_written(written) -> None:
+    """A torn tail is cut, never trusted, and no damage: nobody was told that it is kept."""
+    segment, payloads = written
     whole = segment.read_bytes()
-    assert [record.payload for record in read(segment)] == payloads
+    assert [record.payload for record in contents(segment).records] == payloads
     assert oct(segment.stat().st_mode)[-3:] == "600"
-    torn = tmp_path / "torn.journal"
     for size in range(len(whole)):
-        torn.write_bytes(whole[:size])
-        found = [record.payload for record in read(torn)]
-        assert found == payloads[: len(found)]
-    for at in range(8, len(whole)):  # a flipped bit anywhere behind the magic
-        torn.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        found = [record.payload for record in read(torn)]
-        assert found == payloads[: len(found)]
-        assert len(found) < len(payloads)
+        for tail in (b"", bytes(16)):  # a file system may leave zeros where it was not done
+            segment.write_bytes(whole[:size] + tail)
+            held = contents(segment)
+            found = [record.payload for record in held.records]
+            assert found == payloads[: len(found)]
+            assert not held.damaged or tail
+
+
+def test_a_bit_flipped_anywhere_in_a_journal_costs_the_record_that_it_is_in(written) -> None:
+    """It is counted, and those behind it are read; a last length that grows looks torn."""
+    segment, payloads = written
+    whole = segment.read_bytes()
+    begins = [8 + sum(16 + len(payload) for payload in payloads[:number]) for number in range(6)]
+    for at in range(len(whole)):
+        segment.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        held = contents(segment)
+        hit = next((number for number in range(5) if begins[number] <= at < begins[number + 1]), -1)
+        left = [payload for number, payload in enumerate(payloads) if number != hit]
+        assert [record.payload for record in held.records] == left
+        last_length = begins[4] <= at < begins[4] + 4
+        assert held.damaged == 1 or (last_length and not held.damaged)
+
+
+def test_a_damaged_segment_lands_what_it_still_holds_and_is_set_aside(tmp_path) -> None:
+    """Status counts the lost request before and after; a repeated drain changes nothing."""
+    from tracescope.engine.upkeep import status
+    from tracescope.ingest.drain import drain
+    from tracescope.store import quarantine
+
+    store = open_store(tmp_path / "store", create=True)
+    journal = Journal.open(store.journal_folder)
+    for number in range(3):
+        journal.append(request(number * 50, 50).SerializeToString(), time.time_ns()).result(10)
+    (segment,) = journal.take()
+    journal.close()
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    assert (status(store).stored, status(store).lost_requests) == (100, 1)
+    told: list[tuple[Path, int]] = []
+    assert drain(store, [segment], damaged=lambda path, count: told.append((path, count))) == 100
+    assert segments(store.journal_folder) == []
+    ((aside, lost),) = told
+    assert (lost, aside.read_bytes()) == (1, bytes(data))
+    (note,) = quarantine.notes(store.root)
+    assert (note.path, note.lost_requests) == (f"journal/{segment.name}", 1)
+    found = status(store)
+    assert (found.accepted, found.stored, found.quarantined, found.lost_requests) == (100, 100, 1, 1)
+    segment.write_bytes(data)  # as after a crash between landing and setting aside
+    assert drain(store, [segment]) == 0
+    assert (status(store).stored, segments(store.journal_folder)) == (100, [])
 
 
 def test_draining_a_segment_twice_stores_its_spans_once(tmp_path) -> None:

@@ -231,10 +231,10 @@ def test_a_segment_begun_while_others_are_taken_is_not_among_them(
     monkeypatch.setattr(module, "segments", slowly)
     taken = journal.take()
     monkeypatch.undo()
-    assert [record.payload for path in taken for record in module.read(path)] == [b"first"]
+    assert [record.payload for path in taken for record in module.contents(path).records] == [b"first"]
     for path in taken:
         path.unlink()
     journal.append(b"third", 3).result(30)
     journal.close()
-    left = [record.payload for path in segments(journal.folder) for record in module.read(path)]
+    left = [record.payload for path in segments(journal.folder) for record in module.contents(path).records]
     assert left == [b"second", b"third"]

@@ -249,7 +249,9 @@ REJECT_REASONS: Final[dict[str, str]] = {
     "invalid_trace_id": "trace_id is not 16 bytes, or all zero",
     "invalid_span_id": "span_id is not 8 bytes, or all zero",
     "invalid_time": "start time missing, or beyond what 63 bits hold",
-    "future_time": "start time more than a day after the span arrived",
+    "future_time": "start or end time more than a day after the span arrived",
+    "too_old": "start time more than twenty years before the span arrived",
+    "too_long": "longer than 31 days",
     "hour_closed": "the raw spans of its hour have been removed by retention",
 }
 

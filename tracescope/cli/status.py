@@ -13,15 +13,18 @@ from tracescope.cli import shell
 def status_command(store: str | None, form: str) -> None:
     """What the store holds, what it covers, what was refused, and how a running receiver fares."""
     used = shell.settings(store=store)
+    from tracescope.engine import clock
     from tracescope.engine.upkeep import status as count
     from tracescope.report import status_json, text
     from tracescope.serving import state
 
     opened = shell.existing(used.store)
-    status, receiver = count(opened), state.read(opened)
+    status, receiver, doubt = count(opened), state.read(opened), clock.doubt(opened, shell.now_ns())
     if form == "json":
-        click.echo(shell.to_json({**status_json(status), "receiver": receiver}))
+        click.echo(shell.to_json({**status_json(status), "receiver": receiver, "clock": doubt or None}))
         return
     click.echo(text.status_text(status, used.store), nl=False)
+    if doubt:
+        click.echo(f"clock      {doubt}")
     if receiver is not None:
         click.echo(f"receiver   {state.describe(receiver)}")

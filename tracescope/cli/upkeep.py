@@ -37,20 +37,31 @@ def mark_command(name: str | None, instant: str | None, store: str | None, tz: s
 @click.command(name="prune")
 @click.option("--retain-spans-days", type=click.IntRange(0), metavar="DAYS", help="Keep raw spans so long.")
 @click.option("--retain-rollups-days", type=click.IntRange(1), metavar="DAYS", help="Keep rollups so long.")
+@click.option("--trust-clock", is_flag=True, help="Remove by age though the clock is far ahead of the store.")
 @shell.store_option
-def prune_command(retain_spans_days: int | None, retain_rollups_days: int | None, store: str | None) -> None:
+def prune_command(
+    retain_spans_days: int | None, retain_rollups_days: int | None, trust_clock: bool, store: str | None
+) -> None:
     """Remove raw spans and rollups that are older than the settings keep."""
     used = shell.settings(
         store=store, retain_spans_days=retain_spans_days, retain_rollups_days=retain_rollups_days
     )
+    from tracescope.engine import clock
     from tracescope.engine.upkeep import prune
 
+    opened, now_ns = shell.existing(used.store), shell.now_ns()
+    told = "" if trust_clock else clock.doubt(opened, now_ns)
+    if told:
+        raise StoreError(told, "if the clock is right: `tracescope prune --trust-clock`")
     done = prune(
-        shell.existing(used.store),
-        now_ns=shell.now_ns(),
+        opened,
+        now_ns=now_ns,
         spans_days=used.retain_spans_days,
         rollups_days=used.retain_rollups_days,
+        workers=used.workers,
+        memory_bytes=used.memory_mb * 1024 * 1024,
     )
+    clock.note(opened, now_ns)
     click.echo(
         f"{done.spans} spans of {done.hours} hours and the rollups of {done.rollup_hours} hours removed",
         err=True,
@@ -64,7 +75,9 @@ def verify_command(store: str | None) -> None:
     used = shell.settings(store=store)
     from tracescope.engine.upkeep import verify
 
-    problems = verify(shell.existing(used.store))
+    problems = verify(
+        shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024
+    )
     for problem in problems:
         click.echo(problem)
     if problems:

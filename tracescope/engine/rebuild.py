@@ -12,8 +12,8 @@ from polars.exceptions import PolarsError
 from tracescope import schema
 from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
 from tracescope.engine.days import fold
-from tracescope.engine.seal import Room, carried, seal
-from tracescope.engine.slices import DEFAULT_MEMORY, hop_halves, process_slices, runs, source
+from tracescope.engine.seal import carried, seal
+from tracescope.engine.slices import DEFAULT_MEMORY, Room, hop_halves, process_slices, runs, source
 from tracescope.errors import StoreError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
@@ -79,14 +79,12 @@ def _remake(store: SpanStore, pointer: Pointer, hours: list[int], room: Room) ->
     store.sealed.publish(pointer)
 
 
-def recompute(
-    store: SpanStore, begin: int, end: int, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY
-) -> dict[str, pl.DataFrame]:
+def recompute(store: SpanStore, begin: int, end: int, room: Room) -> dict[str, pl.DataFrame]:
     """Rollups of sealed hours ``[begin, end)`` from their sealed spans, written nowhere."""
     pointer = store.sealed.pointer()
     found = Snapshot(pointer, {}, pointer.ledger)
     stored = partial(store.sealed.scan, pointer)
-    return _rolled(store, found, stored, (begin, end), Room(workers, memory_bytes))
+    return _rolled(store, found, stored, (begin, end), room)
 
 
 def _rolled(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -23,6 +23,7 @@ from tracescope.engine.slices import (
     DEFAULT_MEMORY,
     HOP_WINDOW_HOURS,
     SPAN_BYTES,
+    Room,
     affected,
     by_slice,
     hop_halves,
@@ -41,13 +42,6 @@ _WRITTEN = 200_000
 _SWEPT_EVERY = 16
 
 _AFTER = schema.TRACE_WINDOW_HOURS
-
-
-class Room(NamedTuple):
-    """Slices worked on at once, and what they may take together."""
-
-    workers: int
-    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +183,13 @@ class _Sealing:
         self.rolled.write()
         pointer, spans = self.pointer, self.spans
         self.store.sealed.replace(pointer, "spans", spans.files(), spans.replaced)
-        arrived = self.store.landing.ledger(set()).arrived_ns
-        if self.unlanded is not None:
-            arrived = max(arrived, self.unlanded.ledger(set()).arrived_ns)
+        arrived = _arrived(self.store, self.found, self.unlanded)
         for hour in {*spans.replaced, *spans.counts}:
             former = pointer.hours.pop(hour, None)
             if hour in spans.counts:
-                new = any(near in self.found.landed for near in range(hour, hour + _AFTER + 1))
-                latest = max(former.arrived_ns if former else 0, arrived if new else 0)
-                pointer.hours[hour] = HourState(spans.counts[hour], latest, has_raw=True)
+                latest = [arrived.get(near, 0) for near in range(hour, hour + _AFTER + 1)]
+                known = former.arrived_ns if former else 0
+                pointer.hours[hour] = HourState(spans.counts[hour], max(known, *latest), has_raw=True)
         pointer.first_ns, pointer.last_ns = spans.first_ns, spans.last_ns
         spans.done()
 
@@ -241,6 +233,25 @@ def _seal(
     return SealResult(done, count)
 
 
+def _arrived(store: SpanStore, found: Snapshot, unlanded: Unlanded | None) -> dict[int, int]:
+    """When the latest of the spans that are to be sealed arrived, by the hour they start in.
+
+    Where a batch's entry is lost its file tells: it was written no sooner than its spans arrived.
+    """
+    known = store.landing.arrivals()
+    latest: dict[int, int] = {}
+    if unlanded is not None:
+        known |= store.landing.arrivals([unlanded.group.folder])
+        for batch in unlanded.batches:
+            for hour in batch.hours():
+                latest[hour] = max(latest.get(hour, 0), batch.arrived_ns)
+    for hour, paths in found.landed.items():
+        for path in paths:
+            at = known.get(path.stem) or path.stat().st_mtime_ns
+            latest[hour] = max(latest.get(hour, 0), at)
+    return latest
+
+
 def _may_hold(hour: int, found: Snapshot) -> bool:
     """Whether a trace can start in `hour`."""
     return hour in found.landed or hour in found.pointer.hours
@@ -279,8 +290,8 @@ def _clear(
     pointer.ledger.add(-late, {"hour_closed": late} if late else {})
     fold(store, pointer)
     store.sealed.publish(pointer)
-    store.landing.forget(set(pointer.ledger.batches))
     store.landing.drop(files)
+    store.landing.forget(set(pointer.ledger.batches))
     if pointer.sequence % _SWEPT_EVERY == 0:
         store.sealed.vacuum(pointer, readers_s=READERS_S)
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -39,6 +39,13 @@ HOP_WINDOW_HOURS = 24
 T = TypeVar("T")
 
 _AFTER = schema.TRACE_WINDOW_HOURS
+
+
+class Room(NamedTuple):
+    """Slices worked on at once, and what they may take together."""
+
+    workers: int
+    memory_bytes: int
 
 
 def affected(hours: Sequence[int]) -> list[int]:

@@ -18,9 +18,9 @@ from tracescope.analysis.rollups.merge import carry_counts, checksum
 from tracescope.engine.days import differing
 from tracescope.engine.rebuild import recompute
 from tracescope.engine.seal import seal
-from tracescope.engine.slices import affected, runs
+from tracescope.engine.slices import DEFAULT_MEMORY, Room, affected, runs
 from tracescope.errors import TracescopeError
-from tracescope.store import SpanStore, Status, journal
+from tracescope.store import SpanStore, Status, body, journal
 from tracescope.store.pointer import Pointer
 
 
@@ -42,6 +42,8 @@ def prune(
     rollups_days: int,
     sealing_first: bool = True,
     readers_s: float = 0.0,
+    workers: int = 2,
+    memory_bytes: int = DEFAULT_MEMORY,
 ) -> PruneResult:
     """Remove what retention no longer keeps.
 
@@ -57,16 +59,21 @@ def prune(
         Seal what has landed, so that its age counts too; hours with unsealed spans are left alone.
     readers_s
         Files that readers may have begun to read so many seconds ago stay until the next time.
+    workers, memory_bytes
+        What sealing may use.
     """
     if sealing_first:
-        seal(store, wait=True)
+        seal(store, wait=True, workers=workers, memory_bytes=memory_bytes)
     with store.sealing(wait=True):
         pointer = store.sealed.settle()
         limit = now_ns - spans_days * schema.DAY_NS
         open_hours = set(affected(list(store.landing.files())))
         settled = [hour for hour in sorted(pointer.hours) if hour not in open_hours]
+        for hour in pointer.with_raw():  # an arrival that is unknown is never old: it counts from now
+            if not pointer.hours[hour].arrived_ns:
+                pointer.hours[hour] = replace(pointer.hours[hour], arrived_ns=now_ns)
         old = [h for h in settled if pointer.has_raw(h) and pointer.hours[h].arrived_ns < limit]
-        newest = max(pointer.hours, default=0)
+        newest = body({hour: state.spans for hour, state in pointer.hours.items()})[1]
         ancient = [h for h in settled if h < newest - rollups_days * 24]
         return _close_hours(store, pointer, old, ancient, readers_s)
 
@@ -117,28 +124,36 @@ def status(store: SpanStore) -> Status:
     """What a store holds, what is acknowledged but still in the journal included."""
     from tracescope.ingest.drain import decode_records
 
-    waiting = {}
+    waiting, damaged = {}, 0
     for segment in journal.segments(store.journal_folder):
         try:
-            records = list(journal.read(segment))
+            held = journal.contents(segment)
         except FileNotFoundError:  # drained a moment ago
             continue
-        decoded = decode_records(records)
+        damaged += held.damaged
+        decoded = decode_records(held.records)
         waiting[journal.batch_of(segment)] = (decoded.spans, decoded.rejected)
-    return store.status(waiting)
+    counted = store.status(waiting)
+    return replace(counted, lost_requests=counted.lost_requests + damaged)
 
 
-def verify(store: SpanStore, *, progress: Callable[[int, int], None] | None = None) -> list[str]:
+def verify(
+    store: SpanStore,
+    *,
+    workers: int = 2,
+    memory_bytes: int = DEFAULT_MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
     """What is wrong with a store, one sentence each; an empty list when nothing is.
 
     Every file that counts is read whole; spans are counted against the pointer; the rollups of every
     hour that still has its spans are made anew and compared by checksum.  Nothing is sealed meanwhile.
     """
     with store.sealing(wait=True):
-        return _problems(store, progress)
+        return _problems(store, Room(workers, memory_bytes), progress)
 
 
-def _problems(store: SpanStore, progress: Callable[[int, int], None] | None) -> list[str]:
+def _problems(store: SpanStore, room: Room, progress: Callable[[int, int], None] | None) -> list[str]:
     pointer = store.sealed.pointer()
     problems: list[str] = []
     for name, files in pointer.files.items():
@@ -165,7 +180,7 @@ def _problems(store: SpanStore, progress: Callable[[int, int], None] | None) -> 
     # rollups that other rules made differ from what these spans give, and are no worse for it
     stretches = list(runs([hour for hour in sorted(kept) if pointer.hours[hour].rules == schema.RULES]))
     for number, (begin, end) in enumerate(stretches, 1):
-        problems += _differences(store, begin, end)
+        problems += _differences(store, begin, end, room)
         if progress is not None:
             progress(number, len(stretches))
     return problems + differing(store)
@@ -176,11 +191,11 @@ def _read_whole(path: Path) -> None:
     pl.scan_parquet(path, hive_partitioning=False).select(pl.all().hash().sum()).collect(engine="streaming")
 
 
-def _differences(store: SpanStore, begin: int, end: int) -> list[str]:
+def _differences(store: SpanStore, begin: int, end: int, room: Room) -> list[str]:
     """Tables whose rows for hours ``[begin, end)`` are not what their spans give."""
     pointer = store.sealed.pointer()
     try:
-        fresh = recompute(store, begin, end)
+        fresh = recompute(store, begin, end, room)
     except TracescopeError as error:
         return [f"hours {begin}..{end} cannot be analysed: {error}"]
     out: list[str] = []

@@ -225,6 +225,8 @@ def _reasons(flaws: np.ndarray[Any, Any]) -> dict[str, int]:
         wire.FLAW_SPAN_ID: "invalid_span_id",
         wire.FLAW_TIME: "invalid_time",
         wire.FLAW_FUTURE: "future_time",
+        wire.FLAW_OLD: "too_old",
+        wire.FLAW_LONG: "too_long",
     }
     for flaw, reason in reasons.items():
         hit = (left & flaw) != 0

@@ -11,6 +11,7 @@ crash between any two steps repeats the first ones, and landing a batch twice ch
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,8 @@ from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.ingest.scanned import Scanned, merge
 from tracescope.kernels import wire
 from tracescope.store import SpanStore
-from tracescope.store.journal import SEGMENT_BYTES, Journal, Record, batch_of, read
+from tracescope.store.journal import SEGMENT_BYTES, Journal, Record, batch_of, contents
+from tracescope.store.quarantine import set_aside
 
 #: Segments land together up to so many bytes of payloads, inflated: a table of them takes several times that.
 GROUP_BYTES: Final = 4 * SEGMENT_BYTES
@@ -76,7 +78,13 @@ def together(segments: list[Path], journal: Journal) -> list[list[Path]]:
     return groups
 
 
-def drain(store: SpanStore, segments: list[Path], journal: Journal | None = None) -> int:
+def drain(
+    store: SpanStore,
+    segments: list[Path],
+    journal: Journal | None = None,
+    *,
+    damaged: Callable[[Path, int], None] = lambda _path, _requests: None,
+) -> int:
     """Land segments that nobody writes any more, all or none; returns spans landed.
 
     Parameters
@@ -84,9 +92,12 @@ def drain(store: SpanStore, segments: list[Path], journal: Journal | None = None
     store
         Where to.
     segments
-        Oldest first; each is deleted once its spans have landed.
+        Oldest first; each is deleted once its spans have landed.  One with damaged records is set aside
+        instead, with a note, once those that can be read have.
     journal
         What wrote them, if it is this process's: it may know more of them than their bytes.
+    damaged
+        Called with where a damaged segment lies now, and how many requests are lost with it.
 
     Raises
     ------
@@ -96,32 +107,39 @@ def drain(store: SpanStore, segments: list[Path], journal: Journal | None = None
     landed_before = store.known([batch_of(segment) for segment in segments])
     scans: list[Scanned] = []
     batches: list[str] = []
+    broken: dict[Path, int] = {}
     lost = 0
     for segment in segments:
         attached = None if journal is None else journal.attached_to(segment)
-        if batch_of(segment) in landed_before:
-            continue
-        found, malformed = _found(segment, attached)
-        if found:
+        known = batch_of(segment) in landed_before
+        found, malformed, places = _found(segment, attached)
+        if places:
+            broken[segment] = places
+        if found and not known:
             scans += found
             lost += malformed
             batches.append(batch_of(segment))
     landed = _land(store, scans, lost, batches) if batches else 0
     for segment in segments:
-        segment.unlink()
+        if segment in broken:
+            told = f"{broken[segment]} acknowledged requests in it cannot be read; the rest has landed"
+            damaged(set_aside(store.root, segment, told, lost_requests=broken[segment]), broken[segment])
+        else:
+            segment.unlink()
     return landed
 
 
-def _found(segment: Path, attached: list[object] | None) -> tuple[list[Scanned], int]:
-    """A segment's scans, in the order of its records, and payloads lost; none where it has no records."""
+def _found(segment: Path, attached: list[object] | None) -> tuple[list[Scanned], int, int]:
+    """A segment's scans, in the order of its records, payloads that do not decode, and damaged places."""
     scans = [thing for thing in attached or () if isinstance(thing, Scanned)]
     if attached and len(scans) == len(attached):
-        return scans, 0
-    records = list(read(segment))
-    if not records:
-        return [], 0
-    found, lost = _scan(records)
-    return [Scanned.of(found, max(record.arrived_ns for record in records))], lost
+        return scans, 0, 0
+    held = contents(segment)
+    if not held.records:
+        return [], 0, held.damaged
+    found, lost = _scan(held.records)
+    latest = max(record.arrived_ns for record in held.records)
+    return [Scanned.of(found, latest)], lost, held.damaged
 
 
 def _land(store: SpanStore, scans: list[Scanned], lost: int, batches: list[str]) -> int:

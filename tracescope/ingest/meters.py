@@ -60,6 +60,11 @@ class Meters:
             "Since the oldest unsealed hour ended, beyond the grace period.",
             registry=at,
         )
+        self.lost_requests = Counter(
+            "tracescope_journal_lost_requests",
+            "Acknowledged requests that could not be read from a damaged journal.",
+            registry=at,
+        )
         self.sealed_hours = Counter("tracescope_hours_sealed", "Hours sealed.", registry=at)
         self.seal_failures = Counter(
             "tracescope_seal_failures", "Sealings that failed and are tried again.", registry=at

@@ -71,7 +71,11 @@ U8 = NDArray[np.uint8]
 COLUMNS = 18
 
 #: Bits of C_FLAWS.
-FLAW_TRACE_ID, FLAW_SPAN_ID, FLAW_TIME, FLAW_FUTURE = 1, 2, 4, 8
+FLAW_TRACE_ID, FLAW_SPAN_ID, FLAW_TIME, FLAW_FUTURE, FLAW_OLD, FLAW_LONG = 1, 2, 4, 8, 16, 32
+#: Before the latest start that is believed, nobody began a span: clocks that were never set say 1970 or 1980.
+OLDEST_NS = 20 * 365 * 86_400_000_000_000
+#: No span goes on for longer.
+LONGEST_NS = 31 * 86_400_000_000_000
 
 #: What is done to a value before it is interned.
 FOLD_NONE, FOLD_PATH, FOLD_QUERY = range(3)
@@ -915,8 +919,12 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
         flaws |= FLAW_TIME
     else:
         row[C_START], row[C_END] = np.int64(start), np.int64(stop)
-        if row[C_START] > latest_start:
+        if row[C_START] > latest_start or row[C_END] > latest_start:
             flaws |= FLAW_FUTURE
+        if row[C_START] < latest_start - OLDEST_NS:
+            flaws |= FLAW_OLD
+        if row[C_END] > row[C_START] and row[C_END] - row[C_START] > LONGEST_NS:
+            flaws |= FLAW_LONG
     row[C_FLAWS] = flaws
     row[C_RAW_END] = copy(data, kept, end - kept, room.raw, to)
     row[C_HASH] = np.int64(hash_bytes(room.raw, raw_at, row[C_RAW_END] - raw_at, resource_hash))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracescope import config
+from tracescope.engine.clock import Clock
 from tracescope.engine.seal import quiet_hours
 from tracescope.errors import ConfigError
 from tracescope.ingest.access import Access, Tls, Tokens
@@ -89,6 +90,7 @@ class Runtime:
     _journal_closed: threading.Event = field(default_factory=threading.Event)
     _deadline: float = float("inf")
     _drain_problem: str = ""
+    _clock: Clock = field(init=False)
     _disk_bytes: int = 0
     _oldest_hour: int = -1
     _sealing_since: float = 0.0
@@ -103,6 +105,7 @@ class Runtime:
         memory = self.used.max_memory_mb * _MIB
         in_flight = max(memory // _IN_FLIGHT_SHARE, self.limits.request_bytes) if memory else 2**31
         self.intake = Intake(self.journal, self.meters, self.limits.request_bytes, in_flight)
+        self._clock = Clock(self.store)
         self._pressure = Pressure(memory, self.used.max_disk_mb * _MIB)
         self.meters.disk_limit.set(self.used.max_disk_mb * _MIB)
 
@@ -113,7 +116,7 @@ class Runtime:
         refusing = [text for text in (self.intake.pressure,) if text]
         if self._stopping.is_set():
             refusing.append("stopping")
-        also = [self._drain_problem] if self._drain_problem else []
+        also = [text for text in (self._drain_problem, self._clock.doubt) if text]
         return not refusing, (*refusing, *also)
 
     def figures(self) -> Figures:
@@ -333,7 +336,7 @@ class Runtime:
         if self._sealer.running:
             return
         excess = self._pressure.excess_bytes(self._disk_bytes)
-        prune = self._is_due("prune", PRUNE_EVERY_S)
+        prune = self._clock_holds() and self._is_due("prune", PRUNE_EVERY_S)
         if not (self._is_due("seal", SEAL_EVERY_S) or prune):
             return
         now_ns = time.time_ns()
@@ -354,6 +357,16 @@ class Runtime:
                 excess_bytes=excess,
             )
         )
+
+    def _clock_holds(self) -> bool:
+        """Whether spans may be removed by age; says so once when that changes."""
+        was = self._clock.doubt
+        self._clock.look(time.time_ns(), time.monotonic())
+        if self._clock.doubt and not was:
+            self.events("clock_doubted", level="error", reason=self._clock.doubt)
+        elif was and not self._clock.doubt:
+            self.events("clock_trusted")
+        return not self._clock.doubt
 
     def _note(self, outcome: Outcome) -> None:
         if outcome.state == "failed":
@@ -395,7 +408,7 @@ class Runtime:
         """Land some segments together; whether that was possible."""
         begin = time.perf_counter()
         try:
-            landed = drain(self.store, segments, self.journal)
+            landed = drain(self.store, segments, self.journal, damaged=self._damaged)
         except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
             self.meters.drain_failures.inc()
             self._drain_problem = f"spans stay in the journal: {error}"
@@ -409,6 +422,11 @@ class Runtime:
         if self._tracing is not None:
             self._tracing.drained(landed, taken)
         return True
+
+    def _damaged(self, aside: Path, requests: int) -> None:
+        """Tell of acknowledged requests that cannot be read any more."""
+        self.meters.lost_requests.inc(requests)
+        self.events("journal_damaged", level="error", file=str(aside), lost_requests=requests)
 
 
 def prepare(used: config.Settings) -> tuple[Access, Limits]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
 from tracescope.errors import StoreBusyError, StoreError
+from tracescope.store import quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably
 from tracescope.store.pointer import Pointer
 from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
@@ -33,10 +34,15 @@ from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Snapshot", "SpanStore", "Status", "open_store"]
+__all__ = ["Snapshot", "SpanStore", "Status", "body", "open_store"]
 
 _FORMAT = "FORMAT.json"
 _MARKS = "marks.json"
+#: Spans so long before or after all others, and fewer than one in so many, are strays.
+_FAR_HOURS = 366 * 24
+_STRAY_OF = 100
+#: Spans of an hour have ended by then, or are strays themselves.
+_AFTER_HOURS = 31 * 24
 #: Looks at a store before giving up on one that never stands still.
 _LOOKS = 200
 
@@ -49,7 +55,8 @@ class Status:
 
     ``accepted`` counts acknowledged spans less the rejected, ``stored`` distinct
     (trace_id, span_id); times are ns, 0 where there are none; ``counters`` are those of
-    `schema.COUNTER_REASONS`, of sealed hours.
+    `schema.COUNTER_REASONS`, of sealed hours.  ``quarantined`` counts files set aside because they were
+    damaged, ``lost_requests`` acknowledged requests that could not be read from the journal.
     """
 
     accepted: int
@@ -63,6 +70,8 @@ class Status:
     disk_bytes: int
     landing_spans: int
     counters: dict[str, int]
+    quarantined: int = 0
+    lost_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +323,7 @@ class SpanStore:
             self.sealed.scan(pointer, "counters").group_by("reason").agg(pl.col("count").sum()).collect()
         )
         first, last = _extent(found)
+        aside = list(quarantine.notes(self.root))
         return Status(
             accepted=pointer.ledger.accepted + ledger.accepted,
             stored=pointer.forgotten + count_hours(pointer.hours) + new,
@@ -326,19 +336,48 @@ class SpanStore:
             disk_bytes=_size(self.root),
             landing_spans=new,
             counters=dict(counters.sort("reason").iter_rows()),
+            quarantined=len(aside),
+            lost_requests=sum(note.lost_requests for note in aside),
         )
 
 
 def _extent(found: Snapshot) -> tuple[int, int]:
+    """Earliest start and latest end, by hours that belong together: a clock gone wrong is not the store's."""
     import polars as pl
 
-    first, last = found.pointer.first_ns, found.pointer.last_ns
+    pointer = found.pointer
+    counts = {hour: state.spans for hour, state in pointer.hours.items()}
+    starts, ends = [pointer.first_ns] * bool(counts), [pointer.last_ns]
     if found.landed:
-        ends = pl.min("start_ns").alias("first"), pl.max("end_ns").alias("last")
-        low, high = found.pending().select(ends).collect().row(0)
-        if low is not None:
-            first, last = min(first or low, low), max(last, high)
-    return first, last
+        hour = (pl.col("start_ns") // schema.HOUR_NS).alias("hour")
+        times = pl.min("start_ns").alias("first"), pl.max("end_ns").alias("last")
+        for at, count, first, last in (
+            found.pending().group_by(hour).agg(pl.len(), *times).collect().iter_rows()
+        ):
+            counts[at] = counts.get(at, 0) + count
+            starts.append(first)
+            ends.append(last)
+    if not counts:
+        return 0, 0
+    low, high = body(counts)
+    return max(min(starts), low * schema.HOUR_NS), min(max(ends), (high + _AFTER_HOURS) * schema.HOUR_NS)
+
+
+def body(counts: Mapping[int, int]) -> tuple[int, int]:
+    """First and last hour less what lies far before or after the rest and is next to nothing of it."""
+    hours = sorted(counts) or [0]
+    total = sum(counts.values())
+    for _ in (0, 1):  # from the front, then from the back
+        gone = 0
+        for at in range(len(hours) - 1):
+            gone += counts[hours[at]]
+            if gone * _STRAY_OF > total:
+                break
+            if abs(hours[at + 1] - hours[at]) > _FAR_HOURS:
+                hours = hours[at + 1 :]
+                break
+        hours.reverse()
+    return hours[0], hours[-1]
 
 
 def _size(folder: Path) -> int:

@@ -4,9 +4,9 @@
         u32 length | u32 CRC-32 of what follows | u64 arrival in ns | payload
 
 A record is acknowledged after the fsync that covers it; while one fsync runs, the next group
-gathers, so there is no timer.  A tail that a crash tore is cut at the first record that does not
-check, never trusted: nothing behind it was acknowledged.  Segment names are never used twice, and
-name the batch that the segment's spans land as.
+gathers, so there is no timer.  A tail that a crash tore is never trusted: nothing behind it was
+acknowledged.  Damage elsewhere is counted, and what lies behind it is read (`contents`).
+Segment names are never used twice, and name the batch that the segment's spans land as.
 
 Whoever appends may attach what it already knows of a payload.  It is handed back with the whole
 segment, so that the drain need not find it out again, and forgotten where it would take too much
@@ -21,7 +21,6 @@ import secrets
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,31 +83,84 @@ def held(folder: Path) -> bool:
     return False
 
 
-def read(segment: Path) -> Iterator[Record]:
-    """Records of a segment up to the first that does not check.
+@dataclass(slots=True)
+class Contents:
+    """What a segment holds.
 
-    Raises
-    ------
-    StoreError
-        The file is not a journal segment.
+    Attributes
+    ----------
+    records
+        Those that check, in the order they were written.
+    damaged
+        Places where acknowledged records do not check: so many requests at least are lost.
     """
-    with segment.open("rb") as file:
-        magic = file.read(len(MAGIC))
-        if len(magic) < len(MAGIC):
-            return  # torn before anything was written
-        if magic != MAGIC:
-            raise StoreError(
-                f"{segment} is no journal segment: it begins with {magic!r}", "move it out of the store"
-            )
-        while True:
-            head = file.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                return
-            length, check, arrived = _HEAD.unpack(head)
-            payload = file.read(length)
-            if len(payload) < length or isal_zlib.crc32(payload, isal_zlib.crc32(head[8:])) != check:
-                return
-            yield Record(arrived, payload)
+
+    records: list[Record] = field(default_factory=list[Record])
+    damaged: int = 0
+
+
+def contents(segment: Path) -> Contents:
+    """Read a segment past whatever is damaged in it.
+
+    A record that runs over the end of the file, or zeros there, is what a crash tore: nobody was told that
+    it is kept.  Any other place that does not check was acknowledged, and counts as damaged; reading goes on
+    at the next record that checks.  Of a file in which none does nothing is known but that it is damaged.
+    """
+    data = segment.read_bytes()
+    found = Contents()
+    if len(data) < len(MAGIC):
+        return found  # torn before anything was written
+    found.damaged = int(not data.startswith(MAGIC))
+    at = len(MAGIC)
+    while at < len(data):
+        record, end = _record(data, at)
+        if record is not None:
+            found.records.append(record)
+        else:
+            torn = end > len(data) or not any(data[at:])
+            if end > len(data) or (end < len(data) and _record(data, end)[0] is None):
+                end = _next(data, at + 1, segment)  # its length is none
+            if end == len(data) and torn:
+                break
+            found.damaged += 1
+        at = end
+    return found
+
+
+def _record(data: bytes, at: int) -> tuple[Record | None, int]:
+    """The record that begins at a byte, and where it ends; None where it does not check."""
+    if at + _HEAD.size > len(data):
+        return None, len(data) + 1
+    length, check, arrived = _HEAD.unpack_from(data, at)
+    begin, end = at + _HEAD.size, at + _HEAD.size + length
+    if end > len(data):
+        return None, end
+    payload = data[begin:end]
+    if isal_zlib.crc32(payload, isal_zlib.crc32(data[begin - 8 : begin])) != check:
+        return None, end
+    return Record(arrived, payload), end
+
+
+def _next(data: bytes, begin: int, segment: Path) -> int:
+    """Where the next record that checks begins, at `begin` or later; the end of the data where none does.
+
+    Records of a segment arrived within days of its name's time, so that their arrivals share the highest
+    two bytes: these are looked for, instead of every byte being tried.
+    """
+    try:
+        born = born_ns(segment)
+    except ValueError:
+        return len(data)
+    best = len(data)
+    for high in {born >> 48, (born >> 48) + 1}:
+        mark = high.to_bytes(2, "little")
+        at = data.find(mark, begin + 14, best + 14)
+        while at >= 0:
+            if _record(data, at - 14)[0] is not None:
+                best = min(best, at - 14)
+                break
+            at = data.find(mark, at + 1, best + 14)
+    return best
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     landing/<group>/<hour>/<batch>.parquet   spans that start in that hour, sorted by trace and span id
     landing/<group>/ledger/<batch>.json      how many were accepted, and refused for what
+    landing/<group>/counted/<batch>.json     the same, once the pointer counts it and spans of it still wait
     staging/<group>/                         the same on its way there, with <group>.lock beside it
 
 A group of batches is written aside, fsynced, and renamed into place: one rename, so readers see all
@@ -19,7 +20,7 @@ import os
 import shutil
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 16_384
 LEDGER = "ledger"
+COUNTED = "counted"
 
 
 def fsync_path(path: Path) -> None:
@@ -169,7 +171,7 @@ class Landing:
         found: dict[int, list[Path]] = {}
         for group in self.groups() if groups is None else groups:
             for folder in _entries(group):
-                if folder.name != LEDGER:
+                if _is_hour(folder.name):
                     found.setdefault(int(folder.name), []).extend(_entries(folder))
         return dict(sorted((hour, paths) for hour, paths in found.items() if paths))
 
@@ -183,13 +185,21 @@ class Landing:
             _remove_empty(group / LEDGER)
             _remove_empty(group)
 
-    def _ledgers(self, groups: list[Path] | None = None) -> list[Path]:
+    def _ledgers(self, groups: list[Path] | None = None, kind: str = LEDGER) -> list[Path]:
         chosen = self.groups() if groups is None else groups
-        return [path for group in chosen for path in _entries(group / LEDGER)]
+        return [path for group in chosen for path in _entries(group / kind)]
+
+    def arrivals(self, groups: list[Path] | None = None) -> dict[str, int]:
+        """When each batch that has landed arrived, in ns, by its name; of some groups or all."""
+        found: dict[str, int] = {}
+        for path in (*self._ledgers(groups), *self._ledgers(groups, COUNTED)):
+            with suppress(FileNotFoundError):  # moved a moment ago
+                found[path.stem] = int(json.loads(path.read_text())["arrived_ns"])
+        return found
 
     def known(self, batches: Collection[str]) -> set[str]:
         """Those of some batches that lie here."""
-        ledgers = [f"{group}/{LEDGER}" for group in self.groups()]
+        ledgers = [f"{group}/{kind}" for group in self.groups() for kind in (LEDGER, COUNTED)]
         return {name for name in batches if any(os.path.exists(f"{at}/{name}.json") for at in ledgers)}
 
     def ledger(self, known: set[str], groups: list[Path] | None = None) -> Ledger:
@@ -207,12 +217,23 @@ class Landing:
         return total
 
     def forget(self, counted: set[str]) -> None:
-        """Remove the ledger entries of batches that the pointer counts."""
-        for path in self._ledgers():
-            if path.stem in counted:
-                path.unlink(missing_ok=True)
+        """Set the ledger entries of batches that the pointer counts aside; remove those without files.
+
+        While some of a batch's spans wait for their hour, its entry says when they arrived.
+        """
         for group in self.groups():
-            _remove_empty(group / LEDGER)
+            waiting = {path.stem for paths in self.files([group]).values() for path in paths}
+            for path in _entries(group / LEDGER):
+                if path.stem in waiting and path.stem in counted:
+                    (group / COUNTED).mkdir(mode=0o700, exist_ok=True)
+                    path.replace(group / COUNTED / path.name)
+                elif path.stem in counted:
+                    path.unlink(missing_ok=True)
+            for path in _entries(group / COUNTED):
+                if path.stem not in waiting:
+                    path.unlink(missing_ok=True)
+            for kind in (LEDGER, COUNTED):
+                _remove_empty(group / kind)
             _remove_empty(group)
 
 
@@ -222,6 +243,10 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except FileNotFoundError:
         return []
+
+
+def _is_hour(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()
 
 
 def _remove_empty(folder: Path) -> None:
