@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
+from simulated import START_NS, Work, period, query, serve, spans
 from test_changes import NOTHING, noise
 
+from tracescope import schema
+from tracescope.analysis.diff import diff
 from tracescope.analysis.evidence import change_points
-from tracescope.analysis.evidence.change_points import CLEARLY, FEWEST_BINS, LEAST_SIDE, Step, split
+from tracescope.analysis.evidence.change_points import Step, find, split
+from tracescope.analysis.report import Change, Edge
+from tracescope.analysis.rollups.period import PeriodRollups
 
 Floats = NDArray[np.float64]
 ONES = np.ones(56)
@@ -79,19 +87,19 @@ def test_what_is_added_and_what_is_multiplied_moves_no_instant(at: int) -> None:
 
 def test_an_exact_step_has_an_interval_of_one_bin() -> None:
     """Anywhere that leaves a level on either side; beyond, nothing."""
-    n = FEWEST_BINS + 4
+    n = 12
     for at in range(n + 1):
         values = 3.0 + 2.0 * (np.arange(n) >= at)
         made = split(values, np.ones(n), np.empty((n, 0)))
-        if LEAST_SIDE <= at <= n - LEAST_SIDE:
+        if 2 <= at <= n - 2:
             assert made == Step(at, at, at)
         elif made is not None:
             assert made.at != at
 
 
 def test_the_fewest_bins_are_enough_and_one_less_is_not() -> None:
-    values = 1.0 * (np.arange(FEWEST_BINS) >= 4)
-    assert split(values, np.ones(FEWEST_BINS), np.empty((FEWEST_BINS, 0))) is not None
+    values = 1.0 * (np.arange(8) >= 4)
+    assert split(values, np.ones(8), np.empty((8, 0))) is not None
     less = values[1:]
     assert split(less, np.ones(len(less)), np.empty((len(less), 0))) is None
 
@@ -145,9 +153,9 @@ def test_a_step_must_fit_clearly_better_than_every_ramp_and_than_none() -> None:
     clear: list[bool] = []
     for size in np.linspace(0.2, 9.0, 23):
         values = zigzag + size * (at >= 10)
-        left = min(rss(values, 1.0 * (at >= k)) for k in range(LEAST_SIDE, n - LEAST_SIDE + 1))
+        left = min(rss(values, 1.0 * (at >= k)) for k in range(2, n - 1))
         none, ramp = rss(values, np.zeros(n)), min(rss(values, one) for one in ramps)
-        clear.append(n * np.log(none / left) >= CLEARLY + np.log(n) and n * np.log(ramp / left) >= CLEARLY)
+        clear.append(n * np.log(none / left) >= 6 + np.log(n) and n * np.log(ramp / left) >= 6)
         assert (split(values, np.ones(n), np.empty((n, 0))) is not None) == clear[-1], size
     assert {True, False} == set(clear)
 
@@ -156,8 +164,119 @@ def test_the_bootstrap_takes_stretches_of_the_residuals_as_they_are() -> None:
     """Every drawn value is one of them, and neighbours mostly stay neighbours."""
     residuals = np.arange(56.0)
     drawn = change_points._resample(residuals, np.random.default_rng(0))
-    assert drawn.shape == (change_points.RESAMPLES, 56)
+    assert drawn.shape == (400, 56)
     assert set(np.unique(drawn)) <= set(residuals)
     together = np.mean((np.diff(drawn, axis=1) == 1) | (np.diff(drawn, axis=1) == -55))
     assert 0.8 < together < 0.95  # stretches of 8 of 56
     assert drawn.mean() == pytest.approx(27.5, abs=0.5)
+
+
+# -- edges in time ----------------------------------------------------------------------------------
+
+HOUR, DAY = schema.HOUR_NS, schema.DAY_NS
+
+
+def slower(
+    days: int, at_hour: int, versions: dict[tuple[str, str], int] | None = None
+) -> tuple[PeriodRollups, PeriodRollups]:
+    """Two periods of days; a database takes 9 instead of 5 ms from an hour after the first on."""
+    made = []
+    for number in (0, 1):
+        begin = START_NS + number * days * DAY
+
+        def program(rng: np.random.Generator, at: float, number: int = number) -> Work:
+            hour = (number + at) * days * 24
+            ms = (9.0 if hour >= at_hour else 5.0) * float(rng.lognormal(0, 0.03))
+            return serve("shop", "GET /", 2.0, [query("pg/stock", "SELECT", ms)])
+
+        one = period(
+            spans(program, start_ns=begin, hours=24 * days, per_hour=2, seed=number), begin, 24 * days
+        )
+        rows = [
+            {"slot": ns // HOUR, "environment": "", "service": service, "instance": "", "version": version,
+             "spans": 1, "first_ns": ns, "last_ns": ns + 1}
+            for (service, version), ns in (versions or {}).items() if begin <= ns < begin + days * DAY
+        ]  # fmt: skip
+        tables = {
+            **one.tables,
+            "service_hours": pl.DataFrame(rows, schema=schema.dtypes(schema.SERVICE_HOURS)),
+        }
+        made.append(replace(one, tables=tables))
+    return made[0], made[1]
+
+
+def database(edges: tuple[Edge, ...]) -> Edge:
+    return next(edge for edge in edges if edge.callee == "pg/stock")
+
+
+def changed(pair: tuple[PeriodRollups, PeriodRollups]) -> Change:
+    found = database(find(suspected(pair), *pair)).change
+    assert found is not None
+    return found
+
+
+def suspected(pair: tuple[PeriodRollups, PeriodRollups]) -> tuple[Edge, ...]:
+    """Edges of a diff, the database's significant, and none dated yet."""
+    edges = diff(*pair).edges
+    return tuple(replace(one, significant=one.callee is not None, change=None) for one in edges)
+
+
+@pytest.mark.parametrize(("days", "bin_hours"), [(4, 3), (6, 4), (7, 24), (8, 24)])
+def test_a_change_is_told_by_the_day_from_two_weeks_on_and_by_a_64th_below(days: int, bin_hours: int) -> None:
+    """Its interval begins with the bin before and ends with its own: the change may lie in either."""
+    hour = days * 24 + 24
+    found = changed(slower(days, hour))
+    assert found.at_ns == START_NS + hour * HOUR
+    assert found.at_ns - found.low_ns == bin_hours * HOUR
+    assert found.high_ns - found.at_ns == bin_hours * HOUR
+
+
+def test_a_change_is_told_with_the_versions_that_appeared_in_it_at_either_end() -> None:
+    """Not with the first of a service, not with others', not with those before or after."""
+    begin = START_NS + 5 * DAY
+    found = changed(slower(4, 5 * 24, {
+        ("shop", "1.0"): START_NS, ("shop", "1.1"): begin - 30 * HOUR, ("shop", "1.2"): begin + HOUR,
+        ("shop", "1.3"): begin + 30 * HOUR, ("pg/stock", "15"): START_NS, ("pg/stock", "16"): begin - HOUR,
+        ("cart", "1"): START_NS, ("cart", "2"): begin + HOUR, ("shop", ""): begin,
+    }))  # fmt: skip
+    assert [(one.service, one.version) for one in found.versions] == [("pg/stock", "16"), ("shop", "1.2")]
+
+
+def test_only_the_first_significant_edges_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = slower(4, 5 * 24)
+    edges = suspected(pair)
+    assert database(find(edges, *pair)).change is not None
+    quiet = tuple(replace(edge, significant=False) for edge in edges)
+    assert find(quiet, *pair) == quiet
+    monkeypatch.setattr(change_points, "MOST_EDGES", 0)
+    assert find(edges, *pair) == edges
+
+
+def test_a_change_between_months_that_nobody_saw_has_no_instant() -> None:
+    """Up to three bins may be missing around it."""
+    for gap_days, told in ((2, True), (9, False)):
+        base, head = slower(8, 8 * 24)
+        later = gap_days * DAY
+        moved = {
+            name: table.with_columns(pl.col("slot") + later // HOUR) if "slot" in table.columns else table
+            for name, table in head.tables.items()
+        }
+        head = replace(head, start_ns=head.start_ns + later, end_ns=head.end_ns + later, tables=moved)
+        pair = base, head
+        assert (database(find(suspected(pair), *pair)).change is not None) == told, gap_days
+
+
+def test_more_calls_are_dated_by_the_calls_and_not_by_their_latency() -> None:
+    """One query becomes three from the second day of HEAD on, each as quick as before."""
+    made = []
+    for number in (0, 1):
+        begin = START_NS + number * 4 * DAY
+
+        def program(rng: np.random.Generator, at: float, number: int = number) -> Work:
+            times = 3 if (number + at) * 4 >= 5 else 1
+            return serve(
+                "shop", "GET /", 2.0, [query("pg/stock", "SELECT", 5 * rng.lognormal(0, 0.1), times=times)]
+            )
+
+        made.append(period(spans(program, start_ns=begin, hours=96, per_hour=2, seed=number), begin, 96))
+    assert changed((made[0], made[1])).at_ns == START_NS + 5 * DAY

@@ -11,13 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from tracescope.analysis.statistics import significance
 from tracescope.analysis.statistics.significance import (
     CORRELATIONS,
-    DAYS_DIFFER,
-    KNOWN_FROM,
-    SURE,
-    UNKNOWN,
-    UNSURE,
     Spread,
     benjamini_hochberg,
     combine,
@@ -236,14 +232,14 @@ def test_blocks_that_are_too_few_show_no_error_at_all() -> None:
 
 def test_three_blocks_are_taken_to_be_correlated_and_four_are_asked() -> None:
     """Fewer than can tell are assumed to resemble one another by a half."""
-    for blocks, factor in ((KNOWN_FROM - 1, True), (KNOWN_FROM, False)):
+    for blocks, factor in ((3, True), (4, False)):
         values = seesaw(np.random.default_rng(2), blocks)
         found = of_mean(values[:, None])
         if not factor:
             assert found.error[0] == pytest.approx(stats.sem(values))
             continue
         at = np.arange(blocks)
-        alike = UNKNOWN ** np.abs(at[:, None] - at)
+        alike = 0.5 ** np.abs(at[:, None] - at)
         rest = np.eye(blocks) - 1 / blocks
         expected = float(((values - values.mean()) ** 2).sum() * alike.mean() / np.trace(rest @ alike @ rest))
         assert found.error[0] == pytest.approx(math.sqrt(expected), rel=1e-6)
@@ -279,19 +275,19 @@ def test_few_days_differ_by_at_least_what_days_do(days: int) -> None:
     """Alike by chance: what is assumed counts.  Far apart: a mean of both variances, by what each knows."""
     scale = np.array([10.0, 10.0, 0.0])
     at = np.arange(days)
-    assumed = DAYS_DIFFER * 10.0 * math.sqrt(float((UNKNOWN ** np.abs(at[:, None] - at)).mean()))
+    assumed = 0.15 * 10.0 * math.sqrt(float((0.5 ** np.abs(at[:, None] - at)).mean()))
     shown = Spread(np.array([0.01, 5.0, 3.0]), np.array([1.0, 2.0, 1.0]))
     found = of_few_days(shown, scale, days)
     assert found.error[0] == pytest.approx(assumed)
-    assert found.error[1] == pytest.approx(math.sqrt((UNSURE * assumed**2 + 2.0 * 25.0) / (UNSURE + 2.0)))
+    assert found.error[1] == pytest.approx(math.sqrt((4 * assumed**2 + 2.0 * 25.0) / (4 + 2.0)))
     assert assumed < found.error[1] < 5.0
-    assert found.error[2] == pytest.approx(math.sqrt(9.0 / (UNSURE + 1.0)))
-    assert found.freedom.tolist() == [SURE, UNSURE + 2.0, UNSURE + 1.0]
+    assert found.error[2] == pytest.approx(math.sqrt(9.0 / 5.0))
+    assert found.freedom.tolist() == [30.0, 6.0, 5.0]
 
 
 def test_days_that_are_enough_speak_for_themselves() -> None:
     shown = Spread(np.array([0.01]), np.array([3.0]))
-    assert of_few_days(shown, np.array([100.0]), KNOWN_FROM) is shown
+    assert of_few_days(shown, np.array([100.0]), 4) is shown
 
 
 # -- shrinkage --------------------------------------------------------------------------------------
@@ -318,3 +314,22 @@ def test_correlations_that_are_told_apart_are_a_fine_scale_from_none() -> None:
     assert CORRELATIONS[0] == 0.0
     assert np.diff(CORRELATIONS).max() <= 0.0201
     assert CORRELATIONS[-1] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("blocks", "correlation"), [(10, 0.0), (16, 0.5), (30, 0.5)])
+def test_one_series_in_a_thousand_is_taken_for_a_step_by_chance(blocks: int, correlation: float) -> None:
+    """A degree of freedom less tells which; more correlation needs a clearer step."""
+    taken = 0
+    for seed in range(5):
+        values = series(np.random.default_rng(seed), blocks, 1000, correlation)
+        values = values - values.mean(axis=0)
+        moments = significance._moments(blocks, np.empty((blocks, 0)).tobytes())
+        usual = float(np.interp(significance._usual_lag(values), moments.lagged, CORRELATIONS))
+        clear = significance.CLEAR_STEP[0] + significance.CLEAR_STEP[1] * blocks * usual
+        taken += int((significance._without_steps(values, moments, clear)[1] >= 0).sum())
+    assert taken <= 25, taken
+    # and one of many deviations is found from two blocks on either side
+    for at in (1, 2, blocks - 2, blocks - 1):
+        step = 50.0 * (np.arange(blocks) >= at)[:, None] + values[:, :1]
+        found = significance._without_steps(step - step.mean(), moments, 22.0)[1][0]
+        assert (found == at) == (2 <= at <= blocks - 2), at
