@@ -198,3 +198,28 @@ def test_slots_that_know_little_of_their_load_have_that_of_their_hour_of_the_day
     busy = arrivals.by_edge(many)[1]
     assert busy.load == pytest.approx((1000 + 10 * (np.arange(n) % 7)) / 3600)  # known by itself
     assert busy.noise == pytest.approx(1 / math.sqrt(1030), rel=0.01)
+
+
+def test_each_week_has_as_many_arrivals_as_were_counted_in_it() -> None:
+    """Smoothed by the hour of the day, and twice as many from the third week on."""
+    from test_load_model import period_of
+
+    rng = np.random.default_rng(9)
+    n = 28 * 24
+    rate = 10 * (1 + 0.6 * np.sin(np.arange(n) / 24 * 2 * np.pi)) * np.where(np.arange(n) >= n // 2, 2.0, 1.0)
+    counts = np.maximum(rng.poisson(rate), 1)
+    seen = arrivals.by_edge(period_of([(slot, "a", int(k), 5.0) for slot, k in enumerate(counts)], n))[1]
+    for week in range(4):
+        rows = slice(168 * week, 168 * (week + 1))
+        assert seen.load[rows].sum() * 3600 == pytest.approx(counts[rows].sum()), week
+    assert seen.load[n // 2 :].mean() > 1.8 * seen.load[: n // 2].mean()
+
+
+def test_slots_that_are_cut_by_the_periods_ends_have_their_rate() -> None:
+    """Half an hour with half the calls is as busy."""
+    from test_load_model import period_of
+
+    whole = period_of([(slot, "a", 600 if 0 < slot < 9 else 300, 5.0) for slot in range(10)], 10)
+    cut = replace(whole, start_ns=HOUR_NS // 2, end_ns=10 * HOUR_NS - HOUR_NS // 2)
+    assert arrivals.by_edge(cut)[1].load == pytest.approx(np.full(10, 600 / 3600))
+    assert arrivals.by_edge(cut)[1].noise == pytest.approx(1 / math.sqrt(600))

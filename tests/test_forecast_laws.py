@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from test_forecast import CURVE, database, shop
 
@@ -13,15 +14,13 @@ from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.curve import Curve
 from tracescope.analysis.capacity.fit import DRAWS, Fit, Headroom
 from tracescope.analysis.capacity.forecast import (
-    FEWEST_WEEKS,
-    LEAST_SHARE,
-    REACH,
     EdgeForecast,
     Forecast,
     forecast,
     refusal,
     weeks_left,
 )
+from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.errors import InsufficientDataError
 
 #: What all the laws are tried on: demand and drift fill the database in some eight weeks.
@@ -104,7 +103,7 @@ def test_weeks_are_the_logarithm_of_headroom_over_the_rate_of_growth(ramp: Forec
     assert low is not None
     assert high is not None
     assert low < weeks_of(edge) < high
-    assert edge.beyond_weeks == pytest.approx(REACH * ramp.weeks_seen)
+    assert edge.beyond_weeks == pytest.approx(2 * ramp.weeks_seen)
 
 
 def known(growth: float, *, spread: float = 0.0, wall: float = 40.0, apart: float = 0.0) -> Fit:
@@ -249,7 +248,7 @@ def test_a_forecast_needs_three_weeks_and_says_how_many_it_had() -> None:
     enough = shop(CURVE, weeks=3)
     assert forecast(enough).weeks_seen == pytest.approx(3.0)
     short = replace(enough, end_ns=enough.end_ns - 24 * enough.slot_ns)
-    with pytest.raises(InsufficientDataError, match=rf"20\.0 days were seen; a trend needs {FEWEST_WEEKS}"):
+    with pytest.raises(InsufficientDataError, match=r"20\.0 days were seen; a trend needs 3"):
         forecast(short)
     empty = replace(enough, tables={k: v.clear() for k, v in enough.tables.items()})
     with pytest.raises(InsufficientDataError, match="no traces"):
@@ -272,7 +271,7 @@ def test_a_curve_needs_points_and_loads_that_differ(ramp: Forecast) -> None:
     )
     assert refusal(some) is None
     assert "12 windows" not in (refusal(some) or "")
-    few = some.select(np.arange(12) < model.FEWEST_POINTS_IN_ALL - 1)
+    few = some.select(np.arange(12) < 9)
     assert refusal(few) == "not identifiable: 4500 counted calls make 9 windows of 100; 10 are needed"
     flat = replace(some, load=np.linspace(10, 12.9, 12))
     assert refusal(flat) == "not identifiable: load hardly varies (10 to 12.9 calls/s)"
@@ -287,6 +286,101 @@ def test_edges_that_hardly_count_are_not_forecast() -> None:
     found = forecast(shop(Curve(0.005, 50.0, 0.0), peak=0.3))
     assert sum(edge.share for edge in found.edges) == pytest.approx(1.0)
     small = forecast(shop(Curve(5e-6, 50000.0, 0.0), peak=0.3))
-    assert LEAST_SHARE == 0.005
     assert [edge.callee for edge in small.edges] == [None]
     assert small.edges[0].share > 0.995
+
+
+# -- several entries, and what comes first ----------------------------------------------------------
+
+
+def beside(one: PeriodRollups, other: PeriodRollups, *, unit: int = 0, part: float = 1.0) -> PeriodRollups:
+    """Two shops as two entries of one gateway: the other's ids, database and operation are its own."""
+    ids = {"path_id": 100, "parent_id": 100, "entry_id": 100, "edge_id": 100}
+    tables = {}
+    for name, table in other.tables.items():
+        moved = table.with_columns([pl.col(c) + by for c, by in ids.items() if c in table.columns])
+        if "unit" in moved.columns:
+            moved = moved.with_columns(pl.lit(unit, moved.schema["unit"]).alias("unit"))
+        if name == "entries":
+            moved = moved.with_columns(operation=pl.lit("GET /other"))
+        if name == "paths":
+            database = pl.col("callee").is_not_null()
+            moved = moved.with_columns(
+                callee=pl.when(database).then(pl.lit("mysql/other")),
+                operation=pl.when(database).then("operation").otherwise(pl.lit("GET /other")),
+            )
+        if part != 1.0 and name in ("path_hours", "entry_hours"):
+            some = [
+                c
+                for c in moved.columns
+                if c.endswith("_ns") or c in ("calls", "units", "visits", "calls_visited")
+            ]
+            moved = moved.with_columns([(pl.col(c) * part).cast(moved.schema[c]) for c in some])
+        tables[name] = pl.concat([one.tables[name], moved.select(one.tables[name].columns)])
+    return replace(one, tables=tables)
+
+
+def test_each_entry_has_its_own_clock_demand_and_limit() -> None:
+    """What another entry does, of the same kind of unit or of another, is none of its business."""
+    one, other = shop(CURVE, **RAMP), shop(Curve(0.02, 20.0, 0.0), peak=0.2, demand=-0.01, seed=3)
+    alone = {"GET /": forecast(one).entries[0], "GET /other": forecast(other).entries[0]}
+    for unit in (0, 1):
+        found = {entry.operation: entry for entry in forecast(beside(one, other, unit=unit)).entries}
+        assert len(found) == 2
+        for name, entry in found.items():
+            assert entry.ms_now == pytest.approx(alone[name].ms_now), (unit, name)
+            assert entry.units == pytest.approx(alone[name].units)
+            assert entry.demand.pct_per_week == pytest.approx(alone[name].demand.pct_per_week)
+            assert len(entry.edges) == 2
+        assert found["GET /"].limit == "gateway -> postgresql/shop"
+        assert found["GET /"].weeks == pytest.approx(alone["GET /"].weeks, rel=0.05)
+        assert found["GET /other"].unit == ("request" if unit == 0 else found["GET /other"].unit)
+
+
+def test_edges_come_by_their_weeks_then_by_their_headroom_then_by_name() -> None:
+    """The soonest first; without weeks the narrowest that has a wall in sight."""
+    both = beside(shop(CURVE, peak=0.45, demand=0.03), shop(CURVE, peak=0.5, demand=0.04, seed=3))
+    edges = forecast(both).edges
+    keys = [
+        (
+            edge.weeks or math.inf,
+            edge.headroom if edge.wall_in_sight and edge.headroom else math.inf,
+            edge.name,
+        )
+        for edge in edges
+    ]
+    assert keys == sorted(keys)
+    assert edges[0].callee == "mysql/other"
+    still = beside(shop(CURVE, peak=0.6, demand=-0.01), shop(CURVE, peak=0.35, demand=-0.01, seed=3))
+    edges = forecast(still).edges
+    assert [edge.weeks for edge in edges] == [None] * 4
+    assert [edge.callee for edge in edges[:2]] == ["postgresql/shop", "mysql/other"]
+
+
+def test_without_being_asked_a_forecast_tells_twice_five_and_ten_times_and_twelve_weeks() -> None:
+    found = forecast(shop(CURVE, weeks=4))
+    assert found.multiples == (2.0, 5.0, 10.0)
+    assert found.horizon_weeks == 12.0
+    assert [one.times for one in found.edges[0].what_if] == [2.0, 5.0, 10.0]
+
+
+def test_an_slo_is_reached_by_demand_too() -> None:
+    """Load that grows by 4 % a week brings the queue to where the SLO is: by the curve itself."""
+    period = shop(CURVE, peak=0.4, demand=0.04)
+    now = forecast(period).entries[0]
+    edge = database(forecast(period))
+    spent = edge.share * now.ms_now
+    weeks = 6.0
+    slower = (1 - 0.4) / (1 - 0.4 * math.exp(0.04 * weeks))  # of an M/M/1
+    slo = now.ms_now + spent * (slower - 1)
+    found = forecast(period, slo_ms={"gateway GET /": slo}).entries[0]
+    assert found.weeks == pytest.approx(weeks, rel=0.15)
+
+
+def test_amplification_is_the_growth_of_calls_for_each_unit() -> None:
+    """4 % a week more calls per request; none where requests grow with their calls."""
+    spreads = database(forecast(shop(Curve(0.005, 5000.0, 0.0), peak=0.005, repeats=0.04)))
+    assert spreads.amplification.pct_per_week == pytest.approx(100 * math.expm1(0.04), abs=0.5)
+    assert spreads.load_trend.pct_per_week == pytest.approx(100 * math.expm1(0.04), abs=0.7)
+    grows = database(forecast(shop(CURVE, peak=0.3, demand=0.04)))
+    assert grows.amplification.pct_per_week == pytest.approx(0.0, abs=0.1)

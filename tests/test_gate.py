@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 from simulated import Work, call, compare, edge, publish, query, serve
@@ -111,3 +113,60 @@ def test_rows_add_up_to_edges_and_to_kinds_with_the_same_totals() -> None:
     assert kinds["request", "db"].share_head == pytest.approx(0.75, abs=0.02)
     for report in by.values():
         assert report.effects_total == pytest.approx(by["operation"].effects_total)
+
+
+@pytest.mark.parametrize(
+    ("gate", "broken"),
+    [
+        ("any.headroom<1.5", True), ("any.headroom<1.2", False), ("any.headroom<=1.2", True),
+        ("any.headroom>1.1", True), ("any.headroom>=1.3", False),
+    ],
+)  # fmt: skip
+def test_headroom_is_heads_and_of_each_edge_by_itself(report: Report, gate: str, broken: bool) -> None:
+    """An edge without a wall in sight meets no condition on it."""
+    first, *rest = report.edges
+    some = replace(
+        report, edges=(replace(first, headroom=1.2), *(replace(one, headroom=None) for one in rest))
+    )
+    lines = parse_gate(gate).broken(some)
+    assert len(lines) == broken
+    if broken:
+        assert lines[0].startswith(f"{first.name} {first.operation or ''}".rstrip() + ": headroom 1.2")
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "gate", "broken"),
+    [
+        (0.0, 5.0, "db.ms>+1000%", True),  # from nothing is beyond every per cent
+        (0.0, 0.0, "db.ms>+0%", False),
+        (0.0, 0.0, "db.ms>=+0%", True),
+        (4.0, 5.0, "db.ms>+25%", False),
+        (4.0, 5.0, "db.ms>=+25%", True),
+        (4.0, 5.0, "db.ms>+24.9%", True),
+        (4.0, 3.0, "db.ms<-24%", True),
+        (4.0, 3.0, "db.ms<-26%", False),
+        (0.1, 0.3, "db.ms>=+0.2ms", True),  # 0.3 - 0.1 is a hair less than 0.2
+        (0.1, 0.3, "db.ms<=+0.2ms", True),
+    ],
+)
+def test_changes_are_relative_to_base_and_a_bound_that_is_met_counts_where_it_may(
+    report: Report, base: float, head: float, gate: str, broken: bool
+) -> None:
+    """Of one edge with these milliseconds."""
+    first = next(one for one in report.edges if one.kind == "db")
+    one = replace(report, edges=(replace(first, own_ms_base=base, own_ms_head=head),))
+    assert bool(parse_gate(gate).broken(one)) == broken
+
+
+def test_a_broken_gate_says_each_measure_in_its_unit(report: Report) -> None:
+    first = next(one for one in report.edges if one.kind == "db")
+    edge = replace(
+        first, own_ms_base=1.25, own_ms_head=2.5, calls_per_unit_base=1.0, calls_per_unit_head=3.5,
+        share_base=0.25, share_head=0.125, significant=True,
+    )  # fmt: skip
+    one = replace(report, edges=(edge,))
+    assert parse_gate("db.ms>0").broken(one) == ["db: ms 1.25 ms -> 2.5 ms (+1.25)"]
+    assert parse_gate("db.calls>0").broken(one) == ["db: calls 1 -> 3.5 (+2.5)"]
+    assert parse_gate("db.share>0").broken(one) == ["db: share 25.0% -> 12.5% (-12.5 pp)"]
+    unsure = replace(report, edges=(replace(edge, significant=False),))
+    assert parse_gate("db.calls>0").broken(unsure) == ["db: calls 1 -> 3.5 (+2.5); could be chance"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -244,3 +245,43 @@ def test_waits_of_a_queue_are_told_by_their_operation() -> None:
     assert split.is_wait(edge(kind="queue", operation=schema.QUEUE_WAIT))
     assert not split.is_wait(edge(kind="queue", operation="publish"))
     assert not split.is_wait(edge(operation=schema.QUEUE_WAIT))
+
+
+def test_the_split_is_told_in_per_cent() -> None:
+    """What load rose by, what that explains, what is left and its interval: as the model has them."""
+    pair = periods(more=1.25, slower=1.15)
+    fitted = split.model_edge(*(split.by_edge(one)[1] for one in pair), pair[1].end_ns, waits=False)
+    assert fitted.fitted is not None
+    shift = model.shift(fitted.fitted, fitted.points)
+    (line,) = [one for one in told(edge(4.0), pair).evidence if "explains" in one]
+    more, load, growth, low, high = map(float, re.findall(r"[+-]\d+", line.replace(" to ", " ")))
+    assert more == pytest.approx(25, abs=3)
+    for said, log in ((load, shift.load), (growth, shift.growth)):
+        assert said == pytest.approx(100 * math.expm1(log), abs=0.51)
+    for said, log in zip((low, high), shift.growth_interval, strict=True):
+        assert said == pytest.approx(100 * math.expm1(log), abs=0.51)
+    assert line.endswith("a step between the periods") == fitted.fitted.step
+
+
+def test_replicas_are_tried_where_their_number_differs_by_a_fifth() -> None:
+    """And taken where the load of each explains latency clearly better; told with their numbers."""
+    from test_load_model import modelled as replicated
+    from test_load_model import scaled
+
+    known = replicated(scaled(known=True))
+    assert known.replicas == pytest.approx((2.0, 4.0), rel=0.01)
+    assert known.fitted is not None
+    (line,) = [one for one in split._told(edge(), known, 1.0).evidence if "replicas" in one]
+    assert line.startswith("load is that of each of its 2 → 4 replicas")
+    base, head = (split.by_edge(one)[1] for one in scaled(known=True))
+    assert base.replicas is not None
+    for factor, tried in ((1.19, False), (1.21, True)):
+        alike = replace(head, replicas=np.full(len(head.load), 2.0 * factor))
+        seen: list[int] = []
+
+        def refuse(points: object, seen: list[int] = seen) -> str:
+            seen.append(1)
+            return "no"
+
+        split.of_each((base, alike), head.start_ns[-1], known.fitted, refuse, waits=False)
+        assert bool(seen) == tried
