@@ -11,6 +11,7 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -21,9 +22,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from receivers import Running, eventually, request
 
-from tracescope.errors import InputError, TooLargeError
+from tracescope.errors import ConfigError, InputError, TooLargeError
+from tracescope.ingest.cors import Cors
 from tracescope.ingest.inflate import gunzip, unzstd
 
 MIB = 1024 * 1024
@@ -83,6 +87,150 @@ def test_every_encoding_of_both_types_is_acknowledged_in_its_own(receiver, kind,
 )
 def test_empty_requests_succeed(receiver, kind, body) -> None:
     assert receiver.post(body, kind).status_code == 200
+
+
+CASES = Path(__file__).parent / "data" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"a": 1}', "no span, and 'a' is no member of a request"),
+        (b'{"resourceMetrics": [{"scopeMetrics": []}]}', "metrics, and no traces"),
+        (b'{"resourceLogs": []}', "logs, and no traces"),
+        (b'{"resourceSpans": [{"scopeMetrics": []}]}', "'scopeMetrics' is no member of a group of spans"),
+        (b'{"resourceSpans": [{"scopeSpans": [{"span": []}]}]}', "'span' is no member of a scope's spans"),
+        (b'{"spans": [{"traceId": "aa"}]}', "'spans' is no member of a request"),
+        (b'[{"resourceSpans": []}]', "a list, not an object: wrapped OTLP, which `tracescope import` reads"),
+        (b'{"result": {"resourceSpans": [{}]}}', "wrapped OTLP"),
+        ((CASES / "jaeger-v3-result.json").read_bytes(), "wrapped OTLP"),
+        ((CASES / "jaeger-json-lines.jsonl").read_bytes().splitlines()[0], "Jaeger JSON"),
+        ((CASES / "brave-kafka-poll.json").read_bytes(), "Zipkin JSON"),
+        (b'[{"TraceId": "a", "SpanId": "b", "SpanName": "c"}]', "ClickHouse"),
+    ],
+)
+def test_a_body_of_which_nothing_is_stored_is_never_acknowledged(receiver, body, reason) -> None:
+    """Whatever else its sender meant, it hears why: 200 is for spans, and for requests that are empty."""
+    before = receiver.counts()
+    answer = receiver.post(body, JSON)
+    assert answer.status_code == 400
+    assert reason in answer.json()["message"]
+    assert receiver.counts() == before
+
+
+def test_protobuf_of_other_signals_is_never_acknowledged(receiver) -> None:
+    """Metrics, logs and messages that are no request at all."""
+    metrics, logs = MetricsData(), LogsData()
+    metric = metrics.resource_metrics.add().scope_metrics.add().metrics.add(name="http.server.duration")
+    metric.gauge.data_points.add(as_int=1)
+    logs.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=1)
+    for message, reason in ((metrics, "metrics, and no traces"), (logs, "logs, and no traces")):
+        answer = receiver.post(message.SerializeToString())
+        assert answer.status_code == 400
+        assert reason in Status.FromString(answer.content).message
+    answer = receiver.post(b"\x12\x03abc")
+    assert answer.status_code == 400
+    assert "field 2 is none of a request" in Status.FromString(answer.content).message
+
+
+@pytest.mark.parametrize("name", ["snake-case-over-http.json", "tempo-v1-batches.json"])
+def test_the_names_of_protobuf_and_of_tempo_are_read(receiver, name) -> None:
+    """Both are OTLP by other names."""
+    text = (CASES / "snake-case-over-http.json").read_bytes()
+    if "tempo" in name:
+        text = text.replace(b'"resource_spans"', b'"batches"')
+    before = receiver.counts()
+    assert receiver.post(text.replace(b"440f30", f"{next(numbers):06x}".encode()), JSON).status_code == 200
+    assert receiver.counts() == (before[0] + 4, before[1] + 4)
+
+
+@pytest.mark.parametrize("body", [b'{"resourceSpans": null}', b'{"resourceSpans": [{}]}', b" {} "])
+def test_requests_that_are_truly_empty_succeed(receiver, body) -> None:
+    """Nulls are defaults, and groups may be empty."""
+    assert receiver.post(body, JSON).status_code == 200
+
+
+def test_the_path_may_end_in_a_slash(receiver) -> None:
+    """As some clients write it."""
+    url = f"http://{receiver.http}/v1/traces/"
+    answer = httpx.post(url, content=as_proto(request(next(numbers), 2)), headers=PROTOBUF)
+    assert answer.status_code == 200
+
+
+# -- web pages --
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+ASKING = {
+    "origin": "https://a.shop.example",
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "content-type,x-token",
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[Running]:
+    used = {
+        "cors_allowed_origins": "https://*.shop.example, http://localhost:*",
+        "cors_allowed_headers": "X-Token",
+        "cors_max_age_s": 600,
+    }
+    with Running(tmp_path_factory.mktemp("cors") / "store", used) as running:
+        yield running
+
+
+def test_no_page_may_send_unless_the_settings_say_so(receiver) -> None:
+    """Off by default: a preflight is a method that is not allowed, and no answer can be read by a page."""
+    url = f"http://{receiver.http}/v1/traces"
+    answer = httpx.options(url, headers=ASKING)
+    assert answer.status_code == 405
+    answer = httpx.post(url, content=b"", headers={**PROTOBUF, "origin": "https://a.shop.example"})
+    assert answer.status_code == 200
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_pages_of_allowed_origins_may_ask_and_send(shared) -> None:
+    """The preflight names what is allowed, and answers, errors too, can be read."""
+    url = f"http://{shared.http}/v1/traces"
+    answer = httpx.options(url, headers=ASKING)
+    assert (answer.status_code, answer.content) == (204, b"")
+    allowed = {name: value for name, value in answer.headers.items() if name.startswith("access-control")}
+    assert allowed == {
+        "access-control-allow-origin": "https://a.shop.example",
+        "access-control-allow-credentials": "true",
+        "access-control-allow-methods": "POST",
+        "access-control-allow-headers": "content-type,x-token",
+        "access-control-max-age": "600",
+    }
+    for body, status in ((b"", 200), (b"\x0a\x7f", 400)):
+        answer = httpx.post(url, content=body, headers={**PROTOBUF, "origin": "http://localhost:3000"})
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+        assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"origin": "https://shop.example.evil"},
+        {"origin": "http://a.shop.example"},
+        {"access-control-request-headers": "x-other"},
+        {"access-control-request-method": "PUT"},
+    ],
+)
+def test_other_origins_methods_and_headers_are_not_allowed(shared, changed) -> None:
+    """The browser sees no permission, and sends nothing."""
+    answer = httpx.options(f"http://{shared.http}/v1/traces/", headers={**ASKING, **changed})
+    assert answer.status_code == 204
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    if "origin" in changed:
+        sent = {**PROTOBUF, "origin": changed["origin"]}
+        answer = httpx.post(f"http://{shared.http}/v1/traces", content=b"", headers=sent)
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_an_origin_that_is_none_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"shop\.example/path"):
+        Cors.of("https://shop.example/path", "", 0)
 
 
 def test_a_chunked_body_is_as_good_as_one_with_a_length(receiver) -> None:

@@ -97,6 +97,14 @@ class Settings:
     tls_key: str = _doc("private key of that certificate, PEM", "")
     tls_client_ca: str = _doc("clients must show a certificate that this CA signed, PEM", "")
     token_file: str = _doc("file of bearer tokens, one a line; read again when it changes", "")
+    cors_allowed_origins: str = _doc(
+        "web pages that may send OTLP over HTTP, as `https://*.shop.example, http://localhost:*`; `*`: all",
+        "",
+    )
+    cors_allowed_headers: str = _doc(
+        "headers that such pages may send beside the usual ones; `*` for all", ""
+    )
+    cors_max_age_s: int = _doc("seconds that a browser may remember what is allowed", 0, least=0)
     self_tracing: str = _doc("address of a Collector that gets traces of `serve` itself; none when empty", "")
     log_format: str = _doc("form of `serve`'s event lines on stderr: `logfmt` or `json`", "logfmt")
     slo: dict[str, float] = _doc(  # noqa: RUF009

@@ -10,6 +10,8 @@ import click
 
 from tracescope.cli import shell
 
+#: Skipped files that are named.
+_SHOWN = 3
 FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
 
 
@@ -29,10 +31,11 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
 def import_command(
     files: tuple[str, ...], form: str, workers: int | None, memory_mb: int | None, store: str | None
 ) -> None:
-    """Read trace files into the store: OTLP JSON lines or protobuf, Jaeger, Zipkin v2; .gz and .zst.
+    """Read trace files into the store: OTLP JSON or protobuf, Jaeger, Zipkin; .gz and .zst.
 
-    FILES are names, globs or folders; - is stdin. A file that cannot be read leaves the store as it
-    was; importing one twice changes nothing.
+    FILES are names, globs or folders; - is stdin. What a file is, its content tells; among several, those
+    that hold no traces are skipped. A file that is damaged leaves the store as it was; importing one
+    twice changes nothing.
     """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files
@@ -61,8 +64,20 @@ def import_command(
         + f"; {count(result.read / took)} spans/s",
         err=True,
     )
+    if result.skipped:
+        kinds = ", ".join(f"{number} {name}" for name, number in sorted(result.skipped.items()))
+        click.echo(f"skipped documents that are no traces: {kinds}", err=True)
+    if result.skipped_files:
+        click.echo(_skipped_files(result.skipped_files), err=True)
     if not result.sealed:
         click.echo("another process is sealing; `serve` or the next import will seal these hours", err=True)
+
+
+def _skipped_files(files: list[tuple[str, str]]) -> str:
+    """One line on files that hold no traces: how many, and why the first of them."""
+    some = "; ".join(reason for _, reason in files[:_SHOWN])
+    more = f"; and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return f"skipped {len(files)} file{'s' * (len(files) > 1)} without traces: {some}{more}"
 
 
 @contextmanager

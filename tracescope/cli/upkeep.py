@@ -120,8 +120,21 @@ def compile_kernels() -> None:
     now = shell.now_ns()
     _, payload = next(demo.payloads(1, now, days=1))
     compile_decoder()
+    compile_readers()
     spans = decode([payload], now).spans
     process(spans.head(2000))
+
+
+def compile_readers() -> None:
+    """Run what reads files of other tools."""
+    import io
+
+    from tracescope.ingest.documents import read
+    from tracescope.ingest.sequence import Documents
+
+    texts = b'[{"traceID": "1", "spanID": "1", "startTime": 1}] [{"traceId": "1", "id": "1", "timestamp": 1}]'
+    for text in Documents(io.BytesIO(texts), "two documents"):
+        read(text.data)
 
 
 def compile_decoder() -> None:

@@ -1,42 +1,54 @@
 """Importing files: read, decode and land in parallel; visible all at once or not at all.
 
-OTLP is decoded in threads, which the kernels let run side by side; turning other tools' JSON into it
-holds the interpreter, so much of that goes to processes.  What was decoded waits in memory, beyond a
-bound in landing files written aside, and is sealed from there in one piece: a failed or killed import
-leaves the store as it was.  While another process seals it lands instead.  Batches are named after
+Chunks are decoded in threads, which the kernels let run side by side.  What was decoded waits in memory,
+beyond a bound in landing files written aside, and is sealed from there in one piece: a failed or killed
+import leaves the store as it was.  While another process seals it lands instead.  Batches are named after
 their content: the same file again brings the same batches, and sealing finds the same spans.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import gc
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
-from tracescope.ingest.files import Chunk, Format, read
+from tracescope.ingest.documents import Form
+from tracescope.ingest.files import Chunk, Skipped, read
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
-
-#: Text of other tools below this is handled in threads: starting processes takes a second.
-SMALL = 24 * 1024 * 1024
-#: Chunks that the kernels read.
-_THREADED = ("proto", "json")
 
 
 @dataclass(slots=True)
 class ImportResult:
-    """What an import did: spans read, new to the store, already there, and refused by reason."""
+    """What an import did.
+
+    Attributes
+    ----------
+    read, new
+        Spans in the files, and those that the store had not.
+    rejected
+        Spans refused, by reason.
+    skipped
+        Documents that are no traces, by what they are: ``metrics``, ``logs``, ...
+    skipped_files
+        Files that hold no traces, and what they are.
+    sealed
+        Whether the hours that were completed are sealed.
+    """
 
     read: int = 0
     new: int = 0
-    rejected: dict[str, int] = field(default_factory=dict[str, int])
+    rejected: Counter[str] = field(default_factory=Counter[str])
+    skipped: Counter[str] = field(default_factory=Counter[str])
+    skipped_files: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     sealed: bool = True
 
     @property
@@ -45,17 +57,27 @@ class ImportResult:
         return self.read - sum(self.rejected.values()) - self.new
 
 
-def _decode(chunk: Chunk, arrived_ns: int, closed: list[int]) -> Batch:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What became of one chunk: spans accepted, refused by reason, and documents skipped."""
+
+    accepted: int
+    rejected: dict[str, int]
+    skipped: Counter[str]
+
+
+def _decode(chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[Batch, Counter[str]]:
     """Decode one chunk."""
     import polars as pl
 
     from tracescope.ingest.decode import assemble, fingerprint, scan
     from tracescope.schema import HOUR_NS
 
+    requests = chunk.requests()
     try:
-        found = scan(chunk.requests(), arrived_ns)
+        found = scan(requests.data, arrived_ns)
     except MalformedOtlpError as error:
-        raise chunk.misplaced(error) from error
+        raise chunk.misplaced(error, requests) from error
     name, decoded = fingerprint(found), assemble(found)
     spans, rejected = decoded.spans, dict(decoded.rejected)
     if closed:
@@ -63,7 +85,7 @@ def _decode(chunk: Chunk, arrived_ns: int, closed: list[int]) -> Batch:
         if len(kept) < len(spans):
             rejected["hour_closed"] = len(spans) - len(kept)
         spans = kept
-    return Batch(f"i-{name}", spans, rejected, arrived_ns)
+    return Batch(f"i-{name}", spans, rejected, arrived_ns), requests.skipped
 
 
 def _stage(group: LandingGroup, batch: Batch) -> None:
@@ -77,15 +99,6 @@ def _stage(group: LandingGroup, batch: Batch) -> None:
     )
 
 
-def _decode_aside(
-    group: LandingGroup, chunk: Chunk, arrived_ns: int, closed: list[int]
-) -> tuple[int, dict[str, int]]:
-    """Decode and stage one chunk, in a process of its own; spans accepted and refused."""
-    batch = _decode(chunk, arrived_ns, closed)
-    _stage(group, batch)
-    return len(batch.spans), batch.rejected
-
-
 class _Hold:
     """Takes batches: into memory while they fit, then to disk."""
 
@@ -96,9 +109,9 @@ class _Hold:
         self.batches: list[Batch] = []
         self.used_bytes = 0
 
-    def take(self, chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[int, dict[str, int]]:
-        """Decode one chunk and keep its spans; how many were accepted and refused."""
-        batch = _decode(chunk, arrived_ns, closed)
+    def take(self, chunk: Chunk, arrived_ns: int, closed: list[int]) -> _Taken:
+        """Decode one chunk and keep its spans."""
+        batch, skipped = _decode(chunk, arrived_ns, closed)
         size = batch.spans.estimated_size()
         with self._lock:
             fits = self.used_bytes + size <= self._memory_bytes
@@ -107,34 +120,17 @@ class _Hold:
                 self.batches.append(batch)
         if not fits:
             _stage(self._group, batch)
-        return len(batch.spans), batch.rejected
+        return _Taken(len(batch.spans), batch.rejected, skipped)
 
 
 def _results(
-    group: LandingGroup,
-    hold: _Hold,
-    chunks: Iterator[Chunk],
-    arrived_ns: int,
-    closed: list[int],
-    workers: int,
-) -> Iterator[tuple[Chunk, tuple[int, dict[str, int]]]]:
-    """Keep every chunk: in threads, once much turns out to hold the interpreter in processes."""
-    waiting: list[tuple[Chunk, Future[tuple[int, dict[str, int]]]]] = []
-    text = 0
-    with ExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(workers))
-        processes: ProcessPoolExecutor | None = None
+    hold: _Hold, chunks: Iterator[Chunk], arrived_ns: int, closed: list[int], workers: int
+) -> Iterator[tuple[Chunk, _Taken]]:
+    """Keep every chunk, some at once."""
+    waiting: list[tuple[Chunk, Future[_Taken]]] = []
+    with ThreadPoolExecutor(workers) as threads:
         for chunk in chunks:
-            if chunk.kind not in _THREADED:
-                text += sum(map(len, chunk.messages))
-            if text > SMALL and workers > 1 and processes is None:
-                context = multiprocessing.get_context("spawn")
-                processes = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            if chunk.kind in _THREADED or processes is None:
-                future = threads.submit(hold.take, chunk, arrived_ns, closed)
-            else:
-                future = processes.submit(_decode_aside, group, chunk, arrived_ns, closed)
-            waiting.append((chunk, future))
+            waiting.append((chunk, threads.submit(hold.take, chunk, arrived_ns, closed)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
                 yield done, future.result()
@@ -142,12 +138,24 @@ def _results(
             yield done, future.result()
 
 
+@contextmanager
+def _without_cycles() -> Generator[None]:
+    """Look for no cycles of objects: JSON has none, and looking takes half of the time of reading it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def import_files(
     store: SpanStore,
     paths: Sequence[str | Path],
     *,
     arrived_ns: int,
-    form: Format = "auto",
+    form: Form = "auto",
     workers: int = 2,
     memory_bytes: int = 768 * 1024 * 1024,
     progress: Callable[[str, int, int, int], None] | None = None,
@@ -168,18 +176,23 @@ def import_files(
     Raises
     ------
     InputError
-        A file cannot be read as what it claims to be; the store is as it was.
+        A file cannot be read as what it claims to be, or none holds traces; the store is as it was.
     """
     store.landing.recover()
     before = store.stored()
     result = ImportResult()
     closed = store.snapshot().closed
-    with store.group(f"import-{arrived_ns}") as group, closing(read(paths, form)) as chunks:
+    skipped = Skipped(result.skipped_files)
+    with (
+        _without_cycles(),
+        store.group(f"import-{arrived_ns}") as group,
+        closing(read(paths, form, skipped)) as chunks,
+    ):
         hold = _Hold(group, memory_bytes * 2 // 3)
-        for chunk, (accepted, rejected) in _results(group, hold, chunks, arrived_ns, closed, workers):
-            result.read += accepted + sum(rejected.values())
-            for reason, number in rejected.items():
-                result.rejected[reason] = result.rejected.get(reason, 0) + number
+        for chunk, taken in _results(hold, chunks, arrived_ns, closed, workers):
+            result.read += taken.accepted + sum(taken.rejected.values())
+            result.rejected.update(taken.rejected)
+            result.skipped.update(taken.skipped)
             if progress is not None:
                 progress(chunk.source, chunk.position, chunk.total, result.read)
         try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import grpc
 
 from tracescope.errors import ConfigError
+from tracescope.ingest.cors import Cors
 
 _PREFIX: Final = b"bearer "
 
@@ -137,10 +138,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client must show; nothing by default."""
+    """What a client must show, nothing by default; and which web pages may be clients, none by default."""
 
     tls: Tls | None = None
     tokens: Tokens | None = None
+    cors: Cors = field(default_factory=Cors)
 
     def allow(self, authorization: bytes | str | None) -> bool:
         """Whether a request with that ``authorization`` header may be served."""

@@ -1,42 +1,58 @@
 """Trace files of every kind, as chunks that a worker turns into OTLP requests.
 
 ==================  ==============================================================================
-OTLP JSON lines     one TracesData a line, as the Collector's file exporter writes
-OTLP JSON           one document
-OTLP protobuf       messages with a 4-byte big-endian length before each, as the file exporter
-                    writes with ``format: proto``; or one bare message
+JSON                documents one after another, in lines or over many: OTLP, Jaeger, Zipkin in all
+                    their wrappings (`documents`), large ones in portions (`sequence`)
+OTLP protobuf       bare messages, or each with its length before it: 4 bytes, big-endian, as the
+                    Collector's file exporter writes with ``format: proto``, or a varint
 framed zstd         what the file exporter's ``compression: zstd`` writes: every message compressed
                     by itself, with its length before it (zstd tools cannot read it)
-Jaeger, Zipkin v2   JSON documents
 ==================  ==============================================================================
 
-``.gz`` and ``.zst`` around any of them are recognised by their first bytes, not by their name.
-Memory is bounded: a chunk ends at CHUNK_BYTES, documents that are one message excepted.
+``.gz`` and ``.zst`` around any of them are recognised by their first bytes, and so is everything else:
+names say nothing.  Memory is bounded: a chunk ends at CHUNK_BYTES, protobuf that is one message excepted.
 """
 
 from __future__ import annotations
 
 import glob
 import io
+import itertools
 import os
 import struct
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from tracescope.errors import InputError, MalformedOtlpError
-from tracescope.ingest import jaeger, otlp_json, zipkin
+from tracescope.ingest import documents, foreign, otlp_framing, otlp_json, zipkin_traces
+from tracescope.ingest.documents import Form, NoTracesError
+from tracescope.ingest.sequence import CHUNK_BYTES, Documents
 
-Format = Literal["auto", "otlp-json", "otlp-proto", "jaeger", "zipkin"]
-
-#: Names of trace files in a folder; a file that is named itself may be called anything.
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".pb", ".binpb", ".proto", ".otlp")
-CHUNK_BYTES = 4 * 1024 * 1024
-MAX_DOCUMENT = 1024 * 1024 * 1024
+MAX_MESSAGE = 1024 * 1024 * 1024
+#: So much of a file's beginning tells what it is; of protobuf more is looked at.
+_HEAD, _WINDOW = 4096, 256 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _LENGTH = struct.Struct(">I")
+
+
+class Message(NamedTuple):
+    """A document or protobuf message, and the line or offset that it begins at."""
+
+    data: bytes
+    place: int
+
+
+@dataclass(slots=True)
+class Requests:
+    """ExportTraceServiceRequest bytes, the message that each stems from, and what was skipped as what."""
+
+    data: list[bytes] = field(default_factory=list[bytes])
+    message: list[int] = field(default_factory=list[int])
+    skipped: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,117 +62,157 @@ class Chunk:
     Attributes
     ----------
     kind
-        ``json`` (one document each), ``proto``, ``jaeger`` or ``zipkin``.
+        ``json`` (documents) or ``proto``.
+    form
+        What the documents are, where that was said.
     messages
-        Their bytes.
+        Each with its line or byte offset.
     zstd
         Each message is compressed by itself.
-    source, first
-        File, and line (JSON) or byte offset (protobuf) of the first message.
-    offsets
-        Byte offset of each protobuf message.
+    source
+        The file.
     position, total
         Bytes of the file read so far, and its size (0: unknown).
     """
 
     kind: str
-    messages: tuple[bytes, ...]
+    form: Form
+    messages: tuple[Message, ...]
     zstd: bool
     source: str
-    first: int
-    offsets: tuple[int, ...]
     position: int
     total: int
 
-    def requests(self) -> list[bytes]:
-        """ExportTraceServiceRequest bytes of every message.
+    def requests(self) -> Requests:
+        """What every message holds.
 
         Raises
         ------
         InputError
             With the file, the line or offset, and what to do.
         """
-        out: list[bytes] = []
+        if self.kind == "json" and not self.zstd:
+            together = documents.read_together([message.data for message in self.messages], self.form)
+            if together is not None:  # of messages that are JSON, a decoder has nothing to say
+                return Requests(together.requests, [0] * len(together.requests), together.skipped)
+        out = Requests()
         for number, message in enumerate(self.messages):
-            data = _unzstd(message, self._place(number)) if self.zstd else message
+            data = _unzstd(message.data, self._place(number)) if self.zstd else message.data
+            if self.kind == "proto":
+                if (signal := otlp_framing.signal_of(data)) != "traces":
+                    out.skipped[signal] += 1
+                    continue
+                out.data.append(data)
+                out.message.append(number)
+                continue
             try:
-                out.append(self._request(data))
+                found = documents.read(data, self.form)
             except otlp_json.Malformed as error:
-                raise InputError(
-                    f"{self._place(number)}: {error.message}", error.hint or "fix or remove it"
-                ) from error
+                raise malformed(self.source, message.place, error) from error
+            out.data += found.requests
+            out.message += [number] * len(found.requests)
+            out.skipped += found.skipped
         return out
 
-    def _request(self, data: bytes) -> bytes:
-        if self.kind == "proto":
-            return data
-        if self.kind == "json":
-            return otlp_json.transcode(data)
-        import orjson
-
-        try:
-            document: Any = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise otlp_json.Malformed(f"not JSON: {error}") from error
-        return jaeger.transcode(document) if self.kind == "jaeger" else zipkin.transcode(document)
-
     def _place(self, number: int) -> str:
-        if self.kind == "proto":
-            return f"{self.source} at byte {self.offsets[number]}"
-        return f"{self.source}:{self.first + number}"
+        place = self.messages[number].place
+        return f"{self.source} at byte {place}" if self.kind == "proto" else f"{self.source}:{place}"
 
-    def misplaced(self, error: MalformedOtlpError) -> InputError:
+    def misplaced(self, error: MalformedOtlpError, requests: Requests) -> InputError:
         """A decoder's error with the place of its message."""
         return InputError(
-            f"{self._place(error.payload)}: {error.message}",
+            f"{self._place(requests.message[error.payload])}: {error.message}",
             "the file is damaged or is not OTLP; see --format",
         )
 
 
-def expand(patterns: Sequence[str | Path]) -> list[str]:
-    """Files of names, globs and folders (there by `SUFFIXES`), in order; ``-`` is standard input.
+def malformed(source: str, line: int, error: otlp_json.Malformed) -> InputError:
+    """What is wrong with a document that begins on a line of a file."""
+    return InputError(f"{source}:{line + error.lines}: {error.message}", error.hint or "fix or remove it")
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Files that hold no traces: those that a folder or pattern brought, or that stood beside others."""
+
+    files: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+
+def expand(patterns: Sequence[str | Path]) -> list[tuple[str, bool]]:
+    """Files of names, globs and folders in order, and whether each was named itself; ``-`` is standard input.
 
     Raises
     ------
     InputError
         Nothing matches a name.
     """
-    out: list[str] = []
+    out: dict[str, bool] = {}
+    alone = len(patterns) == 1
     for pattern in map(str, patterns):
-        if pattern == "-":
-            out.append(pattern)
+        if pattern == "-" or os.path.isfile(pattern):
+            out.setdefault(pattern, alone)
             continue
         if os.path.isdir(pattern):
-            found = sorted(str(path) for path in Path(pattern).rglob("*") if _looks_like_traces(path))
+            found = sorted(str(path) for path in Path(pattern).rglob("*") if _is_visible(path, pattern))
+        elif os.path.exists(pattern):
+            found = [pattern]
         else:
-            found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+            found = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
         if not found:
             raise InputError(
                 f"{pattern}: no such file", "check the name, or quote a glob that the shell would expand"
             )
-        out += found
-    return out
+        for path in found:
+            out.setdefault(path, False)
+    return list(out.items())
 
 
-def _looks_like_traces(path: Path) -> bool:
-    """Whether a file found in a folder, which nobody named, is meant: by its name, compressed or not."""
-    name = path.name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".framed")
-    return path.is_file() and name[0:1] != "." and name.endswith(SUFFIXES)
+def _is_visible(path: Path, folder: str) -> bool:
+    """Whether a file found in a folder is one, and neither it nor a folder on the way to it is hidden."""
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def read(paths: Sequence[str | Path], form: Format = "auto") -> Generator[Chunk]:
+class _FileOfNoTracesError(Exception):
+    """A file that is something else, as its beginning tells."""
+
+    def __init__(self, error: InputError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def read(
+    paths: Sequence[str | Path], form: Form = "auto", skipped: Skipped | None = None
+) -> Generator[Chunk]:
     """Chunks of all files, one after the other.
+
+    Parameters
+    ----------
+    paths, form
+        Names, globs, folders, ``-``; and what they hold, where that is known.
+    skipped
+        Takes files that hold no traces; where nobody wants to know, they are an error.
 
     Raises
     ------
     InputError
-        A file cannot be opened, read, or recognised.
+        A file cannot be opened or read; one that was named by itself, or all there are, hold no traces.
     """
-    for path in expand(paths):
-        yield from _read_file(path, form)
+    files = expand(paths)
+    for path, named in files:
+        try:
+            yield from _read_file(path, form)
+        except _FileOfNoTracesError as found:
+            if named or skipped is None:
+                raise found.error from None
+            skipped.files.append((path, found.error.message))
+    if skipped is not None and files and len(skipped.files) == len(files):
+        path, reason = skipped.files[0]
+        raise InputError(
+            f"none of {len(files)} files holds traces; the first: {reason}", "see tracescope import --help"
+        )
 
 
-def _read_file(path: str, form: Format) -> Iterator[Chunk]:
+def _read_file(path: str, form: Form) -> Iterator[Chunk]:
     name = "standard input" if path == "-" else path
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
@@ -164,7 +220,8 @@ def _read_file(path: str, form: Format) -> Iterator[Chunk]:
             counter = _Counter(raw)
             yield from _read_stream(counter, name, form, total)
     except (EOFError, OSError) as error:
-        raise InputError(f"{name}: {error}", "the file is damaged or incomplete; copy it again") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{name}: {said}", "the file is damaged or incomplete; copy it again") from error
 
 
 class _Counter(io.RawIOBase):
@@ -223,10 +280,8 @@ class _Zstd(io.RawIOBase):
         return count
 
 
-def _read_stream(counter: _Counter, name: str, form: Format, total: int) -> Iterator[Chunk]:
+def _read_stream(counter: _Counter, name: str, form: Form, total: int) -> Iterator[Chunk]:
     head = counter.peek(8)
-    if not head:
-        return
     if head[:2] == _GZIP:
         from isal import igzip
 
@@ -237,9 +292,11 @@ def _read_stream(counter: _Counter, name: str, form: Format, total: int) -> Iter
         stream = _Zstd(counter, zstandard.ZstdDecompressor())  # pyright: ignore[reportAssignmentType]
     else:
         stream = counter  # pyright: ignore[reportAssignmentType]
-    text = io.BufferedReader(stream, 1 << 20)  # pyright: ignore[reportArgumentType]
+    ahead = _Counter(io.BufferedReader(stream, 1 << 18))  # pyright: ignore[reportArgumentType]
     try:
-        yield from _read_plain(text, counter, name, form, total)
+        window = ahead.peek(_WINDOW)
+        text: io.BufferedReader = io.BufferedReader(ahead, 1 << 20)  # pyright: ignore[reportAssignmentType]
+        yield from _Plain(text, window, counter, name, form, total).chunks()
     except _decompression_errors() as error:
         raise InputError(f"{name}: {error}", "the file is damaged or incomplete; copy it again") from error
 
@@ -253,165 +310,191 @@ def _decompression_errors() -> tuple[type[Exception], ...]:
     return (zlib.error, isal_zlib.error, zstandard.ZstdError)  # pyright: ignore[reportReturnType]
 
 
-def _read_plain(
-    text: io.BufferedReader, counter: _Counter, name: str, form: Format, total: int
-) -> Iterator[Chunk]:
-    head = text.peek(64)[:64]
-    if not head:
-        return
-    framed = head[4:8] == _ZSTD and head[0] != 0x7B
-    json = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"")
-    if form in ("jaeger", "zipkin"):
-        yield Chunk(form, (_all_of(text, name),), False, name, 1, (0,), counter.position, total)
-    elif framed:
-        kind = _framed_kind(head, text, name) if form == "auto" else form.removeprefix("otlp-")
-        yield from _length_prefixed(text, counter, name, total, kind, zstd=True)
-    elif form == "auto" and not json and _is_text(head):
-        raise InputError(f"{name} at byte 0: text, and no JSON", "leave it out, or name its --format")
-    elif form == "otlp-proto" or (form == "auto" and not json):
-        yield from _protobuf(text, counter, name, total)
-    else:
-        yield from _json(text, counter, name, form, total)
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A file after decompression.
+
+    Attributes
+    ----------
+    text, window
+        Its bytes, and the first of them, which are still to be read.
+    counter
+        How many of its compressed bytes have been read.
+    name, form, total
+        What it is called, what it was said to be, its size.
+    """
+
+    text: io.BufferedReader
+    window: bytes
+    counter: _Counter
+    name: str
+    form: Form
+    total: int
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The file's messages."""
+        if not self.window:
+            return
+        begun = False
+        try:
+            for chunk in self._by_content(self.window[:_HEAD]):
+                yield chunk
+                begun = True
+        except NoTracesError as error:
+            found = InputError(f"{self.name}: {error.message}", error.hint or "leave it out")
+            raise found if begun else _FileOfNoTracesError(found) from error
+
+    def _by_content(self, head: bytes) -> Iterator[Chunk]:
+        json = head.lstrip(b"\xef\xbb\xbf \t\r\n\x1e")[:1] in (b"{", b"[", b"")
+        said_json = self.form in ("otlp-json", "jaeger", "zipkin")
+        if head[4:8] == _ZSTD and head[0] != 0x7B:
+            kind = self._framed_kind() if self.form == "auto" else "json" if said_json else "proto"
+            yield from self._gathered(self._prefixed(), kind, zstd=True)
+        elif self.form == "otlp-proto" or not (json or said_json):
+            if self.form == "auto":
+                self._refuse_foreign(head)
+            yield from self._protobuf()
+        else:
+            yield from self._json()
+
+    def _refuse_foreign(self, head: bytes) -> None:
+        """Raise for what is neither JSON nor protobuf."""
+        if (found := foreign.known_binary(head)) is not None:
+            raise NoTracesError(f"{found.name}, which cannot be read", found.way)
+        if _is_text(head):
+            found = foreign.known_text(head.decode(errors="replace"))
+            if found is not None:
+                raise NoTracesError(f"{found.name}, which cannot be read", found.way)
+            raise NoTracesError("text, and no JSON", "leave it out, or name its --format")
+
+    def _gathered(self, messages: Iterable[Message], kind: str, *, zstd: bool = False) -> Iterator[Chunk]:
+        """Chunks of messages."""
+        some: list[Message] = []
+        size = 0
+        for message in messages:
+            some.append(message)
+            size += len(message.data)
+            if size >= CHUNK_BYTES:
+                yield self._chunk(some, kind, zstd)
+                some, size = [], 0
+        if some:
+            yield self._chunk(some, kind, zstd)
+
+    def _chunk(self, messages: list[Message], kind: str, zstd: bool) -> Chunk:
+        return Chunk(kind, self.form, tuple(messages), zstd, self.name, self.counter.position, self.total)
+
+    def _json(self) -> Iterator[Chunk]:
+        """Chunks of documents; the first of them is read at once, and tells whether there are traces."""
+        stream = iter(Documents(self.text, self.name))  # pyright: ignore[reportArgumentType]
+        try:
+            first = next(stream, None)
+            if first is None:
+                return
+            self._probe(Message(*first))
+        except InputError as error:
+            if self.form == "auto" and documents.guess_form(self.window) == "auto":
+                raise _FileOfNoTracesError(error) from error
+            raise
+        texts = itertools.chain((first,), stream)
+        if documents.guess_form(first.data) == "zipkin" or self.form == "zipkin":
+            texts = zipkin_traces.together(texts)
+        yield from self._gathered((Message(*text) for text in texts), "json")
+
+    def _probe(self, first: Message) -> None:
+        """Raise where the first document is something else than traces."""
+        if documents.guess_form(first.data) == "auto" and len(first.data) < CHUNK_BYTES:
+            try:
+                documents.read(first.data, self.form)
+            except NoTracesError:
+                raise
+            except otlp_json.Malformed as error:
+                raise malformed(self.name, first.place, error) from error
+
+    def _framed_kind(self) -> str:
+        """What a message-wise compressed file holds: its first message tells."""
+        size = _LENGTH.unpack(self.window[:4])[0]
+        first = self.window[4 : size + 4]
+        import zstandard
+
+        try:
+            start = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(first)).read(64)
+        except zstandard.ZstdError as error:
+            raise InputError(f"{self.name}: {error}", "the file is damaged; copy it again") from error
+        return "json" if start.lstrip()[:1] in (b"{", b"[") else "proto"
+
+    def _protobuf(self) -> Iterator[Chunk]:
+        """Bare messages, which read as one, or messages with their lengths."""
+        framing = otlp_framing.framing_of(self.window)
+        if framing is None and self.form == "auto":
+            raise NoTracesError("neither text nor OTLP protobuf", "leave it out, or name its --format")
+        if framing == "bare":
+            messages = iter([Message(self._all(), 0)])
+        elif framing == "varint":
+            messages = self._delimited()
+        else:
+            messages = self._prefixed()
+        yield from self._gathered(messages, "proto")
+
+    def _all(self) -> bytes:
+        data = self.text.read(MAX_MESSAGE + 1)
+        if len(data) > MAX_MESSAGE:
+            raise InputError(
+                f"{self.name}: one message of over {MAX_MESSAGE >> 20} MiB",
+                "write it in several, each with its length",
+            )
+        return data
+
+    def _prefixed(self) -> Iterator[Message]:
+        """Messages with a length of four bytes before each."""
+        at = 0
+        while prefix := self.text.read(4):
+            if len(prefix) < 4:
+                raise self._damaged(at, f"{len(prefix)} bytes of a 4-byte length", "the file is cut off")
+            length = _LENGTH.unpack(prefix)[0]
+            yield Message(self._message(at, length), at)
+            at += 4 + length
+
+    def _delimited(self) -> Iterator[Message]:
+        """Messages with a length as varint before each."""
+        at = 0
+        while first := self.text.read(1):
+            length, size = first[0] & 0x7F, 1
+            while first[0] & 0x80:
+                if not (first := self.text.read(1)) or size == 5:
+                    raise self._damaged(at, "a length that does not end", "the file is cut off or damaged")
+                length |= (first[0] & 0x7F) << 7 * size
+                size += 1
+            yield Message(self._message(at, length), at)
+            at += size + length
+
+    def _message(self, at: int, length: int) -> bytes:
+        if length > MAX_MESSAGE:
+            raise self._damaged(
+                at, f"a message of {length} bytes", "not length-prefixed OTLP; name its --format"
+            )
+        message = self.text.read(length)
+        if len(message) < length:
+            raise self._damaged(
+                at, f"a message of {length} bytes, of which {len(message)} are there",
+                "the file is cut off; copy it again",
+            )  # fmt: skip
+        return message
+
+    def _damaged(self, at: int, what: str, hint: str) -> InputError:
+        return InputError(f"{self.name} at byte {at}: {what}", hint)
 
 
 def _is_text(head: bytes) -> bool:
     """Whether a file begins as prose does; a protobuf message begins with a tag, or a length below 16 MiB."""
-    return head[:1] not in (b"\x0a", b"\x00") and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
-
-
-def _framed_kind(head: bytes, text: io.BufferedReader, name: str) -> str:
-    """What a message-wise compressed file holds: its first message tells."""
-    size = _LENGTH.unpack(head[:4])[0]
-    first = text.peek(size + 4)[4 : size + 4]
-    import zstandard
-
-    try:
-        start = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(first)).read(64)
-    except zstandard.ZstdError as error:
-        raise InputError(f"{name}: {error}", "the file is damaged; copy it again") from error
-    return "json" if start.lstrip()[:1] in (b"{", b"[") else "proto"
-
-
-def _all_of(text: io.BufferedReader, name: str) -> bytes:
-    data = text.read(MAX_DOCUMENT + 1)
-    if len(data) > MAX_DOCUMENT:
-        raise InputError(
-            f"{name}: one document of over {MAX_DOCUMENT >> 20} MiB", "split it, or use OTLP JSON lines"
-        )
-    return data
-
-
-def _json(text: io.BufferedReader, counter: _Counter, name: str, form: Format, total: int) -> Iterator[Chunk]:
-    """JSON lines, or one document of any kind."""
-    first = text.readline(MAX_DOCUMENT)
-    line = 1
-    while first and not first.strip():
-        first, line = text.readline(MAX_DOCUMENT), line + 1
-    if not first:
-        return
-    stripped = first.lstrip(b"\xef\xbb\xbf").strip()
-    looks_whole = stripped[:1] == b"{" and stripped[-1:] == b"}" and b'"resourceSpans"' in stripped[:4096]
-    if not looks_whole and (not _is_complete(stripped) or b'"resourceSpans"' not in stripped):
-        rest = stripped + b"\n" + _all_of(text, name)
-        yield _document(rest, counter, name, form, total)
-        return
-    messages, size, begin = [stripped], len(stripped), line
-    for raw in text:
-        line += 1
-        message = raw.strip()
-        if not message:
-            message = b'{"resourceSpans":[]}'
-        messages.append(message)
-        size += len(message)
-        if size >= CHUNK_BYTES:
-            yield Chunk("json", tuple(messages), False, name, begin, (), counter.position, total)
-            messages, size, begin = [], 0, line + 1
-    if messages:
-        yield Chunk("json", tuple(messages), False, name, begin, (), counter.position, total)
-
-
-def _is_complete(data: bytes) -> bool:
-    import orjson
-
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
+    if head[:1] in (b"\x0a", b"\x00"):
         return False
-    return True
-
-
-def _document(data: bytes, counter: _Counter, name: str, form: Format, total: int) -> Chunk:
-    """One JSON document; which kind, by the names in it."""
-    import orjson
-
-    data = data.lstrip(b"\xef\xbb\xbf")
     try:
-        document: Any = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        line = data[: error.pos].count(b"\n") + 1
-        raise InputError(f"{name}:{line}: not JSON: {error}", "fix the file, or name its --format") from error
-    kind = "json"
-    if form == "auto":
-        if isinstance(document, list):
-            kind = "zipkin"
-        elif "resourceSpans" not in document:
-            kind = "jaeger"
-            if "data" not in document and "spans" not in document:
-                raise InputError(
-                    f"{name}: JSON, but neither OTLP, Jaeger nor Zipkin: no resourceSpans, data or spans",
-                    "name its --format",
-                )
-    return Chunk(kind, (data,), False, name, 1, (0,), counter.position, total)
-
-
-def _protobuf(text: io.BufferedReader, counter: _Counter, name: str, total: int) -> Iterator[Chunk]:
-    """Length-prefixed messages, or one bare message: a length in front begins with a byte below 8."""
-    head = text.peek(8)[:8]
-    if head[:1] == b"\x0a" and not (
-        len(head) >= 5 and head[0] == 0x0A and head[4:5] == b"\x0a" and _fits(head, total)
-    ):
-        yield Chunk("proto", (_all_of(text, name),), False, name, 1, (0,), counter.position, total)
-        return
-    yield from _length_prefixed(text, counter, name, total, "proto", zstd=False)
-
-
-def _fits(head: bytes, total: int) -> bool:
-    return total == 0 or _LENGTH.unpack(head[:4])[0] + 4 <= total
-
-
-def _length_prefixed(
-    text: io.BufferedReader, counter: _Counter, name: str, total: int, kind: str, *, zstd: bool
-) -> Iterator[Chunk]:
-    messages: list[bytes] = []
-    offsets: list[int] = []
-    size = at = number = begin = 0
-    while prefix := text.read(4):
-        if len(prefix) < 4:
-            raise InputError(
-                f"{name} at byte {at}: {len(prefix)} bytes of a 4-byte length", "the file is cut off"
-            )
-        length = _LENGTH.unpack(prefix)[0]
-        if length > MAX_DOCUMENT:
-            raise InputError(
-                f"{name} at byte {at}: a message of {length} bytes",
-                "not length-prefixed OTLP; name its --format",
-            )
-        message = text.read(length)
-        if len(message) < length:
-            raise InputError(
-                f"{name} at byte {at}: a message of {length} bytes, of which {len(message)} are there",
-                "the file is cut off; copy it again",
-            )
-        messages.append(message)
-        offsets.append(at)
-        at += 4 + length
-        size += length
-        number += 1
-        if size >= CHUNK_BYTES:
-            yield Chunk(kind, tuple(messages), zstd, name, begin + 1, tuple(offsets), counter.position, total)
-            messages, offsets, size, begin = [], [], 0, number
-    if messages:
-        yield Chunk(kind, tuple(messages), zstd, name, begin + 1, tuple(offsets), counter.position, total)
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode()
+    return all(character.isprintable() or character in "\t\r\n\x1b\f" for character in text)
 
 
 def _unzstd(message: bytes, place: str) -> bytes:
@@ -419,11 +502,11 @@ def _unzstd(message: bytes, place: str) -> bytes:
 
     try:
         with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(message)) as reader:
-            data = reader.read(MAX_DOCUMENT + 1)
+            data = reader.read(MAX_MESSAGE + 1)
     except zstandard.ZstdError as error:
         raise InputError(f"{place}: {error}", "the file is damaged; copy it again") from error
-    if len(data) > MAX_DOCUMENT:
-        raise InputError(f"{place}: a message of over {MAX_DOCUMENT >> 20} MiB", "it is damaged, or a bomb")
+    if len(data) > MAX_MESSAGE:
+        raise InputError(f"{place}: a message of over {MAX_MESSAGE >> 20} MiB", "it is damaged, or a bomb")
     promised = zstandard.frame_content_size(message)
     if promised not in (-1, len(data)):  # -1: the frame does not say
         raise InputError(

@@ -20,6 +20,7 @@ from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeE
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, inflated_size, unzstd
 from tracescope.ingest.meters import Meters
+from tracescope.ingest.otlp_framing import stray_of
 from tracescope.ingest.scanned import Scanned
 from tracescope.store.journal import Journal
 
@@ -186,6 +187,8 @@ class Intake:
             record = plain = to_protobuf(plain)
         found = scan([plain], arrived_ns)
         accepted, rejected = judge(found)
+        if not accepted and (stray := stray_of(plain)):
+            raise InputError(stray)
         return _Checked(record, len(plain), accepted, rejected, Scanned.of(found, arrived_ns))
 
     async def _keep(self, checked: _Checked) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import struct
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import orjson
 from google.rpc.status_pb2 import Status
 
 from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
-from tracescope.ingest import otlp_json
+from tracescope.ingest import documents, otlp_framing, otlp_json
 from tracescope.ingest.access import Access
 from tracescope.ingest.intake import RETRY_AFTER_S, Encoding, Intake, explain
 from tracescope.ingest.limits import Limits
@@ -65,20 +64,27 @@ def transcode(text: bytes) -> bytes:
     Raises
     ------
     InputError
-        The text is no JSON, or no OTLP.
+        The text is no JSON, no OTLP, or has no span but members that no request has.
     """
     written = plain_json.transcode(text)
-    if written is not None:
+    if written is not None and otlp_framing.holds_item(written):
         return written
     try:
-        document: Any = orjson.loads(text)
-        if not isinstance(document, dict):
-            raise InputError(f"malformed OTLP JSON: a {type(document).__name__}, not an object")
-        return otlp_json.encode_request(document)
+        document: Any = otlp_json.parse(text)
+        if written is None:
+            written = _encoded(document)
+        if not otlp_framing.holds_item(written):
+            documents.refuse_strays(document)
     except otlp_json.Malformed as error:
         raise InputError(f"malformed OTLP JSON: {error.message}", error.hint) from error
-    except (ValueError, OverflowError, RecursionError, struct.error) as error:
-        raise InputError(f"malformed OTLP JSON: {error}") from error
+    return written
+
+
+def _encoded(document: Any) -> bytes:
+    if isinstance(document, dict):
+        return otlp_json.encode_request(document)  # pyright: ignore[reportUnknownArgumentType]
+    about = documents.name_of(document)
+    raise otlp_json.Malformed(f"a {type(document).__name__}, not an object{about and f': {about}'}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,15 @@ class Traces:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or scope["path"] not in (PATH, f"{PATH}/"):
             await self.otherwise(scope, receive, send)
             return
         headers = {name: value for name, value in scope["headers"]}  # noqa: C416 - the last one counts
+        if (preflight := self.access.cors.preflight(scope["method"], headers)) is not None:
+            await send({"type": "http.response.start", "status": 204, "headers": list(preflight)})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        shared = self.access.cors.answer(headers)
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         try:
             with self._counted():
@@ -113,9 +124,10 @@ class Traces:
         except StoreError as error:
             answer = _later(f"not stored, send again: {error}", RETRY_AFTER_S)
         else:
-            await _reply(send, 200, kind, success(rejected, kind))
+            await _reply(send, 200, kind, success(rejected, kind), shared)
             return
-        await _reply(send, answer.status, kind, failure(answer.code, answer.message, kind), answer.headers)
+        refusal = failure(answer.code, answer.message, kind)
+        await _reply(send, answer.status, kind, refusal, (*answer.headers, *shared))
 
     @contextmanager
     def _counted(self) -> Generator[None]:

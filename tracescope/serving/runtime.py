@@ -19,6 +19,7 @@ from tracescope.engine.clock import Clock
 from tracescope.engine.seal import quiet_hours
 from tracescope.errors import ConfigError
 from tracescope.ingest.access import Access, Tls, Tokens
+from tracescope.ingest.cors import Cors
 from tracescope.ingest.drain import drain, together
 from tracescope.ingest.intake import Intake
 from tracescope.ingest.limits import Limits
@@ -435,7 +436,7 @@ def prepare(used: config.Settings) -> tuple[Access, Limits]:
     Raises
     ------
     ConfigError
-        Half a TLS configuration, or files that cannot be used.
+        Half a TLS configuration, files that cannot be used, or an origin that is none.
     """
     tls = Tls.of(used.tls_cert, used.tls_key, used.tls_client_ca)
     tokens = Tokens.read(used.token_file) if used.token_file else None
@@ -445,7 +446,8 @@ def prepare(used: config.Settings) -> tuple[Access, Limits]:
         streams=used.max_streams,
         slow_client_s=used.slow_client_s,
     )
-    return Access(tls, tokens), limits
+    cors = Cors.of(used.cors_allowed_origins, used.cors_allowed_headers, used.cors_max_age_s)
+    return Access(tls, tokens, cors), limits
 
 
 def open_sockets(used: config.Settings) -> dict[str, socket.socket]:

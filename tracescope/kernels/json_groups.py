@@ -1,0 +1,140 @@
+"""Spans of foreign JSON, put together by where they come from, as one OTLP request.
+
+Spans are written one after another as they are read, each with the number of its group; a group's
+resource is written aside when its first span comes.  In the end spans are gathered: one ResourceSpans for
+each group.  What is read as one unit (a trace) and turns out not to be plain is taken back, and its place
+noted for whoever reads it the slow way.
+"""
+
+# Inner kernels carry no annotations: their types are what the compiler infers from the arrays given.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tracescope.kernels import bare, inlined
+from tracescope.kernels.octets import copy, hash_bytes, put_varint, same
+
+#: Columns of a span that has been written: begin, end, group, and the doubles noted before and after it.
+S_BEGIN, S_END, S_GROUP, S_DOUBLE, S_DOUBLE_END = range(5)
+#: Columns of a group: its key in the text, whose it is, its resource in `aside`, bytes and number of spans.
+G_AT, G_SIZE, G_OWNER, G_BEGIN, G_END, G_BYTES, G_SPANS, G_TO = range(8)
+#: Counters: bytes written, spans, groups, bytes aside, units taken back.
+N_OUT, N_SPANS, N_GROUPS, N_ASIDE, N_ODD = range(5)
+#: The shortest text of a span.
+SPAN_TEXT = 24
+#: Ids and times take more bytes than the shortest text that stands for them.
+GROWTH = 4
+
+
+class Groups(NamedTuple):
+    """What is written, and where what stands in it."""
+
+    out: np.ndarray
+    aside: np.ndarray
+    doubles: np.ndarray
+    spans: np.ndarray
+    groups: np.ndarray
+    slots: np.ndarray
+    odd: np.ndarray
+    counts: np.ndarray
+
+
+@inlined
+def begin_span(made):
+    """Note where a span begins; the offset for its fields."""
+    counts, spans = made.counts, made.spans
+    at = counts[N_OUT]
+    row = counts[N_SPANS]
+    spans[row, S_BEGIN], spans[row, S_DOUBLE] = at, made.doubles[0, 0]
+    made.out[at] = 0x12  # ScopeSpans.spans
+    return at + 2
+
+
+@inlined
+def end_span(made, to, group):
+    """Note that a span of a group ends."""
+    counts, spans = made.counts, made.spans
+    row = counts[N_SPANS]
+    spans[row, S_END], spans[row, S_GROUP], spans[row, S_DOUBLE_END] = to, group, made.doubles[0, 0]
+    counts[N_OUT] = to
+    counts[N_SPANS] = row + 1
+
+
+@bare
+def find_group(text, at, size, owner, made):
+    """Number of a group by its key and whose it is; whether it is new."""
+    groups, slots = made.groups, made.slots
+    slot = np.int64(hash_bytes(text, at, size, owner) & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0:
+        group = np.int64(slots[slot])
+        if groups[group, G_OWNER] == owner and groups[group, G_SIZE] == size:
+            if same(text, groups[group, G_AT], text, at, size):
+                return group, False
+        slot = (slot + 1) & (len(slots) - 1)
+    group = made.counts[N_GROUPS]
+    made.counts[N_GROUPS] = group + 1
+    slots[slot] = group
+    groups[group, G_AT], groups[group, G_SIZE], groups[group, G_OWNER] = at, size, owner
+    groups[group, G_BEGIN] = groups[group, G_END] = made.counts[N_ASIDE]
+    return group, True
+
+
+@bare
+def take_back(made, spans, doubles, to, begin, end):
+    """Forget the spans that a unit brought, and note where the unit stands."""
+    counts = made.counts
+    counts[N_SPANS], counts[N_OUT] = spans, to
+    made.doubles[0, 0] = doubles
+    row = counts[N_ODD]
+    made.odd[row, 0], made.odd[row, 1] = begin, end
+    counts[N_ODD] = row + 1
+
+
+@inlined
+def _varint_size(value):
+    size = np.int64(1)
+    while value > 127:
+        value >>= 7
+        size += 1
+    return size
+
+
+@bare
+def _put_heads(made, final):
+    """Write the heads of all groups, with their resources; where the last one ends."""
+    groups, to = made.groups, np.int64(0)
+    for group in range(made.counts[N_GROUPS]):
+        if groups[group, G_SPANS] == 0:
+            continue
+        resource = groups[group, G_END] - groups[group, G_BEGIN]
+        size = groups[group, G_BYTES]
+        final[to] = 0x0A  # ExportTraceServiceRequest.resource_spans
+        to = put_varint(final, to + 1, resource + 1 + _varint_size(size) + size)
+        to = copy(made.aside, groups[group, G_BEGIN], resource, final, to)
+        final[to] = 0x12  # ResourceSpans.scope_spans
+        to = put_varint(final, to + 1, size)
+        groups[group, G_TO] = to
+        to += size
+    return to
+
+
+@bare
+def gather(made, final):
+    """Write the request; its size."""
+    spans, groups, doubles = made.spans, made.groups, made.doubles
+    for row in range(made.counts[N_SPANS]):
+        group = spans[row, S_GROUP]
+        groups[group, G_SPANS] += 1
+        groups[group, G_BYTES] += spans[row, S_END] - spans[row, S_BEGIN]
+    end = _put_heads(made, final)
+    for row in range(made.counts[N_SPANS]):
+        group, begin = spans[row, S_GROUP], spans[row, S_BEGIN]
+        to = groups[group, G_TO]
+        for k in range(spans[row, S_DOUBLE] + 1, spans[row, S_DOUBLE_END] + 1):
+            doubles[k, 0] += to - begin
+        groups[group, G_TO] = copy(made.out, begin, spans[row, S_END] - begin, final, to)
+    return end
