@@ -5,8 +5,8 @@ two give the same spans.
 
 Several records may share one span id: client and server of a call, several servers of one message, the
 proxy and the service behind it.  The first of them keeps the id: a sender before a receiver, one that is
-not marked as shared before one that is, then the earlier.  Each other gets an id of its own and hangs
-below the first; children hang below the record that lives where they do.
+not marked as shared before one that is, then the earlier, then by endpoint.  Each other gets an id of
+its own and hangs below the first; children hang below the record that lives where they do.
 
     web     CLIENT a |--------------|
     shop    SERVER a   |---------|        becomes a' below a
@@ -82,6 +82,8 @@ class _Sharing:
                 span.get("kind") not in _SENDERS,
                 span.get("shared") is True,
                 _start(span),
+                endpoint(span),
+                _KINDS.get(span.get("kind") or "", 0),
             )
         )
         self.numbers = {_about(span): number for number, span in enumerate(self.records)}

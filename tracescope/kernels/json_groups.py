@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracescope.kernels import bare, inlined
+from tracescope.kernels import bare, inlined, kernel
+from tracescope.kernels.json_text import DOUBLE_TEXT, fill_doubles
 from tracescope.kernels.octets import copy, hash_bytes, put_varint, same
 
 #: Columns of a span that has been written: begin, end, group, and the doubles noted before and after it.
@@ -41,6 +42,35 @@ class Groups(NamedTuple):
     slots: np.ndarray
     odd: np.ndarray
     counts: np.ndarray
+
+    @classmethod
+    def of(cls, size: int) -> Groups:
+        """Room for what a text of `size` bytes can become."""
+        most = most_spans(size)
+        return cls(
+            out=np.empty(GROWTH * size + 64, np.uint8),
+            aside=np.empty(GROWTH * size + 64, np.uint8),
+            doubles=np.zeros((size // DOUBLE_TEXT + 2, 3), np.int64),
+            spans=np.empty((most, 5), np.int64),
+            groups=np.zeros((most, 8), np.int64),
+            slots=np.full(2 << most.bit_length(), -1, np.int32),
+            odd=np.empty((most, 2), np.int64),
+            counts=np.zeros(5, np.int64),
+        )
+
+    def request(self, text: bytes) -> tuple[bytes, list[bytes]]:
+        """ExportTraceServiceRequest bytes of all groups, and the units of a text that were taken back."""
+        size = self.counts[N_OUT] + self.counts[N_ASIDE] + 16 * self.counts[N_GROUPS] + 16
+        final = np.empty(int(size), np.uint8)
+        end = _gather(self, final)
+        fill_doubles(final, self.doubles[1 : self.doubles[0, 0] + 1], text)
+        odd = self.odd[: self.counts[N_ODD]].tolist()
+        return final[:end].tobytes(), [text[begin:end] for begin, end in odd]
+
+
+def most_spans(size: int) -> int:
+    """Spans that a text of `size` bytes can have, and one more."""
+    return size // SPAN_TEXT + 2
 
 
 @inlined
@@ -122,9 +152,8 @@ def _put_heads(made, final):
     return to
 
 
-@bare
-def gather(made, final):
-    """Write the request; its size."""
+@kernel
+def _gather(made, final):
     spans, groups, doubles = made.spans, made.groups, made.doubles
     for row in range(made.counts[N_SPANS]):
         group = spans[row, S_GROUP]

@@ -14,24 +14,18 @@ import numpy as np
 from tracescope.kernels import bare, inlined, kernel
 from tracescope.kernels.json_groups import (
     G_END,
-    GROWTH,
     N_ASIDE,
-    N_GROUPS,
-    N_ODD,
     N_OUT,
     N_SPANS,
-    SPAN_TEXT,
     Groups,
     begin_span,
     end_span,
     find_group,
-    gather,
     take_back,
 )
 from tracescope.kernels.json_text import (
     ABSENT,
     DEEPEST,
-    DOUBLE_TEXT,
     LARGEST,
     NOT_PLAIN,
     NULL,
@@ -44,7 +38,6 @@ from tracescope.kernels.json_text import (
     checked,
     checked_number,
     close,
-    fill_doubles,
     find,
     first_item,
     following,
@@ -609,14 +602,8 @@ def _unwrapped(text, jump, at, places):
 
 
 @bare
-def _document(text, jump, at, made, places):
-    """Write what a document holds; 0, or `NOT_PLAIN` for none of Jaeger's."""
-    at = _unwrapped(text, jump, at, places)
-    if at < 0:
-        return at
-    if byte(text, at) == OPEN:
-        _unit(text, jump, at, made, places)
-        return np.int64(0)
+def _list(text, jump, at, made, places):
+    """Write the traces and spans of a list; 0, or `NOT_PLAIN` where something else stands in it."""
     item = gap(text, at + 1)
     while is_item(text, item):
         unit = _unwrapped(text, jump, item, places)
@@ -627,38 +614,37 @@ def _document(text, jump, at, made, places):
     return np.int64(0)
 
 
+@bare
+def _document(text, jump, at, made, places):
+    """Write what a document or a list of them holds; 0, or `NOT_PLAIN` for none of Jaeger's."""
+    at = _unwrapped(text, jump, at, places)
+    if at < 0:
+        return at
+    if byte(text, at) == OPEN:
+        _unit(text, jump, at, made, places)
+        return np.int64(0)
+    item = gap(text, at + 1)
+    good = np.int64(0)
+    while is_item(text, item) and good >= 0:
+        unit = _unwrapped(text, jump, item, places)
+        if unit < 0:
+            return unit
+        if byte(text, unit) == OPEN:
+            _unit(text, jump, unit, made, places)
+        else:
+            good = _list(text, jump, unit, made, places)
+        item = following(text, jump, item)
+    return good
+
+
 @kernel
-def _transcode(text):
+def _written(text, jump, opened, made, places):
     end = len(text) - SLACK
-    nothing = np.empty(0, np.uint8), np.zeros((1, 3), np.int64), np.zeros((0, 2), np.int64), False
-    if end > LARGEST:
-        return nothing
-    jump = np.empty(end, np.int32)  # touched only where a string, list or object begins
     begin = space(text, np.int64(0), end)
-    past = checked(text, jump, begin, end, np.empty(DEEPEST, np.int64))
+    past = checked(text, jump, begin, end, opened)
     if past < 0 or space(text, past, end) != end:
-        return nothing
-    most = end // SPAN_TEXT + 2
-    slots = 2
-    while slots < 2 * most:
-        slots *= 2
-    made = Groups(
-        np.empty(GROWTH * end + 64, np.uint8),
-        np.empty(GROWTH * end + 64, np.uint8),
-        np.empty((end // DOUBLE_TEXT + 2, 3), np.int64),
-        np.empty((most, 5), np.int64),
-        np.zeros((most, 8), np.int64),
-        np.full(slots, -1, np.int32),
-        np.empty((most, 2), np.int64),
-        np.zeros(5, np.int64),
-    )
-    made.doubles[0, 0] = 0
-    if _document(text, jump, begin, made, np.empty(_PLACES, np.int64)) < 0:
-        return nothing
-    counts = made.counts
-    final = np.empty(counts[N_OUT] + counts[N_ASIDE] + 16 * counts[N_GROUPS] + 16, np.uint8)
-    size = gather(made, final)
-    return final[:size], made.doubles[1 : made.doubles[0, 0] + 1], made.odd[: counts[N_ODD]], True
+        return False
+    return _document(text, jump, begin, made, places) >= 0
 
 
 def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
@@ -669,10 +655,10 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
     text
         A document in UTF-8: traces or spans, alone, in a list or in an answer.
     """
-    if not is_utf8(text):  # strings are copied as they are
+    if len(text) > LARGEST or not is_utf8(text):  # strings are copied as they are
         return None
-    written, doubles, odd, plain = _transcode(np.frombuffer(text + bytes(SLACK), np.uint8))
-    if not plain:
-        return None
-    fill_doubles(written, doubles, text)
-    return written.tobytes(), [text[begin:end] for begin, end in odd.tolist()]
+    made = Groups.of(len(text))
+    padded = np.frombuffer(text + bytes(SLACK), np.uint8)
+    jump = np.empty(len(text), np.int32)  # touched only where a string, list or object begins
+    opened, places = np.empty(DEEPEST, np.int64), np.empty(_PLACES, np.int64)
+    return made.request(text) if _written(padded, jump, opened, made, places) else None

@@ -15,10 +15,7 @@ import numpy as np
 from tracescope.kernels import bare, inlined, kernel
 from tracescope.kernels.json_groups import (
     G_END,
-    GROWTH,
     N_ASIDE,
-    N_GROUPS,
-    N_ODD,
     N_OUT,
     N_SPANS,
     SPAN_TEXT,
@@ -26,7 +23,7 @@ from tracescope.kernels.json_groups import (
     begin_span,
     end_span,
     find_group,
-    gather,
+    most_spans,
     take_back,
 )
 from tracescope.kernels.json_text import (
@@ -226,6 +223,34 @@ def _rank(records, r):
 
 
 @bare
+def _order(text, a, size_a, b, size_b):
+    """Below, at or above 0 as one string comes before another, is it, or comes after it."""
+    for k in range(min(size_a, size_b)):
+        left, right = byte(text, a + 1 + k), byte(text, b + 1 + k)
+        if left != right:
+            return left - right
+    return size_a - size_b
+
+
+@bare
+def _is_before(text, records, a, b):
+    """Whether a record comes before another of its id, however they stand in the file."""
+    order = _rank(records, a) - _rank(records, b)
+    if order == 0:
+        order = records[a + _AT_US] - records[b + _AT_US]
+    if order == 0:
+        order = _order(
+            text, records[a + _SERVICE], records[a + _SERVICE_SIZE],
+            records[b + _SERVICE], records[b + _SERVICE_SIZE],
+        )  # fmt: skip
+    if order == 0:
+        order = _order(text, records[a + _IP], records[a + _IP_SIZE], records[b + _IP], records[b + _IP_SIZE])
+    if order == 0:
+        order = records[a + _CODE] - records[b + _CODE]
+    return order < 0
+
+
+@bare
 def _insert(text, records, row, slots, mask):
     """Put a record among those of its id, in their order."""
     r = row * _COLUMNS
@@ -239,8 +264,7 @@ def _insert(text, records, row, slots, mask):
                 records[r + _LIKE] = other
                 return
         if not found:
-            rank, own = _rank(records, o), _rank(records, r)
-            if rank < own or (rank == own and records[o + _AT_US] <= records[r + _AT_US]):
+            if _is_before(text, records, o, r):
                 before = other
             else:
                 found = True
@@ -574,37 +598,13 @@ def trace_ids(text: bytes) -> np.ndarray | None:
 
 
 @kernel
-def _transcode(text):
+def _written(text, jump, opened, records, of_unit, made, places):
     end = len(text) - SLACK
-    nothing = np.empty(0, np.uint8), np.zeros((0, 2), np.int64), False
-    if end > LARGEST:
-        return nothing
-    jump = np.empty(end, np.int32)  # touched only where a string, list or object begins
     begin = space(text, np.int64(0), end)
-    past = checked(text, jump, begin, end, np.empty(DEEPEST, np.int64))
+    past = checked(text, jump, begin, end, opened)
     if past < 0 or space(text, past, end) != end:
-        return nothing
-    most = end // SPAN_TEXT + 2
-    slots = 2
-    while slots < 2 * most:
-        slots *= 2
-    made = Groups(
-        np.empty(GROWTH * end + 64, np.uint8),
-        np.empty(GROWTH * end + 64, np.uint8),
-        np.zeros((1, 3), np.int64),
-        np.empty((most, 5), np.int64),
-        np.zeros((most, 8), np.int64),
-        np.full(slots, -1, np.int32),
-        np.empty((most, 2), np.int64),
-        np.zeros(5, np.int64),
-    )
-    records, of_unit = np.empty(most * _COLUMNS, np.int64), np.empty(2 * slots, np.int32)
-    if _document(text, jump, begin, records, of_unit, made, np.empty(_PLACES, np.int64)) < 0:
-        return nothing
-    counts = made.counts
-    final = np.empty(counts[N_OUT] + counts[N_ASIDE] + 16 * counts[N_GROUPS] + 16, np.uint8)
-    size = gather(made, final)
-    return final[:size], made.odd[: counts[N_ODD]], True
+        return False
+    return _document(text, jump, begin, records, of_unit, made, places) >= 0
 
 
 def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
@@ -615,9 +615,13 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
     text
         A document in UTF-8: a record, a list of records that are one or more whole traces, a list of such.
     """
-    if not is_utf8(text):  # strings are copied as they are
+    if len(text) > LARGEST or not is_utf8(text):  # strings are copied as they are
         return None
-    written, odd, plain = _transcode(np.frombuffer(text + bytes(SLACK), np.uint8))
-    if not plain:
-        return None
-    return written.tobytes(), [text[begin:end] for begin, end in odd.tolist()]
+    made = Groups.of(len(text))
+    padded = np.frombuffer(text + bytes(SLACK), np.uint8)
+    jump = np.empty(len(text), np.int32)  # touched only where a string, list or object begins
+    opened, places = np.empty(DEEPEST, np.int64), np.empty(_PLACES, np.int64)
+    records = np.empty(most_spans(len(text)) * _COLUMNS, np.int64)
+    of_unit = np.empty(len(made.slots), np.int32)
+    plain = _written(padded, jump, opened, records, of_unit, made, places)
+    return made.request(text) if plain else None
