@@ -237,6 +237,8 @@ def middle(intervals: Sequence[Interval]) -> Interval:
 def lies_apart(span: Made, shift: int, call: Made, call_shift: int) -> bool:
     start, end = span.start + shift, span.end + shift
     begin, stop = call.start + call_shift, call.end + call_shift
+    if start >= stop and (end - start) // 10 > stop - begin:
+        return False  # late work
     if start == end:
         return start > stop or end < begin
     return start >= stop or end <= begin

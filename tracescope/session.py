@@ -34,6 +34,7 @@ from tracescope.analysis.evidence.series import (
 from tracescope.analysis.explain import Explanation, choose, explain
 from tracescope.analysis.report import Edge, EdgeKey, Report
 from tracescope.analysis.rollups.flows import ALL, Selection, Tables, weight
+from tracescope.analysis.rollups.long_lived import set_apart
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.trace_path import TracePath, critical_path, trace_hex
 from tracescope.analysis.topology.graph import Graph, Level, judged
@@ -241,7 +242,8 @@ class Answers:
         def make(store: SpanStore) -> tuple[Tables, Tables]:
             wanted = ("entry_hours", "path_sketches")
             read = self._read(store, *sides.periods, sides.head.environment, tables=wanted)
-            found = matched_sums(read.base, read.head, zone)
+            base = set_apart(read.base, sides.base.long_lived)
+            found = matched_sums(base, set_apart(read.head, sides.head.long_lived), zone)
             return _with_sketches(sums, found)
 
         return self.session.remember(("sketches", *self._spans, zone), make)

@@ -27,7 +27,7 @@ from tracescope.analysis.capacity.split import edge_key, tell_apart, worth
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.aggregate import condensed
-from tracescope.analysis.comparison.edges import adjusted, edge_rows
+from tracescope.analysis.comparison.edges import MIN_EFFECT_PART, adjusted, edge_rows
 from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of
 from tracescope.analysis.comparison.overlap import check_overlap
@@ -40,8 +40,6 @@ from tracescope.errors import InsufficientDataError
 
 Floats = NDArray[np.float64]
 
-#: A change under this part of base's clock is not worth an alarm.
-MIN_EFFECT_PART: Final = 0.005
 #: Decimals of a millisecond that edges are ranked by; beyond them sums differ from run to run.
 RANKED_DIGITS: Final = 9
 
@@ -51,7 +49,7 @@ class Options:
     """How to compare.
 
     ``min_effect_ms`` is of a request and of a message alike; None is `MIN_EFFECT_PART` of base's clock of
-    each.  ``keep_entry`` narrows what is compared.  ``by`` is a level of
+    the entries that an edge stands in.  ``keep_entry`` narrows what is compared.  ``by`` is a level of
     `tracescope.analysis.comparison.effects.LEVELS`.
     """
 
@@ -100,7 +98,8 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     requests = units[schema.UNIT_REQUEST]
     if requests is None:
         raise InsufficientDataError(
-            "insufficient data: no requests in either period", "only messages or detached work were seen"
+            "insufficient data: no requests in either period",
+            "only messages, detached and long-lived work were seen",
         )
     notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes, *renamed]
     splits = {
@@ -116,8 +115,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     for kind, split in splits.items():
         unit = units[kind]
         assert unit is not None
-        floor = MIN_EFFECT_PART * clocks[kind]["base_ms"] if options.min_effect_ms is None else minimum
-        edges += edge_rows(unit, split, (base, head), sums, matched, floor)
+        edges += edge_rows(unit, split, (base, head), sums, matched, options.min_effect_ms)
     edges = adjusted(edges, options.alpha)
     looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
@@ -135,7 +133,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
     state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in named.items()})
     if state != "insufficient data":
-        entries = entry_states(entries, ranked, base, head)
+        entries = entry_states(entries, ranked)
     return Report(
         environment=head.environment or base.environment,
         notes=tuple(notes),
@@ -168,12 +166,16 @@ def _units_per_request(units: Mapping[int, Unit | None]) -> dict[str, float]:
 
 
 def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
-    """Significant rises by their size; then the rest by what noise leaves of them; what is alike by name."""
+    """Significant rises by their size; then the rest by what noise leaves of them; what is alike by name.
+
+    What nobody waits for stands behind what somebody does.
+    """
     worse = edge.significant and edge.credited_ms > 0
     size = edge.credited_ms if edge.significant else edge.shrunk_ms
     names = edge.caller, edge.callee or "", edge.operation or "", edge.kind, edge.unit
     sizes = (round(-value, RANKED_DIGITS) for value in (size * per_request[edge.unit], edge.credited_ms))
-    return not worse, *sizes, *names
+    long = edge.unit == schema.UNIT_NAMES[schema.UNIT_LONG]
+    return not worse, long, *sizes, *names
 
 
 def _extent(period: PeriodRollups, side: Side, slots: blocking.Slots) -> Extent:

@@ -89,6 +89,10 @@ class Edge:
     ``weeks_to_wall`` are the load model's, None where not identifiable; ``headroom_at_least`` is what
     headroom is at least where nobody has seen the wall; ``evidence`` are sentences.
     ``change`` is None where no instant can be told: what creeps has none.
+    ``group_ms`` is base's clock of the groups of entries that it stands in, per unit of all, and the
+    ``group_share`` its part of that; ``around_ms`` is the clock of all entries that are no slower than
+    these; ``min_effect_ms`` is what its change was tested against, and
+    ``rises_in`` are the entries (service, operation) that it adds at least so much to.
     """
 
     unit: str
@@ -124,6 +128,12 @@ class Edge:
     evidence: tuple[str, ...] = ()
     patterns: tuple[Pattern, ...] = ()
     change: Change | None = None
+    min_effect_ms: float = 0.0
+    group_ms: float | None = None
+    around_ms: float | None = None
+    group_share_base: float | None = None
+    group_share_head: float | None = None
+    rises_in: tuple[tuple[str, str], ...] | None = None
 
     @property
     def key(self) -> EdgeKey:
@@ -160,7 +170,7 @@ class Report:
     """What every surface renders.
 
     ``clock`` has ``base_ms, head_ms, delta_ms, delta_mix_adjusted_ms, base_raw_ms, head_raw_ms``;
-    ``other_clocks`` the same for message and detached units, by unit.
+    ``other_clocks`` the same for message, detached and long-lived units, by unit.
     """
 
     environment: str

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import polars as pl
+
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
@@ -51,6 +53,11 @@ def data_notes(
         notes.append(
             f"up to {requests.lost_part:.1%} of a call's spans lack their callee's; they count as the rest do"
         )
+    polls = [_counted(period, "idle_poll") for period in (base, head)]
+    if any(polls):
+        notes.append(
+            f"polls that brought no message are no units of work: {polls[0]} in base, {polls[1]} in head"
+        )
     kinds = [set(period.tables["entry_hours"]["threshold"].unique().to_list()) for period in (base, head)]
     if kinds[0] != kinds[1]:
         notes.append("the sampling probability changed between the periods; counts are weighted by it")
@@ -72,6 +79,12 @@ def data_notes(
     return notes
 
 
+def _counted(period: PeriodRollups, reason: str) -> int:
+    """What was mended or set apart in a period, for one reason."""
+    counters = period.tables.get("counters")
+    return 0 if counters is None else int(counters.filter(pl.col("reason") == reason)["count"].sum())
+
+
 def verdict(
     edges: Sequence[Edge], matched: blocking.Matched, clocks_ms: Mapping[str, float]
 ) -> tuple[str, tuple[str, ...]]:
@@ -91,11 +104,12 @@ def verdict(
     """
     if not matched.enough:
         return "insufficient data", ("too few blocks of time to tell change from chance",)
-    worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
+    waited = [edge for edge in edges if not _stays_open(edge)]
+    worse = [edge for edge in waited if edge.significant and edge.credited_ms > 0]
     unsure = [
         edge
-        for edge in edges
-        if edge.note is None and edge.credited_ms > UNSURE_PART * clocks_ms.get(edge.unit, math.inf)
+        for edge in waited
+        if edge.note is None and edge.credited_ms > UNSURE_PART * _clock_around(edge, clocks_ms)
     ]
     if unsure and not worse:
         most = max(unsure, key=lambda edge: edge.credited_ms)
@@ -110,6 +124,16 @@ def verdict(
             f"nothing changed by so much that {min(days)} days could tell it from chance",
         )
     return state_of(worse)
+
+
+def _stays_open(edge: Edge) -> bool:
+    """Whether an edge's time is how long something stays open or runs, which nobody waits for."""
+    return edge.unit == schema.UNIT_NAMES[schema.UNIT_LONG] and edge.kind == "self"
+
+
+def _clock_around(edge: Edge, clocks_ms: Mapping[str, float]) -> float:
+    """Base's clock of the entries that an edge stands in, and of quicker ones: slower ones hide nothing."""
+    return edge.around_ms if edge.around_ms else clocks_ms.get(edge.unit, math.inf)
 
 
 def state_of(worse: Sequence[Edge]) -> tuple[str, tuple[str, ...]]:
@@ -130,26 +154,13 @@ def state_of(worse: Sequence[Edge]) -> tuple[str, tuple[str, ...]]:
     return "drifting", reasons
 
 
-def entry_states(
-    entries: Sequence[Entry], edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups
-) -> list[Entry]:
-    """Entries with the state that their own edges give them; what has too little data keeps its state."""
-    under: dict[tuple[str, str], set[tuple[str, str, str | None, str | None]]] = {}
-    for period in (base, head):
-        rows = period.tables["paths"].join(period.tables["entries"], on="entry_id", suffix="_of_entry")
-        names = ("service", "operation_of_entry", "kind", "caller", "callee", "operation")
-        for service, entry, kind, caller, callee, operation in rows.select(names).unique().iter_rows():
-            key = schema.EDGE_KINDS[kind], caller, callee, operation
-            under.setdefault((service, entry), set()).add(key)
+def entry_states(entries: Sequence[Entry], edges: Sequence[Edge]) -> list[Entry]:
+    """Entries with the state that the edges give them that rise in them; too little data stays so."""
     worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
     out: list[Entry] = []
     for entry in entries:
-        mine = under.get((entry.service, entry.operation), set())
-        own = [
-            edge
-            for edge in worse
-            if edge.unit == entry.unit and (edge.kind, edge.caller, edge.callee, edge.operation) in mine
-        ]
+        name = entry.service, entry.operation
+        own = [edge for edge in worse if edge.unit == entry.unit and name in (edge.rises_in or ())]
         known = entry.state != "insufficient data"
         out.append(replace(entry, state=state_of(own)[0]) if known else entry)
     return out

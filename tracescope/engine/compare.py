@@ -13,6 +13,7 @@ from tracescope.analysis.comparison.matched import slots_of
 from tracescope.analysis.comparison.slowest import thresholds
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
+from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, told_apart
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.where import Condition
 from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, read_unread, rollups_in, rules_notes
@@ -109,12 +110,16 @@ def read_sides(
     reading = _Reading(store, (base, head), environment, tuple(where), tuple(tables), budget)
     notes: list[str] = []
     if quantile is not None:
-        earlier, later = store.reading(partial(reading.slowest, quantile=quantile))
+        earlier, later, told = store.reading(partial(reading.slowest, quantile=quantile))
+        notes += told
         notes.append(f"only the slowest {1 - quantile:.3g} of each entry's requests, day by day")
     elif zone is not None:
         earlier, later = store.reading(partial(reading.by_days, zone=zone))
     else:
         earlier, later = store.reading(reading.by_hours)
+    if quantile is None and "entry_sketches" in tables:
+        earlier, later, told = _apart(earlier, later, (earlier, later))
+        notes += told
     if environment is None and (told := environment_note(later)):
         notes.append(told)
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
@@ -122,6 +127,14 @@ def read_sides(
     if len(earlier.rules) == len(later.rules) == 1:  # else a period says so itself
         notes += rules_notes(earlier.rules | later.rules)
     return Sides(earlier, later, (base, head), tuple(where), tuple(notes))
+
+
+def _apart(
+    base: PeriodRollups, head: PeriodRollups, whole: tuple[PeriodRollups, PeriodRollups]
+) -> tuple[PeriodRollups, PeriodRollups, list[str]]:
+    """Both periods with what is long-lived in `whole` set apart, and what to say of it."""
+    entries = find_long_lived(*whole)
+    return set_apart(base, entries), set_apart(head, entries), told_apart(entries, *whole)
 
 
 def environment_note(period: PeriodRollups) -> str:
@@ -172,8 +185,8 @@ class _Reading:
             lambda side: read_unread(self.store, found, *side), (earlier, alike[0]), (later, alike[1])
         )
 
-    def slowest(self, found: Snapshot, *, quantile: float) -> tuple[PeriodRollups, PeriodRollups]:
-        """Only each entry's requests above a quantile of their day."""
+    def slowest(self, found: Snapshot, *, quantile: float) -> tuple[PeriodRollups, PeriodRollups, list[str]]:
+        """Only each entry's requests above a quantile of their day; what is long-lived is told by all."""
         whole = self.by_hours(found)
         Sides(*whole, self.periods, self.where, ()).check_filled(self.store)
         base, head = (
@@ -187,7 +200,7 @@ class _Reading:
             )
             for period, side in zip(self.periods, whole, strict=True)
         )
-        return base, head
+        return _apart(base, head, whole)
 
 
 def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
 
 from tracescope.analysis.comparison.matched import matched_sums
 from tracescope.analysis.rollups.flows import ALL, Selection, Tables
+from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, told_apart
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
 from tracescope.engine.compare import Sides, environment_note
@@ -128,8 +129,9 @@ def _check_matches(made: Graph, selection: Selection | None, where: str) -> None
 
 
 def _found(store: SpanStore, period: Period, environment: str | None, budget: Budget) -> PeriodRollups:
+    tables = (*TABLES, "entry_sketches")
     asked = RollupRequest(
-        period.start_ns, period.end_ns, environment=environment, tables=TABLES, budget=budget
+        period.start_ns, period.end_ns, environment=environment, tables=tables, budget=budget
     )
     found = rollups(store, asked)
     if found.tables["entry_hours"].is_empty():
@@ -138,7 +140,8 @@ def _found(store: SpanStore, period: Period, environment: str | None, budget: Bu
             + (f" of environment {environment!r}" if environment else ""),
             "`tracescope status` shows what the store covers",
         )
-    return found
+    apart = find_long_lived(found)
+    return replace(set_apart(found, apart), notes=(*found.notes, *told_apart(apart, found)))
 
 
 def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:

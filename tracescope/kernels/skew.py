@@ -19,9 +19,9 @@ sum of what they violate is least, in the middle of such places; where it takes 
 contradict, each is settled like that against those settled before it.  A clock that no call binds keeps
 its time, or goes in step, whichever leaves an answer overlapping its call and other children no
 earlier than their parent's start; an answer that is longer than its call and would still lie
-outside starts as its call does.  An answer outside its call, one of which names no host, is moved
-into it with everything below: two clocks were taken for one.  Whatever calls do not prove, marks the
-trace.
+outside starts as its call does, unless it is late work: behind its call, and far longer.  An answer
+outside its call, one of which names no host, is moved into it with everything below: two clocks were
+taken for one.  Whatever calls do not prove, marks the trace.
 
 Source: design, sections 4 (clock skew) and 12; Cormen et al., Introduction to Algorithms, 24.4
 (difference constraints and shortest paths).
@@ -50,6 +50,8 @@ FARTHEST = np.int64(2**61)
 #: take their lower bounds, which are a solution too; a search that takes as many again finds none.
 LOOKS_PER_PAIR = 256
 LOOKS = 1 << 22
+#: Work that takes more than so many times its call is not what the call was for.
+FAR_LONGER = 10
 
 
 class _Spans(NamedTuple):
@@ -123,7 +125,13 @@ class _Room(NamedTuple):
 
 @inlined
 def _is_apart(start, end, call_start, call_end):
-    """Whether an answer lies wholly outside its call."""
+    """Whether an answer lies wholly outside its call.
+
+    What begins after its call and is far longer than it is no answer out of place: no clock could put it
+    inside.  It is work that the call only set off, and that is late.
+    """
+    if start >= call_end and (end - start) // FAR_LONGER > call_end - call_start:
+        return False
     if start == end:
         return start > call_end or end < call_start
     return start >= call_end or end <= call_start

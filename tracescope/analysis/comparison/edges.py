@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
-from tracescope.analysis.comparison.effects import Split
+from tracescope.analysis.comparison.effects import Cells, Split
+from tracescope.analysis.comparison.entry_groups import add_up
 from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
 from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.period import MS, PeriodRollups
@@ -33,6 +34,8 @@ from tracescope.analysis.statistics.significance import (
 
 Floats = NDArray[np.float64]
 
+#: A change under this part of base's clock of the entries that an edge stands in is not worth an alarm.
+MIN_EFFECT_PART: Final = 0.005
 #: A change of the detached part beyond this says the blocking rule changed, not the work.
 DETACHED_CHANGE: Final = 0.05
 #: A change of the part of waits that are below zero beyond this says that clocks moved, not the queue.
@@ -90,8 +93,8 @@ class _Tested:
         known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
         return [interval(*one) for one in known]
 
-    def p_value(self, minimum: float) -> Floats:
-        """Of the hypothesis that the truth is no further from zero than `minimum`."""
+    def p_value(self, minimum: Floats) -> Floats:
+        """Of the hypothesis that the truth is no further from zero than `minimum` ``(k,)``."""
         from scipy.special import stdtr
 
         error, size = self.spread.error, np.abs(self.value)
@@ -108,7 +111,7 @@ def edge_rows(
     periods: tuple[PeriodRollups, PeriodRollups],
     sums: tuple[PeriodRollups, PeriodRollups],
     matched: blocking.Matched,
-    minimum: float,
+    minimum: float | None,
 ) -> list[Edge]:
     """Edges of one kind of unit; significance is decided over all kinds together, by `adjusted`.
 
@@ -119,7 +122,8 @@ def edge_rows(
     periods, sums
         Both periods by the hour, and as `tracescope.analysis.comparison.aggregate` adds them up.
     matched, minimum
-        The blocks that they are tested on, and the smallest effect tested for.
+        The blocks that they are tested on, and the smallest effect tested for; None for `MIN_EFFECT_PART` of
+        base's clock of the entries that an edge stands in.
     """
     base, head = periods
     sides = [
@@ -130,31 +134,15 @@ def edge_rows(
         )
         for side in (unit.base, unit.head)
     ]
-    transient = split.by_edge(causes.transient(unit, min(base.slot_ns, head.slot_ns)))
-    # what an edge's effects are about: its own time, and what lies below calls that are more or fewer
-    own = [side.sums["own_ns"] / side.units / MS for side in sides]
-    below = sum((np.abs(split.whole[name]) for name in _PARTS if name != "latency"), np.zeros(1))
-    scales = (own[0], own[1] + below)
-
-    def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
-        whole = pick(split.whole)
-        spreads: list[Spread] = []
-        for without, slots, scale in zip(
-            (split.without_base, split.without_head), (matched.base, matched.head), scales, strict=True
-        ):
-            shown = jackknife(whole, pick(without), slots.shape, scale)
-            spreads.append(of_few_days(shown, scale, slots.blocks) if slots.daily else shown)
-        return _Tested(whole - less, combine(*spreads), matched.enough)
-
-    credited = tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1)))
-    parts = {
-        name: tested(transient if name == "latency" else 0.0, lambda effects, name=name: effects[name])
-        for name in _PARTS
-    }
+    passing = causes.transient(unit, min(base.slot_ns, head.slot_ns))
+    testing = _Testing(unit, matched, passing)
+    tests = testing.of(split.by_edges)
+    credited, parts, transient = tests.credited, tests.parts, tests.transient
     shares = _Tested(*causes.shares(unit, split, matched), matched.enough).intervals()
     credited_cis = credited.intervals()
     part_cis = {name: part.intervals() for name, part in parts.items()}
-    p = credited.p_value(minimum)
+    p, floor = _p_values(split, testing, credited, minimum)
+    places = _places(unit, split, passing)
     shrunk = shrink(credited.value, credited.spread.error)
     moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
     numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
@@ -193,9 +181,124 @@ def edge_rows(
             note="clocks of its hosts moved" if waits else "blocking rule changed" if changed else None,
             exemplars_base=examples[0].get(k, ()),
             exemplars_head=examples[1].get(k, ()),
+            min_effect_ms=float(floor[k]),
+            **places[k],
         )
         out.append(made)
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """Tests of rows of `Cells`: what is credited, its parts, and what passes."""
+
+    credited: _Tested
+    parts: dict[str, _Tested]
+    transient: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Testing:
+    """How rows of `Cells` are tested: one kind of unit, its blocks, and what passes on each call path."""
+
+    unit: Unit
+    matched: blocking.Matched
+    passing: Floats
+
+    def of(self, cells: Cells) -> _Tests:
+        """Tests of every row."""
+        transient = cells.add_up(self.passing)
+        # what a row's effects are about: its own time, and what lies below calls that are more or fewer
+        own = [
+            cells.add_up(side.paths["own_ns"].sum(axis=0))
+            / max(float(side.entries["units"].sum()), 1e-300)
+            / MS
+            for side in (self.unit.base, self.unit.head)
+        ]
+        below = sum((np.abs(cells.whole[name]) for name in _PARTS if name != "latency"), np.zeros(1))
+        scales = (own[0], own[1] + below)
+
+        def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
+            whole = pick(cells.whole)
+            spreads: list[Spread] = []
+            sides = (cells.without_base, self.matched.base), (cells.without_head, self.matched.head)
+            for (without, slots), scale in zip(sides, scales, strict=True):
+                shown = jackknife(whole, pick(without), slots.shape, scale)
+                spreads.append(of_few_days(shown, scale, slots.blocks) if slots.daily else shown)
+            return _Tested(whole - less, combine(*spreads), self.matched.enough)
+
+        return _Tests(
+            tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1))),
+            {
+                name: tested(
+                    transient if name == "latency" else 0.0, lambda effects, name=name: effects[name]
+                )
+                for name in _PARTS
+            },
+            transient,
+        )
+
+
+def _p_values(
+    split: Split, testing: _Testing, credited: _Tested, minimum: float | None
+) -> tuple[Floats, Floats]:
+    """P-value of every edge ``(k,)``, and the smallest effect that it was tested for.
+
+    The smallest effect is a part of the clock of a group of entries.  An edge that stands in several is
+    tested in each where it changed the way it did in all, and what is least likely chance decides, for as
+    many tests as there were (Bonferroni).
+    """
+    edges, cells, groups = len(split.edges), split.cells, split.groups
+    if minimum is not None:
+        floor = np.full(edges, minimum)
+        return credited.p_value(floor), floor
+    overall = MIN_EFFECT_PART * float(groups.clock_ms.sum())
+    floors = MIN_EFFECT_PART * groups.clock_ms[cells.group]
+    floors = np.where(floors > 0, floors, overall)
+    if len(cells.edge) == edges:  # each edge stands in one group
+        return credited.p_value(floors), floors
+    alone = testing.of(cells).credited
+    alike = np.sign(alone.value) == np.sign(credited.value[cells.edge])
+    p = np.where(alike, alone.p_value(floors), 1.0)
+    tries = np.bincount(cells.edge, minlength=edges)
+    best = np.lexsort((floors, p, cells.edge))
+    first = best[np.searchsorted(cells.edge[best], np.arange(edges))]
+    return np.minimum(p[first] * tries, 1.0), floors[first]
+
+
+def _places(unit: Unit, split: Split, passing: Floats) -> list[dict[str, Any]]:
+    """Of every edge: the clock of the groups of entries it stands in, its part of it, where it rises."""
+    edges, cells, groups = len(split.edges), split.cells, split.groups
+    clock, around_ms = np.zeros(edges), np.zeros(edges)
+    np.add.at(clock, cells.edge, groups.clock_ms[cells.group])
+    np.maximum.at(around_ms, cells.edge, np.cumsum(groups.clock_ms)[cells.group])
+    parts: list[Floats] = []
+    for side, clocks in zip((unit.base, unit.head), groups.clocks_ns, strict=True):
+        around = np.zeros(edges)
+        np.add.at(around, cells.edge, clocks[cells.group])
+        own = split.by_edge(side.paths["own_ns"].sum(axis=0))
+        parts.append(np.divide(own, around, out=np.zeros(edges), where=around > 0))
+    entries = len(groups.of)
+    pairs, number = np.unique(split.edge * entries + unit.tree.entry, return_inverse=True)
+    rise = add_up(split.credit - passing, number, len(pairs))
+    most = np.zeros(edges)
+    np.maximum.at(most, pairs // entries, rise)
+    enough = rise >= MIN_EFFECT_PART * groups.entry_ms[pairs % entries]
+    rises = (rise > 0) & (enough | (rise == most[pairs // entries]))
+    names = unit.entries.select("service", "operation").rows()
+    where: list[list[tuple[str, str]]] = [[] for _ in range(edges)]
+    for pair in pairs[rises].tolist():
+        where[pair // entries].append(names[pair % entries])
+    return [
+        {
+            "group_ms": float(clock[k]),
+            "around_ms": float(around_ms[k]),
+            "group_share_base": float(parts[0][k]),
+            "group_share_head": float(parts[1][k]),
+            "rises_in": tuple(where[k]),
+        }
+        for k in range(edges)
+    ]
 
 
 def _clocks_moved(base: PeriodRollups, head: PeriodRollups) -> bool:

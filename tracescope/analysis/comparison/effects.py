@@ -19,6 +19,7 @@ from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import starved
 from tracescope.analysis.comparison.decompose import Sums, decompose, mix
+from tracescope.analysis.comparison.entry_groups import Groups, add_up, group_entries
 from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.comparison.routing import routed
 from tracescope.analysis.report import Pattern
@@ -61,30 +62,65 @@ def _repeat(whole: Sums, times: int) -> Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """Effects by edge and group of entries, or by edge alone: one row of each.
+
+    Attributes
+    ----------
+    number
+        Row of each call path ``(p,)``.
+    edge, group
+        Edge and group of each row ``(c,)``; of edges alone the groups are all 0.
+    whole, without_base, without_head
+        Effects of the whole ``(c,)`` and without each block ``(b, c)`` of either period.
+    """
+
+    number: NDArray[np.int64]
+    edge: NDArray[np.int64]
+    group: NDArray[np.int64]
+    whole: dict[str, Floats]
+    without_base: dict[str, Floats]
+    without_head: dict[str, Floats]
+
+    def add_up(self, values: Floats) -> Floats:
+        """Add values per path ``(..., p)`` up to rows ``(..., c)``."""
+        return add_up(values, self.number, len(self.edge))
+
+    def by_edge(self, edges: int) -> Cells:
+        """The same by edge alone."""
+
+        def of(values: Floats) -> Floats:
+            return add_up(values, self.edge, edges)
+
+        parts = (self.whole, self.without_base, self.without_head)
+        return Cells(
+            self.edge[self.number],
+            np.arange(edges),
+            np.zeros(edges, np.int64),
+            *({name: of(values) for name, values in part.items()} for part in parts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Effects per edge: the whole ``(k,)`` and without each block ``(b, k)`` of either period.
 
-    ``patterns`` are those that credit was moved for, or might have to be.
+    ``cells`` are the same by edge and group of entries, ``credit`` the sum of the effects of each call path
+    ``(p,)``.  ``patterns`` are those that credit was moved for, or might have to be.
     """
 
     edge: NDArray[np.int64]
     edges: pl.DataFrame
-    whole: dict[str, Floats]
-    without_base: dict[str, Floats]
-    without_head: dict[str, Floats]
+    by_edges: Cells
+    cells: Cells
+    groups: Groups
+    credit: Floats
     mix: Floats
     patterns: tuple[Pattern, ...] = ()
 
     def by_edge(self, values: Floats) -> Floats:
         """Add values per path ``(..., p)`` up to edges ``(..., k)``."""
         return add_up(values, self.edge, len(self.edges))
-
-
-def add_up(values: Floats, number: NDArray[np.int64], size: int) -> Floats:
-    """Sums over the last axis of values with the same number ``(..., size)``."""
-    out = np.zeros((*values.shape[:-1], size))
-    np.add.at(out.T, number, values.T)
-    return out
 
 
 def split(unit: Unit, matched: blocking.Matched, by: str = "operation") -> Split:
@@ -108,14 +144,25 @@ def split(unit: Unit, matched: blocking.Matched, by: str = "operation") -> Split
     edge = named.join(edges, on=names, how="left", nulls_equal=True, maintain_order="left")["edge"]
     number = edge.to_numpy().astype(np.int64)
 
-    summed = {name: add_up(values, number, len(edges)) / MS for name, values in effects.items()}
+    groups = group_entries(unit)
+    pairs, cell = np.unique(number * len(groups.clock_ms) + groups.of[unit.tree.entry], return_inverse=True)
+    summed = {name: add_up(values, cell, len(pairs)) / MS for name, values in effects.items()}
+    cells = Cells(
+        cell,
+        pairs // len(groups.clock_ms),
+        pairs % len(groups.clock_ms),
+        {name: values[0] for name, values in summed.items()},
+        {name: values[1 : 1 + n_base] for name, values in summed.items()},
+        {name: values[1 + n_base :] for name, values in summed.items()},
+    )
     shift, _ = mix(base[0], head[0])
     return Split(
         number,
         edges,
-        {name: values[0] for name, values in summed.items()},
-        {name: values[1 : 1 + n_base] for name, values in summed.items()},
-        {name: values[1 + n_base :] for name, values in summed.items()},
+        cells.by_edge(len(edges)),
+        cells,
+        groups,
+        sum((values[0] for values in effects.values()), np.zeros(len(number))) / MS,
         (shift[0] + chosen) / MS,
         patterns,
     )

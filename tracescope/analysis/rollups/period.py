@@ -42,6 +42,8 @@ class PeriodRollups:
         Sealed hours that the tables lack of `schema.DAILY`, because they may be read by days.
     rules
         Versions of the rules (`schema.RULES`) that the rows were made by.
+    long_lived
+        Entries whose requests stand as long-lived units, for their durations alone.
     """
 
     start_ns: int
@@ -54,6 +56,7 @@ class PeriodRollups:
     environments: Mapping[str, int] = field(default_factory=dict[str, int])
     unread: tuple[int, ...] = ()
     rules: frozenset[int] = frozenset()
+    long_lived: frozenset[int] = frozenset()
 
     def by_hour(self, ids: Sequence[int], columns: Sequence[str] = schema.HOURLY) -> pl.DataFrame:
         """Rows of ``path_hours`` of every hour, of some call paths and with some columns."""
