@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tracescope.analysis.report import Report as _Report
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.graph import Graph as _Graph
-    from tracescope.ingest.files import Format
+    from tracescope.ingest.documents import Form
 
 Level = Literal["service", "dependency", "operation"]
 
@@ -67,7 +67,7 @@ class Store:
     def __repr__(self) -> str:
         return f"open_store({str(self.path)!r})"
 
-    def import_files(self, *files: str | Path, format: Format = "auto") -> Imported:  # noqa: A002 - as the flag
+    def import_files(self, *files: str | Path, format: Form = "auto") -> Imported:  # noqa: A002 - as the flag
         """Read trace files into the store, which is made where there is none.
 
         Parameters

@@ -37,6 +37,7 @@ VERBS: Final = {
     "rebuild": ("upkeep", "Make the rollups anew from the spans."),
     "warmup": ("upkeep", "Compile the kernels now, so that the first run is quick."),
     "config": ("settings", "Show every setting, its value and where it comes from."),
+    "help": ("help", "The manual: glossary, design, decisions, changelog."),
     "completion": ("settings", "Print the shell code that completes commands."),
 }
 

@@ -12,6 +12,8 @@ from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from markupsafe import Markup
+
 from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.periods import format_utc
@@ -162,3 +164,11 @@ def render(name: str, /, **values: Any) -> str:
 def asset(name: str) -> str:
     """A style sheet or script that stands beside the templates."""
     return files("tracescope.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def manual(markdown: str) -> Markup:
+    """A page of the manual as HTML; links between pages lead to the same on the web."""
+    from markdown_it import MarkdownIt
+
+    made = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    return Markup(re.sub(r'href="(\w+)\.md"', r'href="/help/\1"', made))

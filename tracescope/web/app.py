@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tracescope import docs
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
 from tracescope.report import page, text
 from tracescope.report.palette import STYLE
@@ -167,6 +168,21 @@ def make_app(
 
         return Route(path, show)
 
+    async def manual(request: Request) -> Response:
+        topic = request.path_params["topic"]
+        try:
+            body = page.manual(docs.read(topic))
+        except TracescopeError as error:
+            return _failed(error, View(), "")
+        values = {
+            **pages.common(View(), ""),
+            "state": "",
+            "title": topic,
+            "body": body,
+            "topics": docs.TOPICS,
+        }
+        return HTMLResponse(page.render("help.html", **values))
+
     async def open_trace(request: Request) -> Response:
         digits = request.query_params.get("id", "").strip()
         return RedirectResponse(f"/trace/{quote(digits, safe='')}" if digits else "/traces", 303)
@@ -186,6 +202,7 @@ def make_app(
     routes = [
         Route("/trace", open_trace),
         Route("/report", report),
+        Route("/help/{topic}", manual),
         Route("/static/{name}", _static),
         *(html(path, template, build) for path, template, build in _PAGES),
         *(data(path, build) for path, build in api.ROUTES),

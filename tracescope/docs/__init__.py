@@ -1,0 +1,35 @@
+"""The manual: a page a topic, read by `tracescope help`, by the web page and by people."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from tracescope.errors import UsageError
+
+#: Topic -> one line about it.
+TOPICS: Final = {
+    "glossary": "What the words of answers mean.",
+    "design": "What is computed and why so: critical path, rollups, diff, load, storage.",
+    "decisions": "What was decided, what spoke for it, what it costs.",
+    "changelog": "What changed, version by version.",
+}
+
+
+def read(topic: str) -> str:
+    """A page as Markdown.
+
+    Raises
+    ------
+    UsageError
+        There is no such topic.
+    """
+    if topic not in TOPICS:
+        raise UsageError(f"no topic {topic!r}", f"one of {', '.join(TOPICS)}")
+    return files(__name__).joinpath(f"{topic}.md").read_text(encoding="utf-8")
+
+
+def glossary() -> dict[str, str]:
+    """Word -> what it means."""
+    rows = [line.split("|")[1:3] for line in read("glossary").splitlines() if line.startswith("| ")]
+    return {word.strip(): meaning.strip() for word, meaning in rows[1:]}
