@@ -224,14 +224,29 @@ def find_clocks(tree: Tree) -> dict[int, str]:
     return clock
 
 
-def middle(intervals: Sequence[Interval]) -> Interval:
-    """Where intervals are violated least in sum: all of it where they meet, else the middle of it."""
+def agreed(intervals: Sequence[Interval]) -> tuple[Interval, int]:
+    """What most calls say, nearest to no offset, and how many; without a majority the middle, and none.
+
+    The middle is that of where the intervals are violated least in sum.
+    """
+    places = sorted({low for low, _ in intervals})
+    agree = {x: [(low, high) for low, high in intervals if low <= x <= high] for x in places}
+    most = max(len(found) for found in agree.values())
+    if 2 * most > len(intervals):
+        common = [
+            (max(low for low, _ in found), min(high for _, high in found))
+            for found in agree.values()
+            if len(found) == most
+        ]
+        return min(common, key=lambda place: (from_zero(place), place)), most
     ends = sorted(end for interval in intervals for end in interval)
     low, high = ends[len(intervals) - 1], ends[len(intervals)]
-    if max(low for low, _ in intervals) <= min(high for _, high in intervals):
-        return low, high
     half = abs(low + high) // 2 * (1 if low + high > 0 else -1)
-    return half, half
+    return (half, half), 0
+
+
+def from_zero(interval: Interval) -> int:
+    return abs(min(max(0, interval[0]), interval[1]))
 
 
 def lies_apart(span: Made, shift: int, call: Made, call_shift: int) -> bool:
@@ -244,23 +259,50 @@ def lies_apart(span: Made, shift: int, call: Made, call_shift: int) -> bool:
     return start >= stop or end <= begin
 
 
-def find_pairs(tree: Tree, clock: dict[int, str]) -> dict[tuple[str, str], Interval]:
-    """What calls say about the offset of one clock relative to another's, both ways."""
+Pairs = dict[tuple[str, str], Interval]
+
+
+def find_pairs(tree: Tree, clock: dict[int, str]) -> Pairs:
+    """What calls say about the offset of one clock relative to another's, without contradictions."""
     votes: dict[tuple[str, str], list[Interval]] = defaultdict(list)
-    for number in tree.answers:
+    for number in in_order(tree):
+        if number not in tree.answers:
+            continue
         above = tree.parent[number] or 0
         call, answer = tree.spans[above], tree.spans[number]
         low, high = call.start - answer.start, call.end - answer.end
-        if clock[above] != clock[number] and low <= high:
-            votes[clock[above], clock[number]].append((low, high))
+        if clock[above] == clock[number] or low > high:
+            continue
+        if (clock[number], clock[above]) in votes:
             votes[clock[number], clock[above]].append((-high, -low))
-    for intervals in votes.values():
-        if max(low for low, _ in intervals) > min(high for _, high in intervals):
-            tree.uncertain = True
-    return {pair: middle(intervals) for pair, intervals in votes.items()}
+        else:
+            votes[clock[above], clock[number]].append((low, high))
+    said = {pair: agreed(intervals) for pair, intervals in votes.items()}
+    if any(count < len(votes[pair]) for pair, (_, count) in said.items()):
+        tree.uncertain = True
+    found: Pairs = {}
+    everything = with_reverse({pair: interval for pair, (interval, _) in said.items()})
+    contradicted = contradicts(everything)
+    tree.uncertain |= contradicted
+    in_turn = list(said)
+    if contradicted:
+        in_turn.sort(key=lambda pair: (-said[pair][1], from_zero(said[pair][0]).bit_length()))
+    for pair in in_turn:
+        more = found | with_reverse({pair: said[pair][0]})
+        if not contradicts(more):
+            found = more
+    return found
 
 
-def farthest(pairs: dict[tuple[str, str], Interval]) -> dict[tuple[str, str], int]:
+def with_reverse(pairs: Pairs) -> Pairs:
+    return pairs | {(b, a): (-high, -low) for (a, b), (low, high) in pairs.items()}
+
+
+def contradicts(pairs: Pairs) -> bool:
+    return any(value < 0 for (a, b), value in farthest(pairs).items() if a == b)
+
+
+def farthest(pairs: Pairs) -> dict[tuple[str, str], int]:
     """By how much one clock's offset may exceed another's, all calls considered."""
     most = {pair: high for pair, (_, high) in pairs.items()}
     names = sorted({name for pair in pairs for name in pair})
@@ -290,7 +332,6 @@ def settle(tree: Tree, clock: dict[int, str]) -> dict[str, int]:
     """Offsets of all clocks, one after another, as the spans reach them."""
     pairs = find_pairs(tree, clock)
     most = farthest(pairs)
-    circle = {a for (a, b), value in most.items() if a == b and value < 0}  # they contradict each other
     shift: dict[str, int] = {}
     known = tree.spans[in_order(tree)[0]].host is not None
     for number in in_order(tree):
@@ -299,15 +340,8 @@ def settle(tree: Tree, clock: dict[int, str]) -> dict[str, int]:
             continue
         caller = shift[clock[above]] if above is not None else 0
         first, second = (0, caller) if known else (caller, 0)
-        torn = any((name, other) in most for other in circle)
-        tree.uncertain |= torn
-        if torn:
-            direct = [(value, pairs[other, name]) for other, value in shift.items() if (other, name) in pairs]
-            bounds = [(value + low, value + high) for value, (low, high) in direct]
-            bounds = [middle(bounds)] if bounds else []
-        else:
-            here = [(other, value) for other, value in shift.items() if (other, name) in most]
-            bounds = [(value - most[name, other], value + most[other, name]) for other, value in here]
+        here = [(other, value) for other, value in shift.items() if (other, name) in most]
+        bounds = [(value - most[name, other], value + most[other, name]) for other, value in here]
         low = max([low for low, _ in bounds], default=None)
         high = min([high for _, high in bounds], default=None)
         if low is None or high is None:

@@ -14,14 +14,15 @@ The entry's is right.  Any other keeps its time where it can, else it goes in st
 that called it where it can, else it moves by the least that fits; below an entry that names no host,
 as a browser's or a phone's, clocks go in step first, as it is the likelier one to be off.
 
-Calls that contradict each other have no solution.  Those between two clocks then put them where the
-sum of what they violate is least, in the middle of such places; where it takes more clocks to
-contradict, each is settled like that against those settled before it.  A clock that no call binds keeps
-its time, or goes in step, whichever leaves an answer overlapping its call and other children no
-earlier than their parent's start; an answer that is longer than its call and would still lie
-outside starts as its call does, unless it is late work: behind its call, and far longer.  An answer
-outside its call, one of which names no host, is moved into it with everything below: two clocks were
-taken for one.  Whatever calls do not prove, marks the trace.
+Calls that contradict each other have no solution.  Between two clocks most of them decide; where
+there is no majority, the offset is the middle of where the sum of what is violated is least.  Where
+it takes more clocks to contradict, pairs of clocks are taken in order, those that most calls agree on
+first, then those nearest to no offset, and a pair that contradicts those taken before it is left out.  A
+clock that no call binds keeps its time, or goes in step, whichever leaves an answer overlapping its
+call and other children no earlier than their parent's start; an answer that is longer than its call
+and would still lie outside starts as its call does, unless it is late work: behind its call, and far
+longer.  An answer outside its call, one of which names no host, is moved into it with everything
+below: two clocks were taken for one.  Whatever calls do not prove, marks the trace.
 
 Source: design, sections 4 (clock skew) and 12; Cormen et al., Introduction to Algorithms, 24.4
 (difference constraints and shortest paths).
@@ -52,6 +53,8 @@ LOOKS_PER_PAIR = 256
 LOOKS = 1 << 22
 #: Work that takes more than so many times its call is not what the call was for.
 FAR_LONGER = 10
+#: More calls that agree than these are as good as any number.
+MANY_VOTES = np.int64(2**24 - 1)
 
 
 class _Spans(NamedTuple):
@@ -78,19 +81,19 @@ class _Room(NamedTuple):
     seen_host, number, seen_service, only_host
         By code: the trace that a clock or service was met in last; its number, and the one host of the
         service, -1 for several.
-    head, least, most, least_steps, most_steps, settled, torn, queued, queue
+    head, least, most, least_steps, most_steps, settled, queued, queue, joined
         By clock ``(c,)``: its first link; bounds of its offset, and how many links they came over; whether
-        it is settled, contradicted, or waits in the queue.
+        it is settled, or waits in the queue; a clock that pairs taken so far join it with.
     slots
         Hash table of pairs of clocks.
-    pair_low, pair_high, pair_votes, pair_last, vote_low, vote_high, vote_before
-        By pair: bounds of the offset of the second clock relative to the first, how many calls vote,
-        and the last of them; by call: what it says, and the one before it.
+    pair_low, pair_high, pair_votes, pair_taken, pair_last, vote_low, vote_high, vote_before
+        By pair: bounds of the offset of the second clock relative to the first, how many calls agree,
+        whether it counts, and the last of its calls; by call: what it says, and the one before it.
     link_to, link_next
         Pair ``k`` makes links ``2 k`` (from its first clock) and ``2 k + 1``: to where, and the next
         one from the same clock.
-    ends_low, ends_high
-        Intervals among which a middle is looked for.
+    ends_low, ends_high, keys
+        Intervals that contradict each other; what pairs are sorted by.
     """
 
     stack: I32
@@ -106,13 +109,14 @@ class _Room(NamedTuple):
     least_steps: I32
     most_steps: I32
     settled: Bools
-    torn: Bools
     queued: Bools
     queue: I32
+    joined: I32
     slots: I32
     pair_low: I64
     pair_high: I64
     pair_votes: I32
+    pair_taken: Bools
     pair_last: I32
     vote_low: I64
     vote_high: I64
@@ -121,6 +125,7 @@ class _Room(NamedTuple):
     link_next: I32
     ends_low: I64
     ends_high: I64
+    keys: I64
 
 
 @inlined
@@ -207,9 +212,6 @@ def _find_clocks(lo, hi, t, spans, room):
         if room.seen_host[code] != t:
             room.seen_host[code], room.number[code] = t, clocks
             room.head[clocks] = -1
-            room.least[clocks], room.most[clocks] = -UNBOUND, UNBOUND
-            room.least_steps[clocks] = room.most_steps[clocks] = 0
-            room.settled[clocks] = room.torn[clocks] = room.queued[clocks] = False
             clocks += 1
         room.clock[i - lo] = room.number[code]
     return clocks
@@ -252,7 +254,7 @@ def _find_pairs(lo, hi, seed, spans, room):
         if q == pairs:
             pairs += 1
             room.pair_low[q], room.pair_high[q] = low, high
-            room.pair_votes[q], room.pair_last[q] = 0, -1
+            room.pair_votes[q], room.pair_taken[q], room.pair_last[q] = 0, True, -1
             room.link_to[2 * q], room.link_next[2 * q], room.head[a] = b, room.head[a], 2 * q
             room.link_to[2 * q + 1], room.link_next[2 * q + 1], room.head[b] = a, room.head[b], 2 * q + 1
         room.pair_low[q], room.pair_high[q] = max(room.pair_low[q], low), min(room.pair_high[q], high)
@@ -262,15 +264,52 @@ def _find_pairs(lo, hi, seed, spans, room):
         votes += 1
     torn = False
     for q in range(pairs):
-        if room.pair_low[q] <= room.pair_high[q]:
-            continue
-        torn = True
-        vote = room.pair_last[q]
-        for k in range(room.pair_votes[q]):
-            room.ends_low[k], room.ends_high[k] = room.vote_low[vote], room.vote_high[vote]
-            vote = room.vote_before[vote]
-        room.pair_low[q] = room.pair_high[q] = _middle(room.ends_low, room.ends_high, room.pair_votes[q])
+        if room.pair_low[q] > room.pair_high[q]:
+            torn = True
+            _agree(q, room)
     return pairs, torn
+
+
+@bare
+def _agree(q, room):
+    """Bounds of a pair whose calls contradict each other: what most of them say, else the middle."""
+    lows, highs, n = room.ends_low, room.ends_high, room.pair_votes[q]
+    vote = room.pair_last[q]
+    for k in range(n):
+        lows[k], highs[k] = room.vote_low[vote], room.vote_high[vote]
+        vote = room.vote_before[vote]
+    low = high = _middle(lows, highs, n)
+    _sort(lows, n)
+    _sort(highs, n)
+    most, ended = n // 2, 0
+    for k in range(n):
+        while highs[ended] < lows[k]:
+            ended += 1
+        agree = k + 1 - ended
+        near = abs(_nearest(np.int64(0), lows[k], highs[ended]))
+        if agree > most or (agree == most > n // 2 and near < abs(_nearest(np.int64(0), low, high))):
+            most, low, high = agree, lows[k], highs[ended]
+    room.pair_low[q], room.pair_high[q] = low, high
+    room.pair_votes[q] = most if most > n // 2 else 0
+
+
+@bare
+def _sort(values, n):
+    """Sort the first `n` values: as a heap, the largest of which is taken out again and again."""
+    for size in range(n // 2 + n, 0, -1):
+        if size > n:
+            root, end = size - n - 1, n
+        else:
+            values[0], values[size - 1] = values[size - 1], values[0]
+            root, end = 0, size - 1
+        while 2 * root + 1 < end:
+            child = 2 * root + 1
+            if child + 1 < end and values[child + 1] > values[child]:
+                child += 1
+            if values[root] >= values[child]:
+                break
+            values[root], values[child] = values[child], values[root]
+            root = child
 
 
 @bare
@@ -332,6 +371,9 @@ def _spread(source, clocks, looks, least_looks, room):
         while link >= 0:
             looks -= 1
             b = room.link_to[link]
+            if not room.pair_taken[link // 2]:
+                link = room.link_next[link]
+                continue
             low, high = _interval(link, room)
             low, high = max(room.least[a] + low, -UNBOUND), min(room.most[a] + high, UNBOUND)
             closer = low > room.least[b] or high < room.most[b]
@@ -351,39 +393,56 @@ def _spread(source, clocks, looks, least_looks, room):
 
 
 @bare
-def _tear(source, room):
-    """Mark all clocks that hang together with one as contradicted."""
-    room.torn[source] = True
-    room.queue[0] = source
-    at, size = 0, 1
-    while at < size:
-        link = room.head[room.queue[at]]
-        at += 1
-        while link >= 0:
-            b = room.link_to[link]
-            if not room.torn[b]:
-                room.torn[b] = True
-                room.queue[size] = b
-                size += 1
-            link = room.link_next[link]
+def _forget(clocks, room):
+    """Let no clock be settled, and nothing bind one."""
+    for a in range(clocks):
+        room.least[a], room.most[a] = -UNBOUND, UNBOUND
+        room.least_steps[a] = room.most_steps[a] = 0
+        room.settled[a] = room.queued[a] = False
+
+
+@inlined
+def _joint(a, room):
+    """What stands for all clocks that a clock is joined with."""
+    while room.joined[a] != a:
+        room.joined[a] = room.joined[room.joined[a]]
+        a = room.joined[a]
+    return a
 
 
 @bare
-def _against_settled(a, room):
-    """Bounds of a contradicted clock's offset, from the settled ones it has calls with; whether it has."""
-    low, high, n = -UNBOUND, UNBOUND, 0
-    link = room.head[a]
-    while link >= 0:
-        b = room.link_to[link]
-        if room.settled[b]:
-            from_low, from_high = _interval(link, room)
-            room.ends_low[n], room.ends_high[n] = room.least[b] - from_high, room.least[b] - from_low
-            low, high = max(low, room.ends_low[n]), min(high, room.ends_high[n])
-            n += 1
-        link = room.link_next[link]
-    if low > high:
-        low = high = _middle(room.ends_low, room.ends_high, n)
-    return low, high, n > 0
+def _untangle(clocks, pairs, looks, room):
+    """Leave out pairs that contradict those that go before them; looks left.
+
+    Without looks left, every pair that closes a ring is left out.
+    """
+    least_looks = -looks
+    for q in range(pairs):
+        near = np.uint64(abs(_nearest(np.int64(0), room.pair_low[q], room.pair_high[q])))
+        bits = 0
+        while near > 0:
+            near >>= np.uint64(1)
+            bits += 1
+        few = MANY_VOTES - min(np.int64(room.pair_votes[q]), MANY_VOTES)
+        room.keys[q] = few << 38 | bits << 32 | q
+        room.pair_taken[q] = False
+    _sort(room.keys, pairs)
+    for a in range(clocks):
+        room.joined[a] = a
+    for k in range(pairs):
+        q = room.keys[k] & 0xFFFFFFFF
+        a, b = room.link_to[2 * q + 1], room.link_to[2 * q]
+        one, other = _joint(a, room), _joint(b, room)
+        if one != other:
+            room.joined[other] = one
+            room.pair_taken[q] = True
+        elif looks >= 0:
+            _forget(clocks, room)
+            room.least[a] = room.most[a] = 0
+            looks, solved = _spread(a, clocks, looks - clocks, least_looks, room)
+            low, high = max(room.least[b], room.pair_low[q]), min(room.most[b], room.pair_high[q])
+            room.pair_taken[q] = solved and low <= high
+    return looks
 
 
 @bare
@@ -403,10 +462,12 @@ def _unbound(i, first, second, caller, spans):
 
 
 @bare
-def _settle(lo, hi, clocks, pairs, spans, room):
-    """Settle all clocks of a trace, into ``room.least``; whether one is not proved by calls."""
-    most_looks = np.int64(LOOKS_PER_PAIR) * pairs + LOOKS
-    looks = most_looks
+def _settle(lo, hi, clocks, most_looks, looks, spans, room):
+    """Settle all clocks of a trace, into ``room.least``.
+
+    Returns whether a clock is not proved by calls, looks left, and whether the calls have a solution.
+    """
+    _forget(clocks, room)
     uncertain = False
     known = spans.host[room.sequence[0]] >= 0
     for k in range(hi - lo):
@@ -418,12 +479,10 @@ def _settle(lo, hi, clocks, pairs, spans, room):
         caller = room.least[room.clock[p - lo]] if p >= 0 else np.int64(0)
         first, second = (np.int64(0), caller) if known else (caller, np.int64(0))
         low, high, bound = room.least[a], room.most[a], room.least[a] > -UNBOUND
-        if room.torn[a]:
-            low, high, bound = _against_settled(a, room)
         if not bound:
             shift, guessed = _unbound(i, first, second, caller, spans)
             uncertain |= guessed
-        elif looks < 0 and not room.torn[a]:
+        elif looks < 0:
             shift = low
         elif low <= first <= high or not low <= second <= high:
             shift = _nearest(first, low, high)
@@ -431,13 +490,11 @@ def _settle(lo, hi, clocks, pairs, spans, room):
             shift = second
         room.settled[a] = True
         room.least[a] = room.most[a] = shift
-        if room.head[a] >= 0 and not room.torn[a] and (looks >= 0 or not bound):
+        if room.head[a] >= 0 and (looks >= 0 or not bound):
             looks, solved = _spread(a, clocks, looks, -most_looks, room)
             if not solved:
-                _tear(a, room)
-                room.least[a] = room.most[a] = shift
-                uncertain = True
-    return uncertain
+                return uncertain, looks, False
+    return uncertain, looks, True
 
 
 @bare
@@ -492,13 +549,13 @@ def _reconcile(trace_start, spans, seed, offset):
         np.full(services, -1, np.int64), np.empty(services, np.int32),
         np.empty(longest, np.int32), np.empty(longest, np.int64), np.empty(longest, np.int64),
         np.empty(longest, np.int32), np.empty(longest, np.int32),
-        np.empty(longest, np.bool_), np.empty(longest, np.bool_), np.empty(longest, np.bool_),
-        np.empty(longest, np.int32), np.empty(size, np.int32),
-        np.empty(longest, np.int64), np.empty(longest, np.int64),
-        np.empty(longest, np.int32), np.empty(longest, np.int32),
+        np.empty(longest, np.bool_), np.empty(longest, np.bool_),
+        np.empty(longest, np.int32), np.empty(longest, np.int32), np.empty(size, np.int32),
+        np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int32),
+        np.empty(longest, np.bool_), np.empty(longest, np.int32),
         np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int32),
         np.empty(2 * longest, np.int32), np.empty(2 * longest, np.int32),
-        np.empty(longest, np.int64), np.empty(longest, np.int64),
+        np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64),
     )  # fmt: skip
     for t in range(traces):
         if not violated[t]:
@@ -507,7 +564,15 @@ def _reconcile(trace_start, spans, seed, offset):
         _put_in_order(lo, hi, spans, room)
         clocks = _find_clocks(lo, hi, t, spans, room)
         pairs, torn = _find_pairs(lo, hi, seed, spans, room)
-        guessed = _settle(lo, hi, clocks, pairs, spans, room)
+        most_looks = np.int64(LOOKS_PER_PAIR) * pairs + LOOKS
+        guessed, looks, solved = _settle(lo, hi, clocks, most_looks, most_looks, spans, room)
+        if not solved:
+            torn = True
+            looks = _untangle(clocks, pairs, most_looks, room)
+            guessed, looks, solved = _settle(lo, hi, clocks, most_looks, looks, spans, room)
+            if not solved:  # the search for a solution was cut off: without rings there is nothing to search
+                _untangle(clocks, pairs, np.int64(-1), room)
+                guessed, looks, solved = _settle(lo, hi, clocks, most_looks, most_looks, spans, room)
         uncertain[t] = _shift(lo, hi, spans, room, offset) or torn or guessed
     return uncertain
 
