@@ -49,17 +49,17 @@ MODULES = {
     "arrivals": ("analysis.capacity.arrivals", "arrivals load_laws load_model"),
     "growth": ("analysis.capacity.split", "split load_model"),
     "forecast": ("analysis.capacity.forecast", "forecast_laws forecast"),
-    "changes": ("analysis.evidence.change_points", "change_laws changes"),
+    "changes": ("analysis.evidence.change_points", "change_laws"),
     "patterns": ("analysis.evidence.patterns", "pattern_rules patterns"),
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
     "blocks": ("analysis.comparison.blocks", "blocks"),
-    "starved": ("analysis.comparison.starved", "starved_rules starved"),
-    "verdict": ("analysis.verdict", "verdict gate"),
+    "starved": ("analysis.comparison.starved", "starved"),
+    "verdict": ("analysis.verdict", "verdict"),
     "gate": ("analysis.gate", "gate"),
     "sketch": ("kernels.sketch", "small_kernels"),
     "tally": ("kernels.tally", "small_kernels"),
-    "skew": ("kernels.skew", "small_kernels twin"),
-    "walk": ("kernels.walk", "critical_path twin"),
+    "skew": ("kernels.skew", "twin clocks"),
+    "walk": ("kernels.walk", "twin critical_path"),
 }
 
 #: Survivors that behave as the module does: (module, text of the mutant) -> why.

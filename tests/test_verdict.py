@@ -1,0 +1,156 @@
+"""The verdict's states and the notes on the data, at their bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from test_blocks import hours
+
+from tracescope import schema
+from tracescope.analysis.comparison.blocks import Matched, match
+from tracescope.analysis.report import Edge
+from tracescope.analysis.verdict import data_notes, state_of, verdict
+
+
+def edge(credited: float = 4.0, **more: object) -> Edge:
+    made = Edge(
+        "request", "db", "shop", "stock", "GET", False, 0.3, 0.5, None, 5.0, 9.0, 5.0, 9.0, credited,
+        (credited - 1, credited + 1), credited, 0.001, True, {"latency_growth": credited}, {}, 1.0, 1.0, None,
+        (), (),
+    )  # fmt: skip
+    return replace(made, **more)
+
+
+def days(base: int = 14, head: int = 14) -> Matched:
+    return match(hours(0, base), hours(14, head), "UTC")
+
+
+CLOCK = {"request": 20.0}
+
+
+def test_edges_that_take_more_time_are_drifting_near_or_at_their_wall() -> None:
+    """The soonest within twelve weeks is named; three edges are reasons."""
+    assert state_of([]) == ("growth-stable", ("no edge takes significantly more time than before",))
+    assert state_of([edge()]) == ("drifting", ("shop -> stock: +4 ms per request",))
+    late, near, soon = (edge(weeks_to_wall=weeks, caller=f"c{weeks}") for weeks in (12.1, 12.0, 3.0))
+    assert state_of([late])[0] == "drifting"
+    state, reasons = state_of([late, near, soon])
+    assert (state, reasons[0]) == ("approaching", "c3.0 -> stock reaches its wall in 3.0 weeks")
+    assert len(reasons) == 4
+    full = edge(weeks_to_wall=0.0, caller="full")
+    state, reasons = state_of([late, soon, full, edge(), edge()])
+    assert (state, reasons[0]) == ("at the wall", "full -> stock has no headroom left at peak load")
+    assert len(reasons) == 4
+
+
+def test_only_significant_growth_is_a_reason() -> None:
+    """What got better, or could be chance and is small, is none."""
+    assert verdict([edge(-4.0)], days(), CLOCK)[0] == "growth-stable"
+    assert verdict([edge(1.0, significant=False)], days(), CLOCK)[0] == "growth-stable"
+    assert verdict([edge(4.0), edge(-9.0)], days(), CLOCK) == (
+        "drifting",
+        ("shop -> stock: +4 ms per request",),
+    )
+
+
+def test_a_large_rise_that_could_be_chance_is_no_clean_bill() -> None:
+    """More than a tenth of base's clock; unless something is surely worse, or it cannot be compared."""
+    for credited, state in ((2.0, "growth-stable"), (2.1, "insufficient data")):
+        assert verdict([edge(credited, significant=False)], days(), CLOCK)[0] == state
+    some = [edge(3.0, significant=False), edge(5.0, significant=False, caller="worst")]
+    state, (reason,) = verdict(some, days(), CLOCK)
+    assert reason == "worst -> stock: +5 ms per request is large, and could be chance (+4 to +6)"
+    assert verdict([*some, edge(1.0)], days(), CLOCK)[0] == "drifting"
+    noted = edge(5.0, significant=False, note="blocking rule changed")
+    assert verdict([noted], days(), CLOCK)[0] == "growth-stable"
+    assert verdict([edge(5.0, significant=False, unit="message")], days(), CLOCK)[0] == "growth-stable"
+    open_ended = edge(5.0, significant=False, credited_ms_ci=None)
+    assert "(-inf to +inf)" in verdict([open_ended], days(), CLOCK)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "state"),
+    [(3, 14, "insufficient data"), (14, 3, "insufficient data"), (4, 4, "growth-stable")],
+)
+def test_under_four_days_nothing_is_a_clean_bill(base: int, head: int, state: str) -> None:
+    assert verdict([], days(base, head), CLOCK)[0] == state
+    assert verdict([edge()], days(base, head), CLOCK)[0] == "drifting"
+    few = match(hours(0, 0.125), hours(1, 0.125), "UTC")
+    assert verdict([edge()], few, CLOCK) == (
+        "insufficient data", ("too few blocks of time to tell change from chance",),
+    )  # fmt: skip
+    short = match(hours(0, 0.5), hours(1, 0.5), "UTC")
+    assert verdict([], short, CLOCK)[0] == "growth-stable"
+
+
+# -- notes ------------------------------------------------------------------------------------------
+
+
+def notes(
+    *,
+    incomplete: float = 0.0,
+    skewed: float = 0.0,
+    lost: float = 0.0,
+    thresholds: tuple[int, int] = (5, 5),
+    matched: Matched | None = None,
+    length_days: tuple[float, float] = (14, 14),
+) -> list[str]:
+    """Of periods that are as given."""
+
+    def side(part: float, moved: float) -> Any:
+        counts = {"units": (100, 100), "incomplete": (200 * part, 0), "skewed": (0, 200 * moved)}
+        return SimpleNamespace(entries={name: np.array(both, float) for name, both in counts.items()})
+
+    unit: Any = SimpleNamespace(base=side(0.0, 0.0), head=side(incomplete, skewed), lost_part=lost)
+    periods: list[Any] = [
+        SimpleNamespace(
+            tables={"entry_hours": pl.DataFrame({"threshold": [threshold]})}, start_ns=0,
+            end_ns=int(length * schema.DAY_NS),
+        )
+        for threshold, length in zip(thresholds, length_days, strict=True)
+    ]  # fmt: skip
+    return data_notes(unit, *periods, matched or days())
+
+
+def test_data_that_are_whole_have_no_note() -> None:
+    assert notes() == []
+    assert notes(incomplete=0.2, skewed=0.01, lost=0.001) == []
+
+
+def test_incomplete_and_lost_spans_are_worth_a_word() -> None:
+    """Beyond a fifth of the requests, and a thousandth of the spans."""
+    assert notes(incomplete=0.21) == [
+        "21% of head's requests are incomplete: their traces name spans that are not here"
+    ]
+    assert notes(skewed=0.02)[0].startswith("clocks of 2% of head's requests could not be reconciled")
+    assert notes(lost=0.011)[0].startswith("up to 1.1% of a call's spans lack their callee's")
+
+
+def test_sampling_that_changed_or_is_not_known_is_worth_a_word() -> None:
+    assert notes(thresholds=(5, 6)) == [
+        "the sampling probability changed between the periods; counts are weighted by it"
+    ]
+    assert notes(thresholds=(schema.NO_THRESHOLD,) * 2) == [
+        "no sampling probability in the traces: volumes are of sampled traces"
+    ]
+
+
+def test_too_few_blocks_are_named_with_how_many_are_needed() -> None:
+    """Days need two, blocks of less need four; three days are enough, and large changes alone are told."""
+    few = match(hours(0, 0.125), hours(1, 0.5), "UTC")
+    assert notes(matched=few) == ["base has 3 blocks of time; 4 are needed to tell change from chance"]
+    one = match(hours(0, 2, only=range(0)), hours(14, 14), "UTC")
+    assert notes(matched=one) == ["base has 0 days; 2 are needed to tell change from chance"]
+    (said,) = notes(matched=days(14, 3))
+    assert said.startswith("head has 3 days, too few to show how days differ by themselves: 15% is assumed")
+    assert notes(matched=days(4, 4)) == []
+
+
+@pytest.mark.parametrize(("length", "said"), [(0.9, False), (1.0, True), (1.9, True), (2.0, False)])
+def test_a_day_cannot_show_how_days_differ(length: float, said: bool) -> None:
+    assert bool(notes(length_days=(14, length))) == said
