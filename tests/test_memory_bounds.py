@@ -14,7 +14,7 @@ PROGRAM = Path(__file__).with_name("guarded.py")
 
 def run(what: str, count: int, note: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, PROGRAM, what, str(count), note]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
 
 
 def test_the_fence_stops_who_reads_one_byte_too_far(tmp_path: Path) -> None:
