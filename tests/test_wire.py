@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tracescope import semconv
+from tracescope import keeping, semconv
 from tracescope.errors import MalformedOtlpError
 from tracescope.ingest.decode import FUTURE_NS, Decoded, decode
-from tracescope.schema import NO_THRESHOLD, UNKNOWN_SERVICE
+from tracescope.keeping import Policy, Verdict
+from tracescope.operations import template_name
+from tracescope.schema import CLASS_DB, NO_THRESHOLD, UNKNOWN_SERVICE
 
 ARRIVED_NS = 1_790_000_000 * 10**9
 CHECKED = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,14 +27,21 @@ NAMES = (*semconv.SPAN_ATTRIBUTES.values(), *semconv.RESOURCE_ATTRIBUTES.values(
 KEYS = [
     *sorted({name for names in NAMES for name in names}),
     "http.request.header.cookie", "url.query", "thread.name", "x", "é", "db.query.parameter.1",
+    "App.Password", "app.tier", "app", "session",
 ]  # fmt: skip
+INSIDE = ["k", "password", "app.note", "server.address"]
 TEXTS = [
     "", "orders", "GET", "postgresql", "/orders/17?user=4", "/a/550e8400-e29b-41d4-a716-446655440000/b",
     "https://api.example:8443/v1/users/9", "SELECT * FROM orders WHERE id = 17 AND name = 'a?b'",
     "INSERT INTO carts VALUES (1, 'x''y')", "kafka", "publish", "grpc", "shop.Cart/Get", "é" * 70, "a" * 200,
+    "gold", "eu-west-1", "1.22.333", "https://u:secret@h/a", "/a;jsessionid=4", "IN (1, 2, 3)",
     "update items set n = 4", "WITH t AS (SELECT 1) SELECT * FROM t", "?", "#", "//", "/1/2/3",
 ]  # fmt: skip
-STATES = ["", "ot=th:8", "a=b, ot=rv:1;th:c", "ot=th:zz", "ot=th:123456789abcdef", "th:8"]
+STATES = [
+    "", "ot=th:8", "a=b, ot=rv:1;th:c", "ot=th:zz", "ot=th:123456789abcdef", "th:8", "ot=p:3;r:5",
+    "ot=r:5;p:0", "ot=p:1;th:c", "ot=p:57", "ot=p:63", "ot=p:1x", "ot=p:111", "ot=p:",
+    "ot=r:1,ot=p:2", "x=y,ot=p:56",
+]  # fmt: skip
 
 
 def values() -> st.SearchStrategy[AnyValue]:
@@ -52,14 +62,15 @@ def values() -> st.SearchStrategy[AnyValue]:
             made.array_value.SetInParent()
             return made
 
-        def pairs(items: list[AnyValue]) -> AnyValue:
+        def pairs(items: list[tuple[str, AnyValue]]) -> AnyValue:
             made = AnyValue()
             made.kvlist_value.SetInParent()
-            for item in items:
-                made.kvlist_value.values.add(key="k").value.CopyFrom(item)
+            for key, item in items:
+                made.kvlist_value.values.add(key=key).value.CopyFrom(item)
             return made
 
-        return st.one_of(st.lists(inner, max_size=3).map(array), st.lists(inner, max_size=3).map(pairs))
+        keyed = st.tuples(st.sampled_from(INSIDE), inner)
+        return st.one_of(st.lists(inner, max_size=3).map(array), st.lists(keyed, max_size=3).map(pairs))
 
     return st.recursive(plain, nest, max_leaves=5)
 
@@ -96,7 +107,9 @@ def spans(draw: st.DrawFn) -> Span:
         link = span.links.add(trace_id=draw(ids(16)), span_id=draw(ids(8)))
         link.attributes.extend(draw(attributes()))
     for _ in range(draw(st.integers(0, 2))):
-        span.events.add(name="e", time_unix_nano=3).attributes.extend(draw(attributes()))
+        name = draw(st.sampled_from(["e", "", "user 4711 came", "exception", "App.Password"]))
+        span.events.add(name=name, time_unix_nano=3).attributes.extend(draw(attributes()))
+    span.status.message = draw(st.sampled_from(["", "no such user"]))
     return span
 
 
@@ -120,12 +133,24 @@ def requests(draw: st.DrawFn) -> bytes:
 
 EXTRAS = [
     b"", b"\x2a\x03abc", b"\xa0\x06\x01", b"\xa2\x06\x02hi", b"\xa3\x06\x08\x01\xa4\x06", b"\x30\x83\x00",
-    b"\x7a\x00", b"\x7a\x02\x18\x01", b"\xa5\x06abcd", b"\xa1\x06abcdefgh",
+    b"\x7a\x00", b"\x7a\x02\x18\x01", b"\x7a\x06\x12\x02hi\x18\x01", b"\xa5\x06abcd", b"\xa1\x06abcdefgh",
 ]  # fmt: skip
 
 
 def text_of(value: AnyValue) -> str | None:
-    return value.string_value if value.WhichOneof("value") == "string_value" else None
+    """What a value names: text, a number's digits, the strings of a list; None for nothing."""
+    which = value.WhichOneof("value")
+    if which == "string_value":
+        return value.string_value
+    if which == "int_value":
+        return str(value.int_value)
+    if which == "array_value":
+        texts = [v.string_value for v in value.array_value.values if v.WhichOneof("value") == "string_value"]
+        joined = ""
+        for text in texts:
+            joined += ("," if joined else "") + text
+        return joined or None
+    return None
 
 
 def picked(items: Any, table: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -141,26 +166,70 @@ def picked(items: Any, table: dict[str, tuple[str, ...]]) -> dict[str, str]:
 def threshold(state: str) -> int:
     for member in state.split(","):
         if member.strip(" \t").startswith("ot="):
-            for part in member.strip(" \t")[3:].split(";"):
-                if part.startswith("th:"):
-                    digits = part[3:]
-                    good = 0 < len(digits) <= 14 and all(c in "0123456789abcdef" for c in digits)
-                    return int(digits.ljust(14, "0"), 16) if good else NO_THRESHOLD
+            parts = dict(part.split(":", 1) for part in member.strip(" \t")[3:].split(";") if ":" in part)
+            if "th" in parts:
+                digits = parts["th"]
+                good = 0 < len(digits) <= 14 and all(c in "0123456789abcdef" for c in digits)
+                return int(digits.ljust(14, "0"), 16) if good else NO_THRESHOLD
+            exponent = parts.get("p", "")
+            if exponent.isdecimal() and len(exponent) <= 2 and int(exponent) <= 56:
+                return 2**56 - 2 ** (56 - int(exponent))
+            return NO_THRESHOLD
     return NO_THRESHOLD
 
 
-def denied(item: KeyValue) -> bool:
-    if item.key in semconv.DENIED or item.key.startswith(semconv.DENIED_PREFIXES):
+def plain(text: str) -> bool:
+    digits = sum(c in "0123456789" for c in text)
+    return re.fullmatch(r"[A-Za-z0-9_.-]{0,40}", text) is not None and digits <= 4
+
+
+def keys_inside(value: AnyValue) -> list[str]:
+    """Every key of every map in a value."""
+    out = [key for item in value.array_value.values for key in keys_inside(item)]
+    for pair in value.kvlist_value.values:
+        out += [pair.key, *keys_inside(pair.value)]
+    return out
+
+
+def has_map(value: AnyValue) -> bool:
+    return value.HasField("kvlist_value") or any(has_map(item) for item in value.array_value.values)
+
+
+def denied(item: KeyValue, policy: Policy) -> bool:
+    verdict, which = keeping.judge(item.key, policy), item.value.WhichOneof("value")
+    if verdict == Verdict.CUT:
         return True
-    return item.key in semconv.DENIED_WITH_QUERY and "?" in (text_of(item.value) or "")
+    if which == "string_value":
+        text = item.value.string_value
+        if verdict == Verdict.CUT_WITH_QUERY:
+            return any(c in text for c in "?#;@")
+        return verdict == Verdict.PLAIN_ONLY and not plain(text)
+    if which == "int_value":
+        return verdict == Verdict.PLAIN_ONLY and not 0 <= item.value.int_value < 2**21
+    if which in ("array_value", "kvlist_value", "bytes_value"):
+        if verdict in (Verdict.PLAIN_ONLY, Verdict.CUT_WITH_QUERY):
+            return True
+        if verdict == Verdict.KNOWN:
+            return has_map(item.value)
+        return any(keeping.judge(key, policy) == Verdict.CUT for key in keys_inside(item.value))
+    return False
 
 
-def without_denied(message: Any) -> Any:
+def without_denied(message: Any, policy: Policy) -> Any:
+    """A span or a resource less its name, words about what happened, and denied attributes."""
     kept = type(message)()
     kept.CopyFrom(message)
+    if isinstance(kept, Span):
+        kept.ClearField("name")
+        kept.status.ClearField("message")
+        for event in kept.events:
+            if keeping.judge(event.name, policy) not in (Verdict.KNOWN, Verdict.KEPT):
+                event.ClearField("name")
+        if not message.HasField("status"):
+            kept.ClearField("status")
     parts = [kept, *getattr(kept, "events", ()), *getattr(kept, "links", ())]
     for part in parts:
-        rest = [item for item in part.attributes if not denied(item)]
+        rest = [item for item in part.attributes if not denied(item, policy)]
         del part.attributes[:]
         part.attributes.extend(rest)
     return kept
@@ -181,7 +250,16 @@ def flaw(span: Span) -> str | None:
     return "future_time" if start > ARRIVED_NS + FUTURE_NS else None
 
 
-def oracle(data: bytes) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def host(resource: Any, span: Span) -> str | None:
+    """The first of a resource's hosts, instances and addresses, and the span's own, that names one host."""
+    about = picked(resource.attributes, semconv.RESOURCE_ATTRIBUTES)
+    about |= picked(resource.attributes, semconv.SPAN_ATTRIBUTES)
+    candidates = [about.get(name) for name in ("host", "service_instance", "own_address", "address")]
+    candidates.append(picked(span.attributes, semconv.SPAN_ATTRIBUTES).get("own_address"))
+    return next((name for name in candidates if name is not None and name not in semconv.EVERY_HOST), None)
+
+
+def oracle(data: bytes, policy: Policy = keeping.DEFAULT) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The table by the protobuf classes, slow and obvious."""
     rows: list[dict[str, Any]] = []
     rejected: dict[str, int] = {}
@@ -217,14 +295,16 @@ def oracle(data: bytes) -> tuple[list[dict[str, Any]], dict[str, int]]:
                         "service_name": about.get("service_name") or UNKNOWN_SERVICE,
                         "service_instance": about.get("service_instance"),
                         "service_version": about.get("service_version"),
-                        "host": about.get("host", about.get("service_instance")),
-                        "name": span.name,
+                        "host": host(part.resource, span),
+                        "name": meaning.operation
+                        if meaning.edge_class == CLASS_DB
+                        else template_name(span.name),
                         "peer": meaning.peer,
                         "operation": meaning.operation,
                         "links": b"".join(links) or None,
                         "scope": scope.scope.name if scope.scope.name else None,
-                        "raw": without_denied(span),
-                        "resource": without_denied(part.resource),
+                        "raw": without_denied(span, policy),
+                        "resource": without_denied(part.resource, policy),
                     }
                 )
     return rows, rejected
@@ -235,6 +315,22 @@ def oracle(data: bytes) -> tuple[list[dict[str, Any]], dict[str, int]]:
 def test_the_kernel_gives_the_same_table_as_the_protobuf_classes(payloads: list[bytes]) -> None:
     """Every column of every span, what is kept of its bytes, and every reason of refusal."""
     compare(payloads)
+
+
+POLICIES = [
+    Policy(keep=("*",)), Policy(drop=("http.*", "*LING")),
+    Policy(drop=("*password",), keep=("App*", "session")),
+    Policy(keep=("*a*p*s*", "x", "url.query")), Policy(drop=("*",), keep=("*",)),
+]  # fmt: skip
+
+
+@CHECKED
+@given(st.lists(requests(), min_size=1, max_size=2), st.sampled_from(POLICIES))
+def test_settings_keep_and_drop_as_the_slow_reading_of_their_patterns_does(
+    payloads: list[bytes], policy: Policy
+) -> None:
+    """Patterns of keys, on every part of a span and inside maps; names of edges come from all of it."""
+    compare(payloads, policy)
 
 
 def test_more_keys_and_strings_than_are_remembered_give_the_same_table() -> None:
@@ -259,13 +355,13 @@ def test_more_keys_and_strings_than_are_remembered_give_the_same_table() -> None
     compare([request.SerializeToString()])
 
 
-def compare(payloads: list[bytes]) -> None:
+def compare(payloads: list[bytes], policy: Policy = keeping.DEFAULT) -> None:
     """Hold what the kernel makes of some requests against the oracle."""
-    decoded = decode(payloads, ARRIVED_NS)
+    decoded = decode(payloads, ARRIVED_NS, policy=policy)
     rows: list[dict[str, Any]] = []
     rejected: dict[str, int] = {}
     for payload in payloads:
-        some, refused = oracle(payload)
+        some, refused = oracle(payload, policy)
         rows += some
         for reason, count in refused.items():
             rejected[reason] = rejected.get(reason, 0) + count

@@ -814,9 +814,30 @@ def exemplars(seen: Sequence[tuple[int, int]]) -> tuple[int, int, int, int, int]
     return 7, slow, typical[0], 7, typical[1]
 
 
+def name_by_graphql(tree: Tree) -> None:
+    """A request is also named by the operations of the outermost GraphQL spans of its service within it."""
+    asked: dict[int, set[str]] = defaultdict(set)
+    for number, span in tree.spans.items():
+        if span.edge_class != schema.CLASS_GRAPHQL or tree.role[number] == "server":
+            continue
+        above = tree.parent[number]
+        while above is not None and tree.spans[above].service == span.service:
+            if tree.spans[above].edge_class == schema.CLASS_GRAPHQL:
+                break
+            if tree.role[above] == "server":
+                asked[above].add(span.operation)
+                break
+            above = tree.parent[above]
+    for request, operations in asked.items():
+        span = tree.spans[request]
+        whole = f"{span.operation} {', '.join(sorted(operations))}"
+        tree.spans[request] = replace(span, operation=whole)
+
+
 def roll_up(spans: Sequence[Made]) -> Rolled:
     out = Rolled()
     for tree, walked in analyse(spans):
+        name_by_graphql(tree)
         slot = tree.first_ns // schema.HOUR_NS
         moved = sum(shift != 0 for shift in tree.offset.values())
         for reason, count in {
@@ -873,6 +894,8 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
         members = list(tree.group(root))
         here = units.get(root, [])
         thresholds = {tree.spans[number].threshold for number in members}
+        if len(thresholds) > 1:  # what carries none was sampled as its unit
+            thresholds.discard(schema.NO_THRESHOLD)
         kind = here[0].kind if here else -1
         of_root[root] = kind, max(thresholds)
         weights[root] = len(here)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tracescope.errors import ConfigError
+from tracescope.keeping import Policy
 
 PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"
@@ -85,6 +86,12 @@ class Settings:
     web: str = _doc("address of the web page; `off` for none", "127.0.0.1:8317")
     retain_spans_days: int = _doc("days that raw spans are kept after they arrived", 14, least=0)
     retain_rollups_days: int = _doc("days that rollups are kept, back from the newest hour", 800, least=1)
+    drop_attributes: tuple[str, ...] = _doc(
+        "attributes never stored, as patterns of their keys with `*`; wins over what is built in and kept", ()
+    )
+    keep_attributes: tuple[str, ...] = _doc(
+        "attributes stored although they are cut otherwise, as patterns of their keys; `all` for all", ()
+    )
     seal_grace_minutes: int = _doc("minutes after which an hour without new spans is sealed", 15, least=0)
     max_memory_mb: int = _doc("memory of `serve` in MiB before it asks senders to wait; 0: no limit", 1024)
     max_disk_mb: int = _doc("the store's disk in MiB: the oldest raw spans go first; 0: no limit", 0)
@@ -112,6 +119,12 @@ class Settings:
         factory=dict,
     )
 
+    @property
+    def policy(self) -> Policy:
+        """Which attributes are stored, beside what is built in."""
+        keep = ("*",) if "all" in self.keep_attributes else self.keep_attributes
+        return Policy(self.drop_attributes, keep)
+
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
 _ABOUT = {f.name: f.metadata for f in fields(Settings)}
@@ -121,6 +134,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
     """`value` as the setting's type."""
     if name == "slo":
         return _coerce_slo(value, place)
+    if _TYPES[name] == "tuple[str, ...]":
+        return _coerce_patterns(name, value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
@@ -136,6 +151,21 @@ def _coerce(name: str, value: Any, place: str) -> Any:
     if about["open_unit"] and not 0 < found < 1:
         raise ConfigError(f"{place}: {name} is {found}; it must be between 0 and 1")
     return found
+
+
+def _coerce_patterns(name: str, value: Any, place: str) -> tuple[str, ...]:
+    """A list of texts, or one text with commas between."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{place}: {name} is {value!r}, not a list of patterns")
+    for one in value:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(one, str) or not one or any(c.isspace() for c in one):
+            raise ConfigError(
+                f"{place}: {name} has {one!r}, which is no pattern of an attribute's key",
+                'write keys in which * stands for any characters, as in ["app.*", "*.note"]',
+            )
+    return tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def _coerce_slo(value: Any, place: str) -> dict[str, float]:

@@ -39,7 +39,7 @@ KIND_UNSPECIFIED, KIND_INTERNAL, KIND_SERVER, KIND_CLIENT, KIND_PRODUCER, KIND_C
 STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
 
 #: What a span's attributes say it talks to.
-CLASS_NONE, CLASS_DB, CLASS_MESSAGING, CLASS_RPC, CLASS_HTTP = range(5)
+CLASS_NONE, CLASS_DB, CLASS_MESSAGING, CLASS_RPC, CLASS_HTTP, CLASS_GRAPHQL = range(6)
 #: `messaging.operation.type`: send, create and publish are one; EMPTY is a receive that found nothing.
 MSG_NONE, MSG_SEND, MSG_RECEIVE, MSG_PROCESS, MSG_SETTLE, MSG_EMPTY = range(6)
 #: In the same column, of what is no messaging: a connection that stays open, work that a timer starts.
@@ -81,14 +81,14 @@ SPANS: Final[Table] = {
     "service_instance": "String",  # service.instance.id; null when absent
     "service_version": "String",  # null when absent
     "host": "String",  # a host, pod, container, instance or own address; null when nothing names one
-    "name": "String",  # as sent
+    "name": "String",  # templated; `raw` has none
     "peer": "String",  # resolved peer (database, topic, callee host); null when nothing names one
     "operation": "String",  # resolved, templated operation; never null
     "links": "Binary",  # 24 bytes a link: trace_id, span_id, as on the wire; null for none
     "content_hash": "Int64",  # of the span's and its resource's bytes; settles duplicates
-    "resource": "Binary",  # raw OTLP Resource bytes, less the deny-list
+    "resource": "Binary",  # raw OTLP Resource bytes, less what is not kept
     "scope": "String",  # instrumentation scope's name; null when absent
-    "raw": "Binary",  # raw OTLP Span bytes, less the deny-list
+    "raw": "Binary",  # raw OTLP Span bytes, less its name and what is not kept
 }
 
 # Dimensions: names live here once; ids are content-addressed, so they merge by union.

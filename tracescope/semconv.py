@@ -1,10 +1,12 @@
 """OpenTelemetry's attribute names, old and new, and what they say about a span.
 
 Tables, and pure functions over the few values they yield.  A library upgrade renames attributes;
-read as one, it does not look like growth.
+read as one, it does not look like growth.  What becomes an operation is templated by
+`tracescope.operations`: no literal is ever an operation.
 
-Source: OpenTelemetry semantic conventions 1.20 to 1.38 (HTTP, RPC, database, messaging, peer,
-resource), with the names they replaced.
+Source: OpenTelemetry semantic conventions 1.20 to 1.38 (HTTP, RPC, database, messaging, GraphQL, FaaS,
+generative AI, AWS, peer, resource), with the names they replaced; OpenTracing's and Zipkin's tags; task
+names as the instrumentations of Celery, Sidekiq, Resque, Delayed Job, BullMQ and Oban write them.
 """
 
 from __future__ import annotations
@@ -14,8 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tracescope.operations import (
+    COMMANDS,
+    summarise_query,
+    template_declared,
+    template_name,
+    template_path,
+    template_route,
+)
 from tracescope.schema import (
     CLASS_DB,
+    CLASS_GRAPHQL,
     CLASS_HTTP,
     CLASS_MESSAGING,
     CLASS_NONE,
@@ -50,13 +61,26 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "db_operation": ("db.operation.name", "db.operation"),
     "db_summary": ("db.query.summary",),
-    "db_text": ("db.query.text", "db.statement"),
+    "db_text": (
+        "db.query.text", "db.statement", "sql.query", "db.sql.query", "db.query", "sql", "cassandra.query",
+        "cql.query", "mongodb.query", "elasticsearch.body", "db.elasticsearch.body",
+    ),
     "messaging_system": ("messaging.system",),
     "messaging_destination": (
         "messaging.destination.template", "messaging.destination.name", "messaging.destination",
-        "messaging.kafka.topic", "message_bus.destination",
+        "messaging.kafka.topic", "message_bus.destination", "messaging.bullmq.queue.name",
+        "aws.sqs.queue.url", "aws.sqs.queue_url", "aws.queue_url", "aws.queue.url", "aws.sns.topic.arn",
+        "aws.kinesis.stream_name", "aws.stream_name",
     ),
-    "messaging_operation": ("messaging.operation.type", "messaging.operation", "messaging.operation.name"),
+    "messaging_operation": (
+        "messaging.operation.type", "messaging.operation", "messaging.operation.name", "celery.action",
+    ),
+    "task": (
+        "celery.task_name", "messaging.sidekiq.job_class", "messaging.resque.job_class",
+        "messaging.delayed_job.name", "messaging.active_job.job_class", "messaging.bullmq.job.name",
+        "messaging.bull.job.name", "bull.job.name", "messaging.oban.worker", "oban.job.worker",
+        "messaging.rq.job_name", "messaging.dramatiq.actor_name",
+    ),
     "rpc_system": ("rpc.system.name", "rpc.system"),
     "rpc_service": ("rpc.service",),
     "rpc_method": ("rpc.method", "grpc.method"),
@@ -65,6 +89,20 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "url_path": ("url.path", "http.target", "url.full", "http.url"),
     "component": ("component", "faas.trigger"),
     "own_address": ("net.host.ip",),  # the sender's, as the Collector notes a Zipkin endpoint's
+    "graphql_name": ("graphql.operation.name",),
+    "graphql_type": ("graphql.operation.type",),
+    "graphql_document": ("graphql.document", "graphql.source"),
+    "faas_invoked": ("faas.invoked_name", "aws.lambda.function.name"),
+    "faas_name": ("faas.name", "aws.lambda.invoked_arn", "faas.id"),
+    "gen_ai_provider": ("gen_ai.provider.name", "gen_ai.system"),
+    "gen_ai_operation": ("gen_ai.operation.name",),
+    "gen_ai_target": (
+        "gen_ai.request.model", "gen_ai.response.model", "gen_ai.tool.name", "gen_ai.agent.name",
+    ),
+    "aws_target": (
+        "aws.s3.bucket", "aws.bucket.name", "aws.secretsmanager.secret.arn",
+        "aws.step_functions.state_machine.arn",
+    ),
 }  # fmt: skip
 RESOURCE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "service_name": ("service.name",),
@@ -82,17 +120,21 @@ EVERY_HOST: Final = frozenset(
 
 #: Meanings whose values differ from call to call until they are folded: as paths, or as queries.
 FOLDED_PATHS: Final = ("url_path",)
-FOLDED_QUERIES: Final = ("db_text",)
-
-#: Cut before anything is kept; URLs only when they carry a query.
-DENIED: Final = ("db.query.text", "db.statement", "url.query")
-DENIED_PREFIXES: Final = ("http.request.header.", "http.response.header.", "db.query.parameter.")
-DENIED_WITH_QUERY: Final = ("url.full", "http.url", "http.target")
+FOLDED_QUERIES: Final = ("db_text", "graphql_document")
 
 _MESSAGING: Final = {
-    "send": MSG_SEND, "create": MSG_SEND, "publish": MSG_SEND, "receive": MSG_RECEIVE, "poll": MSG_RECEIVE,
-    "process": MSG_PROCESS, "deliver": MSG_PROCESS, "settle": MSG_SETTLE, "ack": MSG_SETTLE,
+    "send": MSG_SEND, "create": MSG_SEND, "publish": MSG_SEND, "apply_async": MSG_SEND,
+    "receive": MSG_RECEIVE, "poll": MSG_RECEIVE,
+    "process": MSG_PROCESS, "deliver": MSG_PROCESS, "run": MSG_PROCESS,
+    "settle": MSG_SETTLE, "ack": MSG_SETTLE,
 }  # fmt: skip
+#: What the methods of queues that are called like any service do, by their names' beginnings.
+_QUEUE_METHODS: Final = (
+    ("Send", MSG_SEND), ("Publish", MSG_SEND), ("PutRecord", MSG_SEND), ("Receive", MSG_RECEIVE),
+    ("GetRecords", MSG_RECEIVE), ("Delete", MSG_SETTLE), ("ChangeMessageVisibility", MSG_SETTLE),
+)  # fmt: skip
+#: Databases whose clients name spans by the command and the key it is about.
+_KEY_VALUE: Final = frozenset({"redis", "valkey", "memcached", "keydb", "dragonfly", "etcd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,88 +147,67 @@ class Meaning:
     operation: str
 
 
-_SEGMENT_IS_ID = re.compile(
-    r"""^(?: \d+ | [0-9a-fA-F]{8}-[0-9a-fA-F-]{27} | [0-9a-fA-F]{16,} | (?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}
-           | [^@/]+@[^@/]+\.[a-z]+ | \d[\d.,:;_-]*\d )$""",
-    re.VERBOSE,
-)
+def _joined(*parts: str | None) -> str:
+    return " ".join(part for part in parts if part)
 
 
-def template_path(path: str) -> str:
-    """Replace what identifies one thing in a raw path: ``/orders/17?x=1`` -> ``/orders/{id}``."""
-    path = path.split("?", 1)[0].split("#", 1)[0]
-    if "://" in path:
-        path = "/" + path.split("://", 1)[1].partition("/")[2]
-    return "/".join("{id}" if _SEGMENT_IS_ID.match(part) else part for part in path.split("/"))
+def _last_of_name(text: str) -> str:
+    """What a URL or an ARN names at its end: a queue, a topic, a function, a secret."""
+    if text.startswith("arn:"):
+        return re.split("[:/]", text.split(":", 5)[-1].removeprefix("function:").removeprefix("secret:"))[0]
+    return text.rstrip("/").rpartition("/")[2] if "://" in text else text
 
 
-_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
-_TABLE = re.compile(r"\b(?:from|into|update|join|table)\s+(?:only\s+)?([\w.\"`\[\]$-]+)", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z_]+")
-
-
-def summarise_query(text: str) -> str:
-    """Reduce a query to its verb and first collection: ``SELECT orders``; never a literal."""
-    text = _COMMENT.sub(" ", text[:4096]).strip()
-    verb = _WORD.match(text)
-    if verb is None:
-        return "query"
-    table = _TABLE.search(text)
-    name = verb.group().upper()
-    if table is None or name not in _VERBS_WITH_TABLE:
-        return name
-    return f"{name} {table.group(1).strip(chr(34) + '`[]')}"
-
-
-_VERBS_WITH_TABLE: Final = frozenset(
-    {
-        "SELECT",
-        "INSERT",
-        "UPDATE",
-        "DELETE",
-        "MERGE",
-        "REPLACE",
-        "TRUNCATE",
-        "WITH",
-        "CREATE",
-        "DROP",
-        "ALTER",
-    }
-)
+def _collections(text: str) -> str:
+    """Tables of one call, in an order of their own: a list's order is the caller's."""
+    return ", ".join(sorted({template_declared(name.strip()) for name in text.split(",")}))
 
 
 def _database(found: Mapping[str, str], name: str) -> tuple[str, str]:
     """Peer and operation of a database span."""
-    system = found["db_system"]
+    system = found.get("db_system") or "sql"
     place = found.get("db_namespace") or found.get("peer") or found.get("address")
     peer = f"{system}/{place}" if place else system
+    return peer, _database_operation(found, name)
+
+
+def _database_operation(found: Mapping[str, str], name: str) -> str:
     verb, collection = found.get("db_operation"), found.get("db_collection")
+    collection = _collections(collection) if collection else None
     if verb:
-        return peer, f"{verb} {collection}" if collection else verb
-    if summary := found.get("db_summary"):
-        return peer, summary
+        verb = template_name(verb, database=True)
+        return _joined(verb, collection if collection not in verb.split() else None)
+    if summary := found.get("db_summary"):  # as its name says, unless somebody puts a statement there
+        whole = any(mark in summary for mark in "'=(*")
+        return template_name(summary, database=True) if whole else template_declared(summary)
     if text := found.get("db_text"):
-        return peer, summarise_query(text)
-    return peer, f"{name} {collection}" if collection and collection not in name else name
+        return summarise_query(text)
+    command = re.split(r"[\s:]", name, maxsplit=1)[0].upper()
+    if found.get("db_system", "").lower() in _KEY_VALUE and command in COMMANDS:
+        return command
+    name = template_name(name, database=True)
+    return _joined(name, collection if collection not in re.split(r"[\s.]", name) else None)
 
 
 def _rpc_operation(found: Mapping[str, str], name: str) -> str:
+    """``package.Service/Method``, whichever of the attributes hold it, or the span's name."""
     service, method = found.get("rpc_service"), found.get("rpc_method")
-    if service and method:
-        return method if "/" in method else f"{service}/{method}"
-    if method and "/" in method:
-        return method.removeprefix("/")
-    return (method or name).removeprefix("/")
+    whole = method.lstrip("/").removeprefix("twirp/") if method else ""
+    if service and method and "/" not in whole:
+        whole = f"{service}/{method}"
+    if whole:
+        return template_declared(whole)
+    return template_name(name.lstrip("/").removeprefix("twirp/"))
 
 
 def _http_operation(found: Mapping[str, str], name: str, kind: int) -> str:
     method = found.get("http_method")
     route = found.get("http_route")
-    if route is None and kind == KIND_SERVER and "url_path" in found and name in (method, f"HTTP {method}"):
-        route = template_path(found["url_path"])
     if route:
-        return f"{method} {route}" if method else route
-    return template_path(name) if "/" in name else name
+        return _joined(method, template_route(route))
+    if kind == KIND_SERVER and "url_path" in found and name in (method, f"HTTP {method}"):
+        return _joined(method, template_path(found["url_path"]))
+    return template_name(name)
 
 
 def _host(url: str) -> str | None:
@@ -196,7 +217,77 @@ def _host(url: str) -> str | None:
 
 
 #: ``/package.Service/Method``: neither part may be what identifies one thing in a raw path.
-_GRPC_NAME = re.compile(r"^/(?:(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)/[A-Za-z_]\w*$")
+_GRPC_NAME = re.compile(r"^/(?:twirp/)?(?:(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)/[A-Za-z_]\w*$")
+_GRAPHQL_HEAD = re.compile(r"\s*(query|mutation|subscription)\b\s*([A-Za-z_]\w*)?")
+
+
+def _graphql_operation(found: Mapping[str, str]) -> str:
+    """Type and name of a GraphQL operation, from its document's head where nothing else says them."""
+    head = _GRAPHQL_HEAD.match(found.get("graphql_document", ""))
+    kind, name = (head.group(1), head.group(2)) if head else (None, None)
+    if head is None and found.get("graphql_document", "").lstrip().startswith("{"):
+        kind = "query"
+    said = _joined(found.get("graphql_type") or kind, found.get("graphql_name") or name)
+    return template_declared(said)
+
+
+def _graphql(found: Mapping[str, str], kind: int, name: str) -> Meaning | None:
+    """A GraphQL operation: on the HTTP span itself, or on a span of the engine within it."""
+    said = "graphql_name" in found or "graphql_type" in found or "graphql_document" in found
+    operation = _graphql_operation(found) if said else ""
+    if not operation:
+        return None
+    peer = found.get("peer") or found.get("address")
+    if kind == KIND_CLIENT or "http_method" in found or "http_route" in found:
+        if "http_method" in found or "http_route" in found:
+            operation = f"{_http_operation(found, name, kind)} {operation}"
+        return Meaning(CLASS_HTTP, MSG_NONE, peer or _host(found.get("url_path", "")), operation)
+    return Meaning(CLASS_GRAPHQL, MSG_NONE, peer, operation)
+
+
+def _message(found: Mapping[str, str], kind: int, name: str) -> Meaning:
+    """A span that publishes, waits for, works on or settles messages."""
+    says = _MESSAGING.get(found.get("messaging_operation", "").lower(), MSG_NONE)
+    if says == MSG_NONE and kind == KIND_CLIENT:
+        method = found.get("rpc_method", "")
+        says = next((op for beginning, op in _QUEUE_METHODS if method.startswith(beginning)), MSG_NONE)
+    if says == MSG_NONE and kind == KIND_PRODUCER:
+        says = MSG_SEND
+    destination = found.get("messaging_destination")
+    peer = found.get("peer") or found.get("address")
+    topic = (_last_of_name(destination) if destination else None) or found.get("messaging_system") or peer
+    task = template_declared(found["task"]) if "task" in found else None
+    if kind == KIND_CONSUMER and says in (MSG_NONE, MSG_PROCESS) and (task or topic):
+        return Meaning(CLASS_MESSAGING, says, topic, f"process {task or template_declared(topic or '')}")
+    if task and says == MSG_PROCESS:
+        return Meaning(CLASS_MESSAGING, says, topic, f"process {task}")
+    return Meaning(CLASS_MESSAGING, says, topic, template_name(name))
+
+
+def _is_message(found: Mapping[str, str], kind: int) -> bool:
+    if kind in (KIND_PRODUCER, KIND_CONSUMER) or "messaging_system" in found:
+        return True
+    if "messaging_destination" not in found:
+        return False
+    method = found.get("rpc_method")  # a queue's API has calls that move no message
+    return method is None or method.startswith(tuple(beginning for beginning, _ in _QUEUE_METHODS))
+
+
+def _called(found: Mapping[str, str], kind: int, name: str) -> Meaning | None:
+    """Calls that name what they reach otherwise than by address: functions and models."""
+    peer = found.get("peer")
+    if kind == KIND_CLIENT and "faas_invoked" in found:
+        function = template_declared(_last_of_name(found["faas_invoked"]))
+        known = "rpc_method" in found
+        operation = _joined(_rpc_operation(found, name) if known else "invoke", function)
+        return Meaning(CLASS_RPC, MSG_NONE, peer or function, operation)
+    if "gen_ai_operation" in found or "gen_ai_provider" in found:
+        operation = found.get("gen_ai_operation")
+        target = found.get("gen_ai_target")
+        said = template_declared(_joined(operation, target)) if operation else template_name(name)
+        peer = peer or found.get("address") or found.get("gen_ai_provider")
+        return Meaning(CLASS_NONE, MSG_NONE, peer if kind == KIND_CLIENT else found.get("peer"), said)
+    return None
 
 
 def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
@@ -206,26 +297,27 @@ def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
     ``network.peer.address``, then the database, destination or RPC service they name.
     """
     peer = found.get("peer") or found.get("address")
-    if "db_system" in found and kind in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED):
-        peer, operation = _database(found, name)
-        return Meaning(CLASS_DB, MSG_NONE, peer, operation)
-    if (
-        "messaging_system" in found
-        or "messaging_destination" in found
-        or kind in (KIND_PRODUCER, KIND_CONSUMER)
+    if said := _graphql(found, kind, name):
+        return said
+    if ("db_system" in found or "db_text" in found) and kind in (
+        KIND_CLIENT,
+        KIND_INTERNAL,
+        KIND_UNSPECIFIED,
     ):
-        says = _MESSAGING.get(found.get("messaging_operation", "").lower(), MSG_NONE)
-        if says == MSG_NONE and kind == KIND_PRODUCER:
-            says = MSG_SEND
-        topic = found.get("messaging_destination") or found.get("messaging_system") or peer
-        if kind == KIND_CONSUMER and topic and says in (MSG_NONE, MSG_PROCESS, MSG_RECEIVE):
-            return Meaning(CLASS_MESSAGING, says, topic, f"process {topic}" if says != MSG_RECEIVE else name)
-        return Meaning(CLASS_MESSAGING, says, topic, name)
+        return Meaning(CLASS_DB, MSG_NONE, *_database(found, name))
+    if said := _called(found, kind, name):
+        return said
+    if _is_message(found, kind):
+        return _message(found, kind, name)
     if "rpc_system" in found or "rpc_method" in found or found.get("component", "").lower() == "grpc" or (
         _GRPC_NAME.match(name) and "http_method" not in found
     ):  # fmt: skip
-        return Meaning(CLASS_RPC, MSG_NONE, peer or found.get("rpc_service"), _rpc_operation(found, name))
+        target = template_declared(_last_of_name(found["aws_target"])) if "aws_target" in found else None
+        operation = _joined(_rpc_operation(found, name), target)
+        return Meaning(CLASS_RPC, MSG_NONE, peer or found.get("rpc_service"), operation)
     if "http_method" in found or "http_route" in found or "url_path" in found:
         host = peer or _host(found.get("url_path", ""))
         return Meaning(CLASS_HTTP, MSG_NONE, host, _http_operation(found, name, kind))
-    return Meaning(CLASS_NONE, MSG_NONE, peer, template_path(name) if name.startswith("/") else name)
+    if kind == KIND_SERVER and not name and (function := found.get("faas_name")):
+        name = _last_of_name(function)
+    return Meaning(CLASS_NONE, MSG_NONE, peer, template_name(name))

@@ -95,7 +95,13 @@ def diff_command(
             raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
     gates = [parse_gate(text) for text in fail_on]
     answers = shell.ask(
-        used, base=base, head=head, entry=entry, where=conditions(where), quantile=quantile, by=by
+        used,
+        base=base,
+        head=head,
+        entry=entry,
+        where=conditions(where, used.policy),
+        quantile=quantile,
+        by=by,
     )
     report = answers.report()
     chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]

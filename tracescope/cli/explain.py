@@ -43,7 +43,9 @@ def explain_command(
     from tracescope.analysis.rollups.where import conditions
     from tracescope.report import explain as render
 
-    answers = shell.ask(used, base=base, head=head, entry=entry, where=conditions(where), quantile=quantile)
+    answers = shell.ask(
+        used, base=base, head=head, entry=entry, where=conditions(where, used.policy), quantile=quantile
+    )
     found = answers.explain(answers.edge(edge, operation))
     if form == "json":
         shell.emit(shell.to_json(render.explain_json(found)), output)

@@ -54,6 +54,7 @@ def import_command(
             form=form,  # pyright: ignore[reportArgumentType] - click has checked it
             workers=used.workers,
             memory_bytes=used.memory_mb * 1024 * 1024,
+            policy=used.policy,
             progress=advance,
         )
     took = max(time.monotonic() - begun, 1e-9)

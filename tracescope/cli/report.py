@@ -42,7 +42,9 @@ def report_command(
     )
     from tracescope.analysis.rollups.where import conditions
 
-    answers = shell.ask(used, base=base, head=head, entry=entry, where=conditions(where), quantile=quantile)
+    answers = shell.ask(
+        used, base=base, head=head, entry=entry, where=conditions(where, used.policy), quantile=quantile
+    )
     if form == "markdown":
         print_report(answers.report(), "markdown", output)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
 import click
@@ -32,6 +33,8 @@ def show_command(form: str) -> None:
         return
     for name, value in values.items():
         shown = f'"{value}"' if isinstance(value, str) else value
+        if isinstance(value, tuple):
+            shown = json.dumps(value)
         click.echo(f"{name} = {shown}  # {origin[name]}: {about[name]}")
 
 

@@ -16,12 +16,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from tracescope import keeping
 from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
 from tracescope.ingest.documents import Form
 from tracescope.ingest.files import Chunk, Skipped, read
+from tracescope.keeping import Policy
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
 
@@ -66,7 +69,15 @@ class _Taken:
     skipped: Counter[str]
 
 
-def _decode(chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[Batch, Counter[str]]:
+class _Terms(NamedTuple):
+    """What holds for every chunk: when it arrived, hours whose raw spans have gone, attributes kept."""
+
+    arrived_ns: int
+    closed: list[int]
+    policy: Policy
+
+
+def _decode(chunk: Chunk, terms: _Terms) -> tuple[Batch, Counter[str]]:
     """Decode one chunk."""
     import polars as pl
 
@@ -75,17 +86,17 @@ def _decode(chunk: Chunk, arrived_ns: int, closed: list[int]) -> tuple[Batch, Co
 
     requests = chunk.requests()
     try:
-        found = scan(requests.data, arrived_ns)
+        found = scan(requests.data, terms.arrived_ns, terms.policy)
     except MalformedOtlpError as error:
         raise chunk.misplaced(error, requests) from error
     name, decoded = fingerprint(found), assemble(found)
     spans, rejected = decoded.spans, dict(decoded.rejected)
-    if closed:
-        kept = spans.filter(~(pl.col("start_ns") // HOUR_NS).is_in(closed))
+    if terms.closed:
+        kept = spans.filter(~(pl.col("start_ns") // HOUR_NS).is_in(terms.closed))
         if len(kept) < len(spans):
             rejected["hour_closed"] = len(spans) - len(kept)
         spans = kept
-    return Batch(f"i-{name}", spans, rejected, arrived_ns), requests.skipped
+    return Batch(f"i-{name}", spans, rejected, terms.arrived_ns), requests.skipped
 
 
 def _stage(group: LandingGroup, batch: Batch) -> None:
@@ -109,9 +120,9 @@ class _Hold:
         self.batches: list[Batch] = []
         self.used_bytes = 0
 
-    def take(self, chunk: Chunk, arrived_ns: int, closed: list[int]) -> _Taken:
+    def take(self, chunk: Chunk, terms: _Terms) -> _Taken:
         """Decode one chunk and keep its spans."""
-        batch, skipped = _decode(chunk, arrived_ns, closed)
+        batch, skipped = _decode(chunk, terms)
         size = batch.spans.estimated_size()
         with self._lock:
             fits = self.used_bytes + size <= self._memory_bytes
@@ -124,13 +135,13 @@ class _Hold:
 
 
 def _results(
-    hold: _Hold, chunks: Iterator[Chunk], arrived_ns: int, closed: list[int], workers: int
+    hold: _Hold, chunks: Iterator[Chunk], terms: _Terms, workers: int
 ) -> Iterator[tuple[Chunk, _Taken]]:
     """Keep every chunk, some at once."""
     waiting: list[tuple[Chunk, Future[_Taken]]] = []
     with ThreadPoolExecutor(workers) as threads:
         for chunk in chunks:
-            waiting.append((chunk, threads.submit(hold.take, chunk, arrived_ns, closed)))
+            waiting.append((chunk, threads.submit(hold.take, chunk, terms)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
                 yield done, future.result()
@@ -158,6 +169,7 @@ def import_files(
     form: Form = "auto",
     workers: int = 2,
     memory_bytes: int = 768 * 1024 * 1024,
+    policy: Policy = keeping.DEFAULT,
     progress: Callable[[str, int, int, int], None] | None = None,
 ) -> ImportResult:
     """Import files and seal what they complete.
@@ -170,6 +182,8 @@ def import_files(
         Now.
     workers, memory_bytes
         Chunks in work at once, and what they may take together.
+    policy
+        Which attributes are kept, beside what is built in.
     progress
         Called with file, bytes read of it, its size (0: unknown) and spans so far.
 
@@ -181,7 +195,7 @@ def import_files(
     store.landing.recover()
     before = store.stored()
     result = ImportResult()
-    closed = store.snapshot().closed
+    terms = _Terms(arrived_ns, store.snapshot().closed, policy)
     skipped = Skipped(result.skipped_files)
     with (
         _without_cycles(),
@@ -189,7 +203,7 @@ def import_files(
         closing(read(paths, form, skipped)) as chunks,
     ):
         hold = _Hold(group, memory_bytes * 2 // 3)
-        for chunk, taken in _results(hold, chunks, arrived_ns, closed, workers):
+        for chunk, taken in _results(hold, chunks, terms, workers):
             result.read += taken.accepted + sum(taken.rejected.values())
             result.rejected.update(taken.rejected)
             result.skipped.update(taken.skipped)

@@ -17,8 +17,10 @@ import numpy as np
 import polars as pl
 from arro3.core import Array, list_array
 
-from tracescope import schema, semconv
+from tracescope import keeping, schema, semconv
+from tracescope.keeping import Policy
 from tracescope.kernels import wire
+from tracescope.operations import template_name
 
 #: A span may start so long after it arrived, clocks being what they are.
 FUTURE_NS = 24 * schema.HOUR_NS
@@ -42,7 +44,7 @@ class Decoded:
 
 
 @lru_cache(maxsize=8)
-def _keys(denied: tuple[str, ...]) -> wire.Keys:
+def _keys(policy: Policy) -> wire.Keys:
     fields: dict[str, tuple[int, int, int]] = {}
     folds: dict[str, int] = dict.fromkeys(semconv.FOLDED_PATHS, wire.FOLD_PATH)
     folds |= dict.fromkeys(semconv.FOLDED_QUERIES, wire.FOLD_QUERY)
@@ -50,8 +52,9 @@ def _keys(denied: tuple[str, ...]) -> wire.Keys:
     for number, (meaning, names) in enumerate(meanings.items()):
         for rank, name in enumerate(names):
             fields.setdefault(name, (number, rank, folds.get(meaning, wire.FOLD_NONE)))
-    cut = dict.fromkeys(denied, 1) | dict.fromkeys(semconv.DENIED_WITH_QUERY, 2)
-    return wire.make_keys(fields, cut, semconv.DENIED_PREFIXES)
+    known = {*fields, *keeping.KNOWN, *keeping.URLS}
+    denied = {key: int(keeping.judge(key, policy)) for key in known}
+    return wire.make_keys(fields, denied, [(pattern, int(said)) for pattern, said in keeping.rules(policy)])
 
 
 class _Strings:
@@ -69,7 +72,7 @@ class _Strings:
 
 
 def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
-    """Class, messaging operation, peer and operation of every span.
+    """Class, messaging operation, peer, operation and templated name of every span.
 
     Resolved once for each distinct combination of attribute values and name.
     """
@@ -80,18 +83,22 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
     values = scan.combinations[:, [0, *(k + 1 for k in used)]].tolist()
     fields = [_SPAN_FIELDS[k] for k in used]
     meanings: list[semconv.Meaning] = []
+    names: list[str] = []
     for pair in distinct.tolist():
         combination, name = divmod(pair, len(text))
         kind, *codes = values[combination]
         found = {
             field: text[code] for field, code in zip(fields, codes, strict=True) if code >= 0 and text[code]
         }
-        meanings.append(semconv.meaning(found, kind, text[name]))
+        said = semconv.meaning(found, kind, text[name])
+        meanings.append(said)
+        names.append(said.operation if said.edge_class == schema.CLASS_DB else template_name(text[name]))
     table = {
         "edge_class": pl.Series([m.edge_class for m in meanings], dtype=pl.Int8),
         "messaging_op": pl.Series([m.messaging_op for m in meanings], dtype=pl.Int8),
         "peer": pl.Series([m.peer for m in meanings], dtype=pl.String),
         "operation": pl.Series([m.operation for m in meanings], dtype=pl.String),
+        "name": pl.Series(names, dtype=pl.String),
     }
     return {name: column[number] for name, column in table.items()}
 
@@ -130,16 +137,16 @@ def _pieces(data: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> pl.Series
 
 
 def scan(
-    payloads: Sequence[bytes], arrived_ns: int | Sequence[int], denied: tuple[str, ...] = semconv.DENIED
+    payloads: Sequence[bytes], arrived_ns: int | Sequence[int], policy: Policy = keeping.DEFAULT
 ) -> wire.Scan:
     """The integer columns, interned strings and kept bytes of some requests; see `decode`."""
     latest = np.empty(len(payloads), np.int64)
     latest[:] = arrived_ns
-    return wire.scan(list(payloads), latest + FUTURE_NS, _keys(denied), _FIELDS)
+    return wire.scan(list(payloads), latest + FUTURE_NS, _keys(policy), _FIELDS)
 
 
 def decode(
-    payloads: Sequence[bytes], arrived_ns: int | Sequence[int], *, denied: tuple[str, ...] = semconv.DENIED
+    payloads: Sequence[bytes], arrived_ns: int | Sequence[int], *, policy: Policy = keeping.DEFAULT
 ) -> Decoded:
     """Decode OTLP requests.
 
@@ -149,15 +156,15 @@ def decode(
         ExportTraceServiceRequest (or TracesData) messages.
     arrived_ns
         When they arrived, for all or for each: later spans than a day after are refused.
-    denied
-        Attribute keys that are cut from what is kept.
+    policy
+        Which attributes are kept, beside what is built in.
 
     Raises
     ------
     MalformedOtlpError
         At the first byte that breaks the wire format; nothing of any payload is used then.
     """
-    return assemble(scan(payloads, arrived_ns, denied))
+    return assemble(scan(payloads, arrived_ns, policy))
 
 
 def assemble(found: wire.Scan) -> Decoded:
@@ -182,7 +189,6 @@ def assemble(found: wire.Scan) -> Decoded:
     columns["host"] = strings.gather(_hosts(found, strings))
     columns["service_name"] = columns["service_name"].replace("", None).fill_null(schema.UNKNOWN_SERVICE)
     columns["environment"] = columns["environment"].fill_null("")
-    columns["name"] = strings.gather(rows[:, wire.C_NAME])
     columns["scope"] = strings.gather(rows[:, wire.C_SCOPE])
     columns["raw"] = _pieces(found.raw, rows[:, wire.C_RAW_END])
     columns["resource"] = _pieces(found.resource_raw, found.resource_end)[resource]

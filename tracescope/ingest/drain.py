@@ -17,10 +17,12 @@ from typing import Final
 
 from polars.exceptions import PolarsError
 
+from tracescope import keeping
 from tracescope.errors import MalformedOtlpError, StoreError
 from tracescope.ingest.decode import Decoded, assemble, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.ingest.scanned import Scanned, merge
+from tracescope.keeping import Policy
 from tracescope.kernels import wire
 from tracescope.store import SpanStore
 from tracescope.store.journal import SEGMENT_BYTES, Journal, Record, batch_of, contents
@@ -32,23 +34,23 @@ GROUP_BYTES: Final = 4 * SEGMENT_BYTES
 _LARGEST_BYTES = 2**29
 
 
-def decode_records(records: list[Record]) -> Decoded:
+def decode_records(records: list[Record], policy: Policy = keeping.DEFAULT) -> Decoded:
     """Decode a segment's payloads.
 
     A payload that no longer decodes (a newer program acknowledged it, an older one reads it) is
     counted as ``malformed`` and does not hold the others up.
     """
-    found, lost = _scan(records)
+    found, lost = _scan(records, policy)
     return _with_lost(assemble(found), lost)
 
 
-def _scan(records: list[Record]) -> tuple[wire.Scan, int]:
+def _scan(records: list[Record], policy: Policy) -> tuple[wire.Scan, int]:
     """One scan of all payloads that can be decoded, and how many cannot."""
     payloads = [_plain(record.payload) for record in records]
     arrived = [record.arrived_ns for record in records]
     while True:
         try:
-            return scan(payloads, arrived), len(records) - len(payloads)
+            return scan(payloads, arrived, policy), len(records) - len(payloads)
         except MalformedOtlpError as error:
             del payloads[error.payload], arrived[error.payload]
 
@@ -83,6 +85,7 @@ def drain(
     segments: list[Path],
     journal: Journal | None = None,
     *,
+    policy: Policy = keeping.DEFAULT,
     damaged: Callable[[Path, int], None] = lambda _path, _requests: None,
 ) -> int:
     """Land segments that nobody writes any more, all or none; returns spans landed.
@@ -96,6 +99,8 @@ def drain(
         instead, with a note, once those that can be read have.
     journal
         What wrote them, if it is this process's: it may know more of them than their bytes.
+    policy
+        Which attributes are kept, beside what is built in, of records that must be scanned anew.
     damaged
         Called with where a damaged segment lies now, and how many requests are lost with it.
 
@@ -112,7 +117,7 @@ def drain(
     for segment in segments:
         attached = None if journal is None else journal.attached_to(segment)
         known = batch_of(segment) in landed_before
-        found, malformed, places = _found(segment, attached)
+        found, malformed, places = _found(segment, attached, policy)
         if places:
             broken[segment] = places
         if found and not known:
@@ -129,7 +134,7 @@ def drain(
     return landed
 
 
-def _found(segment: Path, attached: list[object] | None) -> tuple[list[Scanned], int, int]:
+def _found(segment: Path, attached: list[object] | None, policy: Policy) -> tuple[list[Scanned], int, int]:
     """A segment's scans, in the order of its records, payloads that do not decode, and damaged places."""
     scans = [thing for thing in attached or () if isinstance(thing, Scanned)]
     if attached and len(scans) == len(attached):
@@ -137,7 +142,7 @@ def _found(segment: Path, attached: list[object] | None) -> tuple[list[Scanned],
     held = contents(segment)
     if not held.records:
         return [], 0, held.damaged
-    found, lost = _scan(held.records)
+    found, lost = _scan(held.records, policy)
     latest = max(record.arrived_ns for record in held.records)
     return [Scanned.of(found, latest)], lost, held.damaged
 

@@ -16,12 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from tracescope import keeping
 from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, inflated_size, unzstd
 from tracescope.ingest.meters import Meters
 from tracescope.ingest.otlp_framing import stray_of
 from tracescope.ingest.scanned import Scanned
+from tracescope.keeping import Policy
 from tracescope.store.journal import Journal
 
 Transport = Literal["grpc", "http"]
@@ -63,6 +65,8 @@ class Intake:
         Limit of all unanswered requests' bytes together.
     pressure
         Why nothing can be kept now; empty while it can.
+    policy
+        Which attributes are kept, beside what is built in.
     """
 
     journal: Journal
@@ -70,6 +74,7 @@ class Intake:
     max_request_bytes: int = MAX_REQUEST_BYTES
     max_in_flight_bytes: int = 2 * MAX_REQUEST_BYTES
     pressure: str = ""
+    policy: Policy = keeping.DEFAULT
     _in_flight: int = 0
     _group: tuple[Future[None], asyncio.Future[None]] | None = None
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "intake"))
@@ -185,7 +190,7 @@ class Intake:
             record = plain = unzstd(body, self.max_request_bytes)
         if to_protobuf is not None:
             record = plain = to_protobuf(plain)
-        found = scan([plain], arrived_ns)
+        found = scan([plain], arrived_ns, self.policy)
         accepted, rejected = judge(found)
         if not accepted and (stray := stray_of(plain)):
             raise InputError(stray)

@@ -79,8 +79,14 @@ LONGEST_NS = 31 * 86_400_000_000_000
 
 #: What is done to a value before it is interned.
 FOLD_NONE, FOLD_PATH, FOLD_QUERY = range(3)
-#: So much of a query is looked at: its verb and first table stand at the front.
-QUERY_BYTES = 256
+#: So much of a query is looked at: its verb and first table stand at the front, behind its columns.
+QUERY_BYTES = 1024
+
+#: What is done with an attribute: kept unless a map stands in its value, cut, cut where its value has more
+#: than a URL's path, kept only as a short plain word, a small number or a truth value, or always kept.
+KNOWN, CUT, CUT_WITH_QUERY, PLAIN_ONLY, KEPT = range(5)
+#: A plain word has at most so many bytes, and so many digits; a small number at most so many bytes.
+PLAIN_BYTES, PLAIN_DIGITS, SMALL_BYTES = 40, 4, 3
 
 #: So many attribute keys are remembered in a scan, and looked for at so many places.
 KEYS, PROBES = 1024, 8
@@ -93,7 +99,14 @@ SLOTS = 1024
 #: Fields of Span.
 _TRACE_ID, _SPAN_ID, _STATE, _PARENT, _NAME, _KIND, _START, _END, _ATTRIBUTE = range(1, 10)
 _EVENT, _LINK, _STATUS = 11, 13, 15
-_UNRANKED = 2**30
+#: More than a key's rank can be, and than any span makes of one.
+_RANKS, _UNRANKED = 64, 2**30
+
+#: Fields of AnyValue, and the wire type of each.
+STRING, BOOLEAN, INTEGER, DOUBLE, ARRAY, MAP, BYTES = range(1, 8)
+_FORM_WIRE = np.array([-1, DELIMITED, VARINT, VARINT, FIXED_64, DELIMITED, DELIMITED, DELIMITED], np.int64)
+#: So much of a key is looked at when it is judged by patterns.
+LONGEST_KEY = 256
 
 
 class Keys(NamedTuple):
@@ -109,9 +122,10 @@ class Keys(NamedTuple):
         Column of the key's value, its priority in that column (lower wins) and FOLD_*; field -1
         for keys that are only denied.
     denied
-        0: kept; 1: cut; 2: cut when its value has a ``?``.
-    prefixes, prefix_offset
-        Keys beginning so are denied.
+        KNOWN, CUT, ...: what is done with the attribute.
+    patterns, pattern_offset, pattern_denied
+        The same of keys that are not in the table, by patterns in lower case, in which ``*`` stands for any
+        bytes; the first that matches wins, and PLAIN_ONLY where none does.
     """
 
     data: U8
@@ -121,8 +135,9 @@ class Keys(NamedTuple):
     rank: I32
     fold: I32
     denied: I32
-    prefixes: U8
-    prefix_offset: I64
+    patterns: U8
+    pattern_offset: I64
+    pattern_denied: I32
 
 
 class Room(NamedTuple):
@@ -166,7 +181,7 @@ class Room(NamedTuple):
     links: U8
     raw: U8
     resource_raw: U8
-    best: I32
+    best: I64
     codes: I32
     met: I32
     key_slots: I32
@@ -256,18 +271,45 @@ def _learn(room, data, at, size, keys):
     room.met[number, K_FIELD] = keys.field[key] if key >= 0 else -1
     room.met[number, K_RANK] = keys.rank[key] if key >= 0 else 0
     room.met[number, K_FOLD] = keys.fold[key] if key >= 0 else 0
-    room.met[number, K_DENIED] = keys.denied[key] if key >= 0 else _has_denied_prefix(data, at, size, keys)
+    room.met[number, K_DENIED] = keys.denied[key] if key >= 0 else _judge(data, at, size, keys)
     return number
 
 
 @bare
-def _has_denied_prefix(data, at, size, keys):
-    for number in range(len(keys.prefix_offset) - 1):
-        begin = keys.prefix_offset[number]
-        long = keys.prefix_offset[number + 1] - begin
-        if 0 < long <= size and same(keys.prefixes, begin, data, at, long):
-            return 1
-    return 0
+def _judge(data, at, size, keys):
+    """What is done with attributes of a key, by patterns."""
+    for number in range(len(keys.pattern_denied)):
+        begin, end = keys.pattern_offset[number], keys.pattern_offset[number + 1]
+        if _matches(data, at, min(size, LONGEST_KEY), keys.patterns, begin, end):
+            return np.int64(keys.pattern_denied[number])
+    return np.int64(PLAIN_ONLY)
+
+
+@bare
+def _matches(data, at, size, patterns, begin, end):
+    """Whether a key matches a pattern; a ``*`` takes as little as lets the rest match."""
+    k, p = np.int64(0), begin
+    star, mark = np.int64(-1), np.int64(0)
+    while k < size:
+        wanted = byte(patterns, p) if p < end else np.int64(0)
+        if p < end and wanted == 42:  # '*'
+            star, mark = p, k
+            p += 1
+            continue
+        have = byte(data, at + k)
+        if 65 <= have <= 90:
+            have += 32
+        if p < end and wanted == have:
+            k += 1
+            p += 1
+        elif star >= 0:
+            mark += 1
+            k, p = mark, star + 1
+        else:
+            return False
+    while p < end and byte(patterns, p) == 42:
+        p += 1
+    return p == end
 
 
 @inlined
@@ -299,34 +341,144 @@ def _key(room, data, at, size, before, keys):
 
 
 @inlined
-def _is_denied(room, key, data, at, size):
-    """Whether a met key's attribute is on the deny-list, given its value."""
+def _is_denied(room, key, data, at, size, form, keys):
+    """Whether a met key's attribute is cut, given its value: `form` is the field of AnyValue that it is."""
     denied = room.met[key, K_DENIED]
-    return denied == 1 or (denied == 2 and _has_query(data, at, size))
+    if denied == KNOWN and form <= DOUBLE:  # nearly all
+        return False
+    return denied == CUT or _is_cut(data, at, size, form, denied, keys)
+
+
+@bare
+def _is_cut(data, at, size, form, denied, keys):
+    """`_is_denied` of what depends on the value."""
+    if form == STRING:
+        if denied == CUT_WITH_QUERY:
+            return _has_query(data, at, size)
+        return denied == PLAIN_ONLY and not _is_plain(data, at, size)
+    if form <= DOUBLE:
+        return denied == PLAIN_ONLY and form == INTEGER and size > SMALL_BYTES
+    return (
+        denied == PLAIN_ONLY or denied == CUT_WITH_QUERY or _cuts_inside(data, at, size, form, denied, keys)
+    )
+
+
+#: Of a byte: what may stand in a plain word (1) and is a digit (2**32 more).
+_IN_WORD = np.zeros(256, np.int64)
+_IN_WORD[list(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.")] = 1
+_IN_WORD[list(b"0123456789")] = 2**32 + 1
+
+
+@bare
+def _is_plain(data, at, size):
+    """Whether a value is a short word that names a kind of thing."""
+    if size > PLAIN_BYTES:
+        return False
+    counts, more = np.int64(0), np.int64(0)
+    for k in range(at, at + size - 1, 2):
+        counts += _IN_WORD[byte(data, k)]
+        more += _IN_WORD[byte(data, k + 1)]
+    if size & 1:
+        counts += _IN_WORD[byte(data, at + size - 1)]
+    counts += more
+    return counts & 0xFFFFFFFF == size and counts >> 32 <= PLAIN_DIGITS
+
+
+_BYTES, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_MARKS, _HASHES, _ATS, _BIT_2 = (np.uint64(c * 0x0101010101010101) for c in (0x3F, 0x23, 0x40, 4))
 
 
 @bare
 def _has_query(data, at, size):
-    """Whether a value has a ``?``."""
+    """Whether a URL has more than a path: a query, a fragment, parameters, or a user."""
     k = np.int64(0)
     while size - k >= 8:
-        word = little_endian(data, at + k) ^ np.uint64(0x3F3F3F3F3F3F3F3F)
-        if (word - np.uint64(0x0101010101010101)) & ~word & np.uint64(0x8080808080808080):
+        word = little_endian(data, at + k)
+        mark, pound, user = (word | _BIT_2) ^ _MARKS, word ^ _HASHES, word ^ _ATS  # `;` is `?` less a bit
+        found = (mark - _BYTES) & ~mark | (pound - _BYTES) & ~pound | (user - _BYTES) & ~user
+        if found & _HIGH_BITS:
             return True
         k += 8
     while k < size:
-        if byte(data, at + k) == 63:
+        c = byte(data, at + k)
+        if c | 4 == 63 or c == 35 or c == 64:
             return True
         k += 1
     return False
 
 
 @bare
-def _check_value(data, at, end):
-    """Follow an AnyValue's nested arrays and key-value lists; offset and error.
+def _cuts_inside(data, at, size, form, denied, keys):
+    """Whether an array or a map, which has been checked, holds what its attribute is cut for.
+
+    Where the attribute is KEPT, by settings, that is a key that is cut; else any map.
+    """
+    if form != ARRAY and form != MAP:
+        return False
+    begin, end = np.int64(at), np.int64(at + size)
+    open_at = len(data) - VALUES
+    level, depth = np.int64(form - 4), 0
+    while True:
+        if level >= 2 and denied != KEPT:
+            return True
+        if begin >= end:
+            if depth == 0:
+                return False
+            depth -= 1
+            end = get_word(data, open_at + 8 * depth)
+            level = get_word(data, open_at + 8 * depth + 4)
+            continue
+        number, wire, after, _ = tag(data, begin, end)
+        stop, _ = skip(data, number, wire, after, end)
+        begin = stop
+        if wire != DELIMITED:
+            continue
+        long, first, _ = length(data, after, end)
+        if level == 3 and number == 1 and _judge_any(data, first, long, keys) == CUT:
+            return True
+        inner = _level_inside(level, number)
+        if inner >= 0:
+            put_word(data, open_at + 8 * depth, end)
+            put_word(data, open_at + 8 * depth + 4, level)
+            depth += 1
+            begin, end, level = first, stop, inner
+
+
+@bare
+def _judge_any(data, at, size, keys):
+    """What is done with attributes of any key, by the table or by patterns."""
+    key = _find_key(data, at, size, keys)
+    return np.int64(keys.denied[key]) if key >= 0 else _judge(data, at, size, keys)
+
+
+@bare
+def _is_known(data, at, size, keys):
+    """Whether a name of an event would be kept as an attribute's key: others may be sentences."""
+    verdict = _judge_any(data, at, size, keys)
+    return size == 0 or verdict == KNOWN or verdict == KEPT
+
+
+@inlined
+def _level_inside(level, number):
+    """Level of what a field of a level holds; -1 for none.
 
     Levels: AnyValue (0), ArrayValue (1), KeyValueList (2), KeyValue (3).
     """
+    inner = np.int64(-1)
+    if level == 0 and (number == 5 or number == 6):
+        inner = number - 4
+    elif level == 1 and number == 1:
+        inner = np.int64(0)
+    elif level == 2 and number == 1:
+        inner = np.int64(3)
+    elif level == 3 and number == 2:
+        inner = np.int64(0)
+    return inner
+
+
+@bare
+def _check_value(data, at, end):
+    """Follow an AnyValue's nested arrays and key-value lists; offset and error."""
     open_at = len(data) - VALUES
     level, depth = np.int64(0), 0
     while True:
@@ -340,16 +492,7 @@ def _check_value(data, at, end):
         number, wire, after, error = tag(data, at, end)
         if error:
             return after, error
-        inner = np.int64(-1)
-        if wire == DELIMITED:
-            if level == 0 and (number == 5 or number == 6):
-                inner = number - 4
-            elif level == 1 and number == 1:
-                inner = 0
-            elif level == 2 and number == 1:
-                inner = 3
-            elif level == 3 and number == 2:
-                inner = 0
+        inner = _level_inside(level, number) if wire == DELIMITED else np.int64(-1)
         stop, error = skip(data, number, wire, after, end)
         if error:
             return stop, error
@@ -366,9 +509,9 @@ def _check_value(data, at, end):
 
 @inlined
 def _attribute(data, at, end):
-    """Key and string value of a KeyValue: offset and length of each; offset and error.
+    """Key and value of a KeyValue: offset and length of each, the value's form; offset and error.
 
-    The value's offset is -1 when it is no string; other values are only checked.
+    The form is the value's field of AnyValue: STRING, BOOLEAN, INTEGER, DOUBLE, ARRAY, MAP, BYTES; or 0.
     """
     size = end - at
     if size >= 6 and byte(data, at) == 10:  # as everybody writes it: a key, then a short value
@@ -384,10 +527,14 @@ def _attribute(data, at, end):
             form = byte(data, value_at + 2)
             if form == 10 and byte(data, value_at + 3) == rest - 4:  # a string
                 return (
-                    np.int64(at + 2), key_size, value_at + 4, np.int64(rest - 4), np.int64(end), np.int64(OK)
+                    np.int64(at + 2), key_size, value_at + 4, np.int64(rest - 4), np.int64(STRING),
+                    np.int64(end), np.int64(OK),
                 )  # fmt: skip
             if (form == 24 and _is_varint(data, value_at + 3, end)) or (form == 33 and rest == 11):
-                return np.int64(at + 2), key_size, np.int64(-1), np.int64(0), np.int64(end), np.int64(OK)
+                return (
+                    np.int64(at + 2), key_size, value_at + 3, np.int64(rest - 3), np.int64(form >> 3),
+                    np.int64(end), np.int64(OK),
+                )  # fmt: skip
     return _any_attribute(data, at, end)
 
 
@@ -406,19 +553,19 @@ def _is_varint(data, at, end):
 def _any_attribute(data, at, end):
     """`_attribute` in any form that protobuf allows."""
     key_at, key_size = np.int64(at), np.int64(0)
-    value_at, value_size = np.int64(-1), np.int64(0)
+    value_at, value_size, form = np.int64(at), np.int64(0), np.int64(0)
     while at < end:
         number, wire, after, error = tag(data, at, end)
         if error:
-            return key_at, key_size, value_at, value_size, after, error
+            return key_at, key_size, value_at, value_size, form, after, error
         if wire != DELIMITED or number > 2:
             at, error = skip(data, number, wire, after, end)
             if error:
-                return key_at, key_size, value_at, value_size, at, error
+                return key_at, key_size, value_at, value_size, form, at, error
             continue
         size, begin, error = length(data, after, end)
         if error:
-            return key_at, key_size, value_at, value_size, begin, error
+            return key_at, key_size, value_at, value_size, form, begin, error
         at = begin + size
         if number == 1:
             key_at, key_size = begin, size
@@ -427,22 +574,20 @@ def _any_attribute(data, at, end):
         while inside < at:
             number, wire, after, error = tag(data, inside, at)
             if error:
-                return key_at, key_size, value_at, value_size, after, error
-            if number == 1 and wire == DELIMITED:
-                value_size, value_at, error = length(data, after, at)
-                if error:
-                    return key_at, key_size, value_at, value_size, value_at, error
-                inside = value_at + value_size
-                continue
-            if 1 < number < 8:
-                value_at, value_size = np.int64(-1), np.int64(0)
+                return key_at, key_size, value_at, value_size, form, after, error
             stop, error = skip(data, number, wire, after, at)
-            if not error and wire == DELIMITED and (number == 5 or number == 6):
+            if not error and wire == DELIMITED and (number == ARRAY or number == MAP):
                 stop, error = _check_value(data, inside, stop)
             if error:
-                return key_at, key_size, value_at, value_size, stop, error
+                return key_at, key_size, value_at, value_size, form, stop, error
+            if 0 < number < 8 and wire == _FORM_WIRE[number]:
+                if wire == DELIMITED:
+                    value_size, value_at, _ = length(data, after, at)
+                else:
+                    value_at, value_size = after, stop - after
+                form = np.int64(number)
             inside = stop
-    return key_at, key_size, value_at, value_size, np.int64(at), np.int64(OK)
+    return key_at, key_size, value_at, value_size, form, np.int64(at), np.int64(OK)
 
 
 # -- strings -------------------------------------------------------------------------------------
@@ -451,8 +596,14 @@ def _any_attribute(data, at, end):
 @inlined
 def _intern(room, data, at, size):
     """Code of a byte string of `data`."""
+    return _intern_hashed(room, data, at, size, _string_hash(data, at, size))
+
+
+@inlined
+def _intern_hashed(room, data, at, size, h):
+    """`_intern`, with the string's hash."""
     mask = np.uint64(room.used[_MASK])
-    slot = _string_hash(data, at, size) & mask
+    slot = h & mask
     while room.slots[slot] > 0:
         code = room.slots[slot] - 1
         if room.strings[code, 1] == size and same(room.heap, room.strings[code, 0], data, at, size):
@@ -528,9 +679,9 @@ def _fold_path(data, at, size, out, to):
 
 @bare
 def _fold_query(data, at, size, out, to):
-    """Copy the front of a query, quoted literals and numbers as ``?``; the end."""
+    """Copy the front of a query, quoted literals and numbers as ``?``, lists of them as one; the end."""
     stop = min(size, QUERY_BYTES)
-    k, word = np.int64(0), False
+    k, word, begin = np.int64(0), False, to
     while k < stop:
         here = byte(data, at + k)
         seen = _IN_QUERY[here]
@@ -545,14 +696,73 @@ def _fold_query(data, at, size, out, to):
             here = np.int64(63)
         else:
             word = seen > 0
+        if here == 63:
+            last = to - 1
+            if last > begin and byte(out, last) == 32:
+                last -= 1
+            if last > begin and byte(out, last) == 44 and byte(out, last - 1) == 63:  # `?, ?`
+                to = last
+                continue
         out[to] = here
         to += 1
     return to
 
 
+@bare
+def _decimal(value, out, to):
+    """An integer's digits; where they end."""
+    left = np.uint64(value)
+    if value < 0:
+        out[to] = 45
+        to += 1
+        left = np.uint64(0) - left
+    digits, rest = 1, left // np.uint64(10)
+    while rest > 0:
+        digits, rest = digits + 1, rest // np.uint64(10)
+    for k in range(digits):
+        out[to + digits - 1 - k] = np.uint8(48 + left % np.uint64(10))
+        left //= np.uint64(10)
+    return to + digits
+
+
+@bare
+def _list(data, at, size, out, to):
+    """Copy the strings of an ArrayValue that has been checked, with commas between; where they end."""
+    begin, end = to, at + size
+    while at < end:
+        number, wire, after, _ = tag(data, at, end)
+        at, _ = skip(data, number, wire, after, end)
+        if number != 1 or wire != DELIMITED:
+            continue
+        _, inside, _ = length(data, after, end)
+        while inside < at:
+            number, wire, after, _ = tag(data, inside, at)
+            inside, _ = skip(data, number, wire, after, at)
+            if number == STRING and wire == DELIMITED:
+                long, first, _ = length(data, after, at)
+                if to > begin:
+                    out[to] = 44
+                    to += 1
+                to = copy(data, first, long, out, to)
+    return to
+
+
+@bare
+def _intern_other(room, at, size, form):
+    """Code of an attribute's value that is no string; -1 where it names nothing."""
+    data, heap, to = room.window, room.heap, room.used[_HEAP]
+    if form == INTEGER:
+        value, _ = varint(data, at, at + size)
+        return _intern(room, heap, to, _decimal(np.int64(value), heap, to) - to)
+    end = _list(data, at, size, heap, to) if form == ARRAY else to
+    return _intern(room, heap, to, end - to) if end > to else np.int64(-1)
+
+
 @inlined
-def _intern_value(room, at, size, fold):
-    """Code of an attribute's value, folded first where its key asks for it."""
+def _intern_value(room, at, size, form, fold):
+    """Code of an attribute's value, folded first where its key asks for it; -1 where it names nothing."""
+    if form != STRING:
+        return _intern_other(room, at, size, form)
     data, heap, to = room.window, room.heap, room.used[_HEAP]
     if fold == FOLD_NONE or size == 0:
         return _intern(room, data, at, size)
@@ -593,9 +803,26 @@ def _combine(room, h, width):
 # -- what is kept --------------------------------------------------------------------------------
 
 
+@inlined
+def _drops(room, part, number, wire, value, end, keys):
+    """Whether a field of an event, a link or a status is not kept: a denied attribute, or free words."""
+    data = room.window
+    if wire != DELIMITED:
+        return False
+    size, first, _ = length(data, value, end)
+    if part == _STATUS:
+        return number == 2
+    if part == _EVENT and number == 2:
+        return not _is_known(data, first, size, keys)
+    if number != (3 if part == _EVENT else 4):
+        return False
+    ka, ks, va, vs, form, _, _ = _attribute(data, first, first + size)
+    return _is_denied(room, _key(room, data, ka, ks, np.int64(0), keys), data, va, vs, form, keys)
+
+
 @bare
-def _keep_nested(room, at, after, begin, end, to, attribute, keys):
-    """Copy an event or link without its denied attributes, its length mended; where the copy ends."""
+def _keep_nested(room, at, after, begin, end, to, part, keys):
+    """Copy an event, link or status without what is not kept, its length mended; where the copy ends."""
     data, out = room.window, room.raw
     size = np.int64(0)
     for turn in range(2):
@@ -606,11 +833,7 @@ def _keep_nested(room, at, after, begin, end, to, attribute, keys):
         while inside < end:
             number, wire, value, _ = tag(data, inside, end)
             stop, _ = skip(data, number, wire, value, end)
-            drop = False
-            if wire == DELIMITED and number == attribute:
-                long, first, _ = length(data, value, end)
-                ka, ks, va, vs, _, _ = _attribute(data, first, first + long)
-                drop = _is_denied(room, _key(room, data, ka, ks, np.int64(0), keys), data, va, vs)
+            drop = _drops(room, part, number, wire, value, end, keys)
             if not drop and turn == 0:
                 size += stop - inside
             elif not drop:
@@ -660,7 +883,10 @@ def _count_bare(data, at, end):
 
 @bare
 def _threshold(data, at, size):
-    """T of ``ot=...;th:HEX`` in a tracestate, right-padded to 14 digits; -1 when absent or ill-formed."""
+    """T of ``ot=...;th:HEX`` in a tracestate, right-padded to 14 digits; -1 when absent or ill-formed.
+
+    Older samplers write ``p:N`` for a probability of 2^-N; ``th`` beside it counts.
+    """
     end = at + size
     member = at
     while member < end:
@@ -672,14 +898,34 @@ def _threshold(data, at, size):
             k += 1
         if stop - k > 3 and data[k] == 111 and data[k + 1] == 116 and data[k + 2] == 61:  # 'ot='
             k += 3
+            older = np.int64(-1)
             while k < stop:
                 if stop - k > 3 and data[k] == 116 and data[k + 1] == 104 and data[k + 2] == 58:  # 'th:'
                     return _hex(data, k + 3, stop)
+                if older < 0 and stop - k > 2 and data[k] == 112 and data[k + 1] == 58:  # 'p:'
+                    older = _exponent(data, k + 2, stop)
                 while k < stop and data[k] != 59:
                     k += 1
                 k += 1
+            return older
         member = stop + 1
     return np.int64(-1)
+
+
+@bare
+def _exponent(data, at, end):
+    """T of a probability of 2^-N, up to two decimal digits before a ``;``; -1 when T has no such bits."""
+    value, digits = np.int64(0), 0
+    while at < end and data[at] != 59 and data[at] != 32:
+        c = np.int64(data[at]) - 48
+        digits += 1
+        if c < 0 or c > 9 or digits > 2:
+            return np.int64(-1)
+        value = 10 * value + c
+        at += 1
+    if digits == 0 or value > 56:
+        return np.int64(-1)
+    return (np.int64(1) << 56) - (np.int64(1) << (56 - value))
 
 
 @bare
@@ -721,17 +967,19 @@ def _resource(room, at, end, resource, keys):
         if number != 1 or wire != DELIMITED:
             continue
         _, first, _ = length(data, after, end)
-        ka, ks, va, vs, where, error = _attribute(data, first, at)
+        ka, ks, va, vs, form, where, error = _attribute(data, first, at)
         if error:
             return where, error
         key = _key(room, data, ka, ks, np.int64(0), keys)
-        if _is_denied(room, key, data, va, vs):
+        if _is_denied(room, key, data, va, vs, form, keys):
             to = copy(data, kept, begin - kept, room.resource_raw, to)
             kept = at
         field = met[key, K_FIELD]
-        if va >= 0 and field >= 0 and met[key, K_RANK] < room.best[field]:
-            room.resource_codes[resource, field] = _intern_value(room, va, vs, met[key, K_FOLD])
-            room.best[field] = met[key, K_RANK]
+        if field >= 0 and met[key, K_RANK] < room.best[field]:
+            code = _intern_value(room, va, vs, form, met[key, K_FOLD])
+            if code >= 0:
+                room.resource_codes[resource, field] = code
+                room.best[field] = met[key, K_RANK]
     room.used[_RESOURCE_RAW] = copy(data, kept, end - kept, room.resource_raw, to)
     return np.int64(at), np.int64(OK)
 
@@ -753,7 +1001,7 @@ def _scope(room, at, end, code):
         if number == 1:
             code = _intern(room, data, begin, size)
         elif number == 3:
-            _, _, _, _, where, error = _attribute(data, begin, at)
+            _, _, _, _, _, where, error = _attribute(data, begin, at)
             if error:
                 return code, where, error
     return code, np.int64(at), np.int64(OK)
@@ -761,7 +1009,7 @@ def _scope(room, at, end, code):
 
 @bare
 def _event_or_link(room, at, end, number, keys):
-    """Check an event or link, keep a link's ids; whether something is denied, offset and error."""
+    """Check an event or link, keep a link's ids; whether something of it is cut, offset and error."""
     data, dirty = room.window, False
     attribute = 3 if number == _EVENT else 4
     trace_at, span_at = np.int64(-1), np.int64(-1)
@@ -776,10 +1024,13 @@ def _event_or_link(room, at, end, number, keys):
             continue
         size, begin, _ = length(data, after, end)
         if inner == attribute:
-            ka, ks, va, vs, where, error = _attribute(data, begin, at)
+            ka, ks, va, vs, form, where, error = _attribute(data, begin, at)
             if error:
                 return dirty, where, error
-            dirty = _is_denied(room, _key(room, data, ka, ks, np.int64(0), keys), data, va, vs) or dirty
+            key = _key(room, data, ka, ks, np.int64(0), keys)
+            dirty = _is_denied(room, key, data, va, vs, form, keys) or dirty
+        elif number == _EVENT and inner == 2:
+            dirty = dirty or not _is_known(data, begin, size, keys)
         elif number == _LINK and inner == 1:
             trace_at = begin if size == 16 else np.int64(-1)
         elif number == _LINK and inner == 2:
@@ -796,30 +1047,31 @@ def _event_or_link(room, at, end, number, keys):
 
 @bare
 def _status(data, at, end, code):
-    """Code of a Status (`code`: none); offset and error."""
+    """Code of a Status (`code`: none), and whether it has a message; offset and error."""
+    words = False
     while at < end:
         number, wire, after, error = tag(data, at, end)
         if error:
-            return code, after, error
+            return code, words, after, error
         if number == 3 and wire == VARINT:
             value, at = varint(data, after, end)
             if at < 0:
-                return code, after, np.int64(BAD_VARINT)
+                return code, words, after, np.int64(BAD_VARINT)
             code = np.int64(value) & 0xFFFFFFFF
             continue
+        words = words or (number == 2 and wire == DELIMITED)
         at, error = skip(data, number, wire, after, end)
         if error:
-            return code, at, error
-    return code, np.int64(at), np.int64(OK)
+            return code, words, at, error
+    return code, words, np.int64(at), np.int64(OK)
 
 
 @inlined
-def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
+def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start, keys):
     """One Span into its row, its kept bytes at `raw_at` of ``room.raw``; offset and error."""
     data, best, codes = room.window, room.best, room.codes
-    for k in range(len(best)):
-        best[k] = _UNRANKED
-        codes[k + 1] = -1
+    codes[:] = -1
+    better = _RANKS * number_of_row  # than all of the spans before, whose ranks need not be forgotten
     met, key = room.met, np.int64(0)
     combined = np.uint64(0)
     kept, to = at, raw_at  # what stands before `kept` is copied or cut
@@ -841,21 +1093,23 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
                 return first, error
             at = first + size
             if number == _ATTRIBUTE:
-                ka, ks, va, vs, where, error = _attribute(data, first, at)
+                ka, ks, va, vs, form, where, error = _attribute(data, first, at)
                 if error:
                     return where, error
                 key = _key(room, data, ka, ks, key, keys)
-                if _is_denied(room, key, data, va, vs):
-                    to = copy(data, kept, begin - kept, room.raw, to)
+                if _is_denied(room, key, data, va, vs, form, keys):
+                    if begin > kept:
+                        to = copy(data, kept, begin - kept, room.raw, to)
                     kept = at
                 field = met[key, K_FIELD]
-                if va >= 0 and field >= 0 and met[key, K_RANK] < best[field]:
-                    if codes[field + 1] >= 0:
-                        combined ^= _mix(field, codes[field + 1])
-                    code = _intern_value(room, va, vs, met[key, K_FOLD])
-                    codes[field + 1] = code
-                    combined ^= _mix(field, code)
-                    best[field] = met[key, K_RANK]
+                if field >= 0 and met[key, K_RANK] - better < best[field]:
+                    code = _intern_value(room, va, vs, form, met[key, K_FOLD])
+                    if code >= 0:
+                        if codes[field + 1] >= 0:
+                            combined ^= _mix(field, codes[field + 1])
+                        codes[field + 1] = code
+                        combined ^= _mix(field, code)
+                        best[field] = met[key, K_RANK] - better
             elif number == _TRACE_ID:
                 trace_at, trace_size = first, size
             elif number == _SPAN_ID:
@@ -864,19 +1118,25 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
                 row[C_THRESHOLD] = _threshold(data, first, size)
             elif number == _PARENT:
                 parent_at, parent_size = first, size
-            elif number == _NAME:
+            elif number == _NAME:  # a column of its own holds its template
                 name_at, name_size = first, size
+                to = copy(data, kept, begin - kept, room.raw, to)
+                kept = at
             elif number == _STATUS:
-                row[C_STATUS], where, error = _status(data, first, at, row[C_STATUS])
+                row[C_STATUS], dirty, where, error = _status(data, first, at, row[C_STATUS])
                 if error:
                     return where, error
+                if dirty:
+                    to = copy(data, kept, begin - kept, room.raw, to)
+                    to = _keep_nested(room, begin, after, first, at, to, number, keys)
+                    kept = at
             elif number == _EVENT or number == _LINK:
                 dirty, where, error = _event_or_link(room, first, at, number, keys)
                 if error:
                     return where, error
                 if dirty:
                     to = copy(data, kept, begin - kept, room.raw, to)
-                    to = _keep_nested(room, begin, after, first, at, to, 3 if number == _EVENT else 4, keys)
+                    to = _keep_nested(room, begin, after, first, at, to, number, keys)
                     kept = at
         elif wire == FIXED_64 and (number == _START or number == _END):
             if end - after < 8:
@@ -900,7 +1160,8 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
         row[C_KIND] = 0
     if row[C_STATUS] > 2:
         row[C_STATUS] = 0
-    row[C_NAME] = _intern(room, data, name_at, name_size)
+    named = _string_hash(data, name_at, name_size)
+    row[C_NAME] = _intern_hashed(room, data, name_at, name_size, named)
     codes[0] = row[C_KIND]
     row[C_COMBINATION] = _combine(room, combined ^ _mix(-1, row[C_KIND]), len(codes))
     if trace_size == 16:
@@ -927,7 +1188,7 @@ def _span(room, at, end, row, raw_at, resource_hash, latest_start, keys):
             flaws |= FLAW_LONG
     row[C_FLAWS] = flaws
     row[C_RAW_END] = copy(data, kept, end - kept, room.raw, to)
-    row[C_HASH] = np.int64(hash_bytes(room.raw, raw_at, row[C_RAW_END] - raw_at, resource_hash))
+    row[C_HASH] = np.int64(hash_bytes(room.raw, raw_at, row[C_RAW_END] - raw_at, resource_hash ^ named))
     return np.int64(at), np.int64(OK)
 
 
@@ -984,7 +1245,7 @@ def _scan_bare(room, bounds, latest_start, keys):
                     here = room.rows[row]
                     here[C_RESOURCE], here[C_SCOPE] = resource, scope_code
                     where, error = _span(
-                        room, value, k, here, raw_at, resource_hash, latest_start[payload], keys
+                        room, value, k, row, here, raw_at, resource_hash, latest_start[payload], keys
                     )
                     if error:
                         return payload, where, error
@@ -1013,7 +1274,7 @@ def _scan(room, bounds, latest_start, keys):
 
 
 def make_keys(
-    fields: dict[str, tuple[int, int, int]], denied: dict[str, int], denied_prefixes: tuple[str, ...]
+    fields: dict[str, tuple[int, int, int]], denied: dict[str, int], patterns: list[tuple[str, int]]
 ) -> Keys:
     """Build the scanner's table of keys.
 
@@ -1022,9 +1283,9 @@ def make_keys(
     fields
         Attribute key -> (field, rank, FOLD_*); lower ranks win.
     denied
-        Attribute key -> 1 (never kept) or 2 (kept unless its value has a ``?``).
-    denied_prefixes
-        Keys beginning so are never kept.
+        Attribute key -> KNOWN, CUT, ...: what is done with the attribute; for every key of `fields`.
+    patterns
+        The same of all other keys, by patterns; the first that matches wins.
     """
     names = sorted({*fields, *denied})
     data = [name.encode() for name in names]
@@ -1035,7 +1296,7 @@ def make_keys(
         while slots[slot]:
             slot = (slot + 1) & (size - 1)
         slots[slot] = number + 1
-    prefixes = [prefix.encode() for prefix in denied_prefixes]
+    lower = [pattern.encode().lower() for pattern, _ in patterns]
     rows = np.array([fields.get(name, (-1, 0, 0)) for name in names], np.int32).reshape(-1, 3)
     return Keys(
         data=_padded(data),
@@ -1044,9 +1305,10 @@ def make_keys(
         field=np.ascontiguousarray(rows[:, 0]),
         rank=np.ascontiguousarray(rows[:, 1]),
         fold=np.ascontiguousarray(rows[:, 2]),
-        denied=np.array([denied.get(name, 0) for name in names], np.int32),
-        prefixes=_padded(prefixes),
-        prefix_offset=np.cumsum([0, *map(len, prefixes)]).astype(np.int64),
+        denied=np.array([denied[name] for name in names], np.int32),
+        patterns=_padded(lower),
+        pattern_offset=np.cumsum([0, *map(len, lower)]).astype(np.int64),
+        pattern_denied=np.array([verdict for _, verdict in patterns], np.int32),
     )
 
 
@@ -1087,7 +1349,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         links=np.empty((size // 24 + 1, 24), np.uint8),
         raw=np.empty(size + SLACK, np.uint8),
         resource_raw=np.empty(size + SLACK, np.uint8),
-        best=np.empty(fields, np.int32),
+        best=np.empty(fields, np.int64),
         codes=np.empty(fields + 1, np.int32),
         met=_no_keys(),
         key_slots=np.zeros(4 * KEYS, np.int32),

@@ -105,7 +105,9 @@ class Runtime:
     def __post_init__(self) -> None:
         memory = self.used.max_memory_mb * _MIB
         in_flight = max(memory // _IN_FLIGHT_SHARE, self.limits.request_bytes) if memory else 2**31
-        self.intake = Intake(self.journal, self.meters, self.limits.request_bytes, in_flight)
+        self.intake = Intake(
+            self.journal, self.meters, self.limits.request_bytes, in_flight, policy=self.used.policy
+        )
         self._clock = Clock(self.store)
         self._pressure = Pressure(memory, self.used.max_disk_mb * _MIB)
         self.meters.disk_limit.set(self.used.max_disk_mb * _MIB)
@@ -409,7 +411,7 @@ class Runtime:
         """Land some segments together; whether that was possible."""
         begin = time.perf_counter()
         try:
-            landed = drain(self.store, segments, self.journal, damaged=self._damaged)
+            landed = drain(self.store, segments, self.journal, policy=self.used.policy, damaged=self._damaged)
         except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
             self.meters.drain_failures.inc()
             self._drain_problem = f"spans stay in the journal: {error}"

@@ -135,7 +135,7 @@ class View:
             entry_id=self.entry,
             include=self.include or None,
             exclude=self.exclude or None,
-            where=conditions([self.where] if self.where else []),
+            where=conditions([self.where] if self.where else [], settings.policy),
             quantile=self.quantile or None,
         )
 

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
+from tracescope.analysis.rollups.graphql import asked_for
 from tracescope.errors import KernelError
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
@@ -34,6 +35,7 @@ I64 = np.ndarray[Any, np.dtype[np.int64]]
 Ints = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]  # positions, of 32 or 64 bits
 
 _NULL = b"\xff\xff\xff\xff"
+_HIGHEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,13 @@ class Names:
         }
         self.column = self._names.to_series()
         self.texts: list[str] = self.column.to_list()
+
+    def add(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Codes of names that no column has yet, or has."""
+        codes = self._codes(pl.Series(texts, dtype=pl.String))
+        self.column = self._names.to_series()
+        self.texts = self.column.to_list()
+        return codes
 
     def _codes(self, column: pl.Series) -> np.ndarray[Any, np.dtype[np.int32]]:
         if len(column) > 1 and _is_constant(column):  # an environment, mostly
@@ -240,7 +249,22 @@ class _Work:
         self.traces = traces
         self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
         self.threshold = forests.take(spans["threshold"].to_numpy(), order)
+        self._name_by_graphql()
         self._contexts()
+
+    def _name_by_graphql(self) -> None:
+        """Let requests be told apart by the GraphQL operations that they ask for."""
+        forest, operation = self.forest, self.codes["operation"]
+        named = asked_for(
+            forest.parent, forest.role, self.service, self.edge_class, operation, self.names.texts
+        )
+        if named:
+            requests = np.fromiter(named, np.int64, len(named))
+            own = [self.names.texts[code] for code in operation[requests].tolist()]
+            whole = [f"{name} {said}" for name, said in zip(own, named.values(), strict=True)]
+            renamed = operation.copy()
+            renamed[requests] = self.names.add(whole)
+            self.codes["operation"] = renamed
 
     # -- contexts: (slot, unit, threshold) of each walk group --
 
@@ -250,8 +274,12 @@ class _Work:
         grouped = self.threshold[forest.sequence]
         begin = forest.group_start[:-1]
         highest = np.maximum.reduceat(grouped, begin) if groups else np.empty(0, np.int64)
-        lowest = np.minimum.reduceat(grouped, begin) if groups else np.empty(0, np.int64)
-        self.group_mixed = highest != lowest
+        carried = np.where(grouped == schema.NO_THRESHOLD, _HIGHEST, grouped)
+        lowest = np.minimum.reduceat(carried, begin) if groups else np.empty(0, np.int64)
+        self.group_mixed = lowest < highest
+        if groups:  # what carries no threshold was sampled as the unit it stands in
+            silent = self.threshold == schema.NO_THRESHOLD
+            self.threshold = np.where(silent, highest[forest.group], self.threshold)
         kind = np.full(groups, -1, np.int64)
         kind[forest.unit_group] = forest.unit_kind
         slot = self.slot_of_trace[forest.trace[forest.group_root]] if groups else np.empty(0, np.int64)

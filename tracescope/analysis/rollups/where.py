@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from tracescope import semconv
+from tracescope import keeping
 from tracescope.errors import UsageError
+from tracescope.keeping import Policy
 
 _TRACE = ["trace_hi", "trace_lo"]
 
@@ -26,8 +27,15 @@ class Condition:
     value: str
 
 
-def conditions(texts: Sequence[str]) -> tuple[Condition, ...]:
+def conditions(texts: Sequence[str], policy: Policy = keeping.DEFAULT) -> tuple[Condition, ...]:
     """Conditions from ``key=value``.
+
+    Parameters
+    ----------
+    texts
+        One a condition.
+    policy
+        Which attributes are kept, beside what is built in.
 
     Raises
     ------
@@ -41,9 +49,10 @@ def conditions(texts: Sequence[str]) -> tuple[Condition, ...]:
             raise UsageError(
                 f"--where {text!r} is no condition", "write key=value, as in --where region=eu-1"
             )
-        if key in semconv.DENIED or key.startswith(semconv.DENIED_PREFIXES):
+        if keeping.judge(key, policy) == keeping.Verdict.CUT:
             raise UsageError(
-                f"--where {text!r}: {key} is cut before spans are stored", "choose another attribute"
+                f"--where {text!r}: {key} is cut before spans are stored",
+                f'choose another attribute, or import anew with keep_attributes = ["{key}"]',
             )
         out.append(Condition(key, value))
     return tuple(out)
