@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
 
 from benchmarks.load_model import wall
 from benchmarks.queues import two_periods
 from tracescope import schema
 from tracescope.analysis.capacity import arrivals
 from tracescope.analysis.capacity import fit as load
-from tracescope.analysis.capacity.curve import SHAPES, Curve, fit_closed, slowdown
+from tracescope.analysis.capacity.curve import SHAPES, Curve, slowdown
 from tracescope.analysis.capacity.fit import Points
 from tracescope.analysis.capacity.levels import judge
 from tracescope.analysis.capacity.split import Modelled, model_edge
@@ -80,6 +80,25 @@ def test_every_shape_reaches_three_times_its_low_load_latency_at_its_wall() -> N
         tiny = 1e-6
         slope = (shape.slowdown(np.array([0.5 + tiny]))[0] - shape.slowdown(np.array([0.5]))[0]) / tiny
         assert shape.slowdown(np.array([0.5]))[1] == pytest.approx(slope, rel=1e-3)
+
+
+def fit_closed(concurrency: np.ndarray, throughput: np.ndarray) -> tuple[float, float, float]:
+    """Gunther's law on closed-form data: ``lambda, sigma, kappa``.
+
+    ``X(N) = lambda * N / (1 + sigma * (N - 1) + kappa * N * (N - 1))``; the same curve as `Curve.of`
+    with ``R0 = (1 - sigma) / lambda, a = (sigma - kappa) / (1 - sigma), b = kappa / (1 - sigma)``.
+    """
+
+    def residual(theta: np.ndarray) -> np.ndarray:
+        slow = 1 + theta[1] * (concurrency - 1) + theta[2] * concurrency * (concurrency - 1)
+        return theta[0] * concurrency / slow - throughput
+
+    first = float(throughput[0] / concurrency[0])
+    found = least_squares(
+        residual, [first, 0.01, 1e-4], bounds=([0, 0, 0], [np.inf, 1, 1]), x_scale=[first, 0.01, 1e-3],
+        ftol=1e-14, xtol=1e-14, gtol=1e-14,
+    )  # fmt: skip
+    return float(found.x[0]), float(found.x[1]), float(found.x[2])
 
 
 def test_a_published_scalability_example_is_reproduced() -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,23 +164,3 @@ class Curve:
         if both <= 0:
             return Curve(r0_s, math.inf, 0.0)
         return Curve(r0_s, 1 / (r0_s * both), 2 * math.sqrt(b) / both)
-
-
-def fit_closed(concurrency: Floats, throughput: Floats) -> tuple[float, float, float]:
-    """Gunther's law on closed-form data: ``lambda, sigma, kappa`` of ``(n,)`` measurements.
-
-    ``X(N) = lambda * N / (1 + sigma * (N - 1) + kappa * N * (N - 1))``; the same curve as `Curve.of`
-    with ``R0 = (1 - sigma) / lambda, a = (sigma - kappa) / (1 - sigma), b = kappa / (1 - sigma)``.
-    """
-    from scipy.optimize import least_squares
-
-    def residual(theta: Floats) -> Floats:
-        slow = 1 + theta[1] * (concurrency - 1) + theta[2] * concurrency * (concurrency - 1)
-        return theta[0] * concurrency / slow - throughput
-
-    first = float(throughput[0] / concurrency[0])
-    found: Any = least_squares(
-        residual, [first, 0.01, 1e-4], bounds=([0, 0, 0], [np.inf, 1, 1]), x_scale=[first, 0.01, 1e-3],
-        ftol=1e-14, xtol=1e-14, gtol=1e-14,
-    )  # fmt: skip
-    return float(found.x[0]), float(found.x[1]), float(found.x[2])

@@ -20,6 +20,7 @@ from tracescope import schema
 from tracescope.analysis.capacity.trends import LEAST_DRIFT, Trend, grows, trend_of
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics.distributions import binomial_tail
 from tracescope.schema import HOUR_NS
 
 #: Part of hours of the week that count as peak, and as off-peak.
@@ -187,6 +188,4 @@ def fewer_by_chance(before: int, after: int) -> float:
 
     Two Poisson counts of one rate: given their sum, the first is binomial with 1/2.
     """
-    from scipy.special import bdtrc
-
-    return float(bdtrc(before - 1, before + after, 0.5))
+    return binomial_tail(before, before + after)

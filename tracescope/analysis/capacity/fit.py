@@ -4,7 +4,7 @@ Growth g at equal load makes work slower, and so takes capacity too:
 
     R(X, t) = e^(g*t) * R_curve(X * e^(g*t))
 
-The point estimate is a robust least-squares fit (scipy) of `tracescope.analysis.capacity.curve`'s law to
+The point estimate is a robust least-squares fit of `tracescope.analysis.capacity.curve`'s law to
 arrivals X.  Intervals come from the whole surface of utilisations and shapes that the data leave open,
 R0 and g integrated out, with as many degrees of freedom as serial correlation leaves: a and b often lie
 on their bound 0, where a covariance matrix says nothing, and no resource is exactly the law.
@@ -18,12 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracescope.analysis.capacity.curve import SHAPES, WAIT, Curve, Shape, waiting
+from tracescope.analysis.statistics.robust_fit import Model, Solution, robust_fit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -308,8 +309,6 @@ def fit(points: Points, *, step: bool = False, growth: bool = True, less: float 
 
 def _solve(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> _Solved:
     """The nearest curve, as `fit` takes it."""
-    from scipy.optimize import least_squares
-
     time = points.weeks if not step else np.where(points.period > 0, 0.0, -1.0)
     time = time if growth else np.zeros(len(points))
     free = bool(growth and np.ptp(time) > 0)
@@ -331,30 +330,28 @@ def _solve(points: Points, *, step: bool = False, growth: bool = True, less: flo
         value, slope = waiting(rho, theta[2], less)
         tiny = 1e-6 if theta[2] < 0.5 else -1e-6
         by_phi = (waiting(rho, theta[2] + tiny, less)[0] - value) / tiny
-        columns = [np.ones_like(x), slope * rho / max(theta[1], 1e-12), by_phi, time * (1 + slope * rho)]
+        by_load = slope * x * np.exp(theta[3] * time)
+        columns = [np.ones_like(x), by_load, by_phi, time * (1 + slope * rho)]
         return -np.column_stack(columns) * weight[:, None]
 
-    def solve(theta: list[float], weights: Floats) -> Any:
+    def solve(theta: Floats, weights: Floats) -> Solution:
         nonlocal weight
         weight = weights
-        return least_squares(
-            residual, theta, jac=jacobian,  # pyright: ignore[reportArgumentType]
-            loss="huber", f_scale=1.345 * scale, x_scale=[1.0, 0.3, 0.5, 0.1],
-            bounds=([-np.inf, 0.0, 0.0, -limit], [np.inf, 3.0, 1.0, limit]), max_nfev=60,
-        )  # fmt: skip
+        low, high = np.array([-np.inf, 0.0, 0.0, -limit]), np.array([np.inf, 3.0, 1.0, limit])
+        return robust_fit(Model(residual, jacobian), theta, low, high, 1.345 * scale)
 
     g0 = float(np.clip(start[2], -0.9, 0.9)) if free else 0.0
     rise = float(np.clip(1 - math.exp(-max(float(start[1]), 0.05)), 0.05, 0.9))
     limit = MOST_GROWTH if free else 1e-12
-    found = solve([float(start[0]), rise, 0.3, g0], weight)
+    found = solve(np.array([float(start[0]), rise, 0.3, g0]), weight)
     # near capacity a queue's mean is noisier than its calls: the variance grows with the slowdown
     # (Carroll & Ruppert, "Transformation and Weighting in Regression", 1988, chapter 3)
     slow = waiting(found.x[1] * x * np.exp(found.x[3] * time), found.x[2], less)[0]
     steep = _steepness(slow, residual(found.x))
     if steep > 0:
         quiet = weight * np.exp(-steep * slow)
-        found = solve(found.x.tolist(), quiet / math.sqrt(float(np.mean(quiet**2))))
-    cost = 2 * float(found.cost) / len(points)
+        found = solve(found.x, quiet / math.sqrt(float(np.mean(quiet**2))))
+    cost = 2 * found.cost / len(points)
     return _Solved(points, step, free, less, x, y, time, weight, found.x, residual(found.x), cost)
 
 

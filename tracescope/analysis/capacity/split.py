@@ -24,6 +24,7 @@ from tracescope.analysis.capacity.fit import Fit, Headroom, Points
 from tracescope.analysis.capacity.levels import judge
 from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics.distributions import normal_quantile
 from tracescope.analysis.statistics.rank_statistics import median_slope
 
 Floats = NDArray[np.float64]
@@ -211,9 +212,7 @@ def _selected(chosen: int, tested: int) -> float:
     Source: Benjamini & Yekutieli, "False discovery rate-adjusted multiple confidence intervals for
     selected parameters", JASA 100, 2005.
     """
-    from scipy.special import ndtri
-
-    return float(ndtri(1 - 0.025 * chosen / max(tested, 1)) / ndtri(0.975))
+    return normal_quantile(1 - 0.025 * chosen / max(tested, 1)) / normal_quantile(0.975)
 
 
 def edge_key(edge: Edge) -> tuple[int, str, str | None, str]:

@@ -17,6 +17,7 @@ from tracescope.analysis.capacity.arrivals import WEEK_NS
 from tracescope.analysis.capacity.split import load_trend
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics.distributions import student_quantile
 from tracescope.schema import HOUR_NS
 
 Floats = NDArray[np.float64]
@@ -38,9 +39,7 @@ class Trend:
         """From a log slope and its standard error."""
         if not math.isfinite(error):
             return Trend(None, None)
-        from scipy.special import stdtrit
-
-        wide = float(stdtrit(max(weeks - 2, 1), 0.5 + LEVEL / 2)) * error
+        wide = float(student_quantile(max(weeks - 2, 1), 0.5 + LEVEL / 2)) * error
         low, high = (pct(slope + side * wide) for side in (-1, 1))
         return Trend(pct(slope), (low, high))
 

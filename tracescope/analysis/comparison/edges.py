@@ -22,6 +22,7 @@ from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
 from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.rollups.trace_path import trace_hex
+from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
 from tracescope.analysis.statistics.significance import (
     Spread,
     benjamini_hochberg,
@@ -85,24 +86,20 @@ class _Tested:
 
     def intervals(self) -> list[tuple[float, float] | None]:
         """Of every edge."""
-        from scipy.special import stdtrit
-
         if not self.enough:
             return [None] * len(self.value)
-        quantiles = stdtrit(self.spread.freedom, 0.975)
+        quantiles = student_quantile(self.spread.freedom, 0.975)
         known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
         return [interval(*one) for one in known]
 
     def p_value(self, minimum: Floats) -> Floats:
         """Of the hypothesis that the truth is no further from zero than `minimum` ``(k,)``."""
-        from scipy.special import stdtr
-
         error, size = self.spread.error, np.abs(self.value)
         if not self.enough:
             return np.ones(len(size))
         sure = np.where(size > minimum, np.inf, -np.inf)
         t = np.divide(size - minimum, error, out=sure, where=error > 0)
-        return np.where(np.isfinite(error), stdtr(self.spread.freedom, -t), 1.0)
+        return np.where(np.isfinite(error), student_cdf(self.spread.freedom, -t), 1.0)
 
 
 def edge_rows(

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracescope.analysis.statistics.distributions import normal_quantile
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -51,8 +53,6 @@ def median_slope(y: Floats, x: Floats, level: float = 0.95) -> Slope:
     level
         Of the interval.
     """
-    from scipy.special import ndtri
-
     first, second = np.triu_indices(len(x), 1)
     across = x[second] - x[first]
     apart = across != 0
@@ -60,7 +60,7 @@ def median_slope(y: Floats, x: Floats, level: float = 0.95) -> Slope:
     n, pairs = len(y), len(slopes)
     tied = sum(float((k * (k - 1) * (2 * k + 5)).sum()) for k in (_ties(x), _ties(y)))
     sigma = math.sqrt((n * (n - 1) * (2 * n + 5) - tied) / 18)
-    reach = float(ndtri(0.5 + level / 2)) * sigma
+    reach = normal_quantile(0.5 + level / 2) * sigma
     low, high = max(round((pairs - reach) / 2) - 1, 0), min(round((pairs + reach) / 2), pairs - 1)
     return Slope(float(np.median(slopes)), float(slopes[low]), float(slopes[high]))
 
