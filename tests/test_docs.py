@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -92,3 +93,16 @@ def test_every_option_in_the_readme_exists() -> None:
         assert all(f'"{one}"' in source for one in option.findall(code)), code
         text = text.replace(code, "")
     assert set(option.findall(text)) - of_others <= known
+
+
+def test_every_package_that_is_installed_is_listed_with_what_it_costs() -> None:
+    """The table of dependencies, and the extras; none that is not needed any more."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.match(r"[a-z0-9-]+", line)[0] for line in project["dependencies"]}  # pyright: ignore
+    section = README.partition("## What it installs")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z][^|]*) \| (\d+) \| (\d+) \|", section, re.MULTILINE)
+    listed = {name for first, *_ in rows for name in re.findall(r"[a-z0-9-]+", first)} - {"with"}
+    brought = {"llvmlite", "pygments"}  # by numba and rich
+    assert listed - brought - {"package"} == wanted
+    extras = set(project["optional-dependencies"]) - {"test", "dev"}
+    assert extras == set(re.findall(r"`([a-z-]+)`", section.partition("Extras:")[2].partition("\n\n")[0]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import logging
 import os
 import shutil
 import subprocess
@@ -162,3 +164,22 @@ def test_code_of_former_sources_is_removed_when_it_is_long_unused(tmp_path) -> N
         os.utime(root / name, (long_ago, long_ago))
     cache.prune(root)
     assert [(root / name).exists() for name in names] == [False, True, True, False]
+
+
+def test_a_terminal_is_told_what_a_first_run_waits_for(monkeypatch) -> None:
+    """One line, and the other processor compiles what comes last; a pipe and a log file get neither."""
+    from tracescope import cli
+
+    started: list[list[str]] = []
+    told = io.StringIO()
+    monkeypatch.setattr(cli.subprocess, "Popen", lambda command, **_: started.append(command))
+    monkeypatch.setattr(cli.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(sys, "stderr", told)
+    handler = cli.Compiling()
+    line = logging.LogRecord("tracescope.kernels.cache", logging.WARNING, "", 0, "compiling%s", ("",), None)
+    handler.emit(line)
+    assert told.getvalue() == ""
+    monkeypatch.setattr(told, "isatty", lambda: True)
+    handler.emit(line)
+    assert told.getvalue() == "tracescope: compiling\n"
+    assert started == [[sys.executable, "-P", "-m", "tracescope.kernels.ship"]]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
+import subprocess
 import sys
 from typing import Any, Final
 
@@ -68,6 +70,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Print what failed and what to do next; nothing a user can cause is a traceback."""
         gc.set_threshold(_OBJECTS)
+        logging.getLogger("tracescope.kernels").addHandler(Compiling())
         try:
             return super().invoke(ctx)
         except TracescopeError as error:
@@ -79,6 +82,22 @@ class Verbs(click.Group):
             # the reader went away (`| head`): nothing is wrong, and nothing more can be said
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+
+
+class Compiling(logging.Handler):
+    """Says on a terminal what a first run waits for, and compiles what comes last beside it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it where somebody waits."""
+        if not sys.stderr.isatty():
+            return
+        click.echo(f"tracescope: {record.getMessage()}", err=True)
+        if (os.cpu_count() or 1) > 1:
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", "tracescope.kernels.ship"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

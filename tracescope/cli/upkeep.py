@@ -106,35 +106,13 @@ def rebuild_command(workers: int | None, memory_mb: int | None, store: str | Non
 
 @click.command(name="warmup")
 def warmup_command() -> None:
-    """Compile the kernels into their cache, as an image build would."""
-    compile_kernels()
-    click.echo("kernels are compiled", err=True)
+    """Compile the kernels into their cache, where the package did not bring them along compiled."""
+    from tracescope.kernels import ship
+    from tracescope.kernels.cache import KernelCache
 
-
-def compile_kernels() -> None:
-    """Run every kernel once on a day of the demo."""
-    from tracescope import demo
-    from tracescope.analysis.rollups.process import process
-    from tracescope.ingest.decode import decode
-
-    now = shell.now_ns()
-    _, payload = next(demo.payloads(1, now, days=1))
-    compile_decoder()
-    compile_readers()
-    spans = decode([payload], now).spans
-    process(spans.head(2000))
-
-
-def compile_readers() -> None:
-    """Run what reads files of other tools."""
-    import io
-
-    from tracescope.ingest.documents import read
-    from tracescope.ingest.sequence import Documents
-
-    texts = b'[{"traceID": "1", "spanID": "1", "startTime": 1}] [{"traceId": "1", "id": "1", "timestamp": 1}]'
-    for text in Documents(io.BytesIO(texts), "two documents"):
-        read(text.data)
+    ship.compile_entries()
+    came = "" if KernelCache.unshipped else ": they came so with the package"
+    click.echo(f"kernels are compiled{came}", err=True)
 
 
 def compile_decoder() -> None:

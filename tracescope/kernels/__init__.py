@@ -16,11 +16,15 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
+from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from tracescope.kernels.cache import KernelCache
 
 F = TypeVar("F", bound=Callable[..., Any])
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class _Unseen(MetaPathFinder):
@@ -55,7 +59,23 @@ _load_arrays()
 def _compiled(function: F, **options: Any) -> F:
     dispatcher: Any = numba.njit(nogil=True, **options)(function)
     dispatcher._cache = KernelCache(function)  # What `cache=True` does, with a cache of its own.
+    template = dispatcher.get_call_template
+
+    def template_of_wide(args: Sequence[types.Type], kws: Any) -> Any:
+        return template([_wide(kind) for kind in args], kws)
+
+    dispatcher.get_call_template = template_of_wide
     return dispatcher
+
+
+def _wide(given: types.Type) -> types.Type:
+    """Type that a kernel takes for an argument of another kernel: one of all signed integers.
+
+    Numba would compile `f(0)`, `f(an_int32)` and `f(an_int64)` one by one, and a variable that is 0
+    before a loop and a count after it twice.  The values are the same, and so is what is compiled of them.
+    """
+    kind: Any = types.unliteral(given)
+    return types.int64 if kind in types.signed_domain else kind
 
 
 def kernel(function: F) -> F:
@@ -76,6 +96,17 @@ def bare(function: F) -> F:
     no counting.
     """
     return _compiled(function, _nrt=False)
+
+
+def constant(column: NDArray[Scalar]) -> NDArray[Scalar]:
+    """View of a column that kernels only read: contiguous, and not to be written.
+
+    A column that may be written and one that may not are two types to the compiler, and whether
+    polars gives the one or the other depends on how many pieces it is in.
+    """
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
 
 
 def primitive(function: Callable[..., Any]) -> Callable[..., Any]:

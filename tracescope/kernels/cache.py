@@ -10,7 +10,10 @@ Compiled code freezes the constants and the functions that it calls, wherever th
 an edit leaves the code of those modules alone that import nothing of it, and no others.  Nothing
 in the key depends on where the files are: two checkouts with equal sources share their code.
 
-Where nothing can be written the code is compiled in every process, and one warning says so.
+A wheel brings the code of what the commands call (`ship`), made for any processor of its kind in a
+folder beside this file, which is only read and may lie anywhere; everything else is looked up in the
+user's cache, and compiled where it is not there.  Where nothing can be written the code is compiled in
+every process, and one warning says so.
 """
 
 # numba's classes have no types of their own: what overrides them is checked by their callers.
@@ -20,6 +23,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import logging
 import os
 import pickle
 import re
@@ -33,9 +38,15 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 
 PACKAGE = Path(__file__).parents[1]
+
+#: What a wheel brought along, and in it what it was made with.
+SHIPPED = Path(__file__).with_name("compiled")
+MADE_WITH = "made-with.json"
+
+_log = logging.getLogger(__name__)
 
 # A folder is used when its time is younger; older ones are of sources that are gone.
 UNUSED_DAYS = 30
@@ -146,25 +157,70 @@ class _BySources(_CacheLocator):
 class _Stored(CompileResultCacheImpl):
     _locator_classes = [_BySources]  # noqa: RUF012 - as the class above has it
 
+    def reduce(self, cres: Any) -> Any:
+        """Take what is kept of a compiled function: all but the annotated text, which names its file."""
+        kept = list(super().reduce(cres))
+        kept[kept.index(str(cres.type_annotation))] = ""
+        return tuple(kept)
+
 
 class KernelCache(FunctionCache):
     """Compiled code of one kernel, by its arguments' types and the processor."""
 
     _impl_class = _Stored
     _told = False  # Whether it was said that nothing can be kept.
+    _depth = 0  # Of compilations that wait for those of what they call; under numba's lock.
+
+    #: Called from Python in this process and not shipped: the function and its signature.
+    unshipped: list[tuple[Callable[..., Any], Any]] = []  # noqa: RUF012 - one list of the process
+
+    def ship(self, root: Path, sig: Any, compiled: Any) -> None:
+        """Write the code for `sig` into the folder that is to be shipped."""
+        index = self._shipped(root)
+        Path(index._cache_path).mkdir(parents=True, exist_ok=True)
+        index.save(self._portable_key(sig, compiled.codegen), self._payload(sig, compiled))
+
+    def _shipped(self, root: Path) -> IndexDataCacheFile:
+        """Index of this kernel's code in the folder that is shipped."""
+        locator = self._impl.locator
+        folder = root / Path(locator.get_cache_path()).name
+        return IndexDataCacheFile(str(folder), self._impl.filename_base, locator.get_source_stamp())
+
+    def _portable_key(self, sig: Any, codegen: Any) -> Any:
+        """Key of code for any processor of this kind: without the one it was compiled on."""
+        sig, (triple, *_), code = self._index_key(sig, codegen)
+        return sig, triple, code
+
+    def _payload(self, sig: Any, compiled: Any) -> Any:
+        """What is kept of a compiled function: as it was written, since what is loaded says less."""
+        try:
+            written = self._cache_file.load(self._index_key(sig, compiled.codegen))
+        except (OSError, *_CUT_OFF):
+            written = None
+        return self._impl.reduce(compiled) if written is None else written
 
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
         """Code for `sig`, or None where there is none that can be used."""
+        codegen = target_context.codegen()
         try:
+            data = self._shipped(SHIPPED).load(self._portable_key(sig, codegen)) if SHIPPED.is_dir() else None
+            if data is not None:
+                return self._impl.rebuild(target_context, data)
+            if KernelCache._depth == 0:
+                KernelCache.unshipped.append((self._py_func, sig))
             loaded = super()._load_overload(sig, target_context)
         except (OSError, *_CUT_OFF):
-            return None  # It is compiled and written again.
+            loaded = None  # It is compiled and written again.
         if loaded is not None:
             _touch(Path(self._cache_path))
-        return loaded
+            return loaded
+        _tell_once()
+        KernelCache._depth += 1
+        return None
 
     def _save_overload(self, sig: Any, data: Any) -> None:
         """Keep the code for `sig`; one warning in a process where that cannot be."""
+        KernelCache._depth -= 1
         try:
             self._save_anew(sig, data)
         except OSError as error:
@@ -185,6 +241,34 @@ class KernelCache(FunctionCache):
         except _CUT_OFF:
             self.flush()
             super()._save_overload(sig, data)
+
+
+def made_with() -> dict[str, str]:
+    """Give the versions that the shipped code was made with; empty where none is shipped."""
+    try:
+        return json.loads((SHIPPED / MADE_WITH).read_text("utf-8"))
+    except OSError:
+        return {}
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that compiled code is good for."""
+    return {
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+    }
+
+
+@functools.cache
+def _tell_once() -> None:
+    """Say that this process compiles, and why the shipped code is of no use where there is some."""
+    made = made_with()
+    other = [
+        f"{name} is {now}, not {made[name]}" for name, now in versions().items() if made.get(name, now) != now
+    ]
+    why = f" ({', '.join(other)}, with which they came compiled)" if other else ""
+    _log.warning("compiling kernels%s: about a minute, and only once", why)
 
 
 def _touch(folder: Path) -> None:

@@ -22,13 +22,13 @@ Source: design, section 4 (normalise, clock skew, what blocks, message units).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.kernels import bare, kernel
+from tracescope.kernels import bare, constant, kernel
 from tracescope.kernels.roles import ROLE_PUBLISH, find_roles
 from tracescope.kernels.skew import reconcile
 from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces
@@ -91,6 +91,10 @@ class SpanArrays:
     link_hi: I64
     link_lo: I64
     link_span: I64
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, constant(getattr(self, each.name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +175,13 @@ class Forest:
         return dict(zip(COUNTERS, self.counts.sum(axis=0).tolist(), strict=True))
 
 
-@kernel
 def take(column: NDArray[Scalar], order: I64) -> NDArray[Scalar]:
     """Values of a column in order: one column at a time, as its part in use stays near the processor."""
+    return _take(constant(column), order)  # pyright: ignore[reportReturnType]
+
+
+@kernel
+def _take(column, order):
     out = np.empty(len(order), column.dtype)
     for i in range(len(order)):
         out[i] = column[order[i]]

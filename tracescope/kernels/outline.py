@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracescope.kernels import kernel
+from tracescope.kernels import constant, kernel
 from tracescope.kernels.json_text import BACKSLASH, CLOSE, CLOSE_LIST, OPEN, OPEN_LIST, QUOTE, is_dull
 from tracescope.kernels.octets import byte, little_endian
 
@@ -124,6 +124,7 @@ class Outline:
         tuple
             Offset after what was read, and why reading stopped.
         """
+        text = constant(text)
         while True:
             at, why = _outline(
                 text, np.int64(at), np.int64(len(text)), np.int64(base), self._small, self._state, self._rows,

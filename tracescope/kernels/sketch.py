@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.kernels import kernel
+from tracescope.kernels import constant, kernel
 
 SCALE = 4
 PER_OCTAVE = 1 << SCALE
@@ -45,4 +45,4 @@ def _bins(values):
 
 def bin_of(values_ns: NDArray[np.int64]) -> NDArray[np.int16]:
     """Bin of each value ``(n,)``."""
-    return _bins(values_ns)
+    return _bins(constant(values_ns))

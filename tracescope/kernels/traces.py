@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.kernels import bare, inlined, kernel
+from tracescope.kernels import bare, constant, inlined, kernel
 from tracescope.schema import HOUR_NS
 
 I64 = NDArray[np.int64]
@@ -199,8 +199,7 @@ def _sort_clustered(rows, lo, hi, span_id, content_hash, key):
         while b < hi and span_id[rows[b]] == span_id[rows[a]]:
             b += 1
         if b - a > 1:
-            run = rows[a:b].copy()
-            rows[a:b] = run[np.argsort(content_hash[run], kind="mergesort")]
+            _radix_sort(rows, a, b, content_hash)
         a = b
     for a in range(hi - lo):
         key[a] = span_id[rows[lo + a]]
@@ -265,7 +264,7 @@ def _spread_of_kept(order, given, start, start_ns, low, high):
 
 
 @kernel
-def _windows(order, trace_start, start_ns, low, high, conflicts, window_ns, first_keep, last_keep):
+def _windows(order, trace_start, span_id, start_ns, low, high, conflicts, window_ns, first_keep, last_keep):
     """Cut traces that outlast their window, and keep those that start in ``[first_keep, last_keep)``.
 
     A trace's first part holds what starts within the window of the hour it starts in; what is left
@@ -284,18 +283,22 @@ def _windows(order, trace_start, start_ns, low, high, conflicts, window_ns, firs
         size = len(members)
         begin = low[t]
         whole = high[t] < begin // HOUR_NS * HOUR_NS + window_ns
-        by_start = np.argsort(start_ns[members]) if not whole else np.empty(0, np.int64)
+        by_start = members.copy()
+        if not whole:
+            _radix_sort(by_start, 0, size, start_ns)
         a = 0
         while a < size:
             b = size
             if not whole:
-                begin = start_ns[members[by_start[a]]]
+                begin = start_ns[by_start[a]]
                 limit = begin // HOUR_NS * HOUR_NS + window_ns
                 b = a
-                while b < size and start_ns[members[by_start[b]]] < limit:
+                while b < size and start_ns[by_start[b]] < limit:
                     b += 1
             if first_keep <= begin < last_keep:
-                rows[at : at + b - a] = members if whole else members[np.sort(by_start[a:b])]
+                rows[at : at + b - a] = by_start[a:b]
+                if not whole:  # rows of a trace are in order of their ids
+                    _radix_sort(rows, at, at + b - a, span_id)
                 at += b - a
                 first[parts] = begin
                 count[parts] = conflicts[t] if a == 0 else 0
@@ -330,7 +333,8 @@ def group_traces(
     keep
         Half-open interval in ns: only traces whose earliest start lies in it.
     """
-    trace, given, low, high = group_by_trace(trace_hi, trace_lo, start_ns, SEED)
+    span_id, content_hash, start_ns = map(constant, (span_id, content_hash, start_ns))
+    trace, given, low, high = group_by_trace(constant(trace_hi), constant(trace_lo), start_ns, SEED)
     order, start, conflicts = _sort_and_dedupe(trace, given, span_id, content_hash)
     _spread_of_kept(order, given, start, start_ns, low, high)
     first_keep, last_keep = keep if keep is not None else (FOREVER[0], FOREVER[1])
@@ -338,4 +342,6 @@ def group_traces(
     whole = high < low // HOUR_NS * HOUR_NS + window
     if (whole & (first_keep <= low) & (low < last_keep)).all():
         return Traces(order, start, low, conflicts, np.zeros(len(low), np.bool_))
-    return Traces(*_windows(order, start, start_ns, low, high, conflicts, window, first_keep, last_keep))
+    return Traces(
+        *_windows(order, start, span_id, start_ns, low, high, conflicts, window, first_keep, last_keep)
+    )
