@@ -70,7 +70,8 @@ class Settings:
     tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
     alpha: float = _doc("false discovery rate at which a change counts as significant", 0.05, open_unit=True)
     min_effect: float = _doc(
-        "smallest change in ms, of a request or a message, that is tested for; 0.5 % of base's clock when 0",
+        "smallest change in ms, of a request or a message, that is tested for; "
+        "when 0, 0.5 % of base's clock of the entries that are as slow as those an edge stands in",
         0.0,
         least=0,
     )

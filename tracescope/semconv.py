@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from tracescope.lifetimes import LIFE_ATTRIBUTES, found_nothing, life
 from tracescope.operations import (
     COMMANDS,
     summarise_query,
@@ -37,6 +38,7 @@ from tracescope.schema import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
+    MSG_EMPTY,
     MSG_NONE,
     MSG_PROCESS,
     MSG_RECEIVE,
@@ -87,7 +89,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "http_method": ("http.request.method", "http.method"),
     "http_route": ("http.route", "url.template"),
     "url_path": ("url.path", "http.target", "url.full", "http.url"),
-    "component": ("component", "faas.trigger"),
+    "component": ("component",),
     "own_address": ("net.host.ip",),  # the sender's, as the Collector notes a Zipkin endpoint's
     "graphql_name": ("graphql.operation.name",),
     "graphql_type": ("graphql.operation.type",),
@@ -103,6 +105,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "aws.s3.bucket", "aws.bucket.name", "aws.secretsmanager.secret.arn",
         "aws.step_functions.state_machine.arn",
     ),
+    **LIFE_ATTRIBUTES,
 }  # fmt: skip
 RESOURCE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "service_name": ("service.name",),
@@ -291,6 +294,16 @@ def _called(found: Mapping[str, str], kind: int, name: str) -> Meaning | None:
 
 
 def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
+    """`_meaning`, and what the attributes say of how the span lives (`tracescope.lifetimes`)."""
+    said = _meaning(found, kind, name)
+    if said.messaging_op == MSG_RECEIVE and found_nothing(found):
+        return replace(said, messaging_op=MSG_EMPTY)
+    if said.messaging_op != MSG_NONE:
+        return said
+    return replace(said, messaging_op=life(found, kind, name, said.edge_class == CLASS_NONE))
+
+
+def _meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
     """Resolve one combination of attribute values (`SPAN_ATTRIBUTES` meanings), kind and span name.
 
     Peers resolve by ``service.peer.name``, ``peer.service``, ``server.address``,
