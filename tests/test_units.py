@@ -11,7 +11,9 @@ from test_import_files import spans_of
 from test_rollup import sealed
 
 from tracescope import schema
+from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart
 from tracescope.analysis.rollups.merge import Tables
+from tracescope.analysis.rollups.period import PeriodRollups
 
 CASES = Path(__file__).parent / "data" / "cases"
 REQUEST, MESSAGE, DETACHED, LONG = range(4)
@@ -240,3 +242,15 @@ def test_late_work_below_a_call_stays_detached() -> None:
     tables = case("temporal.jsonl.gz")
     assert clocks(tables, REQUEST) == [("starter", 10, pytest.approx(20.0))]
     assert [units for _, units, _ in clocks(tables, DETACHED)] == [10, 10]
+
+
+def test_a_websocket_is_told_by_its_status_and_a_stream_that_says_nothing_by_its_length() -> None:
+    """101 sets the one apart as it is read; the other is a request until a period is looked at."""
+    tables = case("websocket.jsonl.gz")
+    assert clocks(tables, LONG) == [("chat", 1, pytest.approx(3_000_000.0))]
+    assert clocks(tables, REQUEST) == [
+        ("chat", 200, pytest.approx(20.0)), ("feed", 1, pytest.approx(3_000_000.0)),
+    ]  # fmt: skip
+    whole = PeriodRollups(0, 0, schema.HOUR_NS, "", tables)
+    apart = set_apart(whole, find_long_lived(whole))
+    assert [service for service, _, _ in clocks(dict(apart.tables), REQUEST)] == ["chat"]
