@@ -17,6 +17,7 @@ from tracescope import keeping, semconv
 from tracescope.errors import MalformedOtlpError
 from tracescope.ingest.decode import FUTURE_NS, Decoded, decode
 from tracescope.keeping import Policy, Verdict
+from tracescope.kernels.wire import LONGEST_NS, OLDEST_NS
 from tracescope.operations import template_name
 from tracescope.schema import CLASS_DB, NO_THRESHOLD, UNKNOWN_SERVICE
 
@@ -247,7 +248,12 @@ def flaw(span: Span) -> str | None:
     start, end = span.start_time_unix_nano, span.end_time_unix_nano
     if start == 0 or start >= 2**63 or end >= 2**63:
         return "invalid_time"
-    return "future_time" if start > ARRIVED_NS + FUTURE_NS else None
+    latest = ARRIVED_NS + FUTURE_NS
+    if max(start, end) > latest:
+        return "future_time"
+    if start < latest - OLDEST_NS:
+        return "too_old"
+    return "too_long" if end - start > LONGEST_NS else None
 
 
 def host(resource: Any, span: Span) -> str | None:
