@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 CRISP_CPU_S = (16.0, 26.0)
 SPANS = 50
 SERVICES = 10
+#: Kinds of requests: each has its own calls.
+KINDS = 20
 BEGIN_US = 1_795_000_000 * 10**6 // 3_600_000_000 * 3_600_000_000
 HOURS = 48
 
@@ -53,34 +55,35 @@ class Trace:
     spans: list[Span]
 
 
+def _shape(number: int) -> list[tuple[int, int]]:
+    """Calls of one kind of request: number of the server that calls, 0 for the first, and service called."""
+    draw = random.Random(number)
+    return [(draw.randrange(call + 1), draw.randrange(SERVICES)) for call in range((SPANS - 2) // 2)]
+
+
 def traces(count: int) -> Iterator[Trace]:
-    """Traces by start; 25 calls each, whose client and server differ by their service."""
+    """Traces by start: a request of some kind each, calls with client and server side, and one call more."""
     draw = random.Random(7)
+    shapes = [_shape(number) for number in range(KINDS)]
     step = HOURS * 3_600_000_000 // count
     for number in range(count):
-        start = BEGIN_US + number * step
-        spans = [
-            Span(draw.getrandbits(63) | 1, 0, client=False, service=0, start_us=start, duration_us=90_000)
-        ]
+        at = BEGIN_US + number * step
+        spans = [Span(draw.getrandbits(63) | 1, 0, client=False, service=0, start_us=at, duration_us=90_000)]
         servers = [spans[0]]
-        while len(spans) < SPANS - 1:
-            caller = servers[draw.randrange(len(servers))]
-            callee = draw.randrange(SERVICES)
+        for by, callee in shapes[number % KINDS]:
+            caller = servers[by]
             at = caller.start_us + draw.randrange(1 + caller.duration_us // 2)
             took = max(2, (caller.start_us + caller.duration_us - at) * draw.randrange(50, 95) // 100)
             call = Span(draw.getrandbits(63) | 1, caller.id, True, caller.service, at, took)
             served = Span(draw.getrandbits(63) | 1, call.id, False, callee, at + took // 10, took * 8 // 10)
             spans += [call, served]
             servers.append(served)
-        spans.append(Span(draw.getrandbits(63) | 1, spans[0].id, True, 0, start + 1000, 5000))
+        spans.append(Span(draw.getrandbits(63) | 1, spans[0].id, True, 0, spans[0].start_us + 1000, 5000))
         yield Trace(draw.getrandbits(127) | 1, spans)
 
 
 def _tags(span: Span) -> dict[str, Any]:
-    return {
-        "http.route": f"/items/{span.service}/{{id}}", "http.response.status_code": 200,
-        "server.address": f"service-{span.service}",
-    }  # fmt: skip
+    return {"http.route": f"/items/{span.service}/{{id}}", "http.response.status_code": 200}
 
 
 def _resource(service: int) -> dict[str, str]:

@@ -7,19 +7,24 @@ import io
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
 import pytest
 import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
 from tracescope.errors import InputError, MalformedOtlpError
+from tracescope.ingest import sequence
 from tracescope.ingest.decode import decode
-from tracescope.ingest.files import expand, read
+from tracescope.ingest.files import Skipped, expand, read
 
 DATA = Path(__file__).parent / "data"
 ARRIVED = 1_800_000_000 * 10**9
@@ -232,6 +237,151 @@ def test_children_of_a_shared_zipkin_span_hang_below_the_half_of_their_service(
     assert found["web", 1]["parent_span_id"] == 0xA
 
 
+# -- wrappings, framings and other signals --
+
+CASES = DATA / "cases"
+
+
+@pytest.mark.parametrize(
+    ("name", "spans", "skipped"),
+    [
+        ("mixed-signals-metrics-first.jsonl", 8, {"metrics": 1, "logs": 1}),
+        ("concatenated-pretty-json.json", 8, {}),
+        ("jaeger-json-lines.jsonl", 8, {}),
+        ("jaeger-v3-result.json", 4, {}),
+        ("tempo-v1-batches-base64.json", 4, {}),
+        ("snake-case-over-http.json", 4, {}),
+        ("zipkin-v1-read-as-v2.json", 3, {}),
+        ("two-server-records-one-id.json", 3, {}),
+        ("zipkin-endpoint-ip-skew.json", 4, {}),
+        ("brave-kafka-poll.json", 5, {}),
+    ],
+)
+def test_every_wrapping_is_read_and_what_is_skipped_is_counted(
+    name: str, spans: int, skipped: dict[str, int]
+) -> None:
+    """What tools and people make of OTLP, Jaeger and Zipkin JSON."""
+    assert len(spans_of(CASES / name)) == spans
+    found: Counter[str] = Counter()
+    for chunk in read([CASES / name]):
+        found += chunk.requests().skipped
+    assert found == skipped
+
+
+def varint(value: int) -> bytes:
+    return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
+
+
+@pytest.mark.parametrize("wrap", ["bare", "prefixed", "varint"])
+def test_protobuf_messages_stand_in_any_framing_beside_those_of_other_signals(
+    exported: pl.DataFrame, tmp_path: Path, wrap: str
+) -> None:
+    """Several a file; metrics and logs in between are skipped and counted."""
+    messages = [data for chunk in read([COLLECTOR / "traces.binpb"]) for data in chunk.requests().data]
+    metrics, logs = MetricsData(), LogsData()
+    metric = metrics.resource_metrics.add().scope_metrics.add().metrics.add(name="http.server.duration")
+    metric.gauge.data_points.add(as_int=1)
+    logs.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=1)
+    others = [] if wrap == "bare" else [metrics.SerializeToString(), logs.SerializeToString()]
+    framed = {
+        "bare": lambda data: data,
+        "prefixed": lambda data: struct.pack(">I", len(data)) + data,
+        "varint": lambda data: varint(len(data)) + data,
+    }[wrap]
+    (tmp_path / "file").write_bytes(b"".join(map(framed, [*others, *messages])))
+    assert same(spans_of(tmp_path / "file"), exported)
+    found = sum((chunk.requests().skipped for chunk in read([tmp_path / "file"])), Counter())
+    assert found == ({} if wrap == "bare" else {"metrics": 1, "logs": 1})
+
+
+def test_a_large_document_is_the_same_from_a_file_compressed_and_from_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its portions are read again from the file itself, or from one beside it."""
+    monkeypatch.setattr(sequence, "CHUNK_BYTES", 2000)
+    monkeypatch.setattr(sequence, "LARGE_BYTES", 4000)
+    monkeypatch.setattr(sequence, "_BLOCK", 1000)
+    lines = (CASES / "jaeger-json-lines.jsonl").read_bytes().splitlines()
+    traces = [trace for line in lines for trace in json.loads(line)["data"]] * 9
+    text = b"\xef\xbb\xbf\n" + json.dumps({"data": traces, "total": 0}, indent=1).encode() + b"\n" + lines[0]
+    (tmp_path / "plain").write_bytes(text)
+    (tmp_path / "packed").write_bytes(gzip.compress(text))
+    whole = spans_of(tmp_path / "plain")
+    assert len(whole) == 8 * 9 + 4
+    assert sum(len(chunk.messages) for chunk in read([tmp_path / "plain"])) > 10
+    assert spans_of(tmp_path / "packed").equals(whole)
+    reading, writing = os.pipe()
+    os.write(writing, gzip.compress(text))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as piped:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped))
+        assert spans_of("-").equals(whole)
+
+
+# -- what is no trace file --
+
+FOREIGN = {
+    "rows.jsonl": (b'{"Timestamp":"2026-01-01","TraceId":"a","SpanId":"b","SpanName":"c"}\n', "ClickHouse"),
+    "answer.json": (b'{"meta":[],"data":[{"TraceId":"a"}],"rows":1}', "ClickHouse"),
+    "dd.json": (b'[[{"trace_id":1,"span_id":2,"service":"a","resource":"b","name":"c"}]]', "Datadog"),
+    "xray.json": (b'{"Traces":[{"Id":"1-5","Segments":[{"Id":"a","Document":"{}"}]}]}', "X-Ray"),
+    "segment.json": (b'{"trace_id":"1-5759e988","id":"a","start_time":1.5,"name":"b"}', "X-Ray"),
+    "sky.json": (b'[{"traceId":"a","traceSegmentId":"b","id":1,"spans":[{"spanId":0}]}]', "SkyWalking"),
+    "sky-answer.json": (b'{"data":{"queryTrace":{"spans":[]}}}', "SkyWalking"),
+    "python.json": (b'{\n "name": "a",\n "context": {"trace_id": "0x1"},\n "parent_id": null,\n'
+                    b' "start_time": "2026-01-01T00:00:00Z"\n}\n', "Python's console exporter"),
+    "go.json": (b'{"Name":"a","SpanContext":{"TraceID":"1"},"Parent":{"TraceID":"1"},"SpanKind":1}', "Go's"),
+    "node.txt": (b"{\n  resource: { attributes: {} },\n  traceId: '" + b"a" * 32 + b"',\n}\n", "Node's"),
+    "dotnet.txt": (b"Activity.TraceId:            aa\nActivity.SpanId:  bb\n", r"\.NET's"),
+    "java.txt": (b"INFO: 'GET /' : " + b"a" * 32 + b" " + b"b" * 16 + b" SERVER [tracer: x]\n", "Java's"),
+    "debug.txt": (b"2026 info\nResourceSpans #0\nResource SchemaURL:\n", "debug exporter"),
+    "spans.csv": (b"trace_id,span_id,name\n1,2,c\n", "comma-separated"),
+    "utf16.json": ('{"resourceSpans": []}'.encode("utf-16"), "UTF-16"),
+    "utf16-bare.json": ('{"resourceSpans": []}'.encode("utf-16-le"), "UTF-16"),
+    "a.parquet": (b"PAR1" + bytes(range(256)), "Parquet"),
+    "a.zip": (b"PK\x03\x04" + bytes(range(256)), "ZIP"),
+    "a.tar": (bytes(257) + b"ustar" + bytes(300), "tar archive"),
+    "noise": (bytes(range(254, 0, -1)) * 3, "neither text nor OTLP protobuf"),
+    "services.json": (b'{"data":["a","b"],"total":2}', "'a' where a trace or span should stand"),
+    "missing.json": (b'{"data":null,"errors":[{"code":404,"msg":"trace not found"}]}', "trace not found"),
+    "search.json": (b'{"traces":[{"traceID":"a","rootServiceName":"b"}],"metrics":{}}', "answer of Tempo"),
+    "settings.json": (b'{"compilerOptions": {"strict": true}} // text', "compilerOptions"),
+    "broken.json": (b'{"a": [1, 2', "does not end"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_cannot_be_read_is_called_by_its_own_name(tmp_path: Path, name: str) -> None:
+    """With what to do about it; and beside trace files it is skipped."""
+    data, called = FOREIGN[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=called) as failure:
+        spans_of(tmp_path / name)
+    assert failure.value.hint
+    (tmp_path / "traces.json").write_bytes((CASES / "jaeger-v3-result.json").read_bytes())
+    skipped = Skipped()
+    chunks = list(read([tmp_path], skipped=skipped))
+    assert [len(decode(chunk.requests().data, ARRIVED).spans) for chunk in chunks] == [4]
+    ((path, reason),) = skipped.files
+    assert path.endswith(name)
+    assert re.search(called, reason)
+
+
+def test_a_damaged_trace_file_in_a_folder_is_an_error_and_no_file_to_be_skipped(tmp_path: Path) -> None:
+    """What is traces and cannot be read whole must not be lost without a word."""
+    (tmp_path / "cut.jsonl").write_bytes((COLLECTOR / "traces.jsonl").read_bytes()[:-200])
+    (tmp_path / "good.json").write_bytes((CASES / "jaeger-v3-result.json").read_bytes())
+    with pytest.raises(InputError, match=r"cut\.jsonl:2: not JSON"):
+        list(read([tmp_path], skipped=Skipped()))
+
+
+def test_a_folder_without_traces_is_an_error(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.txt"):
+        (tmp_path / name).write_bytes(b"some text\n")
+    with pytest.raises(InputError, match=r"none of 2 files holds traces; the first: .*a\.csv: text"):
+        list(read([tmp_path], skipped=Skipped()))
+
+
 # -- what bad input gets --
 
 
@@ -329,6 +479,27 @@ def test_standard_input_is_imported_and_its_errors_say_so(tmp_path: Path) -> Non
     assert bad.returncode == 1
     assert bad.stderr.splitlines()[0].startswith(b"tracescope: standard input:2: not JSON")
     assert b"Traceback" not in bad.stderr
+
+
+def test_a_folder_is_imported_and_what_else_is_in_it_is_named(tmp_path: Path) -> None:
+    """How many files, the first of them with what they are; documents of other signals are counted too."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("mixed-signals-metrics-first.jsonl", "jaeger-json-lines.jsonl"):
+        (folder / name).write_bytes((CASES / name).read_bytes())
+    for number in range(5):
+        (folder / f"{number}.txt").write_bytes(b"notes\n")
+    done = tracescope("import", folder, "--store", tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.decode()
+    assert said.startswith("16 new, 0 duplicates, 0 rejected; ")
+    assert "skipped documents that are no traces: 1 logs, 1 metrics\n" in said
+    assert "skipped 5 files without traces: " in said
+    assert "0.txt: text, and no JSON; " in said
+    assert said.endswith("; and 2 more\n")
+    again = tracescope("import", folder / "0.txt", "--store", tmp_path / "store")
+    assert again.returncode == 1
+    assert b"Traceback" not in again.stderr
 
 
 def test_the_progress_bar_is_on_a_terminal_only(tmp_path: Path) -> None:

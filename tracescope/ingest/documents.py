@@ -108,7 +108,7 @@ class _Sorting:
             self.otlp.append({"resourceSpans": [document]})
         elif any(members <= names for members in _BARE_SPANS):
             self.otlp.append({"resourceSpans": [{"scopeSpans": [{"spans": [document]}]}]})
-        elif {"traceId", "id"} <= names and "Segments" not in names:
+        elif {"traceId", "id"} <= names and foreign.known_document(document) is None:
             self.zipkin.append(document)
         else:
             return False

@@ -19,6 +19,7 @@ import glob
 import io
 import itertools
 import os
+import stat
 import struct
 import sys
 from collections import Counter
@@ -217,8 +218,8 @@ def _read_file(path: str, form: Form) -> Iterator[Chunk]:
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
             total = 0 if path == "-" else os.path.getsize(path)
-            counter = _Counter(raw)
-            yield from _read_stream(counter, name, form, total)
+            file = _file_of(raw)
+            yield from _read_stream(_Counter(raw), file, name, form, total)
     except (EOFError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{name}: {said}", "the file is damaged or incomplete; copy it again") from error
@@ -280,7 +281,13 @@ class _Zstd(io.RawIOBase):
         return count
 
 
-def _read_stream(counter: _Counter, name: str, form: Form, total: int) -> Iterator[Chunk]:
+def _file_of(raw: BinaryIO) -> int | None:
+    """Descriptor of a regular file that is at its beginning, which may be read again."""
+    number = raw.fileno()
+    return number if stat.S_ISREG(os.fstat(number).st_mode) and raw.tell() == 0 else None
+
+
+def _read_stream(counter: _Counter, file: int | None, name: str, form: Form, total: int) -> Iterator[Chunk]:
     head = counter.peek(8)
     if head[:2] == _GZIP:
         from isal import igzip
@@ -296,7 +303,8 @@ def _read_stream(counter: _Counter, name: str, form: Form, total: int) -> Iterat
     try:
         window = ahead.peek(_WINDOW)
         text: io.BufferedReader = io.BufferedReader(ahead, 1 << 20)  # pyright: ignore[reportAssignmentType]
-        yield from _Plain(text, window, counter, name, form, total).chunks()
+        plain = file if stream is counter else None
+        yield from _Plain(text, window, counter, name, form, total, plain).chunks()
     except _decompression_errors() as error:
         raise InputError(f"{name}: {error}", "the file is damaged or incomplete; copy it again") from error
 
@@ -322,6 +330,8 @@ class _Plain:
         How many of its compressed bytes have been read.
     name, form, total
         What it is called, what it was said to be, its size.
+    file
+        Its descriptor, where it is neither compressed nor a pipe.
     """
 
     text: io.BufferedReader
@@ -330,6 +340,7 @@ class _Plain:
     name: str
     form: Form
     total: int
+    file: int | None
 
     def chunks(self) -> Iterator[Chunk]:
         """The file's messages."""
@@ -347,6 +358,8 @@ class _Plain:
     def _by_content(self, head: bytes) -> Iterator[Chunk]:
         json = head.lstrip(b"\xef\xbb\xbf \t\r\n\x1e")[:1] in (b"{", b"[", b"")
         said_json = self.form in ("otlp-json", "jaeger", "zipkin")
+        if self.form == "auto" and (found := foreign.known_binary(head)) is not None:
+            raise NoTracesError(f"{found.name}, which cannot be read", found.way)
         if head[4:8] == _ZSTD and head[0] != 0x7B:
             kind = self._framed_kind() if self.form == "auto" else "json" if said_json else "proto"
             yield from self._gathered(self._prefixed(), kind, zstd=True)
@@ -358,9 +371,7 @@ class _Plain:
             yield from self._json()
 
     def _refuse_foreign(self, head: bytes) -> None:
-        """Raise for what is neither JSON nor protobuf."""
-        if (found := foreign.known_binary(head)) is not None:
-            raise NoTracesError(f"{found.name}, which cannot be read", found.way)
+        """Raise for text that is no JSON."""
         if _is_text(head):
             found = foreign.known_text(head.decode(errors="replace"))
             if found is not None:
@@ -385,16 +396,19 @@ class _Plain:
 
     def _json(self) -> Iterator[Chunk]:
         """Chunks of documents; the first of them is read at once, and tells whether there are traces."""
-        stream = iter(Documents(self.text, self.name))  # pyright: ignore[reportArgumentType]
+        stream = iter(Documents(self.text, self.name, self.file))  # pyright: ignore[reportArgumentType]
         try:
             first = next(stream, None)
             if first is None:
                 return
             self._probe(Message(*first))
         except InputError as error:
-            if self.form == "auto" and documents.guess_form(self.window) == "auto":
-                raise _FileOfNoTracesError(error) from error
-            raise
+            if self.form != "auto" or documents.guess_form(self.window) != "auto":
+                raise
+            found = foreign.known_text(self.window[:_HEAD].decode(errors="replace"))
+            if found is not None:
+                raise NoTracesError(f"{found.name}, which cannot be read", found.way) from error
+            raise _FileOfNoTracesError(error) from error
         texts = itertools.chain((first,), stream)
         if documents.guess_form(first.data) == "zipkin" or self.form == "zipkin":
             texts = zipkin_traces.together(texts)

@@ -6,15 +6,17 @@ A portion is a document too: what stands around a large list, with some of its i
                                                      {"data": [{...}], "total": 3}
 
 So a document of any size is read in little memory, as long as it is lists that make it large: of
-traces, spans, or what holds them.  The text of a large document stays where it is, in its file.
+traces, spans, or what holds them.  The text of a large document is read again from its file, or where
+there is none (compressed data, a pipe) from a temporary one.
 """
 
 from __future__ import annotations
 
-import mmap
+import os
 import re
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
@@ -38,6 +40,8 @@ _LISTS = frozenset(
 )  # fmt: skip
 _KEY = re.compile(rb'"([A-Za-z_]+)"\s*:\s*\Z')
 _NEWLINE = 10
+#: What some editors write before text.
+_MARK = b"\xef\xbb\xbf"
 
 
 class Text(NamedTuple):
@@ -45,6 +49,31 @@ class Text(NamedTuple):
 
     data: bytes
     line: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Text in a file, by the offsets that it has in its stream."""
+
+    file: int
+    shift: int
+
+    def read(self, begin: int, end: int) -> bytes:
+        """The bytes from `begin` to `end`.
+
+        Raises
+        ------
+        EOFError
+            The file has become shorter.
+        """
+        parts: list[bytes] = []
+        while begin < end:
+            part = os.pread(self.file, end - begin, begin + self.shift)
+            if not part:
+                raise EOFError("the file became shorter while it was read")
+            parts.append(part)
+            begin += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @dataclass(slots=True)
@@ -55,10 +84,13 @@ class Documents:
     ----------
     stream, name
         Where text comes from, and what that is called in errors.
+    file
+        Descriptor of a file that holds the same bytes, if there is one.
     """
 
     stream: BinaryIO
     name: str
+    file: int | None = None
     _line: int = 1
     _outline: Outline = field(default_factory=lambda: Outline(CHUNK_BYTES))
 
@@ -70,7 +102,9 @@ class Documents:
         InputError
             Something else stands between documents, or the last one does not end.
         """
-        text, at, base = self.stream.read(_BLOCK).removeprefix(b"\xef\xbb\xbf"), 0, 0
+        text, at, base = self.stream.read(_BLOCK), 0, 0
+        if text.startswith(_MARK):
+            text, base = text[len(_MARK) :], len(_MARK)
         while True:
             array, begin = np.frombuffer(text, np.uint8), 0
             while (read := self._outline.read(array, at, base))[1] == DOCUMENT:
@@ -106,45 +140,46 @@ class Documents:
         return InputError(f"{self.name}:{line}: not JSON: {shown!r} between documents", "fix or remove it")
 
     def _large(self, text: bytes, base: int) -> Generator[Text, None, tuple[bytes, int]]:
-        """Put a document that has been read in part aside, and read it in portions; what follows it."""
-        with tempfile.TemporaryFile() as aside:
-            aside.write(text)
-            rest, follows = b"", base + len(text)
-            while block := self.stream.read(_BLOCK):
+        """Read a document of which `text` is the beginning in portions; what follows it, and its offset."""
+        with tempfile.TemporaryFile() if self.file is None else nullcontext() as aside:
+            if aside is not None:
+                aside.write(text)
+            rest, follows, why = b"", base + len(text), MORE
+            while why == MORE and (block := self.stream.read(_BLOCK)):
                 array = np.frombuffer(block, np.uint8)
                 at, why = self._outline.read(array, 0, follows)
-                aside.write(block[:at])
-                follows += at
-                if why == DOCUMENT:
-                    rest = block[at:]
-                    break
-                if why != MORE:
+                if why not in (MORE, DOCUMENT):
                     raise self._stray(array, 0, at, why)
-            else:
+                if aside is not None:
+                    aside.write(block[:at])
+                follows += at
+                rest = block[at:]
+            if why == MORE:
                 return text, base  # it does not end: the caller says so
-            aside.flush()
-            with mmap.mmap(aside.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                yield from self._mapped(mapped, base)
+            if aside is not None:
+                aside.flush()
+            source = _Source(self.file or 0, 0) if aside is None else _Source(aside.fileno(), -base)
+            yield from self._in_portions(source, text.count(b"\n", 0, self._begin - base))
         self._outline.begin()
         return rest, follows
 
-    def _mapped(self, mapped: mmap.mmap, base: int) -> Iterator[Text]:
-        """Portions of a document that stands in a file."""
-        rows = self._outline.rows - np.array([base, base, 0])
-        self._line += mapped[: rows[0, BEGIN]].count(b"\n")
-        seen = int(rows[0, BEGIN])
-        for data, begin in _portions(mapped, rows, 0, b"", b""):
-            while seen < begin:  # in steps: a view of all would stay in memory
-                until = min(begin, seen + CHUNK_BYTES)
-                self._line += mapped[seen:until].count(b"\n")
-                seen = until
+    @property
+    def _begin(self) -> int:
+        """Offset of the document that has begun."""
+        return int(self._outline.rows[0, BEGIN])
+
+    def _in_portions(self, source: _Source, lines: int) -> Iterator[Text]:
+        """Portions of the document that has been read; `lines` end before it."""
+        self._line += lines
+        seen, end = self._begin, int(self._outline.rows[0, END])
+        for data, begin in _portions(source, self._outline.rows, 0, b"", b""):
+            self._line += source.read(seen, begin).count(b"\n")
+            seen = begin
             yield Text(data, self._line)
-            if begin > LARGE_BYTES:
-                mapped.madvise(mmap.MADV_DONTNEED, 0, begin // mmap.PAGESIZE * mmap.PAGESIZE)
-        end = int(rows[0, END])
-        self._line += sum(
-            mapped[k : min(end, k + CHUNK_BYTES)].count(b"\n") for k in range(seen, end, CHUNK_BYTES)
-        )
+        while seen < end:
+            until = min(end, seen + CHUNK_BYTES)
+            self._line += source.read(seen, until).count(b"\n")
+            seen = until
 
 
 def _newlines(text: np.ndarray[Any, Any]) -> int:
@@ -152,20 +187,20 @@ def _newlines(text: np.ndarray[Any, Any]) -> int:
 
 
 def _portions(
-    text: mmap.mmap, rows: np.ndarray[Any, Any], row: int, before: bytes, after: bytes
+    text: _Source, rows: np.ndarray[Any, Any], row: int, before: bytes, after: bytes
 ) -> Iterator[tuple[bytes, int]]:
     """Portions of what stands in a row, each between `before` and `after`, and where each begins."""
     begin, end, depth = map(int, rows[row])
     last = int(np.searchsorted(rows[:, BEGIN], end))
     inner = np.flatnonzero(rows[row + 1 : last, DEPTH] == depth + 1) + row + 1
     if end - begin < CHUNK_BYTES or not len(inner):
-        yield before + text[begin:end] + after, begin
-    elif text[begin] == ord("["):
+        yield before + text.read(begin, end) + after, begin
+    elif text.read(begin, begin + 1) == b"[":
         yield from _items(text, rows, inner, before + b"[", b"]" + after)
     else:
-        large = [k for k in inner.tolist() if _may_be_split(text, rows[k])]
+        large = [k for k in inner.tolist() if _may_be_split(text, rows[k], begin)]
         if not large:
-            yield before + text[begin:end] + after, begin
+            yield before + text.read(begin, end) + after, begin
         for k in large:
             empty = [other for other in large if other != k]
             head = _without(text, rows, empty, begin, int(rows[k, BEGIN]))
@@ -173,25 +208,28 @@ def _portions(
             yield from _portions(text, rows, k, before + head, tail + after)
 
 
-def _may_be_split(text: mmap.mmap, row: np.ndarray[Any, Any]) -> bool:
+def _may_be_split(text: _Source, row: np.ndarray[Any, Any], least: int) -> bool:
     """Whether a member is large, and a list or object of those that may be read in portions."""
     begin, end, _ = map(int, row)
-    key = _KEY.search(text[max(0, begin - 64) : begin])
+    key = _KEY.search(text.read(max(least, begin - 64), begin))
     return end - begin >= CHUNK_BYTES and key is not None and key[1] in _LISTS
 
 
-def _without(text: mmap.mmap, rows: np.ndarray[Any, Any], empty: list[int], begin: int, end: int) -> bytes:
+def _without(text: _Source, rows: np.ndarray[Any, Any], empty: list[int], begin: int, end: int) -> bytes:
     """A stretch of text in which some lists and objects are empty."""
     out: list[bytes] = []
     for k in empty:
         if begin <= rows[k, BEGIN] < end:
-            out += [text[begin : rows[k, BEGIN] + 1], text[rows[k, END] - 1 : rows[k, END]]]
+            out += [
+                text.read(begin, int(rows[k, BEGIN]) + 1),
+                text.read(int(rows[k, END]) - 1, int(rows[k, END])),
+            ]
             begin = int(rows[k, END])
-    return b"".join([*out, text[begin:end]])
+    return b"".join([*out, text.read(begin, end)])
 
 
 def _items(
-    text: mmap.mmap, rows: np.ndarray[Any, Any], items: np.ndarray[Any, Any], before: bytes, after: bytes
+    text: _Source, rows: np.ndarray[Any, Any], items: np.ndarray[Any, Any], before: bytes, after: bytes
 ) -> Iterator[tuple[bytes, int]]:
     """Runs of a list's items; what is in a large object may be taken apart, lists in lists are not."""
     most = max(CHUNK_BYTES, len(before) + len(after))
@@ -199,10 +237,10 @@ def _items(
     k = 0
     while k < len(items):
         begin = int(begins[k])
-        if ends[k] - begin >= most and text[begin] == ord("{"):
+        if ends[k] - begin >= most and text.read(begin, begin + 1) == b"{":
             yield from _portions(text, rows, int(items[k]), before, after)
             k += 1
             continue
         until = max(k + 1, int(np.searchsorted(ends, begin + most)))
-        yield before + text[begin : int(ends[until - 1])] + after, begin
+        yield before + text.read(begin, int(ends[until - 1])) + after, begin
         k = until

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracescope.kernels import bare, inlined
-from tracescope.kernels.octets import byte, copy, little_endian, put_varint
+from tracescope.kernels.octets import byte, copy, little_endian, put_varint, trailing_zeros
 
 #: Objects and lists in one another.
 DEEPEST = 64
@@ -93,11 +93,12 @@ def hex_digit(c):
 
 
 @inlined
-def is_dull(word):
-    """Whether none of eight bytes is a quote, a backslash or a control character."""
+def dull(word):
+    """How many of eight bytes stand before the first quote, backslash or control character."""
     quote, backslash = word ^ _QUOTES, word ^ _BACKSLASHES
     found = (quote - _ONES) & ~quote | (backslash - _ONES) & ~backslash | (word - _SPACES) & ~word
-    return found & _HIGHS == 0
+    found &= _HIGHS  # its lowest bit is right; those above it may be borrowed
+    return np.int64(8) if found == 0 else np.int64(trailing_zeros(found) >> np.uint64(3))
 
 
 @bare
@@ -122,9 +123,11 @@ def _checked_string(text, jump, at, end):
     begin, escapes = at, False
     at += 1
     while at < end:
-        if end - at >= 8 and is_dull(little_endian(text, at)):
-            at += 8
-            continue
+        if end - at >= 8:
+            skipped = dull(little_endian(text, at))
+            at += skipped
+            if skipped == 8:
+                continue
         c = byte(text, at)
         at += 1
         if c == QUOTE:

@@ -73,6 +73,16 @@ def little_endian(typingctx: Any, data: Any, at: Any) -> Any:
 
 
 @primitive
+def trailing_zeros(typingctx: Any, word: Any) -> Any:
+    """Zero bits below the lowest bit that is set, of a word that is not zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+@primitive
 def _move(typingctx: Any, data: Any, at: Any, size: Any, out: Any, to: Any) -> Any:
     """`memmove` between two byte arrays."""
 

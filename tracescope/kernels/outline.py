@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracescope.kernels import constant, kernel
-from tracescope.kernels.json_text import BACKSLASH, CLOSE, CLOSE_LIST, OPEN, OPEN_LIST, QUOTE, is_dull
+from tracescope.kernels.json_text import BACKSLASH, CLOSE, CLOSE_LIST, OPEN, OPEN_LIST, QUOTE, dull
 from tracescope.kernels.octets import byte, little_endian
 
 #: Lists and objects in one another.
@@ -36,10 +36,11 @@ def _outline(text, at, end, base, small, state, rows, opened):
                 escaped = np.int64(0)
                 at += 1
                 continue
-            while end - at >= 8 and is_dull(little_endian(text, at)):
-                at += 8
-            if at >= end:
-                break
+            if end - at >= 8:
+                skipped = dull(little_endian(text, at))
+                at += skipped
+                if skipped == 8:
+                    continue
             c = byte(text, at)
             at += 1
             if c == QUOTE:
