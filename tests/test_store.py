@@ -601,26 +601,28 @@ def test_verify_finds_a_damaged_file(sealed_store: SpanStore) -> None:
     path.write_bytes(whole[:200] + bytes(400) + whole[600:])
     assert any(str(path) in problem for problem in verify(sealed_store))
     path.write_bytes(whole[:-40])
-    assert any("cannot be read" in problem for problem in verify(sealed_store))
+    assert any("its bytes are not those" in problem for problem in verify(sealed_store))
     path.write_bytes(whole)
     assert verify(sealed_store) == []
 
 
 def test_verify_finds_a_missing_file_and_readers_say_so(sealed_store: SpanStore) -> None:
-    """It names the file; a read fails with a sentence instead of counting less."""
+    """It names the file; a read leaves it out, and a note says so."""
     path = table_file(sealed_store, "entry_hours")
     path.unlink()
     assert any(str(path) in problem for problem in verify(sealed_store))
-    with pytest.raises(StoreError, match="is missing"):
-        units(sealed_store)
+    found = rollups(sealed_store, RollupRequest(DAY, DAY + 24 * HOUR))
+    assert found.tables["entry_hours"].is_empty()
+    assert any("it is missing" in note for note in found.notes)
 
 
 def test_verify_finds_a_wrong_rollup_and_rebuild_mends_it(sealed_store: SpanStore) -> None:
     """One unit too many in one row."""
     expected = sealed_checksum(sealed_store)
-    path = table_file(sealed_store, "entry_hours")
-    frame = pl.read_parquet(path)
-    frame.with_columns(pl.col("units") + 1).write_parquet(path)  # rebuild does not read it
+    pointer = sealed_store.sealed.settle()
+    frame = sealed_store.sealed.scan(pointer, "entry_hours").collect()
+    sealed_store.sealed.replace(pointer, "entry_hours", frame.with_columns(pl.col("units") + 1), None)
+    sealed_store.sealed.publish(pointer)
     problems = verify(sealed_store)
     assert len(problems) == 1
     assert problems[0].startswith("entry_hours of hours")
@@ -671,9 +673,14 @@ def test_a_folder_that_holds_something_else_is_not_taken_for_a_store(tmp_path: P
 
 
 def test_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
-    """Folders of spans are 0700."""
+    """Folders of spans are 0700, every file is 0600: landed, sealed, ledgers, pointer, marks, locks."""
     store = new_store(tmp_path / "store")
     land(store, many(2), "one")
+    seal(store)
+    store.mark("now", DAY)
+    land(store, many(2, name="M"), "two")
+    for path in store.root.rglob("*"):
+        assert path.is_dir() or oct(path.stat().st_mode)[-3:] == "600", path
     for folder in (store.root, *(p for p in store.root.rglob("*") if p.is_dir())):
         assert oct(folder.stat().st_mode)[-3:] == "700", folder
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "DamagedFileError",
     "GateFailedError",
     "IncomparableError",
     "InputError",
@@ -113,6 +114,10 @@ class KernelError(TracescopeError):
 
 class StoreError(TracescopeError):
     """The store is missing, damaged, or written by a newer version."""
+
+
+class DamagedFileError(StoreError):
+    """A file of the store is not what was written."""
 
 
 class StoreBusyError(StoreError):

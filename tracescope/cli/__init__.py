@@ -78,10 +78,23 @@ class Verbs(click.Group):
             if error.hint:
                 click.echo(f"  {error.hint}", err=True)
             ctx.exit(error.exit_code)
-        except BrokenPipeError:
-            # the reader went away (`| head`): nothing is wrong, and nothing more can be said
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                # the reader went away (`| head`): nothing is wrong, and nothing more can be said
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                ctx.exit(0)
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"tracescope: {where}{error.strerror or error}", err=True)
+            click.echo("  permissions, free space, and `tracescope verify` tell more", err=True)
+            ctx.exit(1)
+        except Exception as error:
+            # polars is imported where a verb needs it; what it cannot read or write is no fault of ours
+            polars = sys.modules.get("polars.exceptions")
+            if polars is None or not isinstance(error, polars.PolarsError):
+                raise
+            click.echo(f"tracescope: {str(error).splitlines()[0]}", err=True)
+            click.echo("  free space, and `tracescope verify` tell more", err=True)
+            ctx.exit(1)
 
 
 class Compiling(logging.Handler):

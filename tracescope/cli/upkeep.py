@@ -19,9 +19,11 @@ from tracescope.periods import WORDS, format_utc, parse
 def mark_command(name: str | None, instant: str | None, store: str | None, tz: str | None) -> None:
     """Give an INSTANT a NAME (now, when none is given); without a name, list them."""
     used = shell.settings(store=store, tz=tz)
+    from tracescope.store import marks_in
+
     opened = shell.existing(used.store)
     if name is None:
-        for known, at in sorted(opened.marks().items(), key=lambda pair: pair[1]):
+        for known, at in sorted(marks_in(opened.root).items(), key=lambda pair: pair[1]):
             click.echo(f"{format_utc(at)}  {known}")
         return
     if name in WORDS or not re.fullmatch(r"[A-Za-z][\w.-]*", name) or ".." in name:
@@ -69,19 +71,30 @@ def prune_command(
 
 
 @click.command(name="verify")
+@click.option("--repair", is_flag=True, help="Set damaged files aside, and make rollups anew.")
 @shell.store_option
-def verify_command(store: str | None) -> None:
-    """Read everything, count it, and make the rollups anew to compare them."""
+def verify_command(repair: bool, store: str | None) -> None:
+    """Compare every file with its checksum, count it, and make the rollups anew to compare them."""
     used = shell.settings(store=store)
-    from tracescope.engine.upkeep import verify
+    from tracescope.engine import upkeep
+    from tracescope.store import mend_format, quarantine
 
-    problems = verify(
-        shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024
-    )
+    workers, memory_bytes = used.workers, used.memory_mb * 1024 * 1024
+    if repair:
+        done = mend_format(used.store)
+        more, problems = upkeep.repair(shell.existing(used.store), workers=workers, memory_bytes=memory_bytes)
+        for sentence in (*done, *more):
+            click.echo(sentence, err=True)
+    else:
+        problems = upkeep.verify(shell.existing(used.store), workers=workers, memory_bytes=memory_bytes)
+    opened = shell.existing(used.store)
+    for note in quarantine.notes(opened.root):
+        click.echo(f"note: {note.path} lies in quarantine/: {note.reason}", err=True)
     for problem in problems:
         click.echo(problem)
     if problems:
-        raise StoreError(f"{used.store}: {len(problems)} problems", "`tracescope rebuild` makes rollups anew")
+        hint = "restore what is missing from a backup" if repair else "`tracescope verify --repair` mends it"
+        raise StoreError(f"{used.store}: {len(problems)} problems", hint)
     click.echo("all well", err=True)
 
 

@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 from tracescope import schema
 from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
 from tracescope.engine.days import fold
+from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal
 from tracescope.engine.slices import DEFAULT_MEMORY, Room, hop_halves, process_slices, runs, source
 from tracescope.errors import StoreError
@@ -35,13 +36,15 @@ class RebuildResult:
 def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY) -> RebuildResult:
     """Make the rollups anew from the spans of every hour that still has them.
 
-    When every hour has its spans, nothing of the old rollups is read: damaged ones are mended too.
+    What is damaged is set aside first: what can be made of spans is made, and the rest is left as it is.
 
     Raises
     ------
     StoreError
         Rollups of hours whose spans have gone cannot be read, so they cannot be kept.
     """
+    with store.sealing(wait=True):
+        heal(store)  # so that what has landed can be sealed
     seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
     with store.sealing(wait=True):
         pointer = store.sealed.settle()

@@ -128,7 +128,7 @@ def rollups_in(store: SpanStore, found: Snapshot, request: RollupRequest) -> Per
         request.slot_ns,
         request.environment or "",
         tables,
-        (*plan.notes, *rules_notes(rules)),
+        (*plan.notes, *rules_notes(rules), *damage_notes(found)),
         unread=tuple(sorted(plan.sealed)) if request.unread else (),
         rules=frozenset(rules),
     )
@@ -211,6 +211,16 @@ def _computed(
     near = _producers(store, found.pointer, plan.start_ns // HOUR, -(-plan.end_ns // HOUR))
     halves = pl.concat([whole["hop_halves"], near])
     return cap_operations(join_hops(whole, halves))
+
+
+def damage_notes(found: Snapshot) -> list[str]:
+    """What to say where files could not be read."""
+    if not found.damaged:
+        return []
+    return [
+        f"{len(found.damaged)} damaged files were left out, such as {found.damaged[0]}; "
+        "`tracescope verify` lists them"
+    ]
 
 
 def rules_notes(rules: Collection[int]) -> list[str]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from tracescope import schema
 from tracescope.analysis.rollups.merge import carry_counts, checksum
 from tracescope.engine.days import differing
-from tracescope.engine.rebuild import recompute
+from tracescope.engine.rebuild import rebuild, recompute
+from tracescope.engine.repair import described, heal, landing_problems, other_problems
 from tracescope.engine.seal import seal
 from tracescope.engine.slices import DEFAULT_MEMORY, Room, affected, runs
 from tracescope.errors import TracescopeError
@@ -146,35 +145,37 @@ def verify(
 ) -> list[str]:
     """What is wrong with a store, one sentence each; an empty list when nothing is.
 
-    Every file that counts is read whole; spans are counted against the pointer; the rollups of every
-    hour that still has its spans are made anew and compared by checksum.  Nothing is sealed meanwhile.
+    Every file that counts is compared with its checksum; spans are counted against the pointer; the rollups
+    of every hour that still has its spans are made anew and compared.  Nothing is sealed meanwhile.
     """
     with store.sealing(wait=True):
         return _problems(store, Room(workers, memory_bytes), progress)
 
 
+def repair(
+    store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY
+) -> tuple[list[str], list[str]]:
+    """Do all that is safe for a damaged store: what was done, and what is still wrong."""
+    with store.sealing(wait=True):
+        done, stale = heal(store)
+    if stale:
+        rebuilt = rebuild(store, workers=workers, memory_bytes=memory_bytes)
+        done.append(f"{rebuilt.hours} hours are made anew from {rebuilt.spans} spans")
+    return done, verify(store, workers=workers, memory_bytes=memory_bytes)
+
+
 def _problems(store: SpanStore, room: Room, progress: Callable[[int, int], None] | None) -> list[str]:
     pointer = store.sealed.pointer()
-    problems: list[str] = []
+    problems = [told for _, told in (*other_problems(store), *landing_problems(store, pointer))]
+    gone = store.sealed.broken(pointer)
     for name, files in pointer.files.items():
-        for file in files:
-            path = store.sealed.folder / file.path
-            try:
-                _read_whole(path)
-            except (OSError, PolarsError) as error:
-                problems.append(f"{path} ({name}) cannot be read: {error}")
-    for paths in store.landing.files().values():
-        for path in paths:
-            try:
-                _read_whole(path)
-            except (OSError, PolarsError) as error:
-                problems.append(f"{path} cannot be read: {error}")
-    if problems:
+        problems += [described(store, file, name, gone[file]) for file in files if file in gone]
+    if gone:
         return problems
     counts = store.sealed.scan(pointer, "spans").group_by("hour").len().collect()
     held = dict(counts.iter_rows())
     kept = {hour: pointer.hours[hour].spans for hour in pointer.with_raw()}
-    for hour in sorted({*held, *kept}):
+    for hour in sorted({*held, *kept}.difference(pointer.closed())):  # a repair closes hours that lost spans
         if held.get(hour, 0) != kept.get(hour, 0):
             problems.append(f"hour {hour} holds {held.get(hour, 0)} spans; {kept.get(hour, 0)} were sealed")
     # rollups that other rules made differ from what these spans give, and are no worse for it
@@ -184,11 +185,6 @@ def _problems(store: SpanStore, room: Room, progress: Callable[[int, int], None]
         if progress is not None:
             progress(number, len(stretches))
     return problems + differing(store)
-
-
-def _read_whole(path: Path) -> None:
-    """Decode every value of a file; counting alone is answered by its footer."""
-    pl.scan_parquet(path, hive_partitioning=False).select(pl.all().hash().sum()).collect(engine="streaming")
 
 
 def _differences(store: SpanStore, begin: int, end: int, room: Room) -> list[str]:

@@ -175,6 +175,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "sealed_until": iso(status.sealed_until_ns),
         "unsealed_spans": status.landing_spans,
         "counters": dict(status.counters),
+        "damaged": list(status.damaged),
         "quarantined": status.quarantined,
         "lost_requests": status.lost_requests,
         "journal_bytes": status.journal_bytes,

@@ -304,6 +304,7 @@ def status_text(status: Status, where: str) -> str:
     if status.counters:
         mended = ", ".join(f"{count(n)} {reason}" for reason, n in status.counters.items())
         lines.append(f"counted    {mended}")
+    lines += [f"damaged    {told}; `tracescope verify` says more" for told in status.damaged]
     if status.quarantined or status.lost_requests:
         lost = f"{status.lost_requests} acknowledged requests could not be read"
         lines.append(f"damaged    {status.quarantined} files set aside in quarantine/; {lost}")

@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from tracescope.store import SpanStore, journal
+from tracescope.store.landing import write_private
 
 FILE: Final = "serving.json"
 
@@ -56,7 +57,8 @@ class Figures:
     def write(self, root: Path) -> None:
         """Put it where `read` finds it; not durable, because it is true for a moment only."""
         temporary = root / f".{FILE}"
-        temporary.write_bytes(orjson.dumps(asdict(self)))
+        with write_private(temporary) as file:
+            file.write(orjson.dumps(asdict(self)))
         temporary.replace(root / FILE)
 
 

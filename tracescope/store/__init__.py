@@ -20,14 +20,14 @@ import json
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
-from tracescope.errors import StoreBusyError, StoreError
+from tracescope.errors import DamagedFileError, StoreBusyError, StoreError
 from tracescope.store import quarantine
-from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably
+from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
 from tracescope.store.pointer import Pointer
 from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
 
@@ -55,8 +55,9 @@ class Status:
 
     ``accepted`` counts acknowledged spans less the rejected, ``stored`` distinct
     (trace_id, span_id); times are ns, 0 where there are none; ``counters`` are those of
-    `schema.COUNTER_REASONS`, of sealed hours.  ``quarantined`` counts files set aside because they were
-    damaged, ``lost_requests`` acknowledged requests that could not be read from the journal.
+    `schema.COUNTER_REASONS`, of sealed hours.  ``damaged`` names files that could not be read and are left
+    out, ``quarantined`` counts files set aside because they were damaged, ``lost_requests`` acknowledged
+    requests that could not be read from the journal.
     """
 
     accepted: int
@@ -70,17 +71,22 @@ class Status:
     disk_bytes: int
     landing_spans: int
     counters: dict[str, int]
+    damaged: tuple[str, ...] = ()
     quarantined: int = 0
     lost_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A store at one instant: what is sealed, what has landed, and batches that only landing counts."""
+    """A store at one instant: what is sealed, what has landed, and batches that only landing counts.
+
+    ``damaged`` says which files were left out because they cannot be read.
+    """
 
     pointer: Pointer
     landed: dict[int, list[Path]]
     ledger: Ledger
+    damaged: tuple[str, ...] = ()
 
     def pending(self) -> pl.LazyFrame:
         """Landed spans; one may occur twice, and may be sealed as well."""
@@ -185,7 +191,7 @@ class SpanStore:
         StoreBusyError
             Another process holds it and `wait` is false.
         """
-        with (self.root / "seal.lock").open("w") as lock:
+        with write_private(self.root / "seal.lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError as error:
@@ -197,13 +203,15 @@ class SpanStore:
     # -- marks --
 
     def marks(self) -> dict[str, int]:
-        """Named instants in ns."""
-        path = self.root / _MARKS
-        return json.loads(path.read_text()) if path.exists() else {}
+        """Named instants in ns; none where they are damaged, which `verify` says."""
+        try:
+            return marks_in(self.root)
+        except DamagedFileError:
+            return {}
 
     def mark(self, name: str, at_ns: int) -> None:
         """Name an instant, or move it."""
-        write_durably(self.root / _MARKS, json.dumps({**self.marks(), name: at_ns}, indent=1).encode())
+        write_durably(self.root / _MARKS, json.dumps({**marks_in(self.root), name: at_ns}, indent=1).encode())
 
     # -- looking --
 
@@ -226,19 +234,25 @@ class SpanStore:
     def reading(self, work: Callable[[Snapshot], T]) -> T:
         """What `work` gives for a snapshot; again for a newer one when files of it went meanwhile.
 
+        Files that are damaged are left out, and `Snapshot.damaged` names them.
+
         Raises
         ------
         StoreError
-            A file that counts is missing.
+            Nothing is left of it that can be read.
         StoreBusyError
             The store changes faster than `work` can read it, twice in a row where it takes long.
         """
+        from polars.exceptions import PolarsError
+
         found = self.snapshot()
         slow = 0
         for _ in range(_LOOKS):
             begin = time.monotonic()
             try:
                 return work(found)
+            except (PolarsError, DamagedFileError) as error:
+                found = self._without_damage(found, error)
             except FileNotFoundError as error:
                 took_s = time.monotonic() - begin
                 slow += took_s > READERS_S
@@ -249,12 +263,35 @@ class SpanStore:
                     ) from error
                 newer = self.snapshot()
                 if (newer.pointer.sequence, newer.landed) == (found.pointer.sequence, found.landed):
-                    raise StoreError(
-                        f"a file of {self.root} is missing: {error}",
-                        "`tracescope verify` lists what is wrong",
-                    ) from error
+                    newer = self._without_damage(found, error)
                 found = newer
         raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
+
+    def _without_damage(self, found: Snapshot, error: Exception) -> Snapshot:
+        """A snapshot less its files that are damaged.
+
+        Raises
+        ------
+        StoreError
+            None of them is, or they were left out already.
+        """
+        gone = self.sealed.broken(found.pointer)
+        landed = {path: told for path, told in self.landing.broken(found.landed).items() if told}
+        if found.damaged or not (gone or landed):
+            raise StoreError(
+                f"{self.root} cannot be read: {str(error).splitlines()[0]}", "`tracescope verify` says more"
+            ) from error
+        told = [f"{self.sealed.folder / file.path}: {why}" for file, why in gone.items()]
+        told += [f"{path}: {why}" for path, why in landed.items()]
+        files = {
+            name: [file for file in each if file not in gone] for name, each in found.pointer.files.items()
+        }
+        return Snapshot(
+            replace(found.pointer, files=files),
+            {hour: [path for path in paths if path not in landed] for hour, paths in found.landed.items()},
+            found.ledger,
+            tuple(told),
+        )
 
     def pending(self) -> pl.LazyFrame:
         """Landed spans."""
@@ -336,6 +373,7 @@ class SpanStore:
             disk_bytes=_size(self.root),
             landing_spans=new,
             counters=dict(counters.sort("reason").iter_rows()),
+            damaged=found.damaged,
             quarantined=len(aside),
             lost_requests=sum(note.lost_requests for note in aside),
         )
@@ -388,6 +426,40 @@ def _size(folder: Path) -> int:
     return total
 
 
+def marks_in(root: Path) -> dict[str, int]:
+    """Named instants in ns of the store at `root`; raises DamagedFileError."""
+    try:
+        marks = json.loads((root / _MARKS).read_bytes())
+        return {str(name): int(at_ns) for name, at_ns in marks.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedFileError(
+            f"{root / _MARKS} is damaged: {error}",
+            "`tracescope verify --repair` sets it aside; names have to be given again",
+        ) from error
+
+
+def mend_format(path: Path | str) -> list[str]:
+    """Write the description of a store anew where it is damaged or gone; what was done."""
+    root = Path(path)
+    described = root / _FORMAT
+    lock = root / "seal.lock"
+    if lock.is_dir():
+        quarantine.set_aside(root, lock, "a folder where a file belongs")
+    try:
+        int(json.loads(described.read_bytes())["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        if not (root / "sealed").is_dir():
+            return []
+    else:
+        return []
+    if described.exists():
+        quarantine.set_aside(root, described, "damaged")
+    write_durably(described, json.dumps({"format": schema.SCHEMA_VERSION, "demo": False}).encode())
+    return [f"{described} is written anew"]
+
+
 def open_store(path: Path | str, *, create: bool = False, demo: bool = False) -> SpanStore:
     """Open the store at `path`.
 
@@ -424,7 +496,9 @@ def open_store(path: Path | str, *, create: bool = False, demo: bool = False) ->
         about: dict[str, Any] = json.loads(described.read_text())
         version = int(about["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{described} is damaged: {error}", "restore it from a backup") from error
+        raise StoreError(
+            f"{described} is damaged: {error}", "`tracescope verify --repair` writes it anew"
+        ) from error
     if version > schema.SCHEMA_VERSION:
         raise StoreError(
             f"{root} has format {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"

@@ -23,7 +23,9 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from isal import isal_zlib
 
 from tracescope import schema
 from tracescope.errors import StoreError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 16_384
 LEDGER = "ledger"
+#: Mode of every file of a store; its folders are 0700.
+PRIVATE = 0o600
 COUNTED = "counted"
 
 
@@ -45,6 +49,11 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
+def write_private(path: Path) -> BinaryIO:
+    """Open a file anew, for writing, that nobody but its owner may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb")
+
+
 def _aside(path: Path) -> Path:
     """Where to write what will replace `path`: nobody else, not even another thread, writes there."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -53,7 +62,7 @@ def _aside(path: Path) -> Path:
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a small file atomically."""
     temporary = _aside(path)
-    with temporary.open("wb") as file:
+    with write_private(temporary) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -118,7 +127,7 @@ class Landing:
         """Stage batches; they become visible together when the block ends without an error."""
         folder = self.root / "staging" / name
         path = folder.with_name(f"{name}.lock")
-        with path.open("w") as lock:
+        with write_private(path) as lock:
             if not _lock(lock.fileno(), path):
                 raise StoreError(
                     f"another process is landing {name} into {self.root}", "wait until it has finished"
@@ -172,9 +181,22 @@ class Landing:
         found: dict[int, list[Path]] = {}
         for group in self.groups() if groups is None else groups:
             for folder in _entries(group):
-                if _is_hour(folder.name):
+                if is_hour(folder.name):
                     found.setdefault(int(folder.name), []).extend(_entries(folder))
         return dict(sorted((hour, paths) for hour, paths in found.items() if paths))
+
+    def broken(self, landed: Mapping[int, Sequence[Path]]) -> dict[Path, str]:
+        """What is wrong with landed files, by the checksums of their entries; empty when nothing is."""
+        found: dict[Path, str] = {}
+        for hour, paths in landed.items():
+            for path in paths:
+                size = check = -1
+                for kind in (LEDGER, COUNTED):
+                    with suppress(FileNotFoundError):
+                        entry = entry_of(path.parent.parent / kind / f"{path.stem}.json") or {"files": {}}
+                        _, size, check = entry["files"].get(hour, (-1, size, check))
+                found[path] = broken(path, size, check)
+        return found
 
     def drop(self, files: list[Path]) -> None:
         """Remove files whose spans are sealed, and folders that this empties."""
@@ -195,7 +217,8 @@ class Landing:
         found: dict[str, int] = {}
         for path in (*self._ledgers(groups), *self._ledgers(groups, COUNTED)):
             with suppress(FileNotFoundError):  # moved a moment ago
-                found[path.stem] = int(json.loads(path.read_text())["arrived_ns"])
+                if (entry := entry_of(path)) is not None:
+                    found[path.stem] = entry["arrived_ns"]
         return found
 
     def known(self, batches: Collection[str]) -> set[str]:
@@ -210,8 +233,10 @@ class Landing:
             if path.stem in seen:
                 continue
             try:
-                entry: dict[str, Any] = json.loads(path.read_text())
+                entry = entry_of(path)
             except FileNotFoundError:  # merged into the pointer a moment ago
+                continue
+            if entry is None:  # damaged: `verify` says so, and a repair makes it from its files
                 continue
             total.count(path.stem, entry["accepted"], entry["rejected"], entry["arrived_ns"])
             seen.add(path.stem)
@@ -238,15 +263,61 @@ class Landing:
             _remove_empty(group)
 
 
+def entry_of(path: Path) -> dict[str, Any] | None:
+    """A batch's ledger entry; None where it is damaged."""
+    try:
+        entry = json.loads(path.read_bytes())
+        accepted, rejected, arrived_ns = entry["accepted"], entry["rejected"], entry["arrived_ns"]
+        counts = [accepted, arrived_ns, *rejected.values()]
+        files = {int(hour): tuple(map(int, about)) for hour, about in entry.get("files", {}).items()}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+    if not all(isinstance(count, int) for count in counts) or any(
+        len(about) != 3 for about in files.values()
+    ):
+        return None
+    return {**entry, "files": files}
+
+
+def checksum_of(path: Path) -> tuple[int, int]:
+    """Bytes of a file, and their CRC-32."""
+    size = check = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            size += len(part)
+            check = isal_zlib.crc32(part, check)
+    return size, check
+
+
+def broken(path: Path, size: int, check: int) -> str:
+    """What is wrong with a file that should have this checksum (-1: unknown); empty when nothing is."""
+    import polars as pl
+    from polars.exceptions import PolarsError
+
+    try:
+        if check >= 0:
+            return "" if checksum_of(path) == (size, check) else "its bytes are not those that were written"
+        every = pl.all().hash().sum()  # counting alone is answered by its footer
+        pl.scan_parquet(path, hive_partitioning=False).select(every).collect(engine="streaming")
+    except FileNotFoundError:
+        return "it is missing"
+    except (OSError, PolarsError) as error:
+        return f"it cannot be read: {str(error).splitlines()[0]}"
+    return ""
+
+
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder, by name; nothing when the folder is gone."""
     try:
         return sorted(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _is_hour(name: str) -> bool:
+def is_hour(name: str) -> bool:
+    """Whether a folder of landing is one of spans that start in an hour."""
     return name.removeprefix("-").isdecimal()
 
 
@@ -254,7 +325,7 @@ def _remove_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
             raise
 
 
@@ -303,17 +374,20 @@ class LandingGroup:
         schema.check(spans, schema.SPANS, "spans")
         hour = (pl.col("start_ns") // schema.HOUR_NS).cast(pl.Int32)
         ordered = spans.with_columns(hour.alias("hour")).sort("hour", "trace_hi", "trace_lo", "span_id")
+        files: dict[str, tuple[int, int, int]] = {}
         for number, part in by_hour(ordered):
             folder = self.folder / str(number)
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / f"{batch}.parquet"
             temporary = _aside(path)  # the same batch may come twice, in two threads
             part.write_parquet(temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True)
+            temporary.chmod(PRIVATE)
             fsync_path(temporary)
+            files[str(number)] = (len(part), *checksum_of(temporary))
             temporary.replace(path)
         ledger = self.folder / LEDGER
         ledger.mkdir(mode=0o700, exist_ok=True)
-        entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns}
+        entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns, "files": files}
         nothing = {"accepted": 0, "rejected": {}, "arrived_ns": arrived_ns}
         for name, said in ((batch, entry), *((name, nothing) for name in also)):
             write_durably(ledger / f"{name}.json", json.dumps(said).encode())

@@ -25,11 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from isal import isal_zlib
-
 from tracescope import schema
-from tracescope.errors import StoreError
-from tracescope.store.landing import Ledger, fsync_path, write_durably
+from tracescope.errors import DamagedFileError, StoreError
+from tracescope.store.landing import PRIVATE, Ledger, broken, checksum_of, fsync_path, write_durably
 from tracescope.store.pointer import FORMER_TABLES, File, HourState, Pointer
 
 if TYPE_CHECKING:
@@ -117,6 +115,11 @@ class Sealed:
         except FileNotFoundError as error:
             raise StoreError(
                 f"{path} is missing", "`tracescope verify --repair` restores it from its log"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be read: {error.strerror}",
+                "`tracescope verify --repair` restores it from its log",
             ) from error
 
     def stamp(self) -> tuple[int, int, int]:
@@ -246,7 +249,28 @@ class Sealed:
         return pl.concat([plan.select(list(types)) for plan in plans])
 
     def _paths(self, files: Sequence[File]) -> list[Path]:
-        return [self.folder / file.path for file in files]
+        """Where files lie; one of another size is not what was written.
+
+        Raises
+        ------
+        DamagedFileError
+            Names it.
+        """
+        paths = [self.folder / file.path for file in files]
+        for path, file in zip(paths, files, strict=True):
+            if file.size >= 0 and path.stat().st_size != file.size:
+                raise DamagedFileError(f"{path} is not as long as it was", "`tracescope verify` says more")
+        return paths
+
+    def broken(self, pointer: Pointer) -> dict[File, str]:
+        """What is wrong with files that the pointer names; all their bytes are read."""
+        found: dict[File, str] = {}
+        for files in pointer.files.values():
+            for file in files:
+                told = broken(self.folder / file.path, file.size, file.check)
+                if told:
+                    found[file] = told
+        return found
 
     # -- writing; the caller holds the sealing lock --
 
@@ -267,6 +291,7 @@ class Sealed:
             part.write_parquet(
                 path, compression="zstd", compression_level=1, row_group_size=_form(name).row_group
             )
+            path.chmod(PRIVATE)
             fsync_path(path)
             size, check = checksum_of(path)
             written.append(File(f"{name}/{path.name}", len(part), size, check, *bounds))
@@ -306,12 +331,17 @@ class Sealed:
 
     def _merged(self, name: str, files: list[File]) -> list[File]:
         """The same rows in fewer files, where many are small."""
+        from polars.exceptions import PolarsError
+
         column = _slot(name)
         for limit in _form(name).merged:
             small = [file for file in files if 0 <= file.rows < limit]
             if len(small) <= MERGE_BEYOND:
                 continue
-            rows = self._scan(name, small).collect()
+            try:
+                rows = self._scan(name, small).collect()
+            except (OSError, PolarsError, DamagedFileError):
+                continue  # one of them is damaged, which must not hold up what is sealed now
             if column is not None:
                 rows = rows.sort(column, maintain_order=True)
             rest = set(small)
@@ -399,16 +429,6 @@ def walk(folder: str) -> Iterator[os.DirEntry[str]]:
             yield from walk(entry.path)
         else:
             yield entry
-
-
-def checksum_of(path: Path) -> tuple[int, int]:
-    """Bytes of a file, and their CRC-32."""
-    size = check = 0
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            size += len(part)
-            check = isal_zlib.crc32(part, check)
-    return size, check
 
 
 class Rewrite:
