@@ -254,3 +254,29 @@ def test_a_websocket_is_told_by_its_status_and_a_stream_that_says_nothing_by_its
     whole = PeriodRollups(0, 0, schema.HOUR_NS, "", tables)
     apart = set_apart(whole, find_long_lived(whole))
     assert [service for service, _, _ in clocks(dict(apart.tables), REQUEST)] == ["chat"]
+
+
+def test_a_batch_polled_in_one_trace_and_processed_in_the_publishers_is_as_many_messages() -> None:
+    """Each process span is its publisher's child; the poll's links name the same messages, and add none."""
+    sent = [
+        one
+        for n in (1, 2, 3)
+        for one in tree(
+            "a 0-20 server\n  a 5-10 producer peer=orders\n    w 110-150 consumer process peer=orders",
+            trace=n,
+        )
+    ]
+    poll = tree("w 60-105 client receive peer=orders link=1:2 link=2:2 link=3:2", trace=4)
+    tables = rolled([*sent, *poll])
+    assert clocks(tables, MESSAGE) == [("w", 3, 140.0)]
+    assert own(tables, MESSAGE) == {"queue orders -> w": (3, 300.0), "self w -> None": (3, 120.0)}
+    elsewhere = [
+        one for n in (1, 2, 3) for one in tree("a 0-20 server\n  a 5-10 producer peer=orders", trace=n)
+    ]
+    others = [
+        one
+        for n in (1, 2, 3)
+        for one in tree(f"w 110-150 consumer process peer=orders link={n}:2", trace=10 + n)
+    ]
+    tables = rolled([*elsewhere, *poll, *others])
+    assert clocks(tables, MESSAGE) == [("w", 3, 140.0)]

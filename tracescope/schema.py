@@ -180,7 +180,7 @@ COUNTERS: Final[Table] = {"slot": "Int64", "reason": "String", "count": "Int64"}
 #: Queue hops whose two halves lie in different traces, waiting to be joined.
 HOP_HALVES: Final[Table] = {
     "slot": "Int64",
-    "side": "Int8",  # 0: a producer nobody in its trace consumed; 1: a consumer's link
+    "side": "Int8",  # 0: a producer nobody in its trace consumed; 1: a consumer's link; 2: a mere poll's
     "key_hi": "Int64",  # the producer span's trace and span id
     "key_lo": "Int64",
     "key_span": "Int64",

@@ -275,7 +275,7 @@ def _rejoined(rolled: Rewrite, sealed: list[int]) -> list[int]:
     halves = rolled.scan("hop_halves", around)
     ids = ["key_hi", "key_lo", "key_span"]
     mine = halves.filter(pl.col("slot").is_in(sealed), pl.col("side") == 0).select(ids)
-    near = halves.filter(pl.col("side") == 1, ~pl.col("slot").is_in(sealed))
+    near = halves.filter(pl.col("side") > 0, ~pl.col("slot").is_in(sealed))
     hours = near.join(mine, on=ids, how="semi").select("slot").unique().collect()["slot"].to_list()
     return sorted(hour for hour in hours if rolled.pointer.has_raw(hour))
 

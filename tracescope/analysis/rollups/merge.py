@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.statistics.sketch import ZERO_BIN
 
 Tables = dict[str, pl.DataFrame]
 
@@ -92,11 +93,12 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     Returns
     -------
     Tables
-        The waits added to path and entry rows, sketches moved, unmatched consumers counted.
+        The waits added to path and entry rows, sketches moved, unmatched consumers counted.  A mere poll
+        is a unit only of messages that nobody else of its service is known to have processed.
     """
     from tracescope.kernels.sketch import bin_of
 
-    mine = tables["hop_halves"].filter(pl.col("side") == 1)
+    mine = tables["hop_halves"].filter(pl.col("side") > 0)
     if mine.is_empty():
         return dict(tables)
     key = ["key_hi", "key_lo", "key_span"]
@@ -108,9 +110,10 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
         .sort("published_ns", "took_ns")
         .unique(key, keep="first", maintain_order=True)
     )
-    joined = mine.join(producers, on=key, how="left")
+    joined = mine.join(producers, on=key, how="left").with_columns(_claimed(mine, tables, key))
     lost = joined.filter(pl.col("published_ns").is_null())
-    found = joined.filter(pl.col("published_ns").is_not_null()).with_columns(
+    polled = (pl.col("side") == 2) & (pl.col("published_ns").is_null() | pl.col("claimed"))
+    found = joined.filter(pl.col("published_ns").is_not_null() & ~polled).with_columns(
         (pl.col("time_ns") - pl.col("published_ns")).clip(0).alias("wait_ns"),
         (pl.col("time_ns") < pl.col("published_ns") - pl.col("took_ns")).alias("negative"),
         pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"),
@@ -150,10 +153,63 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
         .select("slot", pl.lit(reason).alias("reason"), "count")
         for reason, rows in counted.items()
     )
-    whole = merge([{**tables, **_no_dimensions()}, {**changes, **_no_dimensions()}])
-    for name in ("path_sketches", "entry_sketches"):
-        whole[name] = whole[name].filter(pl.col("count") != 0)
+    withdrawn = _withdrawn(joined.filter(polled), tables)
+    whole = merge([{**part, **_no_dimensions()} for part in (tables, changes, withdrawn)])
+    for name, count in (
+        ("path_sketches", "count"), ("entry_sketches", "count"), ("path_hours", "calls"),
+        ("entry_hours", "units"),
+    ):  # fmt: skip
+        if count == "count" or len(withdrawn[name]):
+            emptied = (
+                pl.col(count) == 0
+                if count != "calls"
+                else pl.all_horizontal(pl.col("calls", "units", "own_all_ns") == 0)
+            )
+            whole[name] = whole[name].filter(~emptied)
     return {**whole, **{name: tables[name] for name in schema.DIMENSIONS}}
+
+
+def _claimed(mine: pl.DataFrame, tables: Mapping[str, pl.DataFrame], key: list[str]) -> pl.Series:
+    """Whether somebody of the same service processed the message of each consumer in the same slot."""
+    place = ["slot", "service", *key]
+    known = mine.join(
+        tables["paths"].select("path_id", service="callee"), on="path_id", how="left", maintain_order="left"
+    )
+    processed = (
+        known.filter(pl.col("side") == 1).select(place).unique().with_columns(claimed=pl.lit(value=True))
+    )
+    joined = known.join(processed, on=place, how="left", maintain_order="left")
+    return joined["claimed"].fill_null(value=False)
+
+
+def _withdrawn(polls: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Tables:
+    """Rows that take back the units of mere polls: a wait and a service's own time, both of no length."""
+    out: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+    if polls.is_empty():
+        return out
+    polls = polls.with_columns(
+        pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"),
+        pl.lit(ZERO_BIN, pl.Int16).alias("bin"),
+        pl.lit(-1, pl.Int64).alias("less"),
+    )
+    itself = tables["paths"].filter(pl.col("kind") == schema.EDGE_SELF)
+    itself = itself.join(tables["entries"], on=["entry_id", "operation"], how="semi")
+    own = polls.join(itself.select(path_id="parent_id", own="path_id"), on="path_id")
+    paths = pl.concat([polls, own.with_columns(path_id="own").select(polls.columns)])
+
+    def rows(frame: pl.DataFrame, name: str, less: tuple[str, ...]) -> pl.DataFrame:
+        return frame.select(
+            pl.col(column)
+            if column in schema.KEYS[name]
+            else (pl.col("less") if column in less else pl.lit(0, pl.Int64)).alias(column)
+            for column in schema.ROLLUPS[name]
+        )
+
+    out["path_hours"] = rows(paths, "path_hours", ("calls", "calls_visited", "visits", "units"))
+    out["entry_hours"] = rows(polls, "entry_hours", ("units",))
+    out["path_sketches"] = rows(polls, "path_sketches", ("count",))
+    out["entry_sketches"] = rows(polls, "entry_sketches", ("count",))
+    return out
 
 
 def _no_dimensions() -> Tables:

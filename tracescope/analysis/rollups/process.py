@@ -483,6 +483,16 @@ class _Work:
         reasons = [(*forests.COUNTERS, "beyond_window")[number] for number in of.tolist()]
         return self._frame(schema.COUNTERS, {"slot": slots[at], "reason": reasons, "count": sums[of, at]})
 
+    def _only_polled(self) -> np.ndarray[Any, Any]:
+        """Groups ``(g,)`` that are a poll without children, with nothing else to tell of it."""
+        forest = self.forest
+        root = forest.group_root
+        told = np.zeros(len(root), np.bool_)
+        told[forest.unit_group[forest.unit_incomplete | forest.unit_skewed]] = True
+        alone = forest.child_start[root + 1] == forest.child_start[root]
+        failed = self.status[root] == schema.STATUS_ERROR
+        return (forest.role[root] == ROLE_POLL) & alone & ~failed & ~told & ~self.group_mixed
+
     def _hop_halves(self, entry_of_group: I64, head: Ints) -> pl.DataFrame:
         forest = self.forest
         unit = forest.hop_unit
@@ -492,7 +502,7 @@ class _Work:
         rows = self.rows
         consumers = {
             "slot": self.group_slot[group],
-            "side": np.ones(len(unit), np.int64),
+            "side": np.where(self._only_polled()[group], 2, 1),
             "key_hi": forest.hop_hi,
             "key_lo": forest.hop_lo,
             "key_span": forest.hop_span,
