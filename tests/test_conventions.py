@@ -73,7 +73,8 @@ VALUES: dict[str, str | int] = {
     "db_text": "SELECT a FROM tables", "graphql_document": "query Basket { a }", "component": "grpc",
     "messaging_operation": "process", "graphql_type": "query", "url_path": "/some/path",
     "http_status": 101, "protocol": "websocket", "scheme": "wss", "upgrade": "websocket",
-    "media_type": "text/event-stream", "call_type": "server_streaming", "trigger": "timer", "message_count": 0,
+    "media_type": "text/event-stream", "call_type": "server_streaming", "trigger": "timer",
+    "message_count": 0,
 }  # fmt: skip
 
 
