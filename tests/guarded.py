@@ -212,9 +212,7 @@ def scan_all(count: int, note: Note) -> None:
     """Protobuf: the window, all that a scan fills, and the keys it knows."""
     whole, _ = everything()
     decode.scan([whole], ARRIVED_NS)  # compiles, with numpy's own arrays
-    fences = Fences()
     padded = wire._padded
-    wire.np = fences  # type: ignore[assignment]
 
     def fenced(parts: list[bytes]) -> np.ndarray:
         made = padded(parts)
@@ -224,7 +222,9 @@ def scan_all(count: int, note: Note) -> None:
 
     wire._padded = fenced  # type: ignore[assignment]
     decode._keys.cache_clear()
-    decode.scan([b""], ARRIVED_NS)
+    decode.scan([b""], ARRIVED_NS)  # the keys, which outlive a scan, have fences of their own
+    fences = Fences()
+    wire.np = fences  # type: ignore[assignment]
     refused = 0
     draw = random.Random(23)
     strained = (dense(draw) for _ in range(count))
