@@ -26,6 +26,7 @@ from tracescope.analysis.report import EFFECTS, Edge, Report
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.errors import UsageError
+from tracescope.visible import line
 
 #: Loads at which a curve is drawn.
 CURVE_POINTS: Final = 40
@@ -107,22 +108,30 @@ class Explanation:
     sharing: tuple[Caller, ...]
 
 
+def _printed(name: str) -> str:
+    return " ".join(line(name).replace("→", "->").split())
+
+
 def choose(edges: Sequence[Edge], text: str, operation: str | None = None) -> Edge:
     """The one edge that `text` names: ``orders -> postgresql/orders``, perhaps with its operation.
+
+    Names count as they are printed: what a table shows can be given back.
 
     Raises
     ------
     UsageError
         None, or several: the message lists them.
     """
-    wanted = " ".join(text.replace("→", "->").split())
-    full = {number: f"{edge.name} {edge.operation or ''}".strip() for number, edge in enumerate(edges)}
+    wanted = _printed(text)
+    full = {number: _printed(f"{edge.name} {edge.operation or ''}") for number, edge in enumerate(edges)}
     tries = (
-        [n for n, edge in enumerate(edges) if wanted in (edge.name, full[n])],
+        [n for n, edge in enumerate(edges) if wanted in (_printed(edge.name), full[n])],
         [n for n in full if wanted.casefold() in full[n].casefold()],
     )
     for found in tries:
-        kept = [n for n in found if operation is None or edges[n].operation == operation]
+        kept = [
+            n for n in found if operation is None or _printed(edges[n].operation or "") == _printed(operation)
+        ]
         if len(kept) == 1:
             return edges[kept[0]]
         if kept:

@@ -18,6 +18,7 @@ import click
 
 from tracescope import __version__
 from tracescope.errors import TracescopeError
+from tracescope.visible import lines
 
 #: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.
 VERBS: Final = {
@@ -48,6 +49,10 @@ VERBS: Final = {
 _OBJECTS: Final = 50_000
 
 
+def _say(text: str) -> None:
+    click.echo(lines(text), err=True)
+
+
 class Verbs(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -74,26 +79,31 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except TracescopeError as error:
-            click.echo(f"tracescope: {error.message}", err=True)
+            _say(f"tracescope: {error.message}")
             if error.hint:
-                click.echo(f"  {error.hint}", err=True)
+                _say(f"  {error.hint}")
             ctx.exit(error.exit_code)
+        except click.UsageError as error:  # click prints it, with the words that were typed
+            said = error.format_message()
+            if lines(said) == said:
+                raise
+            raise click.UsageError(lines(said), error.ctx) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 # the reader went away (`| head`): nothing is wrong, and nothing more can be said
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 ctx.exit(0)
             where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"tracescope: {where}{error.strerror or error}", err=True)
-            click.echo("  permissions, free space, and `tracescope verify` tell more", err=True)
+            _say(f"tracescope: {where}{error.strerror or error}")
+            _say("  permissions, free space, and `tracescope verify` tell more")
             ctx.exit(1)
         except Exception as error:
             # polars is imported where a verb needs it; what it cannot read or write is no fault of ours
             polars = sys.modules.get("polars.exceptions")
             if polars is None or not isinstance(error, polars.PolarsError):
                 raise
-            click.echo(f"tracescope: {str(error).splitlines()[0]}", err=True)
-            click.echo("  free space, and `tracescope verify` tell more", err=True)
+            _say(f"tracescope: {str(error).splitlines()[0]}")
+            _say("  free space, and `tracescope verify` tell more")
             ctx.exit(1)
 
 
@@ -104,7 +114,7 @@ class Compiling(logging.Handler):
         """Say it where somebody waits."""
         if not sys.stderr.isatty():
             return
-        click.echo(f"tracescope: {record.getMessage()}", err=True)
+        _say(f"tracescope: {record.getMessage()}")
         if (os.cpu_count() or 1) > 1:
             subprocess.Popen(
                 [sys.executable, "-P", "-m", "tracescope.kernels.ship"],

@@ -57,7 +57,7 @@ def check_command(
     found = answers.period_map(period, "dependency")
     checked: Checked = check(asked, found.graph, found.tables, found.selection)
     for note in (*found.notes, *checked.notes):
-        click.echo(f"note: {note}", err=True)
+        shell.echo(f"note: {note}", err=True)
     made = shell.to_json(checked_json(checked, found.graph)) if form == "json" else checked_text(checked)
     shell.emit(made, output)
     if checked.violations:

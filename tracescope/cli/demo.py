@@ -62,4 +62,4 @@ def demo_command(seed: int, store: str | None, form: str, output: str | None) ->
     report = shell.ask(asked, base=base, head=head).report()
     limit = len(report.edges) if form == "json" else used.top
     print_report(replace(report, edges=report.edges[:limit]), form, output)
-    click.echo(f"\nagain: tracescope diff {base} {head} --tz UTC --store {path}", err=True)
+    shell.echo(f"\nagain: tracescope diff {base} {head} --tz UTC --store {path}", err=True)

@@ -102,7 +102,7 @@ def graph_command(
     )
     selection = found.selection
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        shell.echo(f"note: {note}", err=True)
     if form == "tree":
         _print_tree(found, selection, output)
         return
@@ -116,7 +116,7 @@ def graph_command(
     limit = nodes if nodes is not None else LARGEST if form in DRAWN else len(made.nodes)
     shown = backbone(made, limit)
     if len(shown.nodes) < len(made.nodes):
-        click.echo(f"the backbone: {len(shown.nodes)} of {len(made.nodes)} nodes (--nodes)", err=True)
+        shell.echo(f"the backbone: {len(shown.nodes)} of {len(made.nodes)} nodes (--nodes)", err=True)
     if form == "table":
         from tracescope.report import text
 

@@ -14,7 +14,7 @@ def help_command(topic: str | None) -> None:
     """Show a page of the manual; without a TOPIC, list them."""
     if topic is None:
         for name, about in docs.TOPICS.items():
-            click.echo(f"{name:10} {about}")
+            shell.echo(f"{name:10} {about}")
         return
     from rich.markdown import Markdown
 
@@ -22,4 +22,4 @@ def help_command(topic: str | None) -> None:
     if shell.console().is_terminal:
         shell.show(lambda _: Markdown(text), None)
     else:
-        click.echo(text)
+        shell.echo(text)

@@ -59,7 +59,7 @@ def import_command(
         )
     took = max(time.monotonic() - begun, 1e-9)
     refused = ", ".join(f"{n} {reason}" for reason, n in sorted(result.rejected.items()))
-    click.echo(
+    shell.echo(
         f"{result.new} new, {result.duplicates} duplicates, {sum(result.rejected.values())} rejected"
         + (f" ({refused})" if refused else "")
         + f"; {count(result.read / took)} spans/s",
@@ -67,11 +67,11 @@ def import_command(
     )
     if result.skipped:
         kinds = ", ".join(f"{number} {name}" for name, number in sorted(result.skipped.items()))
-        click.echo(f"skipped documents that are no traces: {kinds}", err=True)
+        shell.echo(f"skipped documents that are no traces: {kinds}", err=True)
     if result.skipped_files:
-        click.echo(_skipped_files(result.skipped_files), err=True)
+        shell.echo(_skipped_files(result.skipped_files), err=True)
     if not result.sealed:
-        click.echo("another process is sealing; `serve` or the next import will seal these hours", err=True)
+        shell.echo("another process is sealing; `serve` or the next import will seal these hours", err=True)
 
 
 def _skipped_files(files: list[tuple[str, str]]) -> str:

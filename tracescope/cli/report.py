@@ -59,4 +59,4 @@ def report_command(
     else:
         shell.emit(review(answers, command_of(answers)), output)
     if output is not None:
-        click.echo(f"{output} ({Path(output).stat().st_size >> 10} KiB)", err=True)
+        shell.echo(f"{output} ({Path(output).stat().st_size >> 10} KiB)", err=True)

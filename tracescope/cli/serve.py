@@ -139,5 +139,5 @@ def _page(runtime: Runtime, used: Settings, session: Session) -> ASGIApp:
 
 def _announce(runtime: Runtime, used: Settings) -> None:
     for name, address in runtime.addresses.items():
-        click.echo(f"{_TITLES[name]} on {address}, store {used.store}")
+        shell.echo(f"{_TITLES[name]} on {address}, store {used.store}")
     sys.stdout.flush()

@@ -29,13 +29,13 @@ def show_command(form: str) -> None:
             name: {"value": value, "origin": origin[name], "about": about[name]}
             for name, value in values.items()
         }
-        click.echo(shell.to_json(rows))
+        shell.echo(shell.to_json(rows))
         return
     for name, value in values.items():
         shown = f'"{value}"' if isinstance(value, str) else value
         if isinstance(value, tuple):
             shown = json.dumps(value)
-        click.echo(f"{name} = {shown}  # {origin[name]}: {about[name]}")
+        shell.echo(f"{name} = {shown}  # {origin[name]}: {about[name]}")
 
 
 @click.command(name="completion")
@@ -46,4 +46,4 @@ def completion_command(kind: str) -> None:
 
     found = get_completion_class(kind)
     assert found is not None, "click completes bash, zsh and fish"
-    click.echo(found(main, {}, "tracescope", "_TRACESCOPE_COMPLETE").source())
+    shell.echo(found(main, {}, "tracescope", "_TRACESCOPE_COMPLETE").source())

@@ -16,9 +16,10 @@ import click
 from tracescope import config
 from tracescope.errors import InsufficientDataError, UsageError
 from tracescope.periods import Context
+from tracescope.visible import lines
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from tracescope.session import Answers
     from tracescope.store import SpanStore
@@ -221,15 +222,21 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Say something on stdout or stderr; names in it may come from traces."""
+    click.echo(lines(text), err=err, nl=nl)
 
 
 def emit(text: str, output: str | None) -> None:
     """Write data to stdout, or to a file."""
+    text = text if text.endswith("\n") else text + "\n"
     if output is None:
-        click.echo(text, nl=not text.endswith("\n"))
-        return
-    Path(output).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        echo(text, nl=False)
+    else:
+        Path(output).write_text(lines(text), encoding="utf-8")
 
 
 def emit_bytes(data: bytes, output: str | None, what: str) -> None:
@@ -242,17 +249,30 @@ def emit_bytes(data: bytes, output: str | None, what: str) -> None:
         sys.stdout.buffer.write(data)
 
 
+class _Seen:
+    """What is printed, without anything that a terminal would obey but its styles."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        for segment in console.render(self._inner, options):
+            yield Segment(lines(segment.text), segment.style)
+
+
 def show(renderable: Callable[[int], RenderableType], output: str | None, *, paged: bool = True) -> None:
     """Print something rich, given its width; through a pager where it would not fit a terminal."""
     from rich.console import Console
 
     if output is not None:
         with Path(output).open("w", encoding="utf-8") as file:
-            plain = Console(file=file, width=160, no_color=True, highlight=False)
-            plain.print(renderable(160))
+            plain = Console(file=file, width=160, no_color=True, highlight=False, markup=False, emoji=False)
+            plain.print(_Seen(renderable(160)))
         return
     screen = console()
-    made = renderable(screen.width)
+    made = _Seen(renderable(screen.width))
     if screen.is_terminal and paged and len(screen.render_lines(made)) > screen.height:
         with screen.pager(styles=True):
             screen.print(made)

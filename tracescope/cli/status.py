@@ -21,10 +21,10 @@ def status_command(store: str | None, form: str) -> None:
     opened = shell.existing(used.store)
     status, receiver, doubt = count(opened), state.read(opened), clock.doubt(opened, shell.now_ns())
     if form == "json":
-        click.echo(shell.to_json({**status_json(status), "receiver": receiver, "clock": doubt or None}))
+        shell.echo(shell.to_json({**status_json(status), "receiver": receiver, "clock": doubt or None}))
         return
-    click.echo(text.status_text(status, used.store), nl=False)
+    shell.echo(text.status_text(status, used.store), nl=False)
     if doubt:
-        click.echo(f"clock      {doubt}")
+        shell.echo(f"clock      {doubt}")
     if receiver is not None:
-        click.echo(f"receiver   {state.describe(receiver)}")
+        shell.echo(f"receiver   {state.describe(receiver)}")

@@ -24,7 +24,7 @@ def mark_command(name: str | None, instant: str | None, store: str | None, tz: s
     opened = shell.existing(used.store)
     if name is None:
         for known, at in sorted(marks_in(opened.root).items(), key=lambda pair: pair[1]):
-            click.echo(f"{format_utc(at)}  {known}")
+            shell.echo(f"{format_utc(at)}  {known}")
         return
     if name in WORDS or not re.fullmatch(r"[A-Za-z][\w.-]*", name) or ".." in name:
         raise UsageError(
@@ -33,7 +33,7 @@ def mark_command(name: str | None, instant: str | None, store: str | None, tz: s
     context = shell.context(opened, used.tz)
     at = context.now_ns if instant is None else parse(f"{instant}/9999-01-01", context).start_ns
     opened.mark(name, at)
-    click.echo(f"{name} is {format_utc(at)}", err=True)
+    shell.echo(f"{name} is {format_utc(at)}", err=True)
 
 
 @click.command(name="prune")
@@ -64,7 +64,7 @@ def prune_command(
         memory_bytes=used.memory_mb * 1024 * 1024,
     )
     clock.note(opened, now_ns)
-    click.echo(
+    shell.echo(
         f"{done.spans} spans of {done.hours} hours and the rollups of {done.rollup_hours} hours removed",
         err=True,
     )
@@ -84,18 +84,18 @@ def verify_command(repair: bool, store: str | None) -> None:
         done = mend_format(used.store)
         more, problems = upkeep.repair(shell.existing(used.store), workers=workers, memory_bytes=memory_bytes)
         for sentence in (*done, *more):
-            click.echo(sentence, err=True)
+            shell.echo(sentence, err=True)
     else:
         problems = upkeep.verify(shell.existing(used.store), workers=workers, memory_bytes=memory_bytes)
     opened = shell.existing(used.store)
     for note in quarantine.notes(opened.root):
-        click.echo(f"note: {note.path} lies in quarantine/: {note.reason}", err=True)
+        shell.echo(f"note: {note.path} lies in quarantine/: {note.reason}", err=True)
     for problem in problems:
-        click.echo(problem)
+        shell.echo(problem)
     if problems:
         hint = "restore what is missing from a backup" if repair else "`tracescope verify --repair` mends it"
         raise StoreError(f"{used.store}: {len(problems)} problems", hint)
-    click.echo("all well", err=True)
+    shell.echo("all well", err=True)
 
 
 @click.command(name="rebuild")
@@ -110,9 +110,9 @@ def rebuild_command(workers: int | None, memory_mb: int | None, store: str | Non
     done = rebuild(
         shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024
     )
-    click.echo(f"{done.hours} hours made anew from {done.spans} spans", err=True)
+    shell.echo(f"{done.hours} hours made anew from {done.spans} spans", err=True)
     if done.left:
-        click.echo(
+        shell.echo(
             f"{done.left} hours stay as an earlier version made them: their raw spans are gone", err=True
         )
 
@@ -125,7 +125,7 @@ def warmup_command() -> None:
 
     ship.compile_entries()
     came = "" if KernelCache.unshipped else ": they came so with the package"
-    click.echo(f"kernels are compiled{came}", err=True)
+    shell.echo(f"kernels are compiled{came}", err=True)
 
 
 def compile_decoder() -> None:

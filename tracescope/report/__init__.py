@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import EFFECTS
+from tracescope.visible import json_text
 
 if TYPE_CHECKING:
     from tracescope.analysis.report import Change, Edge, Entry, Extent, Report
@@ -54,11 +55,13 @@ def canonical(value: Any) -> Any:
 
 
 def json_bytes(value: Any, *, indented: bool = False) -> bytes:
-    """The one way that answers become JSON, on every surface."""
+    """The one way that answers become JSON, on every surface: names keep their value, escaped."""
     import orjson
 
     option = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if indented else 0)
-    return orjson.dumps(canonical(value), default=str, option=option)
+    made = orjson.dumps(canonical(value), default=str, option=option)
+    # orjson escapes what JSON demands: no DEL, no C1, no direction mark
+    return made if made.isascii() and b"\x7f" not in made else json_text(made.decode()).encode()
 
 
 def _extent(extent: Extent) -> dict[str, Any]:

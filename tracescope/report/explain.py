@@ -12,6 +12,7 @@ from tracescope.analysis.explain import effects_in_order
 from tracescope.periods import format_utc
 from tracescope.report import edge_json, iso
 from tracescope.report.text import number
+from tracescope.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -152,6 +153,7 @@ def explain_text(explained: Explanation) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    explained = visible(explained)
     edge, report = explained.edge, explained.report
     colour = ("bold red" if edge.credited_ms > 0 else "bold green") if edge.significant else "bold"
     interval = edge.credited_ms_ci

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.report import graph_json
-from tracescope.report.names import KEPT, one_line, shortened
+from tracescope.report.names import KEPT, csv_cell, one_line, shortened
 
 if TYPE_CHECKING:
     from tracescope.analysis.topology.graph import Graph
@@ -184,12 +184,5 @@ def as_csv(graph: Graph) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(graph.edges.columns)
     for row in graph.edges.iter_rows():
-        writer.writerow([_cell(value) for value in row])
+        writer.writerow([csv_cell(value) for value in row])
     return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return "" if value is None else value
-    text = one_line(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

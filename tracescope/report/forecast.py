@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.periods import format_utc
 from tracescope.report import iso
 from tracescope.report.text import number
+from tracescope.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,13 +102,14 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
             )
         return made
 
+    forecast, outlook = visible(forecast), visible(outlook)
     beyond = forecast.edges[0].beyond_weeks if forecast.edges else 0.0
     times = [f"at {multiple:g}×" for multiple in forecast.multiples]
     states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
     entries = table("entry", "demand / week", "ms now", *times, "weeks to wall", "errors", "verdict")
     for one in forecast.entries[:top]:
         entries.add_row(
-            f"{one.service} {one.operation}",
+            Text(f"{one.service} {one.operation}"),
             trend_text(one.demand),
             number(one.ms_now),
             *[what_if_text(case) for case in one.what_if],
@@ -126,7 +128,7 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
     for edge in [edge for edge in forecast.edges if edge.reason is None][:top]:
         gap = "?" if edge.resilience_gap is None else f"{number(edge.resilience_gap)}×"
         edges.add_row(
-            f"{edge.name.replace(' -> ', ' → ')} {edge.operation}",
+            Text(f"{edge.name.replace(' -> ', ' → ')} {edge.operation}"),
             trend_text(edge.load_trend),
             trend_text(edge.drift),
             headroom_text(edge),

@@ -7,23 +7,27 @@ format's own job, done where it is written.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from typing import Final
+from typing import Any, Final
+
+from tracescope.visible import line
 
 #: Letters of a name in a drawing; exports that other programs read keep whole names.
 SHOWN: Final = 40
 #: Letters of a name in exports.
 KEPT: Final = 512
-#: Control, format (direction marks, joiners), surrogate, private, unassigned; separators of lines.
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: What a spreadsheet takes for the beginning of a formula, fullwidth forms too.
+_FORMULA: Final = tuple("=+-@＝＋－＠")
+#: What Markdown would read as emphasis, code, a link, a tag, a table's rule or an entity.
+_MARKUP: Final = re.compile(
+    r"[\\`*\[\]<>|]|(?<![^\W_])_|_(?![^\W_])|~(?=\S)|(?<=\S)~|&(?=[#\w])|(?<=\w):(?=//)|(?<=www)\."
+)
 
 
 def one_line(name: str, limit: int = KEPT) -> str:
     """`name` as one line of at most `limit` visible characters; what cannot be seen becomes ``·``."""
-    head = name[: limit + 1]
-    clean = "".join(
-        " " if char in "\t\n\r" else "·" if unicodedata.category(char) in _UNSEEN else char for char in head
-    )
+    clean = line(name[: limit + 1])
     return clean if len(name) <= limit else clean[: limit - 1] + "…"
 
 
@@ -41,6 +45,27 @@ def escaped(text: str) -> str:
     for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
         text = text.replace(raw, safe)
     return text
+
+
+def markdown(text: str) -> str:
+    """`text` for Markdown, inline and in a table's cell: no name makes a link, a tag or a column.
+
+    Source: CommonMark 0.31, section 2.4 (backslash escapes); GitHub Flavored Markdown, sections 4.10
+    (tables) and 6.9 (bare addresses become links).
+    """
+    return _MARKUP.sub(r"\\\g<0>", line(text))
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a row of CSV: numbers as they are, a text that a spreadsheet would run after a ``'``.
+
+    Source: OWASP, CSV Injection.
+    """
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = one_line(value)
+    runs = value.startswith(("\t", "\r", "\n")) or text.lstrip().startswith(_FORMULA)
+    return f"'{text}" if runs else text
 
 
 def text_width(text: str, size: float) -> float:

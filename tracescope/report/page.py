@@ -21,6 +21,7 @@ from tracescope.report import forecast as outlook
 from tracescope.report import text
 from tracescope.report.charts import shown
 from tracescope.schema import DAY_NS, HOUR_NS
+from tracescope.visible import lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -116,6 +117,11 @@ def _weeks(one: EdgeForecast | EntryForecast, forecast: Forecast) -> str:
     return outlook.weeks_text(one.weeks, one.weeks_interval, beyond)
 
 
+def _seen(value: Any) -> Any:
+    """What a template puts out, whether or not a filter has cleaned it."""
+    return lines(value) if isinstance(value, str) else value
+
+
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates, with every filter they use."""
@@ -128,6 +134,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_seen,
     )
     filters: dict[str, Any] = {
         "count": text.count,

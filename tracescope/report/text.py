@@ -17,7 +17,8 @@ from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json, json_bytes
 from tracescope.report.columns import Column, table
-from tracescope.report.names import one_line
+from tracescope.report.names import csv_cell, markdown, one_line
+from tracescope.visible import line, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -215,6 +216,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
     from rich.console import Group
     from rich.text import Text
 
+    report = visible(report)
     colour = {"drifting": "bold red", "growth-stable": "bold green"}.get(report.state, "bold yellow")
     return Group(
         Text(headline(report), style=colour),
@@ -246,7 +248,8 @@ def diff_csv(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*_COLUMNS, *(f"effect_{name}" for name in EFFECTS)])
     for edge, row in zip(report.edges, _flat(report), strict=True):
-        writer.writerow([*(row[name] for name in _COLUMNS), *(edge.effects.get(name) for name in EFFECTS)])
+        cells = [*(row[name] for name in _COLUMNS), *(edge.effects.get(name) for name in EFFECTS)]
+        writer.writerow([csv_cell(cell) for cell in cells])
     return out.getvalue()
 
 
@@ -258,8 +261,11 @@ def diff_ndjson(report: Report) -> str:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return "| " + " | ".join(escaped) + " |"
+    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"
+
+
+def _markdown_list(items: Iterable[str]) -> list[str]:
+    return [f"- {markdown(item)}" for item in items]
 
 
 def diff_markdown(report: Report) -> str:
@@ -282,13 +288,14 @@ def diff_markdown(report: Report) -> str:
         for rank, edge in enumerate(report.edges, 1)
     ]
     rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
-    lines = [f"**{headline(report)}**", "", *(f"- {line}" for line in _summary(report)), ""]
-    lines += [_markdown_row(head), rule, *rows, "", *(f"- {line}" for line in _footer(report))]
+    lines = [f"**{markdown(headline(report))}**", "", *_markdown_list(_summary(report)), ""]
+    lines += [_markdown_row(head), rule, *rows, "", *_markdown_list(_footer(report))]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def status_text(status: Status, where: str) -> str:
     """What a store holds, a line each."""
+    status = visible(status)
     lines = [f"store      {where} ({count(status.disk_bytes)}B)"]
     if not status.stored:
         lines.append("           empty: `tracescope import FILE` or `tracescope serve` fills it")
@@ -389,15 +396,15 @@ def path_text(trace: TracePath, *, width: int) -> RenderableType:
     for span, start, end in segments.select("span", "start_ns", "end_ns").iter_rows():
         by_span.setdefault(span, []).append((start, end))
     for span in spans.iter_rows(named=True):
-        line = [" "] * bars
-        _fill(line, span["start_ns"], span["start_ns"] + span["duration_ns"], length, "─")
+        bar = [" "] * bars
+        _fill(bar, span["start_ns"], span["start_ns"] + span["duration_ns"], length, "─")
         for start, end in by_span.get(span["row"], ()):
-            _fill(line, start, end, length, "█")
+            _fill(bar, start, end, length, "█")
         mark = "↳ " if span["detached"] else ""
         error = " ✗" if span["error"] else ""
         name = f"{'  ' * min(span['depth'], 12)}{mark}{span['service']} {span['operation']}{error}"
         own = duration(span["own_ns"]) if span["own_ns"] else ""
-        table.add_row(Text(name), Text("".join(line)), duration(span["duration_ns"]), own)
+        table.add_row(Text(one_line(name)), Text("".join(bar)), duration(span["duration_ns"]), own)
     units = [
         f"{unit['kind']}: {unit['service']} {unit['operation']} {duration(unit['clock_ns'])}"
         + (f", waited {duration(unit['wait_ns'])}" if unit["wait_ns"] else "")
@@ -410,9 +417,9 @@ def path_text(trace: TracePath, *, width: int) -> RenderableType:
         notes.insert(0, f"{hidden} more spans, waited for less than these; --format json lists all")
     return Group(
         Text(f"trace {trace.trace_id} · {format_utc(trace.start_ns)}", style="bold"),
-        *[Text(line, style="dim") for line in units],
+        *[Text(line(each), style="dim") for each in units],
         table,
-        *[Text(line, style="dim") for line in notes],
+        *[Text(line(note), style="dim") for note in notes],
     )
 
 

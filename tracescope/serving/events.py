@@ -10,6 +10,8 @@ from typing import Literal, TextIO
 
 import orjson
 
+from tracescope.visible import json_text
+
 Form = Literal["logfmt", "json"]
 Value = str | int | float | bool | None
 
@@ -44,7 +46,7 @@ class Events:
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         record: dict[str, Value] = {"time": now, "level": level, "event": event, **fields}
-        line = orjson.dumps(record).decode() if self._form == "json" else logfmt(record)
+        line = json_text(orjson.dumps(record).decode()) if self._form == "json" else logfmt(record)
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -81,4 +83,4 @@ def _value(value: Value) -> str:
     text = "" if value is None else str(value)
     if text and text.isprintable() and not any(c in text for c in ' "=\\'):
         return text
-    return orjson.dumps(text).decode()
+    return json_text(orjson.dumps(text).decode())
