@@ -84,6 +84,7 @@ RENDERED = {
     "diff-80.txt": lambda: _table(80, wide=False),
     "diff-100.txt": lambda: _table(100, wide=False),
     "diff-140.txt": lambda: _table(140, wide=False),
+    "diff-piped.txt": lambda: _table(text.UNBOUNDED, wide=False),
     "diff-wide-200.txt": lambda: _table(200, wide=True),
     "diff.md": lambda: text.diff_markdown(_report()),
     "diff.csv": lambda: text.diff_csv(_report()),
@@ -106,3 +107,30 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = _table(width, wide=False).splitlines()
     assert max(len(line) for line in lines) <= width
     assert any("+7.50 ms" in line and line.lstrip().startswith("1") for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+def test_the_reason_stays_at_every_width_and_what_goes_is_said(width: int) -> None:
+    """Below its row where there is no room beside; columns that go are named with a flag that shows them."""
+    said = " ".join(_table(width, wide=False).split())
+    for reason in (
+        "more calls (0.28 → 0.80)",
+        "slower +3.00, more often waited for +1.25",
+        "blocking rule changed",
+    ):
+        assert all(word in said for word in reason.split())
+    heading = next(
+        line for line in _table(width, wide=False).splitlines() if line.lstrip().startswith("edge")
+    )
+    gone = [title for title in ("operation", "share", "kind", "ms per unit", "95 %") if title not in heading]
+    assert ("(--format wide)" in said) == bool(gone)
+    assert all(title in said for title in gone)
+
+
+def test_what_is_piped_is_neither_cut_nor_folded() -> None:
+    """One line an edge, whole names, nothing left out."""
+    lines = _table(text.UNBOUNDED, wide=False).splitlines()
+    assert not any("…" in line.replace(" … ", "") or "no room" in line for line in lines)
+    for edge in _report().edges:
+        kept = [line for line in lines if edge.caller in line and (edge.operation or "") in line]
+        assert any(text.why(edge) in line for line in kept)

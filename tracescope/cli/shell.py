@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tracescope.session import Answers
     from tracescope.store import SpanStore
 
+#: What ``less`` is told where nobody has told it, as git does: quit when it fits, colours, leave the screen.
+_LESS: Final = "FRX"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -215,13 +217,13 @@ def pattern(text: str, what: str) -> re.Pattern[str] | None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; without one as wide as COLUMNS, or 120."""
+    """A console as wide as the terminal; without one as wide as COLUMNS, or as needed."""
     from rich.console import Console
 
-    from tracescope.report.text import PLAIN_WIDTH
+    from tracescope.report.text import UNBOUNDED
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else UNBOUNDED
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)
 
 
@@ -266,14 +268,19 @@ def show(renderable: Callable[[int], RenderableType], output: str | None, *, pag
     """Print something rich, given its width; through a pager where it would not fit a terminal."""
     from rich.console import Console
 
+    from tracescope.report.text import UNBOUNDED
+
     if output is not None:
         with Path(output).open("w", encoding="utf-8") as file:
-            plain = Console(file=file, width=160, no_color=True, highlight=False, markup=False, emoji=False)
-            plain.print(_Seen(renderable(160)))
+            plain = Console(
+                file=file, width=UNBOUNDED, no_color=True, highlight=False, markup=False, emoji=False
+            )
+            plain.print(_Seen(renderable(UNBOUNDED)))
         return
     screen = console()
     made = _Seen(renderable(screen.width))
     if screen.is_terminal and paged and len(screen.render_lines(made)) > screen.height:
+        os.environ.setdefault("LESS", _LESS)
         with screen.pager(styles=True):
             screen.print(made)
         return

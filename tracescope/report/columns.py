@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 Row = TypeVar("Row")
@@ -33,7 +34,8 @@ class Column(Generic[Row]):
     least
         0 for a figure, which is shown whole; else the fewest columns that the words are cut to.
     folds
-        Words go on in the next line instead of being cut.
+        Words go on in the next line instead of being cut; where there is no room beside the figures, they
+        stand below their row.
     right
         Aligned to the right.
     """
@@ -92,15 +94,44 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
+def left_out(columns: Sequence[Column[Row]], rows: Sequence[Row], width: int) -> list[str]:
+    """Titles of the columns that `table` shows nowhere in `width`."""
+    fitted = [column for column, _ in fit(columns, rows, width)]
+    return [column.title for column in columns if column not in fitted and not column.folds]
+
+
 def table(
     columns: Sequence[Column[Row]], rows: Sequence[Row], width: int, *, everything: bool = False
-) -> Table:
-    """A borderless table of the columns that fit."""
+) -> RenderableType:
+    """A borderless table of the columns that fit; words that fold go below their row before they go."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    fitted = fit(columns, rows, width, everything=everything)
+    kept = [column for column, _ in fitted]
+    below = [column for column in columns if column.folds and column not in kept]
+    if not below:
+        return _grid(fitted, rows)
+    # widths are given, so that tables of one row each stand as one
+    parts: list[RenderableType] = [_grid(fitted, [])]
+    for row in rows:
+        parts.append(_grid(fitted, [row], header=False))
+        said = [(column.cell(row), column.style) for column in below]
+        indent = min(fitted[0][1] + 2 * GAP, width // 4)
+        parts += [
+            Padding(Text(words, style=style(row) if style else "dim"), (0, 0, 0, indent))
+            for words, style in said
+            if words
+        ]
+    return Group(*parts)
+
+
+def _grid(fitted: Sequence[tuple[Column[Row], int]], rows: Sequence[Row], *, header: bool = True) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, padding=(0, GAP, 0, 0), header_style="dim", pad_edge=False)
-    fitted = fit(columns, rows, width, everything=everything)
+    made = Table(box=None, padding=(0, GAP, 0, 0), header_style="dim", pad_edge=False, show_header=header)
     for column, wide in fitted:
         made.add_column(
             column.title,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tracescope.analysis.capacity.forecast_verdict import Outlook
 
 FORECAST_SCHEMA: Final = "tracescope.forecast/1"
+#: Edges without a forecast that the text names.
+_REFUSED: Final = 3
 
 
 def forecast_json(forecast: Forecast, outlook: Outlook) -> dict[str, Any]:
@@ -88,6 +90,19 @@ def what_if_text(one: WhatIf) -> str:
     return f"wall{star}" if one.ms is None else f"{number(one.ms)}{star}"
 
 
+def _left_out(forecast: Forecast, top: int) -> list[str]:
+    """What the text cuts, and the flag that shows it."""
+    told = sum(edge.reason is None for edge in forecast.edges)
+    cut = [
+        f"{more} more {what}"
+        for more, what in ((len(forecast.entries) - top, "entries"), (told - top, "edges"))
+        if more > 0
+    ]
+    refused = len(forecast.edges) - told - _REFUSED
+    lines = [f"{', '.join(cut)} (--top)"] if cut else []
+    return lines + ([f"{refused} more edges without a forecast (--format json)"] if refused > 0 else [])
+
+
 def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> RenderableType:
     """Verdict, entries, edges, and what the figures mean."""
     from rich.console import Group
@@ -144,7 +159,8 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
     notes = [
         "* extrapolated: no such load was seen; headroom is load at the wall (3 times the low-load latency)"
         " over peak load; intervals are 80 %",
-        *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:3]],
+        *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:_REFUSED]],
+        *_left_out(forecast, top),
         *[
             f"{edge.name} {edge.operation}: load is that of each of its {edge.replicas:.3g} replicas"
             for edge in forecast.edges[:top]

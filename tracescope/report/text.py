@@ -16,7 +16,7 @@ from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import EFFECTS
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json, json_bytes
-from tracescope.report.columns import Column, table
+from tracescope.report.columns import Column, left_out, table
 from tracescope.report.names import csv_cell, markdown, one_line
 from tracescope.visible import line, visible
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from tracescope.analysis.topology.rules import Checked
     from tracescope.store import Status
 
-#: Width where there is no terminal to ask.
-PLAIN_WIDTH: Final = 120
+#: Width where there is no terminal: every table is as wide as what it holds.
+UNBOUNDED: Final = 10_000
+#: Cells of a waterfall's bars there.
+_BARS: Final = 80
 _UNITS: Final = {"message": "messages", "detached": "detached"}
 #: Spans that a waterfall shows; of larger traces those that the unit of work waited for longest.
 MOST_SPANS: Final = 1000
@@ -218,13 +220,17 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
 
     report = visible(report)
     colour = {"drifting": "bold red", "growth-stable": "bold green"}.get(report.state, "bold yellow")
+    columns = _columns(report)
+    footer = _footer(report)
+    if not wide and (hidden := left_out(columns, report.edges, width)):
+        footer.insert(0, f"no room for {', '.join(hidden)} (--format wide)")
     return Group(
         Text(headline(report), style=colour),
         *[Text(line, style="dim") for line in _summary(report)],
         Text(""),
-        table(_columns(report), report.edges, width, everything=wide),
+        table(columns, report.edges, width, everything=wide),
         Text(""),
-        *[Text(line, style="dim") for line in _footer(report)],
+        *[Text(line, style="dim") for line in footer],
     )
 
 
@@ -324,7 +330,8 @@ def graph_text(graph: Graph, *, width: int) -> RenderableType:
     from rich.text import Text
 
     compared = graph.base is not None
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, width=width)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.width = width if width < UNBOUNDED else None
     table.add_column("edge", no_wrap=True, overflow="ellipsis", ratio=3)
     if graph.level == "operation":
         table.add_column("operation", no_wrap=True, overflow="ellipsis", ratio=2)
@@ -380,9 +387,10 @@ def path_text(trace: TracePath, *, width: int) -> RenderableType:
 
     spans = trace.spans.with_row_index("row")
     length = max(int((spans["start_ns"] + spans["duration_ns"]).max() or 1), 1)  # pyright: ignore[reportArgumentType, reportOperatorIssue]
-    bars = max(width - 64, 20)
+    bounded = width < UNBOUNDED
+    bars = max(width - 64, 20) if bounded else _BARS
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("span", no_wrap=True, overflow="ellipsis", width=36)
+    table.add_column("span", no_wrap=True, overflow="ellipsis", width=36 if bounded else None)
     table.add_column(f"0 … {duration(length)}", no_wrap=True, width=bars)
     table.add_column("duration", justify="right", no_wrap=True)
     table.add_column("on the path", justify="right", no_wrap=True)
