@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from tracescope.cli import shell
+from tracescope.visible import line
 
 #: Skipped files that are named.
 _SHOWN = 3
@@ -90,14 +91,18 @@ def progress_bar() -> Generator[Callable[[str, int, int, int], None] | None]:
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    names = TextColumn("{task.description}"), TextColumn("{task.fields[spans]}")
+    names = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[spans]}")
     columns = names[0], BarColumn(), DownloadColumn(), names[1]
     with Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task("", total=None, spans="")
 
         def advance(source: str, position: int, total: int, spans: int) -> None:
             bar.update(
-                task, description=source, completed=position, total=total or None, spans=f"{spans:,} spans"
+                task,
+                description=line(source),
+                completed=position,
+                total=total or None,
+                spans=f"{spans:,} spans",
             )
 
         yield advance
