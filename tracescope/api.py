@@ -316,7 +316,7 @@ class Report:
         """Every edge, strongest credited growth first; columns as in the JSON, effects as ``effect_...``."""
         rows: list[dict[str, Any]] = []
         for edge in self.model.edges:
-            row = edge_json(edge)
+            row: dict[str, Any] = {**edge_json(edge)}
             effects = {f"effect_{name}": value for name, value in row.pop("effects").items()}
             low, high = row.pop("credited_ms_ci") or (None, None)
             rows.append(

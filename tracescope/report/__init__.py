@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tracescope.analysis.report import EFFECTS
 from tracescope.visible import json_text
 
 if TYPE_CHECKING:
-    from tracescope.analysis.report import Change, Edge, Entry, Extent, Report
+    from tracescope.analysis.report import Change, Edge, Entry, Extent, Pattern, Report
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
     from tracescope.analysis.topology.rules import Checked
+    from tracescope.report import contract
     from tracescope.store import Status
 
 DIFF_SCHEMA: Final = "tracescope.diff/1"
@@ -64,7 +64,7 @@ def json_bytes(value: Any, *, indented: bool = False) -> bytes:
     return made if made.isascii() and b"\x7f" not in made else json_text(made.decode()).encode()
 
 
-def _extent(extent: Extent) -> dict[str, Any]:
+def _extent(extent: Extent) -> contract.Extent:
     return {
         "start": iso(extent.start_ns),
         "end": iso(extent.end_ns),
@@ -74,7 +74,11 @@ def _extent(extent: Extent) -> dict[str, Any]:
     }
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _clock(clock: Mapping[str, float]) -> contract.Clock:
+    return cast("contract.Clock", dict(clock))
+
+
+def _change(change: Change) -> contract.ChangePoint:
     return {
         "at": iso(change.at_ns),
         "low": iso(change.low_ns),
@@ -86,7 +90,17 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
-def edge_json(edge: Edge) -> dict[str, Any]:
+def _pattern(pattern: Pattern) -> contract.Pattern:
+    return {
+        "name": pattern.name,
+        "edge": pattern.edge,
+        "operation": pattern.operation,
+        "certainty": pattern.certainty,
+        "evidence": list(pattern.evidence),
+    }
+
+
+def edge_json(edge: Edge) -> contract.Edge:
     """One edge of the JSON shape."""
     return {
         "unit": edge.unit,
@@ -121,13 +135,13 @@ def edge_json(edge: Edge) -> dict[str, Any]:
         "weeks_to_wall": edge.weeks_to_wall,
         "note": edge.note,
         "evidence": list(edge.evidence),
-        "patterns": [asdict(pattern) for pattern in edge.patterns],
+        "patterns": [_pattern(pattern) for pattern in edge.patterns],
         "change": None if edge.change is None else _change(edge.change),
         "exemplars": {"base": list(edge.exemplars_base), "head": list(edge.exemplars_head)},
     }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> contract.Entry:
     return {
         "unit": entry.unit,
         "service": entry.service,
@@ -145,7 +159,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def diff_json(report: Report) -> dict[str, Any]:
+def diff_json(report: Report) -> contract.Diff:
     """``tracescope.diff/1``, ready for a JSON encoder."""
     return {
         "schema": DIFF_SCHEMA,
@@ -153,8 +167,8 @@ def diff_json(report: Report) -> dict[str, Any]:
         "notes": list(report.notes),
         "base": _extent(report.base),
         "head": _extent(report.head),
-        "clock": dict(report.clock),
-        "other_clocks": {name: dict(clock) for name, clock in report.other_clocks.items()},
+        "clock": _clock(report.clock),
+        "other_clocks": {name: _clock(clock) for name, clock in report.other_clocks.items()},
         "verdict": {"state": report.state, "stage": report.stage, "reasons": list(report.reasons)},
         "alpha": report.alpha,
         "min_effect_ms": report.min_effect_ms,
@@ -162,12 +176,12 @@ def diff_json(report: Report) -> dict[str, Any]:
         "edges_in_all": report.edges_in_all,
         "entries": [_entry(entry) for entry in report.entries],
         "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*EFFECTS, "mix")},
-        "patterns": [asdict(pattern) for pattern in report.patterns],
+        "patterns": [_pattern(pattern) for pattern in report.patterns],
         "rejected": dict(report.rejected),
     }
 
 
-def status_json(status: Status) -> dict[str, Any]:
+def status_json(status: Status) -> contract.Status:
     """``tracescope.status/1``."""
     return {
         "schema": STATUS_SCHEMA,
@@ -186,9 +200,9 @@ def status_json(status: Status) -> dict[str, Any]:
     }
 
 
-def graph_json(graph: Graph) -> dict[str, Any]:
+def graph_json(graph: Graph) -> contract.Graph:
     """``tracescope.graph/1``; with a base, edges carry its values as ``..._base``."""
-    made: dict[str, Any] = {
+    made: contract.Graph = {
         "schema": GRAPH_SCHEMA,
         "level": graph.level,
         "environment": graph.environment,
@@ -204,7 +218,7 @@ def graph_json(graph: Graph) -> dict[str, Any]:
     return made
 
 
-def findings_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
+def findings_json(found: Sequence[Finding]) -> list[contract.Finding]:
     """Findings as they stand in ``tracescope.graph/1``."""
     return [
         {"kind": each.kind, "text": each.text, "nodes": list(each.nodes), "evidence": dict(each.evidence)}
@@ -212,7 +226,7 @@ def findings_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def checked_json(checked: Checked, graph: Graph) -> dict[str, Any]:
+def checked_json(checked: Checked, graph: Graph) -> contract.Checked:
     """``tracescope.check/1``."""
     return {
         "schema": CHECK_SCHEMA,
@@ -229,7 +243,7 @@ def checked_json(checked: Checked, graph: Graph) -> dict[str, Any]:
     }
 
 
-def path_json(trace: TracePath) -> dict[str, Any]:
+def path_json(trace: TracePath) -> contract.Path:
     """``tracescope.path/1``: spans parents first, times in ns from the trace's start."""
     return {
         "schema": PATH_SCHEMA,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.explain import effects_in_order
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from tracescope.analysis.explain import Caller, Explanation, LoadCurve, Week
     from tracescope.analysis.report import Extent
+    from tracescope.report import contract
 
 EXPLAIN_SCHEMA: Final = "tracescope.explain/1"
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _ROWS: Final = 12
 
 
-def explain_json(explained: Explanation) -> dict[str, Any]:
+def explain_json(explained: Explanation) -> contract.Explanation:
     """``tracescope.explain/1``: the edge of the diff, with its curve, weeks and callers."""
     report = explained.report
     return {

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
     from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast, Trend, WhatIf
     from tracescope.analysis.capacity.forecast_verdict import Outlook
+    from tracescope.report import contract
 
 FORECAST_SCHEMA: Final = "tracescope.forecast/1"
 #: Edges without a forecast that the text names.
 _REFUSED: Final = 3
 
 
-def forecast_json(forecast: Forecast, outlook: Outlook) -> dict[str, Any]:
+def forecast_json(forecast: Forecast, outlook: Outlook) -> contract.Forecast:
     """``tracescope.forecast/1``; null is what could not be told, or more than ``beyond_weeks``."""
     states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
 

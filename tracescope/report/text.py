@@ -261,8 +261,9 @@ def diff_csv(report: Report) -> str:
 
 def diff_ndjson(report: Report) -> str:
     """One JSON object an edge, then one for the whole with ``edges`` left out."""
-    whole = diff_json(report)
-    lines = [json_bytes({"schema": whole["schema"], **edge}).decode() for edge in whole.pop("edges")]
+    whole: dict[str, Any] = {**diff_json(report)}
+    edges: list[dict[str, Any]] = whole.pop("edges")
+    lines = [json_bytes({"schema": whole["schema"], **edge}).decode() for edge in edges]
     return "\n".join([*lines, json_bytes(whole).decode()]) + "\n"
 
 

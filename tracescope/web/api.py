@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_type_hints
 
 import numpy as np
 from starlette.responses import Response
@@ -14,9 +14,18 @@ from tracescope import __version__
 from tracescope.analysis.evidence.series import Series
 from tracescope.analysis.topology.graph import Level
 from tracescope.errors import InputError, InsufficientDataError
-from tracescope.report import diff_json, edge_json, graph_json, iso, json_bytes, path_json, status_json
+from tracescope.report import (
+    contract,
+    diff_json,
+    edge_json,
+    graph_json,
+    iso,
+    json_bytes,
+    path_json,
+    status_json,
+)
 from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
-from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
+from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, Example, entry_digits, entry_number
 from tracescope.web import pages
 from tracescope.web.map import narrowed, of_kind
 from tracescope.web.view import View
@@ -39,17 +48,19 @@ def series_json(series: Series) -> dict[str, Any]:
     return {"start": [iso(ns) for ns in series.starts_ns], **measures}
 
 
-def growth(answers: Answers, view: View) -> Any:
+def growth(answers: Answers, view: View) -> contract.Growth:
     """``tracescope.diff/1`` with the view's edges, and the series of those listed."""
     report = answers.report()
     edges = pages.listed(report, view)[: view.top]
     keys = tuple(edge.key for edge in edges)
     found = answers.series(keys, SPARK_POINTS)
-    series = [{"base": series_json(found[key][0]), "head": series_json(found[key][1])} for key in keys]
+    series: list[contract.Sides] = [
+        {"base": series_json(found[key][0]), "head": series_json(found[key][1])} for key in keys
+    ]
     return {**diff_json(report), "edges": [edge_json(edge) for edge in edges], "series": series}
 
 
-def map_(answers: Answers, view: View) -> Any:
+def map_(answers: Answers, view: View) -> contract.Graph:
     """``tracescope.graph/1`` of head against base; all of it without focus, boxes or namespaces."""
     whole = of_kind(answers.mapped(cast("Level", view.level), quantiles=True).graph, view)
     default = View()
@@ -57,7 +68,7 @@ def map_(answers: Answers, view: View) -> Any:
     return graph_json(narrowed(whole, view)[0] if any(wanted) else whole)
 
 
-def edge(answers: Answers, view: View) -> Any:
+def edge(answers: Answers, view: View) -> contract.EdgePage:
     """One edge: its row, series, quantiles, callers and example traces."""
     found = pages.find_edge(answers.report(), view)
     key = found.key
@@ -67,11 +78,11 @@ def edge(answers: Answers, view: View) -> Any:
         "series": {"base": series_json(base), "head": series_json(head)},
         "quantiles_ms": {k: {"base": v[0], "head": v[1]} for k, v in answers.quantiles(key).items()},
         "callers": pages.callers(answers, view, key),
-        "traces": [asdict(example) for example in answers.examples(key)],
+        "traces": _examples(answers.examples(key)),
     }
 
 
-def service(answers: Answers, view: View, name: str) -> Any:
+def service(answers: Answers, view: View, name: str) -> contract.ServicePage:
     """One service's edges and entries."""
     found = pages.service(answers, view, name)
     return {
@@ -82,7 +93,7 @@ def service(answers: Answers, view: View, name: str) -> Any:
     }
 
 
-def paths(answers: Answers, view: View) -> Any:
+def paths(answers: Answers, view: View) -> contract.PathsPage:
     """Entries, and the call paths of the chosen one."""
     entries = answers.entries()
     wanted = entry_number(view.entry) if view.entry else entries[0][0] if entries else 0
@@ -98,13 +109,17 @@ def paths(answers: Answers, view: View) -> Any:
     }
 
 
-def traces(answers: Answers, view: View) -> Any:
+def _examples(found: Sequence[Example]) -> list[contract.Example]:
+    return [{"side": one.side, "trace_id": one.trace_id, "ms": one.ms, "why": one.why} for one in found]
+
+
+def traces(answers: Answers, view: View) -> contract.TracesPage:
     """Example traces."""
     key = view.edge_key if view.edge_kind else None
-    return {"traces": [asdict(example) for example in answers.examples(key)]}
+    return {"traces": _examples(answers.examples(key))}
 
 
-def trace(answers: Answers, view: View, trace_id: str) -> Any:
+def trace(answers: Answers, view: View, trace_id: str) -> contract.Path:
     """``tracescope.path/1``."""
     return path_json(answers.trace(trace_id, near_periods=bool(view.base)))
 
@@ -141,7 +156,10 @@ def openapi(answers: Answers, view: View) -> Any:
         for f in fields(View)
     ]
     paths_: dict[str, Any] = {}
-    for path, build in ROUTES:
+    kinds = [get_type_hints(build)["return"] for _, build in ROUTES]
+    answered = [kind for kind in kinds if kind is not Any]
+    known = dict(zip(map(id, answered), (made := contract.json_schemas(*answered))[0], strict=True))
+    for (path, build), kind in zip(ROUTES, kinds, strict=True):
         name = path.replace(":path", "")
         inside = [
             {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
@@ -151,7 +169,7 @@ def openapi(answers: Answers, view: View) -> Any:
         responses = {
             "200": {
                 "description": (build.__doc__ or "").strip(),
-                "content": {"application/json": {"schema": {}}},
+                "content": {"application/json": {"schema": known.get(id(kind), {})}},
             },
             "400": {"description": "a parameter that cannot be read"},
             "404": {"description": "nothing there, or too little data"},
@@ -164,7 +182,8 @@ def openapi(answers: Answers, view: View) -> Any:
                 "responses": responses,
             }
         }
-    return {"openapi": "3.1.0", "info": {"title": "tracescope", "version": __version__}, "paths": paths_}
+    about = {"title": "tracescope", "version": __version__}
+    return {"openapi": "3.1.0", "info": about, "paths": paths_, "components": {"schemas": made[1]}}
 
 
 ROUTES: Final[tuple[tuple[str, Builder], ...]] = (

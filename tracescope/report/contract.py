@@ -1,0 +1,367 @@
+"""The JSON answers, defined once: what builders return, what clients may rely on.
+
+Builders are checked against these types, `json_schemas` makes JSON Schema of them for
+`/api/openapi.json`, and tests hold real answers against them.  Additions are fine; a change bumps the number
+in `schema`.  Numbers are in the unit that the name ends with; null is what could not be told.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+Interval = tuple[float | None, float | None]
+
+
+class Bounds(TypedDict):
+    """A period: half-open, ISO 8601 in UTC."""
+
+    start: str | None
+    end: str | None
+
+
+class Extent(Bounds):
+    """A period as it was compared."""
+
+    units: float
+    hours: float
+    blocks: int
+
+
+class Clock(TypedDict):
+    """Mean latency in ms: of matched hours, raw, and its change."""
+
+    base_ms: float
+    head_ms: float
+    delta_ms: float
+    base_raw_ms: float
+    head_raw_ms: float
+    delta_mix_adjusted_ms: NotRequired[float]
+
+
+class Verdict(TypedDict):
+    """What it comes to; ``stage`` is the last early warning that shows."""
+
+    state: str
+    stage: str | None
+    reasons: list[str]
+
+
+class Version(TypedDict):
+    """A ``service.version``, and when its first span was seen."""
+
+    service: str
+    version: str
+    first: str | None
+
+
+class ChangePoint(TypedDict):
+    """Since when, with its 95 % interval, and the versions first seen inside it."""
+
+    at: str | None
+    low: str | None
+    high: str | None
+    versions: list[Version]
+
+
+class Pattern(TypedDict):
+    """A mechanism with a name, and what speaks for it."""
+
+    name: str
+    edge: str
+    operation: str | None
+    certainty: str
+    evidence: list[str]
+
+
+class Exemplars(TypedDict):
+    """Trace ids."""
+
+    base: list[str]
+    head: list[str]
+
+
+class Edge(TypedDict):
+    """One edge's change; milliseconds are per unit of work of its kind."""
+
+    unit: str
+    kind: str
+    caller: str
+    callee: str | None
+    operation: str | None
+    uninstrumented: bool
+    share_base: float
+    share_head: float
+    own_ms_base: float
+    own_ms_head: float
+    inclusive_ms_base: float
+    inclusive_ms_head: float
+    credited_ms: float
+    credited_ms_ci: Interval | None
+    share_ci: Interval | None
+    group_ms: float | None
+    group_share_base: float | None
+    group_share_head: float | None
+    min_effect_ms: float
+    q_value: float | None
+    significant: bool
+    effects: dict[str, float | None]
+    effects_ci: dict[str, Interval | None]
+    calls_per_unit_base: float
+    calls_per_unit_head: float
+    growth_pct_per_week: float | None
+    load_elasticity: float | None
+    headroom: float | None
+    headroom_at_least: float | None
+    weeks_to_wall: float | None
+    note: str | None
+    evidence: list[str]
+    patterns: list[Pattern]
+    change: ChangePoint | None
+    exemplars: Exemplars
+
+
+class Entry(TypedDict):
+    """One entry's change."""
+
+    unit: str
+    service: str
+    operation: str
+    units_base: float
+    units_head: float
+    ms_base: float | None
+    ms_head: float | None
+    p95_base_ms: float | None
+    p95_head_ms: float | None
+    weight_base: float
+    weight_head: float
+    mix_ms: float
+    state: str
+
+
+class Diff(TypedDict):
+    """``tracescope.diff/1``."""
+
+    schema: Literal["tracescope.diff/1"]
+    environment: str
+    notes: list[str]
+    base: Extent
+    head: Extent
+    clock: Clock
+    other_clocks: dict[str, Clock]
+    verdict: Verdict
+    alpha: float
+    min_effect_ms: float
+    edges: list[Edge]
+    edges_in_all: int
+    entries: list[Entry]
+    effects_total: dict[str, float]
+    patterns: list[Pattern]
+    rejected: dict[str, int]
+
+
+class Spans(TypedDict):
+    """Acknowledged spans minus rejected, distinct ones, and the rejected by reason."""
+
+    accepted: int
+    stored: int
+    rejected: dict[str, int]
+
+
+class Status(TypedDict):
+    """``tracescope.status/1``."""
+
+    schema: Literal["tracescope.status/1"]
+    spans: Spans
+    units: int
+    first: str | None
+    last: str | None
+    sealed_until: str | None
+    unsealed_spans: int
+    counters: dict[str, int]
+    quarantined: int
+    lost_requests: int
+    journal_bytes: int
+    disk_bytes: int
+
+
+class Finding(TypedDict):
+    """What the structure shows."""
+
+    kind: str
+    text: str
+    nodes: list[str]
+    evidence: dict[str, Any]
+
+
+class GraphBase(Bounds):
+    """The period that a graph is compared with."""
+
+    units: dict[str, float]
+
+
+class Graph(Bounds):
+    """``tracescope.graph/1``; with a base, edges carry its values as ``..._base``."""
+
+    schema: Literal["tracescope.graph/1"]
+    level: Literal["service", "dependency", "operation"]
+    environment: str
+    units: dict[str, float]
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
+    base: NotRequired[GraphBase]
+    findings: NotRequired[list[Finding]]
+
+
+class Violation(TypedDict):
+    """A rule that is broken."""
+
+    rule: str
+    text: str
+    reason: str | None
+    evidence: dict[str, Any]
+
+
+class Checked(Bounds):
+    """``tracescope.check/1``."""
+
+    schema: Literal["tracescope.check/1"]
+    environment: str
+    ok: bool
+    rules: int
+    violations: list[Violation]
+    notes: list[str]
+
+
+class Path(TypedDict):
+    """``tracescope.path/1``: spans parents first, times in ns from the trace's start."""
+
+    schema: Literal["tracescope.path/1"]
+    trace_id: str
+    start: str | None
+    units: list[dict[str, Any]]
+    spans: list[dict[str, Any]]
+    segments: list[dict[str, Any]]
+    counters: dict[str, int]
+    notes: list[str]
+
+
+class ForecastVerdict(Verdict):
+    """With every early warning, shown or not, and instances that bought no throughput."""
+
+    early_warning: list[dict[str, Any]]
+    band_aids: list[dict[str, Any]]
+
+
+class Forecast(Bounds):
+    """``tracescope.forecast/1``."""
+
+    schema: Literal["tracescope.forecast/1"]
+    environment: str
+    weeks_seen: float
+    horizon_weeks: float
+    notes: list[str]
+    verdict: ForecastVerdict
+    edges: list[dict[str, Any]]
+    entries: list[dict[str, Any]]
+
+
+class Explanation(TypedDict):
+    """``tracescope.explain/1``."""
+
+    schema: Literal["tracescope.explain/1"]
+    environment: str
+    base: Bounds
+    head: Bounds
+    sentence: str
+    edge: Edge
+    load: dict[str, Any] | None
+    weeks: list[dict[str, Any]]
+    entries: list[dict[str, Any]]
+    sharing: list[dict[str, Any]]
+    notes: list[str]
+
+
+# -- what the pages' routes add --------------------------------------------------------------------
+
+
+class Sides(TypedDict):
+    """Something of both periods."""
+
+    base: dict[str, Any]
+    head: dict[str, Any]
+
+
+class Growth(Diff):
+    """The diff with the edges listed only, and their series."""
+
+    series: list[Sides]
+
+
+class Example(TypedDict):
+    """A trace worth looking at."""
+
+    side: str
+    trace_id: str
+    ms: float | None
+    why: str
+
+
+class EdgePage(TypedDict):
+    """One edge with series, quantiles, callers and traces."""
+
+    edge: Edge
+    series: Sides
+    quantiles_ms: dict[str, dict[str, float | None]]
+    callers: list[dict[str, Any]]
+    traces: list[Example]
+
+
+class ServicePage(TypedDict):
+    """One service's edges and entries."""
+
+    service: str
+    outgoing: list[Edge]
+    incoming: list[Edge]
+    entries: list[dict[str, Any]]
+
+
+class PathsPage(TypedDict):
+    """Entries, and the call paths of the chosen one."""
+
+    entries: list[dict[str, Any]]
+    entry: dict[str, Any] | None
+
+
+class TracesPage(TypedDict):
+    """Example traces."""
+
+    traces: list[Example]
+
+
+class Quality(Status):
+    """The status, and what can be said of the periods."""
+
+    periods: list[dict[str, Any]]
+    summary: str
+    remarks: list[str]
+
+
+#: Answers by the name in their ``schema``.
+ANSWERS: Final[dict[str, Any]] = {
+    "tracescope.diff/1": Diff,
+    "tracescope.explain/1": Explanation,
+    "tracescope.forecast/1": Forecast,
+    "tracescope.graph/1": Graph,
+    "tracescope.path/1": Path,
+    "tracescope.check/1": Checked,
+    "tracescope.status/1": Status,
+}
+
+
+def json_schemas(*more: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """JSON Schema of some answers, as references, and every type of `ANSWERS` and theirs by its name."""
+    import msgspec
+
+    wanted = [*more, *ANSWERS.values()]
+    made, parts = msgspec.json.schema_components(wanted, ref_template="#/components/schemas/{name}")
+    return list(made)[: len(more)], parts
