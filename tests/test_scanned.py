@@ -179,7 +179,7 @@ def test_a_receiver_lands_from_scans_what_it_would_land_from_bytes(tmp_path: Pat
     def never(segment: Path) -> None:
         raise AssertionError(f"{segment} was read")
 
-    monkeypatch.setattr("tracescope.ingest.drain.read", never)
+    monkeypatch.setattr("tracescope.ingest.drain.contents", never)
     with Running(tmp_path / "store") as receiver:
         receiver.send(request(0, 50), gzip=True)
         receiver.send(request(50, 50))
