@@ -40,7 +40,7 @@ def made_spans(draw: st.DrawFn, trace: int, span: int, parents: list[Made], scal
         trace=trace,
         service=service,
         kind=kind,
-        edge_class=draw(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5])),
+        edge_class=draw(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8])),
         messaging_op=draw(
             st.sampled_from([0, 0, 1, 2, 2, 3, 4, 5, 6] if kind >= schema.KIND_CLIENT else [0, 0, 0, 2, 6, 7])
         ),

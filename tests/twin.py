@@ -52,6 +52,7 @@ class Tree:
     offset: dict[int, int] = field(default_factory=dict)
     uncertain: bool = False
     role: dict[int, str] = field(default_factory=dict)
+    reported: dict[int, str] = field(default_factory=dict)  # services as they were sent
     callee: dict[int, int | None] = field(default_factory=dict)
     answers: set[int] = field(default_factory=set)
     blocks: set[int] = field(default_factory=set)
@@ -125,6 +126,34 @@ def mend(tree: Tree) -> None:
             cut = min(ring, key=lambda span: (tree.spans[span].start, span))
             tree.parent[cut] = None
             tree.cycles.add(cut)
+    for number, span in tree.spans.items():  # what goes on around its parent was not called by it
+        above = tree.parent[number]
+        over = tree.spans[above] if above is not None else span
+        longer = span.end - span.start > over.end - over.start
+        outside = span.start < over.start or span.start > over.end
+        if span.kind == schema.KIND_INTERNAL and span.service != over.service and longer and outside:
+            tree.parent[number] = None
+    fold_sidecars(tree)
+
+
+def fold_sidecars(tree: Tree) -> None:
+    """A sidecar's spans have the service, and an inbound one's the operation, of its application's."""
+    before = dict(tree.spans)
+    for number, span in before.items():
+        tree.reported[number] = span.service
+        above = tree.parent[number]
+        if span.edge_class != schema.CLASS_SIDECAR:
+            continue
+        if span.kind == schema.KIND_CLIENT and above is not None:
+            if before[above].edge_class != schema.CLASS_SIDECAR:
+                tree.spans[number] = replace(span, service=before[above].service)
+        elif span.kind == schema.KIND_SERVER:
+            served = [before[c] for c in tree.children(number)]
+            served = [
+                c for c in served if c.kind == schema.KIND_SERVER and c.edge_class != schema.CLASS_SIDECAR
+            ]
+            if served:
+                tree.spans[number] = replace(span, service=served[0].service, operation=served[0].operation)
 
 
 # -- roles ----------------------------------------------------------------------------------------
@@ -149,39 +178,94 @@ def find_roles(tree: Tree) -> None:
             first[number] = "publish"
         elif span.edge_class == schema.CLASS_DB:
             first[number] = "db"
-        elif span.kind == schema.KIND_CLIENT:
+        elif span.kind == schema.KIND_CLIENT or span.edge_class == schema.CLASS_MODEL:
             first[number] = "leaf"
         elif above is not None and spans[above].service != span.service:
             first[number] = "server"  # sources without kinds
         else:
             first[number] = "internal"
+    transport = find_transport(tree, first)
+    asker: dict[int, int | None] = {}
+    for number in spans:
+        above = tree.parent[number]
+        while above in transport:
+            above = tree.parent[above]
+        asker[number] = above
     for number, span in spans.items():
         role, below = first[number], tree.children(number)
-        served = [c for c in below if first[c] == "server"]
         served = [
-            c for c in served if span.service != spans[c].service or spans[c].kind == schema.KIND_SERVER
+            c
+            for c in spans
+            if asker[c] == number
+            and first[c] == "server"
+            and (span.service != spans[c].service or spans[c].kind == schema.KIND_SERVER)
         ]
-        answer = min(served, key=lambda c: (spans[c].start, c), default=None)
+        proxies = [c for c in below if spans[c].service != span.service]
+        proxies = [c for c in proxies if spans[c].kind == schema.KIND_CLIENT]
+        answer, proxy = (
+            min(found, key=lambda c: (spans[c].start, c), default=None) for found in (served, proxies)
+        )
         tree.callee[number] = None
-        if role == "db":
+        if number in transport:
+            role = "transport"
+        elif role == "db":
             tree.callee[number] = answer
-        elif role == "leaf" and answer is not None:
-            role, tree.callee[number] = "call", answer
+        elif role == "leaf" and (answer is not None or proxy is not None):
+            role, tree.callee[number] = "call", proxy if answer is None else answer
         elif role == "leaf":
-            own = [c for c in below if spans[c].service == span.service]
+            own = [c for c in below if spans[c].service == span.service and c not in transport]
             if any(first[c] in ("leaf", "db", "publish", "poll") for c in own):
                 role = "internal"  # it wraps calls of its own service
         elif role == "internal" and answer and len(below) == 1 and spans[answer].service != span.service:
             role, tree.callee[number] = "call", answer
         tree.role[number] = role
     for number, span in spans.items():
-        above = tree.parent[number]
+        above = asker[number]
         answer = tree.callee[above] if above is not None else None
-        if above is None or answer is None or tree.role[number] != "server":
+        if above is None or answer is None or span.service != spans[answer].service:
             continue
-        elsewhere = span.kind == schema.KIND_SERVER or span.service != spans[above].service
-        if span.service == spans[answer].service and elsewhere:
+        elsewhere = span.service != spans[above].service
+        relays = {span.kind, spans[answer].kind} == {schema.KIND_CLIENT}
+        if first[number] == "server":
+            if span.kind == schema.KIND_SERVER or elsewhere:
+                tree.answers.add(number)
+        elif elsewhere and relays:
             tree.answers.add(number)
+
+
+#: How far above the wire classes are.
+LEVEL = {
+    schema.CLASS_TRANSPORT: 1, schema.CLASS_SIDECAR: 2, schema.CLASS_HTTP: 3, schema.CLASS_RPC: 4,
+    schema.CLASS_DB: 5, schema.CLASS_MESSAGING: 5, schema.CLASS_MODEL: 5,
+}  # fmt: skip
+
+
+def find_transport(tree: Tree, first: dict[int, str]) -> set[int]:
+    """What calls are made with: all the calls below a call of their own service are of a lower level."""
+    out: set[int] = set()
+    for number, span in tree.spans.items():
+        if first[number] not in ("leaf", "db", "publish", "poll"):
+            continue
+        own = [c for c in tree.children(number) if tree.spans[c].service == span.service]
+        lower = [
+            c
+            for c in own
+            if first[c] in ("leaf", "internal")
+            and 0 < LEVEL.get(tree.spans[c].edge_class, 0) < LEVEL.get(span.edge_class, 0)
+        ]
+        if all(first[c] in ("internal", "server", "consumer") for c in own if c not in lower):
+            out |= set(lower)
+    nested: set[int] = set()
+    for number in tree.spans:  # a handshake's own connection
+        at, steps = number, 0
+        while steps < 8 and tree.spans[at].edge_class == schema.CLASS_TRANSPORT and at not in out:
+            above = tree.parent[at]
+            if above is None or tree.spans[above].service != tree.spans[at].service:
+                break
+            at, steps = above, steps + 1
+        if at in out:
+            nested.add(number)
+    return out | nested
 
 
 # -- clocks ---------------------------------------------------------------------------------------
@@ -501,6 +585,8 @@ def first_work(tree: Tree, poll: int) -> int:
     for child in tree.waited_for(poll):
         one = tree.spans[child]
         transport = one.end - one.start >= length - length // 10
+        if tree.role[child] == "transport":
+            continue
         if tree.role[child] not in ("call", "leaf") or not transport:
             starts.append(max(one.start, span.start))
     return min(starts)
@@ -724,6 +810,7 @@ class Place:
     owns: Path
     service_self: Path
     opens: Path | None
+    via: Path | None  # the call that must have been, where nobody reported it
     opener: int  # the span that opened the path it stands under
     enters: bool
 
@@ -742,6 +829,12 @@ def find_place(tree: Tree, number: int, above: Place | None, wait: Edge | None) 
     def web(*spans: Made) -> str:
         return "rpc" if schema.CLASS_RPC in [one.edge_class for one in spans] else "http"
 
+    via: Path | None = None
+    service_self: Path | None = above.service_self if above is not None else None
+    if above and over and span.service != over.service and role in ("call", "leaf", "db", "publish"):
+        if number not in tree.answers:
+            via = base = (*base, (web(span, over), over.service, span.service, span.operation))
+        service_self = (*base, ("self", span.service, None, span.operation))
     edge: Edge | None = None
     answer = tree.callee[number]
     if role == "db":
@@ -752,9 +845,13 @@ def find_place(tree: Tree, number: int, above: Place | None, wait: Edge | None) 
         server = tree.spans[answer]
         edge = (web(span, server), span.service, server.service, server.operation)
     elif role == "leaf" or (role == "poll" and above is not None):
-        named = span.peer is not None and span.edge_class in (schema.CLASS_HTTP, schema.CLASS_RPC)
+        named = span.peer is not None and span.edge_class in (
+            schema.CLASS_HTTP, schema.CLASS_RPC, schema.CLASS_SIDECAR,
+        )  # fmt: skip
         edge = (web(span) if named else "external", span.service, span.peer or "unknown", span.operation)
-    elif above and over and span.service != over.service and number not in tree.answers:
+    elif (
+        above and over and span.service != over.service and number not in tree.answers and role != "transport"
+    ):
         edge = (web(span, over), over.service, span.service, span.operation)
     under, opens = base, None
     if edge is not None:
@@ -764,15 +861,17 @@ def find_place(tree: Tree, number: int, above: Place | None, wait: Edge | None) 
             opener = number
     if wait is not None:
         under = (*base, wait)
-    served = role in ("server", "consumer", "internal") or (role == "poll" and above is None)
+    served = role in ("server", "consumer", "internal")
+    served |= role in ("poll", "transport") and above is None
     enters = served and (above is None or opens is not None or number in tree.answers)
-    if enters or above is None:
+    if enters or service_self is None:
         top = under if enters else base
-        service_self: Path = (*top, ("self", span.service, None, span.operation))
-    else:
-        service_self = above.service_self
+        service_self = (*top, ("self", span.service, None, span.operation))
     owns = service_self if served else under
-    return Place(under, owns, service_self, opens, opener, enters or above is None), edge
+    if role == "transport" and above is not None:
+        owns = above.owns
+    enters |= above is None or via is not None or number in tree.answers
+    return Place(under, owns, service_self, opens, via, opener, enters), edge
 
 
 Row = dict[str, int]
@@ -858,7 +957,7 @@ def roll_up(spans: Sequence[Made]) -> Rolled:
         add_trace(out, tree, walked, slot)
         for number, span in tree.spans.items():
             shift = tree.offset[number]
-            name = span.environment, span.service, span.instance or "", span.version or ""
+            name = span.environment, tree.reported[number], span.instance or "", span.version or ""
             sent = span.start - shift, span.end - shift - tree.extended.get(number, 0)
             out.services[slot, *name].append(sent)
     return out
@@ -880,6 +979,13 @@ class Cells:
     def __getitem__(self, path: Path) -> Row:
         self.touched.add(self.name(path))
         return self.out.paths.setdefault(self.name(path), defaultdict(int))
+
+
+def publisher(tree: Tree, number: int) -> int:
+    """What sent a message: its producer, or what that is the transport of."""
+    while tree.role[number] == "transport":
+        number = tree.parent[number] or 0
+    return number
 
 
 def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
@@ -904,7 +1010,7 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             producers = [unit.producer for unit in here if unit.producer is not None]
             topic = tree.spans[root].peer
             if producers and (topic is None or tree.role[root] not in ("consumer", "poll")):
-                topic = tree.spans[producers[0]].peer
+                topic = tree.spans[publisher(tree, producers[0])].peer
             wait = ("queue", topic or "unknown", tree.spans[root].service, "wait")
         touched: set[CellKey] = set()
         cell = Cells(out, slot, kind, max(thresholds), touched)
@@ -930,6 +1036,16 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             row["mixed"] += len(thresholds) > 1
             row["errors"] += span.status == schema.STATUS_ERROR
         if wait is not None:
+            taken = tree.spans[root].peer if span.edge_class == schema.CLASS_MESSAGING else None
+            for unit in here:
+                sent = None
+                if unit.producer is not None:
+                    sent = tree.spans[publisher(tree, unit.producer)].peer
+                if sent is not None and taken is not None and sent != taken:
+                    route = cell[entry, ("queue", sent, taken, "route")]
+                    for name in ("calls", "calls_visited", "visits", "units"):
+                        route[name] += 1
+                    touched.discard(cell.name((entry, ("queue", sent, taken, "route"))))
             row = cell[places[root].under]
             total, clocks = sum(u.wait for u in here), sum(u.end - u.start for u in here)
             for name in ("calls", "calls_visited", "visits"):
@@ -952,9 +1068,10 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
         ):
             continue
         place, edge = find_place(tree, root, places[above], None)
-        if edge is not None and place.opens is not None:
+        made = place.via or place.opens
+        if edge is not None and made is not None:
             kind, threshold = of_root[home[above]]
-            row = out.paths.setdefault((slot, kind, place.opens, threshold), defaultdict(int))
+            row = out.paths.setdefault((slot, kind, made, threshold), defaultdict(int))
             weight = weights[home[above]]
             row["calls"] += weight
             row["calls_visited"] += weight * (places[above].opener in walked.visited)
@@ -981,14 +1098,16 @@ def add_span(
         row["errors"] += weight * failed
         row["slow_ns"] = max(row["slow_ns"], duration)
 
-    if place.opens is not None:
-        row = cell[place.opens]
-        count(place.opens, upper is None or upper.opener in walked.visited, seen)
+    for opened in (place.via, place.opens):
+        if opened is None:
+            continue
+        row = cell[opened]
+        count(opened, upper is None or upper.opener in walked.visited, seen)
         row["inclusive_ns"] += weight * walked.inclusive[number]
         row["busy_ns"] += span.end - span.start
         row["child_sum_ns"] += weight * summed * seen
         row["child_union_ns"] += weight * united * seen
-        cell.out.lengths[cell.name(place.opens)] += [span.end - span.start] * weight
+        cell.out.lengths[cell.name(opened)] += [span.end - span.start] * weight
     row = cell[place.owns]
     row["own_ns"] += weight * own
     row["own_all_ns"] += weight * alone

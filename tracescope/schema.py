@@ -38,8 +38,10 @@ UNKNOWN_SERVICE: Final = "unknown_service"
 KIND_UNSPECIFIED, KIND_INTERNAL, KIND_SERVER, KIND_CLIENT, KIND_PRODUCER, KIND_CONSUMER = range(6)
 STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
 
-#: What a span's attributes say it talks to.
+#: What a span's attributes say it talks to.  MODEL is a call of a generative model; SIDECAR an HTTP or
+#: gRPC hop as a proxy of a service mesh reports it; TRANSPORT a socket, a handshake or a look-up.
 CLASS_NONE, CLASS_DB, CLASS_MESSAGING, CLASS_RPC, CLASS_HTTP, CLASS_GRAPHQL = range(6)
+CLASS_MODEL, CLASS_TRANSPORT, CLASS_SIDECAR = 6, 7, 8
 #: `messaging.operation.type`: send, create and publish are one; EMPTY is a receive that found nothing.
 MSG_NONE, MSG_SEND, MSG_RECEIVE, MSG_PROCESS, MSG_SETTLE, MSG_EMPTY = range(6)
 #: In the same column, of what is no messaging: a connection that stays open, work that a timer starts.
@@ -57,6 +59,11 @@ EDGE_KINDS: Final = ("http", "rpc", "db", "queue", "external", "self")
 #: Operations of `queue` edges: publishing belongs to the producer, waiting to the consumer.
 QUEUE_PUBLISH: Final = "publish"
 QUEUE_WAIT: Final = "wait"
+#: Operation of the `queue` edge from a producer's destination to the one that its consumer names: an
+#: exchange and a queue, a topic and its subscription.  It takes no time.
+QUEUE_ROUTE: Final = "route"
+#: Peer of what names none.
+UNKNOWN: Final = "unknown"
 
 # -- tables: column -> dtype name; `dtypes` turns a table into polars types ----------------------
 
@@ -189,6 +196,7 @@ HOP_HALVES: Final[Table] = {
     "path_id": "Int64",  # consumer: the path of its wait edge; 0 for producers
     "entry_id": "Int64",
     "threshold": "Int64",
+    "topic": "String",  # what the span calls the destination; null where it names none
 }
 
 #: Tables that `process` returns and sealing keeps, by name; each is keyed by `slot`.

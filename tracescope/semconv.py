@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tracescope.identity import NO_NAMES, Names, database_of, peer_of, topic_of
 from tracescope.lifetimes import LIFE_ATTRIBUTES, found_nothing, life
 from tracescope.operations import (
     COMMANDS,
@@ -30,8 +31,11 @@ from tracescope.schema import (
     CLASS_GRAPHQL,
     CLASS_HTTP,
     CLASS_MESSAGING,
+    CLASS_MODEL,
     CLASS_NONE,
     CLASS_RPC,
+    CLASS_SIDECAR,
+    CLASS_TRANSPORT,
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_INTERNAL,
@@ -50,9 +54,13 @@ from tracescope.schema import (
 SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "peer": ("service.peer.name", "peer.service"),
     "address": (
-        "server.address", "net.peer.name", "net.host.name", "network.peer.address", "net.peer.ip",
-        "net.sock.peer.name", "net.sock.peer.addr", "http.host",
+        "server.address", "net.peer.name", "http.host", "net.sock.peer.name", "peer.hostname", "peer.address",
     ),
+    "port": ("server.port", "net.peer.port", "peer.port"),
+    "network": ("network.peer.address", "net.peer.ip", "net.sock.peer.addr", "peer.ipv4", "peer.ipv6"),
+    "network_port": ("network.peer.port", "net.sock.peer.port"),
+    "own_name": ("net.host.name",),
+    "proxy": ("node_id", "upstream_cluster", "upstream_cluster.name"),
     "db_system": ("db.system.name", "db.system", "db.type"),
     "db_namespace": (
         "db.namespace", "db.name", "db.instance", "db.redis.database_index", "db.mongodb.database",
@@ -76,6 +84,10 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "messaging_operation": (
         "messaging.operation.type", "messaging.operation", "messaging.operation.name", "celery.action",
+    ),
+    "messaging_source": ("messaging.source.name", "messaging.source"),
+    "messaging_routing_key": (
+        "messaging.rabbitmq.destination.routing_key", "messaging.rabbitmq.routing_key",
     ),
     "task": (
         "celery.task_name", "messaging.sidekiq.job_class", "messaging.resque.job_class",
@@ -166,14 +178,6 @@ def _collections(text: str) -> str:
     return ", ".join(sorted({template_declared(name.strip()) for name in text.split(",")}))
 
 
-def _database(found: Mapping[str, str], name: str) -> tuple[str, str]:
-    """Peer and operation of a database span."""
-    system = found.get("db_system") or "sql"
-    place = found.get("db_namespace") or found.get("peer") or found.get("address")
-    peer = f"{system}/{place}" if place else system
-    return peer, _database_operation(found, name)
-
-
 def _database_operation(found: Mapping[str, str], name: str) -> str:
     verb, collection = found.get("db_operation"), found.get("db_collection")
     collection = _collections(collection) if collection else None
@@ -190,6 +194,67 @@ def _database_operation(found: Mapping[str, str], name: str) -> str:
         return command
     name = template_name(name, database=True)
     return _joined(name, collection if collection not in re.split(r"[\s.]", name) else None)
+
+
+#: Operation of what waits for a connection, out of a pool or a new one, and asks nothing yet.
+ACQUIRE: Final = "wait for a connection"
+#: Callee of what waits for a connection and does not say to which database.
+POOL: Final = "connection pool"
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_POOLS: Final = frozenset({"pool", "pooled", "datasource", "hikari", "dbcp", "deadpool", "pgbouncer"})
+_DRIVERS: Final = frozenset(
+    {
+        "asyncpg", "aiomysql", "aiopg", "psycopg", "pgx", "sqlx", "sqlalchemy", "npgsql", "redis", "lettuce",
+        "jedis", "mongo", "mongodb", "jdbc", "db", "database", "sql", "ecto", "knex", "sequelize", "prisma",
+        "tarn",
+    }
+)  # fmt: skip
+_LOCKS: Final = frozenset({"lock", "locks", "mutex", "semaphore", "redlock", "lease"})
+_TAKES: Final = frozenset({"acquire", "checkout", "borrow", "lease", "wait", "take", "obtain", "get"})
+
+
+def _acquires(found: Mapping[str, str], kind: int, name: str) -> bool:
+    """Whether a span waits for a connection: its name says so, and it asks nothing."""
+    if kind not in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED) or len(name) > 80:
+        return False
+    if not found.keys().isdisjoint(_ASKS):
+        return False
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not _LOCKS.isdisjoint(words):
+        return False
+    if words[-2:] == ["check", "out"]:
+        words[-2:] = ["checkout"]
+    if words[-1:] in (["connection"], ["conn"], ["object"], ["client"]):
+        verb, of_pool = words[-2:-1], True
+    else:
+        verb, of_pool = words[-1:], False
+    pooled = not _POOLS.isdisjoint(words) or ("data" in words and "source" in words)
+    if verb == ["connect"]:
+        return pooled and not of_pool
+    if not verb or verb[0] not in _TAKES:
+        return False
+    known = "db_system" in found or not _DRIVERS.isdisjoint(words)
+    return pooled or (known and (of_pool or verb[0] in ("acquire", "checkout")))
+
+
+#: Meanings of what asks something, rather than waiting to be able to.
+_ASKS: Final = frozenset(
+    {"db_text", "db_summary", "db_operation", "http_method", "rpc_method", "messaging_system", "url_path"}
+)
+
+#: How Envoy's node or cluster tells a proxy beside an application from one that stands for itself.
+_SIDECAR = re.compile(r"sidecar|^(?:in|out)bound\|")
+
+#: How names of spans of sockets, handshakes and look-ups begin, as runtimes and HTTP clients report them.
+_TRANSPORT_NAME = re.compile(
+    r"^(?:dns|tcp|tls|ssl|socket|ipc|net|quic)[. _:/-]"
+    r"(?:lookup|resolve|query|connect|connection|handshake|dial|client handshake)\b"
+    r"|^http[.](?:getconn|dns|connect|tls|send|receive|headers)$"
+    r"|^HTTP (?:connection_setup|wait_for_connection)\b"
+    r"|^(?:RESOLVE|getaddrinfo|connect|dial)$",
+    re.IGNORECASE,
+)
 
 
 def _rpc_operation(found: Mapping[str, str], name: str) -> str:
@@ -213,12 +278,6 @@ def _http_operation(found: Mapping[str, str], name: str, kind: int) -> str:
     return template_name(name)
 
 
-def _host(url: str) -> str | None:
-    """Host and port of a whole URL; None for a path."""
-    _, found, rest = url.partition("://")
-    return re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2] or None if found else None
-
-
 #: ``/package.Service/Method``: neither part may be what identifies one thing in a raw path.
 _GRPC_NAME = re.compile(r"^/(?:twirp/)?(?:(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)/[A-Za-z_]\w*$")
 _GRAPHQL_HEAD = re.compile(r"\s*(query|mutation|subscription)\b\s*([A-Za-z_]\w*)?")
@@ -234,21 +293,21 @@ def _graphql_operation(found: Mapping[str, str]) -> str:
     return template_declared(said)
 
 
-def _graphql(found: Mapping[str, str], kind: int, name: str) -> Meaning | None:
+def _graphql(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
     """A GraphQL operation: on the HTTP span itself, or on a span of the engine within it."""
     said = "graphql_name" in found or "graphql_type" in found or "graphql_document" in found
     operation = _graphql_operation(found) if said else ""
     if not operation:
         return None
-    peer = found.get("peer") or found.get("address")
+    peer = peer_of(found, kind, names)
     if kind == KIND_CLIENT or "http_method" in found or "http_route" in found:
         if "http_method" in found or "http_route" in found:
             operation = f"{_http_operation(found, name, kind)} {operation}"
-        return Meaning(CLASS_HTTP, MSG_NONE, peer or _host(found.get("url_path", "")), operation)
+        return Meaning(CLASS_HTTP, MSG_NONE, peer, operation)
     return Meaning(CLASS_GRAPHQL, MSG_NONE, peer, operation)
 
 
-def _message(found: Mapping[str, str], kind: int, name: str) -> Meaning:
+def _message(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
     """A span that publishes, waits for, works on or settles messages."""
     says = _MESSAGING.get(found.get("messaging_operation", "").lower(), MSG_NONE)
     if says == MSG_NONE and kind == KIND_CLIENT:
@@ -256,9 +315,9 @@ def _message(found: Mapping[str, str], kind: int, name: str) -> Meaning:
         says = next((op for beginning, op in _QUEUE_METHODS if method.startswith(beginning)), MSG_NONE)
     if says == MSG_NONE and kind == KIND_PRODUCER:
         says = MSG_SEND
-    destination = found.get("messaging_destination")
-    peer = found.get("peer") or found.get("address")
-    topic = (_last_of_name(destination) if destination else None) or found.get("messaging_system") or peer
+    topic = topic_of(found, kind)
+    if topic is None and kind not in (KIND_PRODUCER, KIND_CONSUMER):
+        topic = found.get("messaging_system") or peer_of(found, kind, names)
     task = template_declared(found["task"]) if "task" in found else None
     if kind == KIND_CONSUMER and says in (MSG_NONE, MSG_PROCESS) and (task or topic):
         return Meaning(CLASS_MESSAGING, says, topic, f"process {task or template_declared(topic or '')}")
@@ -276,7 +335,11 @@ def _is_message(found: Mapping[str, str], kind: int) -> bool:
     return method is None or method.startswith(tuple(beginning for beginning, _ in _QUEUE_METHODS))
 
 
-def _called(found: Mapping[str, str], kind: int, name: str) -> Meaning | None:
+#: What a generative model is asked for, rather than an agent or a tool.
+_OF_MODELS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings", "completion"})
+
+
+def _called(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
     """Calls that name what they reach otherwise than by address: functions and models."""
     peer = found.get("peer")
     if kind == KIND_CLIENT and "faas_invoked" in found:
@@ -288,14 +351,15 @@ def _called(found: Mapping[str, str], kind: int, name: str) -> Meaning | None:
         operation = found.get("gen_ai_operation")
         target = found.get("gen_ai_target")
         said = template_declared(_joined(operation, target)) if operation else template_name(name)
-        peer = peer or found.get("address") or found.get("gen_ai_provider")
-        return Meaning(CLASS_NONE, MSG_NONE, peer if kind == KIND_CLIENT else found.get("peer"), said)
+        asks = kind == KIND_CLIENT or (kind != KIND_SERVER and operation in _OF_MODELS)
+        peer = peer_of(found, kind, names, found.get("gen_ai_provider")) if asks else peer
+        return Meaning(CLASS_MODEL if asks else CLASS_NONE, MSG_NONE, peer, said)
     return None
 
 
-def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
+def meaning(found: Mapping[str, str], kind: int, name: str, names: Names = NO_NAMES) -> Meaning:
     """`_meaning`, and what the attributes say of how the span lives (`tracescope.lifetimes`)."""
-    said = _meaning(found, kind, name)
+    said = _meaning(found, kind, name, names)
     if said.messaging_op == MSG_RECEIVE and found_nothing(found):
         return replace(said, messaging_op=MSG_EMPTY)
     if said.messaging_op != MSG_NONE:
@@ -303,34 +367,41 @@ def meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
     return replace(said, messaging_op=life(found, kind, name, said.edge_class == CLASS_NONE))
 
 
-def _meaning(found: Mapping[str, str], kind: int, name: str) -> Meaning:
+def _meaning(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
     """Resolve one combination of attribute values (`SPAN_ATTRIBUTES` meanings), kind and span name.
 
-    Peers resolve by ``service.peer.name``, ``peer.service``, ``server.address``,
-    ``network.peer.address``, then the database, destination or RPC service they name.
+    Peers resolve by ``service.peer.name``, ``peer.service``, ``server.address``, the URL,
+    ``network.peer.address``, then the database, destination or RPC service they name; see
+    `tracescope.identity`.  `names` is what a team calls an address.
     """
-    peer = found.get("peer") or found.get("address")
-    if said := _graphql(found, kind, name):
+    if said := _graphql(found, kind, name, names):
         return said
+    if _acquires(found, kind, name):
+        peer = database_of(found, kind, names) if "db_system" in found else POOL
+        return Meaning(CLASS_DB, MSG_NONE, peer, ACQUIRE)
     if ("db_system" in found or "db_text" in found) and kind in (
         KIND_CLIENT,
         KIND_INTERNAL,
         KIND_UNSPECIFIED,
     ):
-        return Meaning(CLASS_DB, MSG_NONE, *_database(found, name))
-    if said := _called(found, kind, name):
+        return Meaning(CLASS_DB, MSG_NONE, database_of(found, kind, names), _database_operation(found, name))
+    if said := _called(found, kind, name, names):
         return said
     if _is_message(found, kind):
-        return _message(found, kind, name)
+        return _message(found, kind, name, names)
     if "rpc_system" in found or "rpc_method" in found or found.get("component", "").lower() == "grpc" or (
         _GRPC_NAME.match(name) and "http_method" not in found
     ):  # fmt: skip
         target = template_declared(_last_of_name(found["aws_target"])) if "aws_target" in found else None
         operation = _joined(_rpc_operation(found, name), target)
-        return Meaning(CLASS_RPC, MSG_NONE, peer or found.get("rpc_service"), operation)
+        peer = peer_of(found, kind, names, found.get("rpc_service"))
+        return Meaning(CLASS_RPC, MSG_NONE, peer, operation)
+    peer = peer_of(found, kind, names)
     if "http_method" in found or "http_route" in found or "url_path" in found:
-        host = peer or _host(found.get("url_path", ""))
-        return Meaning(CLASS_HTTP, MSG_NONE, host, _http_operation(found, name, kind))
+        edge_class = CLASS_SIDECAR if _SIDECAR.search(found.get("proxy", "")) else CLASS_HTTP
+        return Meaning(edge_class, MSG_NONE, peer, _http_operation(found, name, kind))
+    if _TRANSPORT_NAME.match(name) and kind in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED):
+        return Meaning(CLASS_TRANSPORT, MSG_NONE, peer, template_name(name))
     if kind == KIND_SERVER and not name and (function := found.get("faas_name")):
         name = _last_of_name(function)
     return Meaning(CLASS_NONE, MSG_NONE, peer, template_name(name))

@@ -14,6 +14,7 @@ from tracescope.analysis.comparison.slowest import thresholds
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, told_apart
+from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.where import Condition
 from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, read_unread, rollups_in, rules_notes
@@ -120,6 +121,7 @@ def read_sides(
     if quantile is None and "entry_sketches" in tables:
         earlier, later, told = _apart(earlier, later, (earlier, later))
         notes += told
+    earlier, later = _named_alike(earlier, later)
     if environment is None and (told := environment_note(later)):
         notes.append(told)
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
@@ -143,6 +145,12 @@ def environment_note(period: PeriodRollups) -> str:
         return ""
     others = ", ".join(repr(name) for name in list(period.environments)[1:4])
     return f"environment {period.environment!r}, the busiest; others: {others} (--env)"
+
+
+def _named_alike(base: PeriodRollups, head: PeriodRollups) -> tuple[PeriodRollups, PeriodRollups]:
+    """Two periods under names that are short in both."""
+    tables = shorten(base.tables, head.tables)
+    return replace(base, tables=tables[0]), replace(head, tables=tables[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
+from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.where import Condition, carrying
 from tracescope.config import Settings
@@ -107,11 +108,12 @@ def rollups(store: SpanStore, request: RollupRequest) -> PeriodRollups:
     InsufficientDataError
         Slots under an hour, a condition or a quantile need raw spans that are gone.
     """
-    return store.reading(lambda found: rollups_in(store, found, request))
+    period = store.reading(lambda found: rollups_in(store, found, request))
+    return replace(period, tables=shorten(period.tables)[0])
 
 
 def rollups_in(store: SpanStore, found: Snapshot, request: RollupRequest) -> PeriodRollups:
-    """`rollups` of one snapshot."""
+    """`rollups` of one snapshot, under whole names."""
     plan = _planned(found, request)
     now = [name for name in request.tables if not (request.unread and name in schema.DAILY)]
     partials = [_sealed_tables(store, found.pointer, plan.sealed, now)]

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from tracescope.kernels import bare, constant, kernel
 from tracescope.kernels.roles import ROLE_PUBLISH, find_roles
+from tracescope.kernels.sidecars import fold_sidecars
 from tracescope.kernels.skew import reconcile
 from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces
 from tracescope.kernels.units import (
@@ -43,7 +44,7 @@ from tracescope.kernels.units import (
     find_loops,
     put_clocks,
 )
-from tracescope.schema import UNIT_DETACHED
+from tracescope.schema import KIND_INTERNAL, UNIT_DETACHED
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
@@ -108,6 +109,9 @@ class Forest:
     ----------
     order
         Input rows kept, grouped by trace, sorted by span id within a trace.
+    service, stands_for
+        Service code of a span, a sidecar's being its application's; position of the span whose operation it
+        has, its own but for sidecars.
     trace, trace_start
         Trace number of a span, and bounds ``(t + 1,)`` of each trace.
     parent
@@ -137,6 +141,8 @@ class Forest:
     """
 
     order: I64
+    service: I32
+    stands_for: I32
     trace: I32
     trace_start: I64
     parent: I32
@@ -287,6 +293,24 @@ def _break_cycles_of(lo, hi, parent, start_ns, broken, state, chain):
 
 
 @kernel
+def _free_pages(parent, kind, service, start_ns, end_ns):
+    """Let what goes on around its parent, in another service and of no call's kind, start for itself.
+
+    A page that a browser loads names the span of the server that made it as its parent:
+
+        shop     SERVER          |----|
+        browser  INTERNAL    |-------------------|
+    """
+    for i in range(len(parent)):
+        p = parent[i]
+        if p < 0 or kind[i] != KIND_INTERNAL or service[i] == service[p]:
+            continue
+        longer = end_ns[i] - start_ns[i] > end_ns[p] - start_ns[p]
+        if longer and (start_ns[i] < start_ns[p] or start_ns[i] > end_ns[p]):
+            parent[i] = -1
+
+
+@kernel
 def _children(parent):
     """Children of each span as bounds ``(n + 1,)`` and positions, in order of position."""
     n = len(parent)
@@ -347,10 +371,10 @@ def build_forest(
     cycles = _break_cycles(trace_start, parent, start_ns)
     missing = parent == -2
     parent[missing] = -1
+    _free_pages(parent, kind, service, start_ns, end_ns)
     begin, child = _children(parent)
-    role, callee, answers = find_roles(
-        parent, begin, child, kind, edge_class, messaging_op, service, start_ns
-    )
+    service, stands_for = fold_sidecars(parent, begin, child, kind, edge_class, service)
+    role, callee, answers = find_roles(parent, begin, kind, edge_class, messaging_op, service, start_ns)
     offset = np.zeros(len(order), np.int64)
     uncertain = np.zeros(len(trace_start) - 1, np.bool_)
     if skew:
@@ -392,6 +416,8 @@ def build_forest(
     )
     return Forest(
         order=order,
+        service=service,
+        stands_for=stands_for,
         trace=trace,
         trace_start=trace_start,
         parent=parent,

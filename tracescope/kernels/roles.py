@@ -13,6 +13,8 @@ import numpy as np
 from tracescope.kernels import kernel
 from tracescope.schema import (
     CLASS_DB,
+    CLASS_MODEL,
+    CLASS_TRANSPORT,
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_PRODUCER,
@@ -24,6 +26,7 @@ from tracescope.schema import (
 )
 
 #: CALL has its SERVER here, LEAF_CALL has not.  POLL asks a queue for messages, whatever its kind.
+#: TRANSPORT is what a call is made with, whose time is the call's.
 (
     ROLE_INTERNAL,
     ROLE_SERVER,
@@ -33,15 +36,58 @@ from tracescope.schema import (
     ROLE_DB,
     ROLE_PUBLISH,
     ROLE_POLL,
-) = range(8)
+    ROLE_TRANSPORT,
+) = range(9)
+
+
+#: So many spans of sockets and handshakes may stand in one another below a call.
+NESTED = 8
+#: How far above the wire a class of span is, by CLASS_*: what a call is made with lies below it.
+_LEVEL = np.array([0, 5, 5, 4, 3, 0, 5, 1, 2], np.int8)
 
 
 @kernel
-def find_roles(parent, begin, child, kind, edge_class, messaging_op, service, start_ns):
+def _find_transport(parent, edge_class, service, seen, role):
+    """Mark what calls of their own service are made with: HTTP, handshakes and look-ups."""
+    n = len(parent)
+    below = np.zeros(n, np.bool_)
+    busy = np.zeros(n, np.bool_)  # makes calls of another sort as well
+    for i in range(n):
+        p, r = parent[i], seen[i]
+        if p < 0 or service[p] != service[i]:
+            continue
+        q = seen[p]
+        asks = q == ROLE_LEAF_CALL or q == ROLE_DB or q == ROLE_PUBLISH or q == ROLE_POLL
+        level = _LEVEL[edge_class[i]]
+        if asks and (r == ROLE_LEAF_CALL or r == ROLE_INTERNAL) and 0 < level < _LEVEL[edge_class[p]]:
+            below[i] = True
+        elif r >= ROLE_CALL:
+            busy[p] = True
+    for i in range(n):
+        if below[i] and not busy[parent[i]]:
+            role[i] = ROLE_TRANSPORT
+    for i in range(n):  # a handshake's own connection
+        p = i
+        for _ in range(NESTED):
+            if edge_class[p] != CLASS_TRANSPORT or role[p] == ROLE_TRANSPORT or parent[p] < 0:
+                break
+            p = parent[p] if service[parent[p]] == service[p] else p
+        if p != i and role[p] == ROLE_TRANSPORT:
+            below[i] = True
+        else:
+            below[i] = role[i] == ROLE_TRANSPORT
+    for i in range(n):
+        if below[i]:
+            role[i] = ROLE_TRANSPORT
+
+
+@kernel
+def find_roles(parent, begin, kind, edge_class, messaging_op, service, start_ns):
     """ROLE_* of each span, the first SERVER that answers it, and whether it answers its parent.
 
     A retried or hedged call has several answers, all of one service; a database that sends spans of its own
-    answers too, and stays a database.
+    answers too, and stays a database.  What answers the transport of a call answers the call.  A proxy may
+    answer by the call that it makes in turn.
 
     Sources without kinds are read by services alone: what starts in another service than its
     parent was called, and a span whose one child lies in another service called it.
@@ -63,38 +109,56 @@ def find_roles(parent, begin, child, kind, edge_class, messaging_op, service, st
             role[i] = ROLE_PUBLISH
         elif edge_class[i] == CLASS_DB:
             role[i] = ROLE_DB
-        elif k == KIND_CLIENT:
+        elif k == KIND_CLIENT or edge_class[i] == CLASS_MODEL:
             role[i] = ROLE_LEAF_CALL
         elif p >= 0 and service[p] != service[i]:
             role[i] = ROLE_SERVER
     seen = role.copy()  # what wraps what is settled before any role changes
+    _find_transport(parent, edge_class, service, seen, role)
+    asker = np.full(n, -1, np.int32)  # what a span may answer: its parent, or the call that is made with it
+    wraps = np.zeros(n, np.bool_)
+    proxy = np.full(n, -1, np.int32)
+    for i in range(n):
+        p = parent[i]
+        a = p
+        while a >= 0 and role[a] == ROLE_TRANSPORT:
+            a = parent[a]
+        asker[i] = a
+        if a < 0:
+            continue
+        if seen[i] == ROLE_SERVER and (kind[i] == KIND_SERVER or service[i] != service[a]):
+            if callee[a] < 0 or start_ns[i] < start_ns[callee[a]]:
+                callee[a] = i
+        elif service[i] != service[p]:
+            if kind[i] == KIND_CLIENT and (proxy[p] < 0 or start_ns[i] < start_ns[proxy[p]]):
+                proxy[p] = i
+        elif seen[i] >= ROLE_CALL and role[i] != ROLE_TRANSPORT:
+            wraps[p] = True
     for i in range(n):
         r = seen[i]
-        if begin[i] == begin[i + 1] or (r != ROLE_LEAF_CALL and r != ROLE_DB and r != ROLE_INTERNAL):
+        found = callee[i]
+        callee[i] = -1
+        if role[i] == ROLE_TRANSPORT or (r != ROLE_LEAF_CALL and r != ROLE_DB and r != ROLE_INTERNAL):
             continue
-        found = np.int32(-1)
-        wraps = False
-        for c in range(begin[i], begin[i + 1]):
-            j = child[c]
-            if seen[j] == ROLE_SERVER and (kind[j] == KIND_SERVER or service[j] != service[i]):
-                if found < 0 or start_ns[j] < start_ns[found]:
-                    found = j
-            elif service[j] == service[i] and seen[j] >= ROLE_CALL:
-                wraps = True
         if r == ROLE_LEAF_CALL:
+            if found < 0:
+                found = proxy[i]
             if found >= 0:
                 role[i] = ROLE_CALL
-            elif wraps:
+            elif wraps[i]:
                 role[i] = ROLE_INTERNAL
         elif r == ROLE_INTERNAL:
             if found < 0 or begin[i + 1] - begin[i] > 1 or service[found] == service[i]:
                 continue
             role[i] = ROLE_CALL
-        if found < 0:
-            continue
         callee[i] = found
-        for c in range(begin[i], begin[i + 1]):
-            j = child[c]
-            if seen[j] == ROLE_SERVER and service[j] == service[found]:
-                answers[j] = kind[j] == KIND_SERVER or service[j] != service[i]
+    for i in range(n):
+        a = asker[i]
+        if a < 0 or callee[a] < 0 or service[i] != service[callee[a]]:
+            continue
+        elsewhere = service[i] != service[a]
+        if seen[i] == ROLE_SERVER:
+            answers[i] = kind[i] == KIND_SERVER or elsewhere
+        else:
+            answers[i] = elsewhere and kind[i] == KIND_CLIENT and kind[callee[a]] == KIND_CLIENT
     return role, callee, answers

@@ -31,11 +31,13 @@ from tracescope.kernels.roles import (
     ROLE_POLL,
     ROLE_PUBLISH,
     ROLE_SERVER,
+    ROLE_TRANSPORT,
 )
 from tracescope.kernels.tally import hash4, intern, roomier
 from tracescope.schema import (
     CLASS_HTTP,
     CLASS_RPC,
+    CLASS_SIDECAR,
     EDGE_DB,
     EDGE_EXTERNAL,
     EDGE_HTTP,
@@ -78,7 +80,10 @@ def _edge_of(i, p, role, callee, answers, edge_class, service, peer, operation, 
         name = np.int64(operation[callee[i]])
     elif r == ROLE_LEAF_CALL or (r == ROLE_POLL and p >= 0):
         other = _known(peer[i], unknown)
-        named = peer[i] >= 0 and (edge_class[i] == CLASS_HTTP or edge_class[i] == CLASS_RPC)
+        of_class = edge_class[i]
+        named = peer[i] >= 0 and (
+            of_class == CLASS_HTTP or of_class == CLASS_RPC or of_class == CLASS_SIDECAR
+        )
         kind = _edge_kind(edge_class[i], edge_class[i]) if named else EDGE_EXTERNAL
     elif r == ROLE_DB:
         other = _known(peer[i], unknown)
@@ -86,10 +91,24 @@ def _edge_of(i, p, role, callee, answers, edge_class, service, peer, operation, 
     elif r == ROLE_PUBLISH:
         other = _known(peer[i], unknown)
         kind, name = EDGE_QUEUE, np.int64(publish)
-    elif p >= 0 and service[i] != service[p] and not answers[i]:  # served without a call
+    elif (
+        p >= 0 and r != ROLE_TRANSPORT and service[i] != service[p] and not answers[i]
+    ):  # served without a call
         caller, other = np.int64(service[p]), np.int64(service[i])
         kind = _edge_kind(edge_class[i], edge_class[p])
     return kind, caller, other, name
+
+
+@inlined
+def _calls(r):
+    """Whether a role is that of a call."""
+    return r == ROLE_CALL or r == ROLE_LEAF_CALL or r == ROLE_DB or r == ROLE_PUBLISH
+
+
+@inlined
+def _enters(i, p, role, service, answers):
+    """Whether a call stands below another service's span, so that what called its service is missing."""
+    return p >= 0 and _calls(role[i]) and service[i] != service[p] and not answers[i]
 
 
 @inlined
@@ -102,12 +121,12 @@ def _nested(i, p, role, nodes, base, code):
 def _attribute_spans(
     g, k, sequence, group_start, group_kind, group_producer, parent, role, callee, answers,
     edge_class, service, peer, operation, environment, publish, wait, unknown,
-    edges, edge_count, edge_table, nodes, node_count, node_table, opens, owns, selfs, under, home, head,
+    edges, edge_count, edge_table, nodes, node_count, node_table, opens, owns, selfs, via, under, home, head,
 ):  # fmt: skip
     """Go on at position `k` of group `g` until rows may not suffice; returns where, and counts."""
     while g < len(group_start) - 1:
         while k < group_start[g + 1]:
-            if edge_count + 3 > len(edges) or node_count + 4 > len(nodes):
+            if edge_count + 4 > len(edges) or node_count + 5 > len(nodes):
                 return g, k, edge_count, node_count
             i = np.int64(sequence[k])
             p = np.int64(parent[i])
@@ -120,6 +139,20 @@ def _attribute_spans(
                 inherited, opener = np.int64(-1), i
             else:
                 base, inherited, opener = np.int64(under[p]), np.int64(selfs[p]), np.int64(home[p])
+            if _enters(i, p, role, service, answers):
+                code = intern(
+                    edges, edge_count, edge_table, _edge_kind(edge_class[i], edge_class[p]), service[p],
+                    service[i], operation[i],
+                )  # fmt: skip
+                edge_count = max(edge_count, code + 1)
+                base = intern(nodes, node_count, node_table, base, code, -1, -1)
+                node_count = max(node_count, base + 1)
+                via[i] = base
+            if p >= 0 and _calls(role[i]) and service[i] != service[p]:
+                code = intern(edges, edge_count, edge_table, EDGE_SELF, service[i], -1, operation[i])
+                edge_count = max(edge_count, code + 1)
+                inherited = intern(nodes, node_count, node_table, base, code, -1, -1)
+                node_count = max(node_count, inherited + 1)
             kind, caller, other, name = _edge_of(
                 i, p, role, callee, answers, edge_class, service, peer, operation, publish, unknown
             )
@@ -145,7 +178,7 @@ def _attribute_spans(
                 head[g] = node
             r = role[i]
             served = r == ROLE_SERVER or r == ROLE_CONSUMER or r == ROLE_INTERNAL
-            served |= is_root and r == ROLE_POLL
+            served |= is_root and (r == ROLE_POLL or r == ROLE_TRANSPORT)
             starts_service = served and (is_root or opens[i] >= 0 or answers[i])
             if starts_service or (is_root and not served):
                 code = intern(edges, edge_count, edge_table, EDGE_SELF, service[i], -1, operation[i])
@@ -156,7 +189,7 @@ def _attribute_spans(
                 )
                 node_count = max(node_count, inherited + 1)
             selfs[i], under[i], home[i] = inherited, node, opener
-            owns[i] = inherited if served else node
+            owns[i] = inherited if served else owns[p] if r == ROLE_TRANSPORT else node
             k += 1
         g += 1
     return g, k, edge_count, node_count
@@ -177,6 +210,9 @@ def _attribute_late(
             kind, caller, other, name = _edge_of(
                 i, p, role, callee, answers, edge_class, service, peer, operation, publish, unknown
             )
+            if _enters(i, p, role, service, answers):
+                kind = _edge_kind(edge_class[i], edge_class[p])
+                caller, other, name = np.int64(service[p]), np.int64(service[i]), np.int64(operation[i])
             if kind >= 0:
                 code = intern(edges, edge_count, edge_table, kind, caller, other, name)
                 edge_count = max(edge_count, code + 1)
@@ -207,6 +243,8 @@ def attribute(
     opens, owns, selfs ``(n,)``
         Node that the span opens (-1: none), node that its own time belongs to, node of its
         service's own time (-1: none).
+    via ``(n,)``
+        Node of the call that the span's service must have had, where nobody reported it (-1: none).
     home ``(n,)``
         Span that opened the node the span stands under.
     head ``(g,)``
@@ -219,7 +257,7 @@ def attribute(
     edges, edge_table, edge_count = np.empty((64, 4), np.int64), np.full(256, -1, np.int32), 0
     nodes, node_table, node_count = np.empty((64, 4), np.int64), np.full(256, -1, np.int32), 0
     opens = np.full(n, -1, np.int32)
-    owns, selfs = np.empty(n, np.int32), np.empty(n, np.int32)
+    owns, selfs, via = np.empty(n, np.int32), np.empty(n, np.int32), np.full(n, -1, np.int32)
     under, home = np.empty(n, np.int32), np.empty(n, np.int32)  # node that the span's calls hang under
     head, late = np.empty(groups, np.int32), np.full(groups, -1, np.int32)
     g, k, done = 0, 0, 0
@@ -228,7 +266,7 @@ def attribute(
             g, k, edge_count, node_count = _attribute_spans(
                 g, k, sequence, group_start, group_kind, group_producer, parent, role, callee, answers,
                 edge_class, service, peer, operation, environment, publish, wait, unknown,
-                edges, edge_count, edge_table, nodes, node_count, node_table, opens, owns, selfs, under,
+                edges, edge_count, edge_table, nodes, node_count, node_table, opens, owns, selfs, via, under,
                 home, head,
             )  # fmt: skip
         if g == groups:
@@ -238,7 +276,10 @@ def attribute(
                 under, late,
             )  # fmt: skip
         if done == groups:
-            return edges[:edge_count].copy(), nodes[:node_count].copy(), opens, owns, selfs, home, head, late
+            return (
+                edges[:edge_count].copy(), nodes[:node_count].copy(), opens, owns, selfs, via, home, head,
+                late,
+            )  # fmt: skip
         edges, edge_table = roomier(edges, edge_count)
         nodes, node_table = roomier(nodes, node_count)
 
@@ -280,9 +321,9 @@ def _cell(cells, count, table, sums, last, node, context, g, weight):
 @bare
 def _add_spans(
     g, k, sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head,
-    parent, answers, opens, owns, selfs, home, status, start_ns, end_ns, own_ns, inclusive_ns,
+    parent, answers, opens, owns, selfs, via, home, status, start_ns, end_ns, own_ns, inclusive_ns,
     visited, self_ns, child_sum, child_union, group_hi, group_lo,
-    cells, count, table, sums, last, span_cell, head_cell,
+    cells, count, table, sums, last, span_cell, via_cell, head_cell,
 ):  # fmt: skip
     """Go on at position `k` of group `g` until cells may not suffice; returns where, and how many."""
     while g < len(group_root):
@@ -295,7 +336,7 @@ def _add_spans(
         hi, lo = group_hi[g], group_lo[g]
         draw = _trace_hash(hi, lo)
         if k == group_start[g] and head[g] >= 0:
-            if count + 4 > len(cells):  # for the first span as well, or this would be counted again
+            if count + 5 > len(cells):  # for the first span as well, or this would be counted again
                 return g, k, count
             cell, count = _cell(cells, count, table, sums, last, head[g], context, g, weight)
             head_cell[g] = cell
@@ -308,15 +349,20 @@ def _add_spans(
             sums[cell, BUSY] += group_wait[g] // weight
             _draw(sums[cell], group_clock[g] // weight, hi, lo, draw)
         while k < group_start[g + 1]:
-            if count + 3 > len(cells):
+            if count + 4 > len(cells):
                 return g, k, count
             i = np.int64(sequence[k])
             duration = end_ns[i] - start_ns[i]
             seen = visited[i]
             failed = weight * (status[i] == STATUS_ERROR)
-            if opens[i] >= 0:
-                cell, count = _cell(cells, count, table, sums, last, opens[i], context, g, weight)
-                span_cell[i] = cell
+            for opened in (via[i], opens[i]):
+                if opened < 0:
+                    continue
+                cell, count = _cell(cells, count, table, sums, last, opened, context, g, weight)
+                if opened == opens[i]:
+                    span_cell[i] = cell
+                else:
+                    via_cell[i] = cell
                 sums[cell, CALLS] += weight
                 sums[cell, CALLS_VISITED] += weight * (i == root or visited[home[parent[i]]])
                 sums[cell, VISITS] += weight * seen
@@ -338,7 +384,8 @@ def _add_spans(
                         sums[cell, CHILD_SUM] += weight * child_sum[i]
                         sums[cell, CHILD_UNION] += weight * child_union[i]
             # a service's own time: once for each time it is entered
-            if selfs[i] >= 0 and (i == root or answers[i] or (opens[i] >= 0 and owns[i] != opens[i])):
+            enters = i == root or answers[i] or via[i] >= 0 or (opens[i] >= 0 and owns[i] != opens[i])
+            if selfs[i] >= 0 and enters:
                 cell, count = _cell(cells, count, table, sums, last, selfs[i], context, g, weight)
                 seen = visited[home[i]]
                 sums[cell, CALLS] += weight
@@ -378,7 +425,7 @@ def _add_late(
 @kernel
 def accumulate(
     sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head, late,
-    group, parent, answers, opens, owns, selfs, home, status, start_ns, end_ns, own_ns, inclusive_ns,
+    group, parent, answers, opens, owns, selfs, via, home, status, start_ns, end_ns, own_ns, inclusive_ns,
     visited, self_ns, child_sum, child_union, group_hi, group_lo,
 ):  # fmt: skip
     """Sum spans into cells: one for each (call path, context) pair.
@@ -395,6 +442,8 @@ def accumulate(
         Columns as named above.
     span_cell ``(n,)``
         Cell that the span opens, or -1.
+    via_cell ``(n,)``
+        Cell of the call that must have been, or -1.
     head_cell ``(g,)``
         Cell of each message's wait, or -1.
     """
@@ -402,14 +451,15 @@ def accumulate(
     cells, table, count = np.empty((256, 4), np.int64), np.full(1024, -1, np.int32), 0
     sums, last = np.empty((256, SUMS), np.int64), np.empty(256, np.int32)  # group that was last in a cell
     span_cell, head_cell = np.full(len(parent), -1, np.int32), np.full(groups, -1, np.int32)
+    via_cell = np.full(len(parent), -1, np.int32)
     g, k, done = 0, np.int64(0), 0
     while True:
         if g < groups:
             g, k, count = _add_spans(
                 g, k, sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head,
-                parent, answers, opens, owns, selfs, home, status, start_ns, end_ns, own_ns, inclusive_ns,
-                visited, self_ns, child_sum, child_union, group_hi, group_lo,
-                cells, count, table, sums, last, span_cell, head_cell,
+                parent, answers, opens, owns, selfs, via, home, status, start_ns, end_ns, own_ns,
+                inclusive_ns, visited, self_ns, child_sum, child_union, group_hi, group_lo,
+                cells, count, table, sums, last, span_cell, via_cell, head_cell,
             )  # fmt: skip
         if g == groups:
             done, count = _add_late(
@@ -417,7 +467,7 @@ def accumulate(
                 cells, count, table, sums,
             )  # fmt: skip
         if done == groups:
-            return cells[:count].copy(), sums[:count].copy(), span_cell, head_cell
+            return cells[:count].copy(), sums[:count].copy(), span_cell, via_cell, head_cell
         cells, table = roomier(cells, count)
         more, marks = np.empty((len(cells), SUMS), np.int64), np.empty(len(cells), np.int32)
         more[:count], marks[:count] = sums[:count], last[:count]

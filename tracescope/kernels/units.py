@@ -35,6 +35,7 @@ from tracescope.kernels.roles import (
     ROLE_LEAF_CALL,
     ROLE_POLL,
     ROLE_PUBLISH,
+    ROLE_TRANSPORT,
 )
 from tracescope.kernels.traces import find_span, mix
 from tracescope.schema import (
@@ -437,6 +438,8 @@ def _first_work(spans, cut, r):
             continue
         role = spans.role[j]
         took = spans.end_ns[j] - spans.start_ns[j]
+        if role == ROLE_TRANSPORT:
+            continue
         if (role == ROLE_CALL or role == ROLE_LEAF_CALL) and took >= length - length // TRANSPORT_PARTS:
             continue
         first = min(first, max(spans.start_ns[j], spans.start_ns[r]))

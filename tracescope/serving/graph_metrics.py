@@ -26,7 +26,7 @@ from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.statistics.sketch import middle_of
 from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.errors import TracescopeError
-from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_WAIT
+from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_ROUTE, QUEUE_WAIT
 from tracescope.session import Session
 
 #: Pairs of client and server that are shown; the busiest, the rest is counted together.
@@ -71,7 +71,9 @@ def hour_totals(tables: Mapping[str, pl.DataFrame]) -> dict[_Pair, _Totals]:
     tables
         ``path_hours``, ``path_sketches`` and ``paths``.
     """
-    ends = tables["paths"].filter(pl.col("callee").is_not_null() & (pl.col("operation") != QUEUE_WAIT))
+    ends = tables["paths"].filter(
+        pl.col("callee").is_not_null() & ~pl.col("operation").is_in([QUEUE_WAIT, QUEUE_ROUTE])
+    )
     ends = ends.select("path_id", "kind", "caller", "callee")
     keys = ["kind", "caller", "callee"]
     sums = (

@@ -182,6 +182,7 @@ def gather(
         return None
     entries = entries.with_row_index("index")
     paths = pl.concat([period.tables["paths"] for period in (base, head)])
+    paths = paths.filter(~_is_route())  # it takes no time
     paths = paths.sort("path_id", "uninstrumented").unique("path_id", keep="first")
     paths = paths.join(entries, on="entry_id", how="semi")
     seen = pl.concat([table["path_hours"].select("path_id") for table in tables]).unique()
@@ -195,6 +196,10 @@ def gather(
     ]
     lost = rejoin(lost_callees(paths), tree, [side.paths for side in sides])
     return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
+
+
+def _is_route() -> pl.Expr:
+    return (pl.col("kind") == schema.EDGE_QUEUE) & (pl.col("operation") == schema.QUEUE_ROUTE)
 
 
 def matched_sums(

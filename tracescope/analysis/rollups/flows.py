@@ -76,12 +76,14 @@ def weighted(rows: pl.LazyFrame, keys: Sequence[str], columns: Sequence[str]) ->
 def services_of(*sides: Tables | None) -> frozenset[str]:
     """Names of all that sends spans, as the call paths show it."""
     found: set[str] = set()
-    waits = (pl.col("kind") == schema.EDGE_QUEUE) & (pl.col("operation") == schema.QUEUE_WAIT)
+    queue = pl.col("kind") == schema.EDGE_QUEUE
+    waits = queue & (pl.col("operation") == schema.QUEUE_WAIT)
+    routes = queue & (pl.col("operation") == schema.QUEUE_ROUTE)
     remote = pl.col("kind").is_in([schema.EDGE_HTTP, schema.EDGE_RPC]) & ~pl.col("uninstrumented")
     for side in sides:
         if side is not None:
             paths = side["paths"]
-            found |= set(paths.filter(~waits)["caller"].to_list())
+            found |= set(paths.filter(~waits & ~routes)["caller"].to_list())
             found |= set(paths.filter(waits | remote)["callee"].to_list())
     return frozenset(found)
 
@@ -107,19 +109,21 @@ def flows(tables: Tables, selection: Selection, services: frozenset[str] | None 
         .join(entries, on="entry_id", how="semi")
         .sort("depth", "path_id", "unit")
     )
-    wait = (pl.col("kind") == schema.EDGE_QUEUE) & (pl.col("operation") == schema.QUEUE_WAIT)
+    queue = pl.col("kind") == schema.EDGE_QUEUE
+    wait = queue & (pl.col("operation") == schema.QUEUE_WAIT)
+    from_queue = wait | (queue & (pl.col("operation") == schema.QUEUE_ROUTE))
     to_service = wait | pl.col("callee").is_in(sorted(known))
     callee_type = (
         pl.when(pl.col("callee").is_null()).then(pl.lit(None, pl.String))
         .when(pl.col("kind") == schema.EDGE_DB).then(pl.lit("database"))
-        .when((pl.col("kind") == schema.EDGE_QUEUE) & ~wait).then(pl.lit("queue"))
+        .when(queue & ~wait).then(pl.lit("queue"))
         .when(to_service).then(pl.lit("service"))
         .when(pl.col("uninstrumented") | (pl.col("kind") == schema.EDGE_EXTERNAL)).then(pl.lit("external"))
         .otherwise(pl.lit("service"))
     )  # fmt: skip
     rows = rows.with_columns(
         callee_type.alias("callee_type"),
-        pl.when(wait).then(pl.lit("queue")).otherwise(pl.lit("service")).alias("caller_type"),
+        pl.when(from_queue).then(pl.lit("queue")).otherwise(pl.lit("service")).alias("caller_type"),
         pl.col("kind").replace_strict(dict(enumerate(schema.EDGE_KINDS)), return_dtype=pl.String),
         pl.col("unit").replace_strict(dict(enumerate(schema.UNIT_NAMES)), return_dtype=pl.String),
     )
@@ -145,9 +149,25 @@ def _with_parents(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _through(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Call paths that touch `name`, what leads to them and what follows."""
+    """Call paths that touch `name`, what leads to them and what follows.
+
+    A queue that another feeds, as an exchange does, is reached through it.
+    """
     parent = rows["parent"].to_numpy()
-    touches = ((rows["caller"] == name) | (rows["callee"] == name).fill_null(value=False)).to_numpy()
+    routes = rows.filter(kind="queue", operation=schema.QUEUE_ROUTE).select("caller", "callee")
+    onward = _reached(routes, "caller", "callee", name)
+    back = _reached(routes, "callee", "caller", name)
+    here = pl.col("kind") == "queue"
+    sent = here & (pl.col("callee_type") == "queue") & pl.col("callee").is_in(back)
+    taken = here & (pl.col("caller_type") == "queue") & pl.col("caller").is_in(onward)
+    touches = (
+        rows.select(
+            ((pl.col("caller") == name) | (pl.col("callee") == name)).fill_null(value=False) | sent | taken
+        )
+        .to_series()
+        .fill_null(value=False)
+        .to_numpy()
+    )
     below, above = touches.copy(), touches.copy()
     for row in range(len(rows)):  # parents stand before their children
         if parent[row] >= 0:
@@ -159,6 +179,16 @@ def _through(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     number = np.cumsum(keep) - 1
     moved = np.where((parent >= 0) & keep[parent], number[parent], -1)
     return rows.with_columns(pl.Series("parent", moved, pl.Int64)).filter(pl.Series(keep, dtype=pl.Boolean))
+
+
+def _reached(routes: pl.DataFrame, before: str, after: str, name: str) -> list[str]:
+    """Queues that routes lead to from the one of this name, itself among them."""
+    out = {name}
+    while True:
+        more = out | set(routes.filter(pl.col(before).is_in(sorted(out)))[after].to_list())
+        if more == out:
+            return sorted(out)
+        out = more
 
 
 def nested(rows: pl.DataFrame, key: list[str]) -> pl.Series:

@@ -103,11 +103,11 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
         return dict(tables)
     key = ["key_hi", "key_lo", "key_span"]
     published = halves.filter(pl.col("side") == 0).select(
-        *key, pl.col("time_ns").alias("published_ns"), "clock_ns"
+        *key, pl.col("time_ns").alias("published_ns"), "clock_ns", pl.col("topic").alias("sent")
     )
     producers = (
         published.rename({"clock_ns": "took_ns"})
-        .sort("published_ns", "took_ns")
+        .sort("published_ns", "took_ns", "sent")
         .unique(key, keep="first", maintain_order=True)
     )
     joined = mine.join(producers, on=key, how="left").with_columns(_claimed(mine, tables, key))
@@ -132,6 +132,8 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
             for name in schema.PATH_HOURS
         ]
     )
+    hours, ways = _routes(found)
+    changes["path_hours"] = pl.concat([changes["path_hours"], hours])
     by_entry = found.group_by([*keys, "entry_id"]).agg(pl.col("wait_ns").sum())
     changes["entry_hours"] = by_entry.select(
         *[
@@ -166,7 +168,18 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
                 else pl.all_horizontal(pl.col("calls", "units", "own_all_ns") == 0)
             )
             whole[name] = whole[name].filter(~emptied)
-    return {**whole, **{name: tables[name] for name in schema.DIMENSIONS}}
+    paths = tables["paths"] if ways.is_empty() else add_up("paths", pl.concat([tables["paths"], ways]))
+    return {**whole, "entries": tables["entries"], "paths": paths}
+
+
+def _routes(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Joined hops whose two sides name different destinations, or whose consumer names none."""
+    from tracescope.analysis.rollups.process import routes_of  # which loads the compiler
+
+    taken = found.with_columns(pl.col("topic").fill_null(schema.UNKNOWN))
+    differing = taken.filter(pl.col("sent").is_not_null(), pl.col("sent") != pl.col("topic"))
+    keys = ["slot", "unit", "threshold", "entry_id", "sent", "topic"]
+    return routes_of(differing.group_by(keys).agg(pl.len().cast(pl.Int64).alias("hops")).sort(keys))
 
 
 def _claimed(mine: pl.DataFrame, tables: Mapping[str, pl.DataFrame], key: list[str]) -> pl.Series:

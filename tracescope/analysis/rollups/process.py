@@ -12,6 +12,7 @@ Source: design, sections 4, 5 and 9.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from tracescope.analysis.rollups.graphql import asked_for
 from tracescope.errors import KernelError
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
-from tracescope.kernels.roles import ROLE_LEAF_CALL, ROLE_POLL
+from tracescope.kernels.roles import ROLE_LEAF_CALL, ROLE_POLL, ROLE_TRANSPORT
 from tracescope.kernels.sketch import bin_of
 from tracescope.kernels.tally import sum_by, tally
 from tracescope.kernels.traces import Traces, group_traces
@@ -80,6 +81,34 @@ def path_id(parent: int, *names: str | None) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
+def routes_of(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of PATH_HOURS and PATHS of hops from one destination to another.
+
+    Parameters
+    ----------
+    found
+        ``slot, unit, threshold, entry_id`` of the consumer's entry, ``sent`` and ``topic`` (what the producer
+        and the consumer call the destination) and ``hops``.
+    """
+    edges: list[tuple[Any, ...]] = []
+    for entry, sent, topic in (
+        found.select("entry_id", "sent", "topic").unique(maintain_order=True).iter_rows()
+    ):
+        edge = schema.EDGE_KINDS[schema.EDGE_QUEUE], sent, topic, schema.QUEUE_ROUTE
+        number = path_id(entry, *edge)
+        edges.append((number, entry, entry, 1, schema.EDGE_QUEUE, *edge[1:], path_id(0, *edge), False))
+    paths = pl.DataFrame(edges, schema=schema.dtypes(schema.PATHS), orient="row")
+    named = paths.select("path_id", "entry_id", sent="caller", topic="callee")
+    counted = ("calls", "calls_visited", "visits", "units")
+    hours = found.join(named, on=["entry_id", "sent", "topic"]).select(
+        pl.col(name) if name in ("slot", "unit", "path_id", "threshold")
+        else pl.col("hops").alias(name) if name in counted
+        else pl.lit(0).alias(name)
+        for name in schema.PATH_HOURS
+    )  # fmt: skip
+    return hours.cast(schema.dtypes(schema.PATH_HOURS)), paths  # pyright: ignore[reportArgumentType]
+
+
 class Names:
     """One table of names for all the columns of a call."""
 
@@ -118,6 +147,13 @@ def _is_constant(column: pl.Series) -> bool:
     return column.null_count() == 0 and column[0] == column[-1] and bool((column == column[0]).all())
 
 
+#: Names under which proxies beside applications report, where their attributes do not say what they are.
+_SIDECAR_NAME = re.compile(
+    r"^(?:linkerd2?-proxy|istio-proxy|envoy-sidecar|consul-dataplane|.+[-.](?:sidecar|sidecar-proxy|istio-proxy"
+    r"|linkerd-proxy))$"
+)
+
+
 def span_arrays(spans: pl.DataFrame, names: Names) -> forests.SpanArrays:
     """Columns of SPANS as the forest takes them."""
     links = spans["links"]
@@ -131,8 +167,12 @@ def span_arrays(spans: pl.DataFrame, names: Names) -> forests.SpanArrays:
         "trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "kind", "edge_class",
         "messaging_op", "status", "content_hash",
     )  # fmt: skip
+    columns = {name: spans[name].to_numpy() for name in plain}
+    if (proxies := np.flatnonzero([_SIDECAR_NAME.search(text) is not None for text in names.texts])).size:
+        mine = np.isin(names.columns["service_name"], proxies)
+        columns["edge_class"] = np.where(mine, np.int8(schema.CLASS_SIDECAR), columns["edge_class"])
     return forests.SpanArrays(
-        **{name: spans[name].to_numpy() for name in plain},
+        **columns,
         service=names.columns["service_name"],
         host=names.columns["host"],
         link_offset=np.cumsum(lengths),
@@ -240,12 +280,16 @@ class _Work:
         self.path = path
         order = forest.order
         self.rows = spans
-        self.service = forests.take(arrays.service, order)
+        self.service = forest.service
         self.edge_class = forests.take(arrays.edge_class, order)
         self.status = forests.take(spans["status"].to_numpy(), order)
         self.codes = {
             name: forests.take(names.columns[name], order) for name in ("peer", "operation", "environment")
         }
+        self.codes["operation"] = self.codes["operation"][forest.stands_for]
+        self.publisher = forest.unit_producer.copy()
+        while (made_with := (self.publisher >= 0) & (forest.role[self.publisher] == ROLE_TRANSPORT)).any():
+            self.publisher[made_with] = forest.parent[self.publisher[made_with]]
         self.traces = traces
         self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
         self.threshold = forests.take(spans["threshold"].to_numpy(), order)
@@ -299,33 +343,35 @@ class _Work:
         forest, names, path = self.forest, self.names, self.path
         groups = len(forest.group_root)
         producer = np.full(groups, -1, np.int64)
-        known = np.flatnonzero(forest.unit_producer >= 0)[::-1]  # the first of a batch names the topic
-        producer[forest.unit_group[known]] = forest.unit_producer[known]
+        known = np.flatnonzero(self.publisher >= 0)[::-1]  # the first of a batch names the topic
+        producer[forest.unit_group[known]] = self.publisher[known]
         wait = sum_by(forest.unit_group, forest.unit_wait_ns, groups)
         clock = sum_by(forest.unit_group, forest.unit_end_ns - forest.unit_start_ns, groups)
-        edges, nodes, opens, owns, selfs, home, head, late = kernel.attribute(
+        edges, nodes, opens, owns, selfs, via, home, head, late = kernel.attribute(
             forest.sequence, forest.group_start, forest.group_root, self.group_kind, producer,
             forest.parent, forest.role, forest.callee, forest.answers, self.edge_class, self.service,
             self.codes["peer"], self.codes["operation"], self.codes["environment"],
             names.publish, names.wait, names.unknown,
         )  # fmt: skip
-        self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, opens, late))
+        self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, (opens, via, late)))
         entry_of_group = self._entry_of_head(nodes, head)
         if slower_than is not None:
             self._keep_slow(entry_of_group, clock, slower_than)
         message = self.group_kind == schema.UNIT_MESSAGE
         root = forest.order[forest.group_root]
         wait_head = np.where(message, head, -1)
-        cells, sums, span_cell, head_cell = kernel.accumulate(
+        cells, sums, span_cell, via_cell, head_cell = kernel.accumulate(
             forest.sequence, forest.group_start, forest.group_root, forest.hops, self.group_context,
             wait, clock, wait_head, late, forest.group, forest.parent, forest.answers, opens, owns, selfs,
-            home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns, path.visited,
-            path.self_ns, path.child_sum_ns, path.child_union_ns, self.rows["trace_hi"].to_numpy()[root],
-            self.rows["trace_lo"].to_numpy()[root],
+            via, home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns,
+            path.visited, path.self_ns, path.child_sum_ns, path.child_union_ns,
+            self.rows["trace_hi"].to_numpy()[root], self.rows["trace_lo"].to_numpy()[root],
         )  # fmt: skip
+        routes, ways = self._routes(entry_of_group)
+        self.paths = pl.concat([self.paths, ways])
         return {
-            "path_hours": self._path_hours(cells, sums),
-            "path_sketches": self._path_sketches(cells, span_cell, head_cell),
+            "path_hours": pl.concat([self._path_hours(cells, sums), routes]),
+            "path_sketches": self._path_sketches(cells, (span_cell, via_cell), head_cell),
             **self._entry_tables(entry_of_group),
             "service_hours": self._service_hours(),
             "counters": self._counters(),
@@ -344,16 +390,26 @@ class _Work:
         counts = slow & (self.group_kind == schema.UNIT_REQUEST)
         self.group_context = np.where(counts, self.group_context, -1)
 
-    def _uninstrumented(self, edges: I64, nodes: I64, opens: Ints, late: Ints) -> np.ndarray[Any, Any]:
-        """Whether nobody answered any call of an edge ``(e,)``."""
+    def _uninstrumented(
+        self, edges: I64, nodes: I64, opened: tuple[Ints, Ints, Ints]
+    ) -> np.ndarray[Any, Any]:
+        """Whether nobody answered any call of an edge ``(e,)``; `opened` is opens, via and late."""
         forest = self.forest
-        calls, silent = np.flatnonzero(opens >= 0), np.flatnonzero(late >= 0)
-        code = nodes[np.concatenate([opens[calls], late[silent]]), 1]
-        role = forest.role[np.concatenate([calls, forest.group_root[silent]])]
+        opens, via, late = opened
+        calls, entered, silent = (np.flatnonzero(each >= 0) for each in opened)
+        root = forest.group_root[silent]
+        code = nodes[np.concatenate([opens[calls], via[entered], late[silent]]), 1]
+        leaf = np.concatenate(
+            [
+                (forest.role[calls] == ROLE_LEAF_CALL) | (forest.role[calls] == ROLE_POLL),
+                np.zeros(len(entered), np.bool_),
+                ((forest.role[root] == ROLE_LEAF_CALL) | (forest.role[root] == ROLE_POLL))
+                & (self.service[root] == self.service[forest.parent[root]]),
+            ]
+        )
         out = np.zeros(len(edges), np.bool_)
-        unanswered = (role == ROLE_LEAF_CALL) | (role == ROLE_POLL)
-        out[code[unanswered]] = True
-        out[code[~unanswered]] = False
+        out[code[leaf]] = True
+        out[code[~leaf]] = False
         return out
 
     def _name_nodes(self, edges: I64, nodes: I64, uninstrumented: np.ndarray[Any, Any]) -> None:
@@ -409,13 +465,37 @@ class _Work:
         columns = {name: sums[:, at] for at, name in enumerate(measures)}
         return self._frame(schema.PATH_HOURS, {**keys, "path_id": self.node_id[cells[:, 0]], **columns})
 
-    def _path_sketches(self, cells: I64, span_cell: Ints, head_cell: Ints) -> pl.DataFrame:
+    def _routes(self, entry_of_group: I64) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Hops whose two sides name different destinations, as rows of ``path_hours`` and ``paths``."""
         forest = self.forest
-        opened = np.flatnonzero(span_cell >= 0)
+        producer, root = self.publisher, forest.group_root[forest.unit_group]
+        sent = np.where(producer >= 0, self.codes["peer"][producer], -1)
+        taken = np.where(self.edge_class[root] == schema.CLASS_MESSAGING, self.codes["peer"][root], -1)
+        context = self.group_context[forest.unit_group]
+        units = np.flatnonzero(
+            (context >= 0)
+            & (forest.unit_kind == schema.UNIT_MESSAGE)
+            & (sent >= 0)
+            & (taken >= 0)
+            & (sent != taken)
+        )
+        entry = entry_of_group[forest.unit_group[units]]
+        (of, entries, sources, targets), (hops,) = _tally(
+            (context[units], entry, sent[units], taken[units]), (np.broadcast_to(np.int64(1), len(units)),)
+        )
+        found = pl.DataFrame(
+            {**self._in_context(of), "entry_id": entries, "hops": hops}
+            | {"sent": self._texts(pl.Series(sources)), "topic": self._texts(pl.Series(targets))}
+        )
+        return routes_of(found)
+
+    def _path_sketches(self, cells: I64, span_cells: tuple[Ints, Ints], head_cell: Ints) -> pl.DataFrame:
+        forest = self.forest
+        opened = np.concatenate([np.flatnonzero(each >= 0) for each in span_cells])
         weight = forest.hops[forest.group[opened]].astype(np.int64)
         waited = head_cell[forest.unit_group]
         units = np.flatnonzero(waited >= 0)
-        cell = np.concatenate([span_cell[opened], waited[units]])
+        cell = np.concatenate([*(each[each >= 0] for each in span_cells), waited[units]])
         duration = np.concatenate(
             [forest.end_ns[opened] - forest.start_ns[opened], forest.unit_wait_ns[units]]
         )
@@ -449,7 +529,7 @@ class _Work:
         }
 
     def _texts(self, codes: pl.Series) -> pl.Series:
-        return self.names.column.gather(codes.cast(pl.UInt32))
+        return self.names.column.gather(codes.set(codes < 0, None).cast(pl.UInt32))
 
     def _service_hours(self) -> pl.DataFrame:
         slot = np.empty(len(self.rows), np.int64)
@@ -500,6 +580,8 @@ class _Work:
         lonely = forest.unconsumed
         zero = np.zeros(len(lonely), np.int64)
         rows = self.rows
+        root = forest.group_root[group]
+        asks = self.edge_class[root] == schema.CLASS_MESSAGING
         consumers = {
             "slot": self.group_slot[group],
             "side": np.where(self._only_polled()[group], 2, 1),
@@ -511,6 +593,7 @@ class _Work:
             "path_id": self.node_id[head[group]],
             "entry_id": entry_of_group[group],
             "threshold": self.group_threshold[group],
+            "topic": self._texts(pl.Series(np.where(asks, self.codes["peer"][root], -1))),
         }
         producers = {
             "slot": self.slot_of_trace[forest.trace[lonely]],
@@ -523,5 +606,6 @@ class _Work:
             "path_id": zero,
             "entry_id": zero,
             "threshold": self.threshold[lonely],
+            "topic": self._texts(pl.Series(self.codes["peer"][lonely])),
         }
         return pl.concat([self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)])

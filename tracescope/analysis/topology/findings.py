@@ -19,6 +19,7 @@ from typing import Any, Final
 import polars as pl
 
 from tracescope.analysis.rollups.flows import Selection, Tables, clocks, flows, kept_entries
+from tracescope.analysis.rollups.names import WHOLE, one_thing
 from tracescope.analysis.topology.graph import Graph
 
 #: Kinds of edges that their caller waits on.
@@ -113,7 +114,7 @@ def findings(graph: Graph, tables: Tables, selection: Selection | None = None) -
     return (
         *_cycles(graph),
         *longest_chain(rows),
-        *_hubs(graph),
+        *_hubs(graph, rows),
         *_wide(spread),
         *_single_points(graph, spread),
         *_chatty(rows),
@@ -241,7 +242,8 @@ def longest_chain(rows: pl.DataFrame) -> list[Finding]:
     ]
 
 
-def _hubs(graph: Graph) -> list[Finding]:
+def _hubs(graph: Graph, rows: pl.DataFrame) -> list[Finding]:
+    unsure = set(rows.filter(~one_thing(rows))["callee"].to_list())
     callers: dict[str, set[str]] = defaultdict(set)
     callees: dict[str, set[str]] = defaultdict(set)
     for caller, callee in graph.edges.filter(pl.col("calls") > 0).select("caller", "callee").iter_rows():
@@ -251,7 +253,7 @@ def _hubs(graph: Graph) -> list[Finding]:
     out: list[Finding] = []
     for kind, near, word in (("fan_in", callers, "is called by"), ("fan_out", callees, "calls")):
         ranked = sorted(near.items(), key=lambda each: (-len(each[1]), each[0]))
-        for node, others in ranked[:MOST]:
+        for node, others in [each for each in ranked if kind == "fan_out" or each[0] not in unsure][:MOST]:
             if len(others) >= HUB:
                 names = sorted(others)
                 text = f"{node} {word} {len(names)} others: {_listed(names)}"
@@ -275,12 +277,13 @@ def blast_radius(graph: Graph, tables: Tables, selection: Selection | None = Non
     reach: dict[str, _Reach] = defaultdict(_Reach)
     columns = rows.select(
         "parent", "kind", "caller", "callee", "callee_type", "entry_id", "unit", "units", "visits", "calls",
-        "detached_calls",
+        "detached_calls", "caller_type",
     ).rows()  # fmt: skip
+    sure = one_thing(rows).to_list()
     for row, line in enumerate(columns):
-        _, kind, _, callee, callee_type, entry, unit, units, visits, calls, detached = line
+        _, _, _, callee, callee_type, entry, unit, units, visits, calls, detached, caller_type = line
         made = ids.get((callee_type, callee))
-        if made is None or detached >= calls or (kind == "queue" and callee_type == "service"):
+        if made is None or not sure[row] or detached >= calls or caller_type == "queue":
             continue  # nobody waits for a consumer, nor for what is left to run
         above = _above(columns, row)
         if any(columns[at][3] == callee for at in above):
@@ -407,21 +410,28 @@ def _chatty(rows: pl.DataFrame) -> list[Finding]:
 
 
 def _shared_databases(graph: Graph, rows: pl.DataFrame) -> list[Finding]:
-    """Databases that more than one service uses; those that several write first."""
+    """Databases that more than one service uses; those that several write first.
+
+    Who uses one is told by whole names: what only looks alike in a report is not shared.
+    """
     names = {
         name: made for made, name in graph.nodes.filter(type="database").select("id", "name").iter_rows()
     }
-    users: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    writers: dict[str, set[str]] = defaultdict(set)
-    used = rows.filter(pl.col("callee_type") == "database").select("caller", "callee", "operation", "calls")
-    for caller, callee, operation, calls in used.iter_rows():
-        users[callee][caller] += calls
+    users: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    writers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    whole = WHOLE["callee"] if WHOLE["callee"] in rows.columns else "callee"
+    used = rows.filter(one_thing(rows) & (pl.col("callee_type") == "database"))
+    for caller, full, callee, operation, calls in used.select(
+        "caller", pl.col(whole).alias("whole"), "callee", "operation", "calls"
+    ).iter_rows():
+        users[callee, full][caller] += calls
         if operation.partition(" ")[0].lower() in _WRITES:
-            writers[callee].add(caller)
+            writers[callee, full].add(caller)
     out: list[Finding] = []
     for name in sorted(users, key=lambda each: (-len(writers[each]), -len(users[each]), each)):
-        if len(users[name]) < 2 or name not in names:
+        if len(users[name]) < 2 or name[0] not in names:
             continue
+        made = names[name[0]]
         total = max(sum(users[name].values()), 1e-9)
         parts = {caller: calls / total for caller, calls in sorted(users[name].items())}
         wrote = sorted(writers[name])
@@ -429,8 +439,8 @@ def _shared_databases(graph: Graph, rows: pl.DataFrame) -> list[Finding]:
         out.append(
             Finding(
                 "shared_database",
-                f"{names[name]} is used by {len(parts)} services: {_listed(list(parts))}{also}",
-                (names[name], *parts),
+                f"{made} is used by {len(parts)} services: {_listed(list(parts))}{also}",
+                (made, *parts),
                 {"callers": parts, "writers": wrote},
             )
         )

@@ -210,8 +210,11 @@ def _hops(rows: pl.DataFrame) -> pl.DataFrame:
     """
     direct = rows.filter((pl.col("kind") != "queue") & (pl.col("callee_type") == "service"))
     waits = rows.filter((pl.col("kind") == "queue") & (pl.col("leg") == schema.QUEUE_WAIT))
-    sends = rows.filter((pl.col("kind") == "queue") & (pl.col("leg") != schema.QUEUE_WAIT))
-    sent = sends.group_by("caller", "callee").agg(pl.col("calls").sum())
+    routes = rows.filter((pl.col("kind") == "queue") & (pl.col("leg") == schema.QUEUE_ROUTE))
+    sends = rows.filter((pl.col("kind") == "queue") & (pl.col("callee_type") == "queue")).join(
+        routes, on=["path_id", "unit"], how="anti"
+    )
+    sent = _carried(sends.group_by("caller", "callee").agg(pl.col("calls").sum()), routes)
     part = (pl.col("calls") / pl.col("calls").sum().over("callee")).alias("factor")
     producers = sent.select(pl.col("caller").alias("producer"), pl.col("callee").alias("topic"), part)
     hops = (
@@ -222,6 +225,21 @@ def _hops(rows: pl.DataFrame) -> pl.DataFrame:
     )
     direct = direct.with_columns(pl.lit(1.0).alias("factor"))
     return pl.concat([direct, hops.select(direct.columns)])
+
+
+def _carried(sent: pl.DataFrame, routes: pl.DataFrame) -> pl.DataFrame:
+    """``caller, callee, calls`` of what was sent to topics, and by routes to the queues behind them.
+
+    What a route carries is divided over those who send to where it begins.
+    """
+    part = (pl.col("calls") / pl.col("calls").sum().over("callee")).alias("part")
+    carried = (
+        routes.group_by(pl.col("caller").alias("from"), pl.col("callee").alias("queue"))
+        .agg(pl.col("calls").sum().alias("hops"))
+        .join(sent.select("caller", pl.col("callee").alias("from"), part), on="from")
+        .select("caller", pl.col("queue").alias("callee"), (pl.col("hops") * pl.col("part")).alias("calls"))
+    )
+    return pl.concat([sent, carried]).group_by("caller", "callee").agg(pl.col("calls").sum())
 
 
 def _totals(tables: Tables, selection: Selection, rows: pl.DataFrame) -> pl.DataFrame:
