@@ -67,6 +67,12 @@ BESIDE: dict[str, tuple[int, str, dict[str, str]]] = {
     "faas_name": (2, "", {}),
     "gen_ai_target": (3, "x", {"gen_ai.operation.name": "chat"}),
     "message_count": (5, "x", {"messaging.system": "s", "messaging.operation.type": "receive"}),
+    "port": (3, "x", {"server.address": "localhost"}),
+    "network_port": (3, "x", {"network.peer.address": "127.0.0.1"}),
+    "own_name": (2, "x", {"http.request.method": "GET"}),
+    "proxy": (3, "x", {"http.request.method": "GET"}),
+    "messaging_source": (5, "x", {"messaging.system": "s"}),
+    "messaging_routing_key": (4, "x", {"messaging.system": "rabbitmq", "messaging.destination.name": ""}),
     "aws_target": (3, "x", {"rpc.system": "aws-api", "rpc.service": "S", "rpc.method": "M"}),
 }
 VALUES: dict[str, str | int] = {
@@ -74,7 +80,7 @@ VALUES: dict[str, str | int] = {
     "messaging_operation": "process", "graphql_type": "query", "url_path": "/some/path",
     "http_status": 101, "protocol": "websocket", "scheme": "wss", "upgrade": "websocket",
     "media_type": "text/event-stream", "call_type": "server_streaming", "trigger": "timer",
-    "message_count": 0,
+    "message_count": 0, "port": 5432, "network_port": 5432, "proxy": "sidecar~10.0.0.7~shop-1.default~x",
 }  # fmt: skip
 
 

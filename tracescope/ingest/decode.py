@@ -114,7 +114,7 @@ def _hosts(scan: wire.Scan, strings: _Strings) -> np.ndarray[Any, Any]:
         len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("host"),
         len(_SPAN_FIELDS) + _RESOURCE_FIELDS.index("service_instance"),
         own,
-        _SPAN_FIELDS.index("address"),  # of a resource: net.host.name
+        _SPAN_FIELDS.index("own_name"),
     )
     of_resource = np.full(len(scan.resource_codes), -1, np.int32)
     for field in known_by:

@@ -303,7 +303,7 @@ def _read_stream(counter: _Counter, file: int | None, name: str, form: Form, tot
     try:
         window = ahead.peek(_WINDOW)
         text: io.BufferedReader = io.BufferedReader(ahead, 1 << 20)  # pyright: ignore[reportAssignmentType]
-        plain = file if stream is counter else None
+        plain = file if head[:2] != _GZIP and head[:4] != _ZSTD else None
         yield from _Plain(text, window, counter, name, form, total, plain).chunks()
     except _decompression_errors() as error:
         raise InputError(f"{name}: {error}", "the file is damaged or incomplete; copy it again") from error

@@ -178,10 +178,13 @@ class Status(TypedDict):
     sealed_until: str | None
     unsealed_spans: int
     counters: dict[str, int]
+    damaged: list[str]
     quarantined: int
     lost_requests: int
     journal_bytes: int
     disk_bytes: int
+    receiver: NotRequired[dict[str, Any] | None]
+    clock: NotRequired[str | None]
 
 
 class Finding(TypedDict):
