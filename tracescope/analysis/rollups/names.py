@@ -10,7 +10,7 @@
 Names depend on the call paths of the report alone, not on their order or their counts; rows keep whole
 names beside the short ones, so that sides which are compared can be named together.
 
-Source: design, section 12 (identity of databases, queues and other systems).
+Source: design, section 4 (identity of databases, queues and other systems).
 """
 
 from __future__ import annotations
