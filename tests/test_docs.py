@@ -1,4 +1,4 @@
-"""The README names every setting, command and exit code there is, and none that there is not."""
+"""README and manual name every setting, command and exit code there is, and none that there is not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from tracescope import config, errors
+from tracescope import config, docs, errors
 from tracescope.cli import VERBS, main
 from tracescope.periods import WORDS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = "\n".join([(ROOT / "README.md").read_text(), *map(docs.read, docs.TOPICS)])
 
 
 def commands() -> dict[str, click.Command]:
@@ -99,7 +99,7 @@ def test_every_package_that_is_installed_is_listed_with_what_it_costs() -> None:
     """The table of dependencies, and the extras; none that is not needed any more."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {re.match(r"[a-z0-9-]+", line)[0] for line in project["dependencies"]}  # pyright: ignore
-    section = README.partition("## What it installs")[2].partition("\n## ")[0]
+    section = docs.read("install")
     rows = re.findall(r"^\| ([a-z][^|]*) \| (\d+) \| (\d+) \|", section, re.MULTILINE)
     listed = {name for first, *_ in rows for name in re.findall(r"[a-z0-9-]+", first)} - {"with"}
     brought = {"llvmlite", "pygments"}  # by numba and rich

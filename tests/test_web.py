@@ -524,7 +524,7 @@ def test_a_map_of_more_boxes_than_asked_for_is_its_backbone(client, incident) ->
 
 
 def test_every_page_and_series_is_documented(client) -> None:
-    """A page that the README does not name, or a series that its table lacks, does not exist."""
+    """A page that README and manual do not name, or a series that its table lacks, does not exist."""
     root = Path(__file__).parent.parent
     readme = (root / "README.md").read_text()
     pages = readme[readme.index("on a web page") :].split("\n\n")[0]

@@ -9,8 +9,13 @@ from tracescope.errors import UsageError
 
 #: Topic -> one line about it.
 TOPICS: Final = {
+    "commands": "Every command, periods, gates, exit codes.",
+    "formats": "Trace files that are read.",
+    "settings": "Every setting, and what is kept of attributes.",
+    "method": "How it tells, and what was measured.",
     "glossary": "What the words of answers mean.",
     "design": "What is computed and why so: critical path, rollups, diff, load, storage.",
+    "install": "What is installed, and its size.",
     "decisions": "What was decided, what spoke for it, what it costs.",
     "changelog": "What changed, version by version.",
 }

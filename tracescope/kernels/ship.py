@@ -34,7 +34,7 @@ _PARTS = (
     ("plain_jaeger", "json_groups"),
     ("plain_zipkin",),
     ("rollup", "tally", "sketch", "walk"),
-    ("forest", "roles", "skew", "traces", "units"),
+    ("forest", "roles", "sidecars", "skew", "traces", "units"),
 )
 
 _TOKEN = re.compile(r"\w+|\[[:,1]*\]|[(),]")

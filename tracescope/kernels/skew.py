@@ -24,7 +24,7 @@ and would still lie outside starts as its call does, unless it is late work: beh
 longer.  An answer outside its call, one of which names no host, is moved into it with everything
 below: two clocks were taken for one.  Whatever calls do not prove, marks the trace.
 
-Source: design, sections 4 (clock skew) and 12; Cormen et al., Introduction to Algorithms, 24.4
+Source: design, section 4 (clock skew); Cormen et al., Introduction to Algorithms, 24.4
 (difference constraints and shortest paths).
 """
 
