@@ -89,3 +89,13 @@ def test_the_zone_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     assert config.load()[0].tz == "Europe/Berlin"
     assert config.load({"tz": "UTC"})[0].tz == "UTC"
+
+
+def test_names_of_addresses_are_a_table_or_a_text_and_nothing_else() -> None:
+    """Hosts in any case, with or without a port; what is no address or no name is refused with its place."""
+    wanted = {"10.0.3.7:5432": "orders-db", "[fd00::7]:80": "cart"}
+    settings, _ = config.load({"names": "10.0.3.7:5432=orders-db; [FD00::7]:80 = cart"})
+    assert settings.names == wanted
+    for bad in ({"10.0.0.0/8": "x"}, {"a b": "x"}, {"a": ""}, {"a": 3}, 17):
+        with pytest.raises(ConfigError, match="names"):
+            config.load({"names": bad})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from reported import case, reported
+from reported import ARRIVED_NS, case, of_spans, reported, request
+
+from tracescope.config import Settings
+from tracescope.ingest.decode import decode
 
 HTTP = "http.request.method=GET"
 
@@ -295,3 +298,19 @@ def test_a_server_within_a_server_of_its_own_service_is_one_call() -> None:
 def test_a_page_that_names_the_span_that_made_it_was_not_called_by_it() -> None:
     """The browser's load goes on around the server's request: no edge from the shop to its front end."""
     assert set(case("browser-rum").edges()) == {("web-frontend", "shop")}
+
+
+def test_a_team_says_what_an_address_is() -> None:
+    """With a port before without; in the place of what spans say, for databases and other systems."""
+    trace = (
+        f"a server GET / 0-9 {HTTP}\n"
+        "  a client q 1-3 db.system=mysql db.name=app server.address=10.0.3.7 network.peer.port=3306\n"
+        "  a client q 4-5 db.system=mysql db.name=app server.address=10.0.3.8\n"
+        f"  a client GET 6-8 {HTTP} http.url=http://10.0.3.9:8080/x\n"
+        f"  a client GET 8-9 {HTTP} http.url=http://10.0.3.9:9090/x\n"
+    )
+    names = {"10.0.3.7": "orders-db", "10.0.3.8": "users-db", "10.0.3.9:8080": "psp"}
+    policy = Settings(names=names).policy
+    seen = of_spans(decode([request(trace)], ARRIVED_NS, policy=policy).spans)
+    assert seen.nodes("database") == {"mysql/app@orders-db", "mysql/app@users-db"}
+    assert seen.nodes("external") == {"psp", "10.0.3.9:9090"}

@@ -120,11 +120,17 @@ class Settings:
         factory=dict,
     )
 
+    names: dict[str, str] = _doc(  # noqa: RUF009
+        'a table of addresses and what they are, as `"10.0.3.7:5432" = "orders-db"`; spans that arrive from '
+        "then on go by it",
+        factory=dict,
+    )
+
     @property
     def policy(self) -> Policy:
-        """Which attributes are stored, beside what is built in."""
+        """Which attributes are stored, beside what is built in, and what addresses are called."""
         keep = ("*",) if "all" in self.keep_attributes else self.keep_attributes
-        return Policy(self.drop_attributes, keep)
+        return Policy(self.drop_attributes, keep, tuple(sorted(self.names.items())))
 
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
@@ -135,6 +141,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
     """`value` as the setting's type."""
     if name == "slo":
         return _coerce_slo(value, place)
+    if name == "names":
+        return _coerce_names(value, place)
     if _TYPES[name] == "tuple[str, ...]":
         return _coerce_patterns(name, value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
@@ -184,6 +192,27 @@ def _coerce_slo(value: Any, place: str) -> dict[str, float]:
             raise ConfigError(f"{place}: slo of {entry!r} is {limit!r}, not milliseconds") from error
         if not 0 < out[str(entry)] < float("inf"):
             raise ConfigError(f"{place}: slo of {entry!r} is {limit!r}, not milliseconds above 0")
+    return out
+
+
+def _coerce_names(value: Any, place: str) -> dict[str, str]:
+    """A table of addresses, or the text ``ADDRESS=NAME; ADDRESS=NAME``."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+        value = {address.strip(): name.strip() for address, _, name in pairs}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: names is {value!r}, not a table of addresses and names")
+    out: dict[str, str] = {}
+    for address, called in value.items():  # pyright: ignore[reportUnknownVariableType]
+        text = str(address).strip().lower()  # pyright: ignore[reportUnknownArgumentType]
+        if not text or "/" in text or any(c.isspace() for c in text):
+            raise ConfigError(
+                f"{place}: names has {address!r}, which is no host or host:port",
+                'write addresses as spans have them, as in "10.0.3.7:5432" or "[fd00::7]:5432"',
+            )
+        if not isinstance(called, str) or not called.strip():
+            raise ConfigError(f"{place}: names calls {address!r} {called!r}, which is no name")
+        out[text] = called.strip()
     return out
 
 

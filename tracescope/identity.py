@@ -204,8 +204,10 @@ def _server(text: str, said: str | None, names: Names, usual: tuple[str, ...]) -
     host, port = split_address(text, said)
     if not host or "{id}" in host:
         return None
-    if names and (given := names.get(f"{host}:{port}") or names.get(host)):
-        return Server(given, named=True)
+    if names:
+        whole = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if given := names.get(whole) or names.get(host) or names.get(f"[{host}]"):
+            return Server(given, named=True)
     if is_loopback(host):
         return Server(_with_port("localhost", port, ()), local=True)
     if is_address(host):

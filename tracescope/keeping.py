@@ -39,11 +39,13 @@ class Verdict(IntEnum):
 class Policy(NamedTuple):
     """Patterns of keys that settings add: `drop` wins over `keep`, and both over what is built in.
 
-    A pattern is a key in which ``*`` stands for any characters, case apart.
+    A pattern is a key in which ``*`` stands for any characters, case apart.  `names` are pairs of an address,
+    in lower case, and what it is called.
     """
 
     drop: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
 
 DEFAULT: Final = Policy()

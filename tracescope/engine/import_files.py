@@ -89,7 +89,7 @@ def _decode(chunk: Chunk, terms: _Terms) -> tuple[Batch, Counter[str]]:
         found = scan(requests.data, terms.arrived_ns, terms.policy)
     except MalformedOtlpError as error:
         raise chunk.misplaced(error, requests) from error
-    name, decoded = fingerprint(found), assemble(found)
+    name, decoded = fingerprint(found), assemble(found, terms.policy)
     spans, rejected = decoded.spans, dict(decoded.rejected)
     if terms.closed:
         kept = spans.filter(~(pl.col("start_ns") // HOUR_NS).is_in(terms.closed))

@@ -71,7 +71,7 @@ class _Strings:
         return self._with_null[np.where(codes >= 0, codes, len(self.values))]
 
 
-def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
+def _resolve(scan: wire.Scan, strings: _Strings, named: dict[str, str]) -> dict[str, pl.Series]:
     """Class, messaging operation, peer, operation and templated name of every span.
 
     Resolved once for each distinct combination of attribute values and name.
@@ -90,7 +90,7 @@ def _resolve(scan: wire.Scan, strings: _Strings) -> dict[str, pl.Series]:
         found = {
             field: text[code] for field, code in zip(fields, codes, strict=True) if code >= 0 and text[code]
         }
-        said = semconv.meaning(found, kind, text[name])
+        said = semconv.meaning(found, kind, text[name], named)
         meanings.append(said)
         names.append(said.operation if said.edge_class == schema.CLASS_DB else template_name(text[name]))
     table = {
@@ -164,11 +164,11 @@ def decode(
     MalformedOtlpError
         At the first byte that breaks the wire format; nothing of any payload is used then.
     """
-    return assemble(scan(payloads, arrived_ns, policy))
+    return assemble(scan(payloads, arrived_ns, policy), policy)
 
 
-def assemble(found: wire.Scan) -> Decoded:
-    """SPANS rows of what a scan found."""
+def assemble(found: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
+    """SPANS rows of what a scan found, addresses called as `policy` calls them."""
     strings = _Strings(found)
     rows = found.rows
     resource = rows[:, wire.C_RESOURCE]
@@ -185,7 +185,7 @@ def assemble(found: wire.Scan) -> Decoded:
     columns: dict[str, pl.Series] = {
         name: pl.Series(np.ascontiguousarray(rows[:, at])) for name, at in plain.items()
     }
-    columns |= of_resource | _resolve(found, strings)
+    columns |= of_resource | _resolve(found, strings, dict(policy.names))
     columns["host"] = strings.gather(_hosts(found, strings))
     columns["service_name"] = columns["service_name"].replace("", None).fill_null(schema.UNKNOWN_SERVICE)
     columns["environment"] = columns["environment"].fill_null("")

@@ -41,7 +41,7 @@ def decode_records(records: list[Record], policy: Policy = keeping.DEFAULT) -> D
     counted as ``malformed`` and does not hold the others up.
     """
     found, lost = _scan(records, policy)
-    return _with_lost(assemble(found), lost)
+    return _with_lost(assemble(found, policy), lost)
 
 
 def _scan(records: list[Record], policy: Policy) -> tuple[wire.Scan, int]:
@@ -124,7 +124,7 @@ def drain(
             scans += found
             lost += malformed
             batches.append(batch_of(segment))
-    landed = _land(store, scans, lost, batches) if batches else 0
+    landed = _land(store, scans, lost, batches, policy) if batches else 0
     for segment in segments:
         if segment in broken:
             told = f"{broken[segment]} acknowledged requests in it cannot be read; the rest has landed"
@@ -147,10 +147,10 @@ def _found(segment: Path, attached: list[object] | None, policy: Policy) -> tupl
     return [Scanned.of(found, latest)], lost, held.damaged
 
 
-def _land(store: SpanStore, scans: list[Scanned], lost: int, batches: list[str]) -> int:
+def _land(store: SpanStore, scans: list[Scanned], lost: int, batches: list[str], policy: Policy) -> int:
     """Land what was scanned, together; spans accepted."""
     arrived_ns = max(one.arrived_ns for one in scans)
-    decoded = _with_lost(assemble(merge(scans)), lost)
+    decoded = _with_lost(assemble(merge(scans), policy), lost)
     try:
         store.land(
             decoded.spans,
