@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tracescope import schema, semconv
-from tracescope.ingest.decode import decode
+from tracescope.ingest.decode import decode, scan
 from tracescope.schema import (
     CLASS_DB,
     CLASS_HTTP,
@@ -294,3 +294,20 @@ def test_resources_are_read_in_their_order(said: Said, column: str, value: str) 
         part.resource.attributes.add(key=key).value.string_value = text
     part.scope_spans.add().spans.add(trace_id=b"a" * 16, span_id=b"b" * 8, start_time_unix_nano=START_NS)
     assert decode([request.SerializeToString()], START_NS).spans[column].to_list() == [value]
+
+
+def test_a_server_takes_no_meaning_from_where_its_client_calls_from() -> None:
+    """A client's port is another for each connection: it must not make each request one of its own."""
+    spans = ExportTraceServiceRequest()
+    scope = spans.resource_spans.add().scope_spans.add()
+    for number in range(1, 51):
+        span = scope.spans.add(
+            trace_id=b"a" * 16, span_id=number.to_bytes(8, "big"), kind=KIND_SERVER, name="GET",
+            start_time_unix_nano=START_NS,
+        )  # type: ignore[arg-type] # fmt: skip
+        span.attributes.add(key="http.request.method").value.string_value = "GET"
+        span.attributes.add(key="network.peer.port").value.int_value = 40_000 + number
+        span.attributes.add(key="net.peer.port").value.int_value = 40_000 + number
+        span.attributes.add(key="network.peer.address").value.string_value = f"10.0.0.{number}"
+    found = scan([spans.SerializeToString()], START_NS)
+    assert len(found.combinations) == 1

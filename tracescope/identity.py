@@ -186,10 +186,12 @@ def server_of(found: Names, kind: int, names: Names = NO_NAMES, system: str = ""
         return Server(given, named=True)
     bare: Server | None = None
     for place, port in _PLACES:
-        text = found.get(place)
+        text = None if kind == KIND_SERVER and place == "network" else found.get(place)
         if not text or (place == "url_path" and "://" not in text):
             continue
-        here = _server(text, found.get(port), names, _USUAL_PORTS.get(system, ()))
+        here = _server(
+            text, found.get(port) if kind != KIND_SERVER else None, names, _USUAL_PORTS.get(system, ())
+        )
         if here is not None and here.named:
             return here
         bare = bare or here

@@ -133,6 +133,8 @@ EVERY_HOST: Final = frozenset(
     {"", "localhost", "localhost.localdomain", "127.0.0.1", "127.0.1.1", "::1", "0.0.0.0", "::", "unknown"}
 )
 
+#: Meanings that say something of calls only: of a SERVER they are its client's address and passing port.
+OF_CALLS: Final = ("port", "network", "network_port")
 #: Meanings whose values differ from call to call until they are folded: as paths, or as queries.
 FOLDED_PATHS: Final = ("url_path",)
 FOLDED_QUERIES: Final = ("db_text", "graphql_document")

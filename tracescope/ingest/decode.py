@@ -54,7 +54,12 @@ def _keys(policy: Policy) -> wire.Keys:
             fields.setdefault(name, (number, rank, folds.get(meaning, wire.FOLD_NONE)))
     known = {*fields, *keeping.KNOWN, *keeping.URLS}
     denied = {key: int(keeping.judge(key, policy)) for key in known}
-    return wire.make_keys(fields, denied, [(pattern, int(said)) for pattern, said in keeping.rules(policy)])
+    return wire.make_keys(
+        fields,
+        denied,
+        [(pattern, int(said)) for pattern, said in keeping.rules(policy)],
+        [_SPAN_FIELDS.index(meaning) for meaning in semconv.OF_CALLS],
+    )
 
 
 class _Strings:

@@ -58,6 +58,7 @@ from tracescope.kernels.octets import (
     tag,
     varint,
 )
+from tracescope.schema import KIND_SERVER
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
@@ -126,6 +127,8 @@ class Keys(NamedTuple):
     patterns, pattern_offset, pattern_denied
         The same of keys that are not in the table, by patterns in lower case, in which ``*`` stands for any
         bytes; the first that matches wins, and PLAIN_ONLY where none does.
+    of_calls
+        Columns whose values say something of calls only: on a SERVER they are its client's, another for each.
     """
 
     data: U8
@@ -138,6 +141,7 @@ class Keys(NamedTuple):
     patterns: U8
     pattern_offset: I64
     pattern_denied: I32
+    of_calls: I32
 
 
 class Room(NamedTuple):
@@ -1163,6 +1167,12 @@ def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start
     named = _string_hash(data, name_at, name_size)
     row[C_NAME] = _intern_hashed(room, data, name_at, name_size, named)
     codes[0] = row[C_KIND]
+    if row[C_KIND] == KIND_SERVER:
+        for k in range(len(keys.of_calls)):
+            field = keys.of_calls[k]
+            if codes[field + 1] >= 0:
+                combined ^= _mix(field, codes[field + 1])
+                codes[field + 1] = -1
     row[C_COMBINATION] = _combine(room, combined ^ _mix(-1, row[C_KIND]), len(codes))
     if trace_size == 16:
         row[C_TRACE_HI], row[C_TRACE_LO] = big_endian(data, trace_at), big_endian(data, trace_at + 8)
@@ -1274,7 +1284,10 @@ def _scan(room, bounds, latest_start, keys):
 
 
 def make_keys(
-    fields: dict[str, tuple[int, int, int]], denied: dict[str, int], patterns: list[tuple[str, int]]
+    fields: dict[str, tuple[int, int, int]],
+    denied: dict[str, int],
+    patterns: list[tuple[str, int]],
+    of_calls: list[int],
 ) -> Keys:
     """Build the scanner's table of keys.
 
@@ -1286,6 +1299,8 @@ def make_keys(
         Attribute key -> KNOWN, CUT, ...: what is done with the attribute; for every key of `fields`.
     patterns
         The same of all other keys, by patterns; the first that matches wins.
+    of_calls
+        Fields that a SERVER's values are not read of.
     """
     names = sorted({*fields, *denied})
     data = [name.encode() for name in names]
@@ -1309,6 +1324,7 @@ def make_keys(
         patterns=_padded(lower),
         pattern_offset=np.cumsum([0, *map(len, lower)]).astype(np.int64),
         pattern_denied=np.array([verdict for _, verdict in patterns], np.int32),
+        of_calls=np.array(of_calls, np.int32),
     )
 
 
