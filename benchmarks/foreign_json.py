@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 #: CPU seconds that CRISP (github.com/uber-research/CRISP) took for 10,000 traces of 50 spans, in the quickest
-#: and the slowest of its runs; measured 2026-11-20 on two cores.
+#: and the slowest of its runs on two cores; a figure given before this benchmark, recorded here 2026-11-27.
 CRISP_CPU_S = (16.0, 26.0)
 SPANS = 50
 SERVICES = 10
