@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from strategies import forests
 
 from tracescope import schema
 from tracescope.analysis.rollups.merge import OTHER, Tables, cap_operations, checksum, join_hops, merge
+from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.rollups.process import path_id, process
 from tracescope.analysis.statistics.sketch import ZERO_BIN, middle_of
 from tracescope.engine.slices import slices
@@ -25,12 +27,14 @@ HOUR = schema.HOUR_NS
 CHECKED = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def sealed(parts: list[pl.DataFrame], workers: int = 1, limit: int = 1000) -> Tables:
+def sealed(
+    parts: list[pl.DataFrame], workers: int = 1, limit: int = 1000, one_off: int = FEWEST_NAMES
+) -> Tables:
     """What sealing makes of slices: processed by some workers, merged, hops joined, names capped."""
     with ThreadPoolExecutor(workers) as pool:
         made = list(pool.map(lambda part: process(part).tables, parts))
     merged = merge(made)
-    return cap_operations(join_hops(merged, merged["hop_halves"]), limit)
+    return cap_operations(join_hops(merged, merged["hop_halves"]), limit, one_off)
 
 
 # -- the same whatever happens --------------------------------------------------------------------
@@ -415,8 +419,8 @@ def many_operations(count: int, hot: int = 0) -> list[Made]:
 def test_ten_thousand_operations_become_a_thousand_and_other() -> None:
     """Rows are bounded, nothing is lost, and the kept ones are the most called, then by name."""
     rows = frame(many_operations(10_000, hot=5))
-    plain = sealed([rows], limit=10**6)
-    capped = sealed([rows])
+    plain = sealed([rows], limit=10**6, one_off=10**6)
+    capped = sealed([rows], one_off=10**6)
     names = capped["paths"].filter((pl.col("kind") == schema.EDGE_SELF) & (pl.col("caller") == "b"))
     kept = set(names["operation"])
     assert kept == {OTHER, *(f"GET /u/{n:05d}x" for n in range(1000))}
@@ -426,6 +430,36 @@ def test_ten_thousand_operations_become_a_thousand_and_other() -> None:
         assert capped["path_hours"][column].sum() == plain["path_hours"][column].sum()
     assert capped["path_sketches"]["count"].sum() == plain["path_sketches"]["count"].sum()
     assert ("operation_capped", 9_000) in capped["counters"].select("reason", "count").rows()
+
+
+def test_names_that_are_used_once_become_one_whatever_slices_saw_them() -> None:
+    """6,000 of them are one operation, with one that is called often among them, and nothing is lost."""
+    spans: list[Made] = []
+    for n in range(6000):
+        word = "".join("abcdefghij"[int(digit)] for digit in f"{n:04d}")
+        spans += tree(
+            f"a 0-10 server op=GET\n  a 1-9 client http\n    b 2-8 server http op='greet {word}'", trace=n + 1
+        )
+    for n in range(60):
+        spans += tree("b 0-10 server op='greet everybody'", trace=10_000 + n)
+    rows = frame(spans)
+    whole = sealed([rows])
+    halves = [rows.filter(rows["trace_lo"] % 2 == half) for half in (0, 1)]
+    assert checksum(sealed(halves, workers=2)) == checksum(whole)
+    names = set(whole["paths"].filter(pl.col("caller") == "b")["operation"])
+    assert names == {"greet {id}"}
+    assert len(whole["paths"]) < 12
+    plain = sealed([rows], limit=10**6, one_off=10**6)
+    assert whole["path_hours"]["calls"].sum() == plain["path_hours"]["calls"].sum()
+
+
+def test_words_that_take_few_values_and_names_that_are_called_often_stay() -> None:
+    """Two verbs are two operations; a hundred routes that are all used are a hundred."""
+    people = ["".join(pair) for pair in product("abcdefgh", "ijklmnop")]
+    calls = {f"{verb} {name}": 1.0 for verb in ("greet", "dismiss") for name in people}
+    assert set(templates(calls).values()) == {"greet {id}", "dismiss {id}"}
+    assert templates(dict.fromkeys(calls, 40.0)) == {}
+    assert templates(dict.fromkeys(list(calls)[:40], 1.0)) == {}
 
 
 def test_a_capped_hour_is_closed_under_its_names() -> None:

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.statistics.sketch import ZERO_BIN
 
 Tables = dict[str, pl.DataFrame]
@@ -243,8 +244,10 @@ def _moved(
     return pl.concat(rows).select(list(schema.ROLLUPS[name]))
 
 
-def cap_operations(tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIONS) -> Tables:
-    """Give each service at most `limit` operations a slot; the rest are one, OTHER.
+def cap_operations(
+    tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIONS, one_off: int = FEWEST_NAMES
+) -> Tables:
+    """Collapse one-off names, then give each service at most `limit` operations a slot; the rest are OTHER.
 
     A service's operations are kept by (calls descending, name); those beyond are renamed in entries,
     edges and every call path through them, and rows that fall together are added up.  An id is the
@@ -257,27 +260,52 @@ def cap_operations(tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIO
         Whole rollups of the slots they cover: of parts, other names would be kept.
     limit
         Operations that keep their name.
+    one_off
+        Names of one shape from which on those that are hardly called are collapsed, as
+        `tracescope.analysis.rollups.one_off` does.
 
     Returns
     -------
     Tables
-        With what was renamed counted as ``operation_capped``; names that no row uses are gone.
+        With what was renamed to OTHER counted as ``operation_capped``; names that no row uses are gone.
     """
-    beyond = _beyond(tables, limit)
+    collapsed = _renamed(tables, _collapsed(_called(tables), one_off))
+    beyond = _beyond(_called(collapsed), limit)
     if beyond.is_empty():
-        return dict(tables)
-    renaming = _Renaming(tables)
-    for (slot,), rows in beyond.partition_by("slot", as_dict=True, include_key=False).items():
-        renaming.rename(int(slot), set(rows.select("owner", "operation").iter_rows()))
+        return collapsed
     capped = beyond.group_by("slot").agg(pl.len().cast(pl.Int64).alias("count"))
     counted = capped.select("slot", pl.lit("operation_capped").alias("reason"), "count")
-    out = renaming.apply()
+    out = _renamed(collapsed, beyond.with_columns(pl.lit(OTHER).alias("name")))
     out["counters"] = add_up("counters", pl.concat([tables["counters"], counted]))
     return out
 
 
-def _beyond(tables: Mapping[str, pl.DataFrame], limit: int) -> pl.DataFrame:
-    """Operations beyond the cap: ``slot, owner, operation``.
+def _renamed(tables: Mapping[str, pl.DataFrame], names: pl.DataFrame) -> Tables:
+    """The tables under new names: ``slot, owner, operation, name``."""
+    if names.is_empty():
+        return dict(tables)
+    renaming = _Renaming(tables)
+    for (slot,), rows in names.partition_by("slot", as_dict=True, include_key=False).items():
+        new = {
+            (owner, old): name for owner, old, name in rows.select("owner", "operation", "name").iter_rows()
+        }
+        renaming.rename(int(slot), new)
+    return renaming.apply()
+
+
+def _collapsed(called: pl.DataFrame, one_off: int) -> pl.DataFrame:
+    """New names of operations that hold literals: ``slot, owner, operation, name``."""
+    many = called.filter(pl.len().over("slot", "owner") >= one_off)
+    rows: list[tuple[int, str, str, str]] = []
+    for (slot, owner), group in many.partition_by("slot", "owner", as_dict=True).items():
+        found = templates(dict(group.select("operation", "calls").iter_rows()), one_off)
+        rows += [(int(slot), str(owner), old, new) for old, new in found.items()]
+    columns = {"slot": pl.Int64, "owner": pl.String, "operation": pl.String, "name": pl.String}
+    return pl.DataFrame(rows, columns, orient="row")
+
+
+def _called(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Calls of every operation: ``slot, owner, operation, calls``, most first.
 
     A service serves a call once (its `self`), whoever makes it; what sends no spans is only called.
     """
@@ -294,9 +322,13 @@ def _beyond(tables: Mapping[str, pl.DataFrame], limit: int) -> pl.DataFrame:
             ).alias("calls")
         )
         .sort("slot", "owner", "calls", "operation", descending=[False, False, True, False])
-        .filter(pl.int_range(pl.len()).over("slot", "owner") >= limit)
-        .select("slot", "owner", "operation")
     )
+
+
+def _beyond(called: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """Operations beyond the cap: ``slot, owner, operation``."""
+    over = called.filter(pl.int_range(pl.len()).over("slot", "owner") >= limit)
+    return over.select("slot", "owner", "operation")
 
 
 class _Renaming:
@@ -309,8 +341,8 @@ class _Renaming:
         self.made: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "entries": {}}
         self.ids: dict[str, list[tuple[int, int, int]]] = {"path_id": [], "entry_id": [], "edge_id": []}
 
-    def rename(self, slot: int, gone: set[tuple[str, str]]) -> None:
-        """Find the new ids of whatever `slot` has, where `gone` (owner, operation) are OTHER."""
+    def rename(self, slot: int, names: Mapping[tuple[str, str], str]) -> None:
+        """Find the new ids of whatever `slot` has, where (owner, operation) have other `names`."""
         from tracescope.analysis.rollups.process import path_id  # which loads the compiler
 
         fresh: dict[int, int] = {}
@@ -318,7 +350,7 @@ class _Renaming:
         entries: dict[int, int] = {}
         here = pl.col("slot") == slot
         for number in self.tables["entry_hours"].filter(here)["entry_id"].unique().to_list():
-            entries[number] = self._entry(number, gone)
+            entries[number] = self._entry(number, names)
         for number in self.tables["path_hours"].filter(here)["path_id"].unique().to_list():
             chain: list[int] = []
             at = number
@@ -327,13 +359,11 @@ class _Renaming:
                 at = self.paths[at]["parent_id"]
             for path in reversed(chain):
                 row = dict(self.paths[path])
-                if (
-                    row["kind"] != schema.EDGE_QUEUE
-                    and (row["callee"] or row["caller"], row["operation"]) in gone
-                ):
-                    row["operation"] = OTHER
+                if row["kind"] != schema.EDGE_QUEUE:
+                    owned = row["callee"] or row["caller"], row["operation"]
+                    row["operation"] = names.get(owned, row["operation"])
                 if row["entry_id"] not in entries:
-                    entries[row["entry_id"]] = self._entry(row["entry_id"], gone)
+                    entries[row["entry_id"]] = self._entry(row["entry_id"], names)
                 row["entry_id"] = entries[row["entry_id"]]
                 above = row["parent_id"]
                 row["parent_id"] = fresh[above] if above in fresh else entries[above]
@@ -344,12 +374,11 @@ class _Renaming:
         for name, found in (("path_id", fresh), ("entry_id", entries), ("edge_id", edges)):
             self.ids[name] += [(slot, old, new) for old, new in found.items() if old != new]
 
-    def _entry(self, number: int, gone: set[tuple[str, str]]) -> int:
+    def _entry(self, number: int, names: Mapping[tuple[str, str], str]) -> int:
         from tracescope.analysis.rollups.process import path_id
 
         row = dict(self.entries[number])
-        if (row["service"], row["operation"]) in gone:
-            row["operation"] = OTHER
+        row["operation"] = names.get((row["service"], row["operation"]), row["operation"])
         row["entry_id"] = path_id(0, row["environment"], row["service"], row["operation"])
         self.made["entries"][row["entry_id"]] = row
         return row["entry_id"]
