@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tracescope import config, docs, errors
+from tracescope import config, docs, errors, semconv
 from tracescope.cli import VERBS, main
 from tracescope.periods import WORDS
 
@@ -106,3 +106,10 @@ def test_every_package_that_is_installed_is_listed_with_what_it_costs() -> None:
     assert listed - brought - {"package"} == wanted
     extras = set(project["optional-dependencies"]) - {"test", "dev"}
     assert extras == set(re.findall(r"`([a-z-]+)`", section.partition("Extras:")[2].partition("\n\n")[0]))
+
+
+def test_every_attribute_that_is_read_is_listed_and_every_listed_one_is_read() -> None:
+    """The tables of conventions, meaning by meaning."""
+    rows = re.findall(r"^\| ([a-z0-9 ]+) \| (`[^|]+`) \|$", docs.read("formats"), re.MULTILINE)
+    listed = {meaning.replace(" ", "_"): tuple(re.findall(r"`([^`]+)`", names)) for meaning, names in rows}
+    assert listed == {**semconv.SPAN_ATTRIBUTES, **semconv.RESOURCE_ATTRIBUTES}
