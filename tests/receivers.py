@@ -52,7 +52,7 @@ def request(
         )
         if pad:
             item = span.attributes.add()
-            item.key, item.value.string_value = "pad", "x" * pad
+            item.key, item.value.string_value = "code.function.name", "x" * pad  # which is kept
     return message
 
 

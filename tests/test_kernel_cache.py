@@ -26,10 +26,9 @@ from tracescope.kernels import roles
 from tracescope.schema import CLASS_DB, KIND_CLIENT, MSG_NONE
 
 codes = [np.full(1, code, np.int8) for code in (KIND_CLIENT, CLASS_DB, MSG_NONE)]
-none = np.zeros(0, np.int32)
 begin = np.zeros(2, np.int32)
 role, _, _ = roles.find_roles(
-    np.full(1, -1, np.int32), begin, none, *codes, np.zeros(1, np.int32), np.zeros(1, np.int64)
+    np.full(1, -1, np.int32), begin, *codes, np.zeros(1, np.int32), np.zeros(1, np.int64)
 )
 found = roles.find_roles.stats
 print(role[0], sum(found.cache_hits.values()), sum(found.cache_misses.values()))
