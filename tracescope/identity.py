@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -92,7 +93,11 @@ class Server(NamedTuple):
 
 _PORT = re.compile(r"^(.*?):(\d{1,5})$", re.DOTALL)
 
+#: Hosts and addresses whose reading is remembered: they come back with every request.
+_REMEMBERED: Final = 16_384
 
+
+@lru_cache(maxsize=_REMEMBERED)
 def split_address(text: str, port: str | None = None) -> tuple[str, str | None]:
     """Host (lower case, no brackets) and port of an address as instrumentations write it."""
     text = text.strip().split(",", 1)[0].rstrip(".")
@@ -106,6 +111,7 @@ def split_address(text: str, port: str | None = None) -> tuple[str, str | None]:
     return text.lower(), port
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_address(host: str) -> bool:
     """Whether a host is an IPv4 or IPv6 address rather than a name."""
     try:
@@ -115,6 +121,7 @@ def is_address(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_loopback(host: str) -> bool:
     """Whether a host is the caller's own, whoever the caller is."""
     if host in _LOOPBACK:
@@ -138,6 +145,7 @@ _NUMBERED = re.compile(
 )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def template_host(host: str) -> str:
     """A host's name without what tells replicas of one thing apart.
 
