@@ -45,7 +45,6 @@ _NAMES_WITH_DIGITS: Final = frozenset((
 ))  # fmt: skip
 _VERSION = re.compile(r"v\d{1,3}(?:(?:alpha|beta|rc)\d{0,2})?$", re.IGNORECASE)
 _CAMEL_VERSION = re.compile(r"[a-z]V\d{1,2}$")
-_LETTER_RUN = re.compile(r"[^\W\d_]+")
 _DIGIT_RUN = re.compile(r"\d+")
 _HEX = re.compile(r"[0-9a-fA-F]{8,}$")
 _CAMEL_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")

@@ -88,6 +88,7 @@ def diff_command(
     )
     from tracescope.analysis.gate import parse_gate
     from tracescope.analysis.rollups.where import conditions
+    from tracescope.engine.question import pattern
     from tracescope.schema import EDGE_KINDS
 
     for name in kind:
@@ -104,7 +105,8 @@ def diff_command(
         by=by,
     )
     report = answers.report()
-    chosen = [row for row in report.edges if _wanted(row, service, shell.pattern(edge or "", "--edge"), kind)]
+    named = pattern(edge or "", "--edge")
+    chosen = [row for row in report.edges if _wanted(row, service, named, kind)]
     limit = (
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -204,16 +203,6 @@ def context(store: SpanStore, zone: str) -> Context:
     """What words of a period refer to."""
     first, last = store.extent()
     return Context(now_ns(), zone, first, last, store.marks())
-
-
-def pattern(text: str, what: str) -> re.Pattern[str] | None:
-    """A regular expression, or None for an empty one; raises UsageError."""
-    if not text:
-        return None
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"{what} {text!r} is not a regular expression: {error}") from error
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -67,7 +67,7 @@ class Question:
     def __post_init__(self) -> None:
         """Raise UsageError for what is no regular expression."""
         for name in ("entry", "include", "exclude"):
-            _pattern(name, getattr(self, name))
+            pattern(getattr(self, name), name)
 
     @classmethod
     def of(cls, settings: Settings, **asked: Any) -> Question:
@@ -102,7 +102,7 @@ class Question:
     def keep_entry(self) -> KeepEntry | None:
         """Which entries take part, of service and operation, by the patterns; None for all."""
         named, included, excluded = (
-            _pattern(name, getattr(self, name)) for name in ("entry", "include", "exclude")
+            pattern(getattr(self, name), name) for name in ("entry", "include", "exclude")
         )
         if named is None and included is None and excluded is None:
             return None
@@ -121,13 +121,14 @@ class Question:
         return Options(self.alpha, self.min_effect_ms, self.zone, keep_entry, self.by)
 
 
-def _pattern(name: str, text: str) -> re.Pattern[str] | None:
+def pattern(text: str, what: str) -> re.Pattern[str] | None:
+    """A regular expression, or None for an empty one; raises UsageError that says `what` it was for."""
     if not text:
         return None
     try:
         return re.compile(text)
     except re.error as error:
         raise UsageError(
-            f"{name} {text!r} is not a regular expression: {error}",
+            f"{what} {text!r} is not a regular expression: {error}",
             "quote what is meant as it stands with \\",
         ) from error

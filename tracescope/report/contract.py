@@ -341,14 +341,6 @@ class TracesPage(TypedDict):
     traces: list[Example]
 
 
-class Quality(Status):
-    """The status, and what can be said of the periods."""
-
-    periods: list[dict[str, Any]]
-    summary: str
-    remarks: list[str]
-
-
 #: Answers by the name in their ``schema``.
 ANSWERS: Final[dict[str, Any]] = {
     "tracescope.diff/1": Diff,
