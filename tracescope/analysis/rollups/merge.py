@@ -269,8 +269,10 @@ def cap_operations(
     Tables
         With what was renamed to OTHER counted as ``operation_capped``; names that no row uses are gone.
     """
-    collapsed = _renamed(tables, _collapsed(_called(tables), one_off))
-    beyond = _beyond(_called(collapsed), limit)
+    called = _called(tables)
+    names = _collapsed(called, one_off)
+    collapsed = _renamed(tables, names)
+    beyond = _beyond(called if names.is_empty() else _called(collapsed), limit)
     if beyond.is_empty():
         return collapsed
     capped = beyond.group_by("slot").agg(pl.len().cast(pl.Int64).alias("count"))
