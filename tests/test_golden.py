@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
+from tracescope.analysis.report import EFFECTS, Certainty, Edge, Extent, Finding, Mechanism, Report, Victim
 from tracescope.report import text
 from tracescope.schema import DAY_NS
 
@@ -70,6 +70,15 @@ def _report() -> Report:
         rejected={"invalid_trace_id": 3},
         min_effect_ms=0.2,
         edges_in_all=29,
+        findings=(
+            Finding(
+                edges[1].key, Mechanism.CONTENDED, "a lock at postgresql/stock holds the consumers of "
+                "order-events: +4.25 ms per request", 4.25, "request", total_ms=11.0,
+                victims=(Victim(edges[2].key, 307.0, "message", "its consumers are busy waiting for it"),),
+                certainty=Certainty.CONSISTENT,
+            ),
+            Finding(edges[0].key, Mechanism.MORE_CALLS, "cart -> pricing: more calls", 7.5, "request"),
+        ),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     rollups of two periods ─► matched slots, blocks ─► sums per (replicate, path)      blocks, alike, matched
         ─► mix + effects per path (exact) ─► effects per edge                          decompose, effects
-        ─► intervals, false discovery rate ─► verdict ─► Report                        edges, verdict
+        ─► intervals, false discovery rate ─► findings, verdict ─► Report              edges, attribution
 
 Pure: frames in, `Report` out.  Effects over all edges and mix add up to the change of the mean
 clock to within 1e-9 of it.
@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.attribution.findings import attribute
 from tracescope.analysis.capacity.arrivals import near
 from tracescope.analysis.capacity.early_warning import stage_between
 from tracescope.analysis.capacity.split import edge_key, tell_apart, worth
@@ -151,6 +152,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         alpha=options.alpha,
         edges_in_all=len(ranked),
         patterns=seen,
+        findings=() if state == "insufficient data" else attribute(ranked, per_request),
     )
 
 

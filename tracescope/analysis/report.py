@@ -9,6 +9,7 @@ Source: design, section 8 (the JSON shape).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 #: Causes of an edge's change, in the order they are shown.  `latency` is either split into growth
@@ -76,6 +77,68 @@ class Pattern:
     operation: str | None
     certainty: str
     evidence: tuple[str, ...]
+
+
+class Mechanism(StrEnum):
+    """What a finding says has happened at its cause."""
+
+    MORE_CALLS = "more calls"
+    SERIALISED = "serialised calls"
+    N_PLUS_ONE = "n+1"
+    RETRIES = "retry amplification"
+    NEW = "new dependency"
+    SLOWER = "slower work"
+    LOAD = "more load"
+    CONTENDED = "contended resource"
+    CONSUMER = "slow consumer"
+    QUEUE = "queue backs up"
+    STARVED = "starved caller"
+    POOL = "connection pool"
+    WAITED_FOR = "more often waited for"
+    ERRORS = "errors"
+
+
+class Certainty(StrEnum):
+    """How much of a finding the evidence carries."""
+
+    CLEAR = "clear"
+    CONSISTENT = "consistent with"
+
+
+class Victim(NamedTuple):
+    """An edge that takes more time because of a finding's cause: so much per `unit`, and how that comes."""
+
+    edge: EdgeKey
+    added_ms: float
+    unit: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause of growth with everything that suffers from it; it explains edges and moves no milliseconds.
+
+    ``cause`` is the edge at which it begins and ``added_ms`` what that edge itself is credited with, per
+    ``unit`` of work, with its 95 % interval; ``entries`` (service, operation) are those that it slows down.
+    ``victims`` are edges whose rise follows from the cause, nearest first.  ``total_ms`` is the cause with
+    its victims, per request, units of other kinds weighed by how many there are for each request.
+    ``certainty`` is of the mechanism and of the order of cause and victims, ``q_value`` of the cause's rise.
+    """
+
+    cause: EdgeKey
+    mechanism: Mechanism
+    sentence: str
+    added_ms: float
+    unit: str
+    entries: tuple[tuple[str, str], ...] = ()
+    added_ms_ci: tuple[float, float] | None = None
+    total_ms: float = 0.0
+    victims: tuple[Victim, ...] = ()
+    since: Change | None = None
+    certainty: Certainty = Certainty.CLEAR
+    q_value: float | None = None
+    evidence: tuple[str, ...] = ()
+    weeks_to_wall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +232,8 @@ class Entry:
 class Report:
     """What every surface renders.
 
+    ``findings`` are the causes of growth, the first one first; each edge that grows is the cause of one or a
+    victim in one.
     ``clock`` has ``base_ms, head_ms, delta_ms, delta_mix_adjusted_ms, base_raw_ms, head_raw_ms``;
     ``other_clocks`` the same for message, detached and long-lived units, by unit.
     """
@@ -190,3 +255,4 @@ class Report:
     alpha: float = 0.05
     edges_in_all: int = 0
     patterns: tuple[Pattern, ...] = ()
+    findings: tuple[Finding, ...] = ()

@@ -16,7 +16,8 @@ from tracescope.analysis.report import EFFECTS
 from tracescope.visible import json_text
 
 if TYPE_CHECKING:
-    from tracescope.analysis.report import Change, Edge, Entry, Extent, Pattern, Report
+    from tracescope.analysis.report import Change, Edge, EdgeKey, Entry, Extent, Pattern, Report
+    from tracescope.analysis.report import Finding as Cause
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
@@ -159,6 +160,39 @@ def _entry(entry: Entry) -> contract.Entry:
     }
 
 
+def _edge_name(key: EdgeKey) -> contract.EdgeName:
+    return {
+        "unit": key.unit,
+        "kind": key.kind,
+        "caller": key.caller,
+        "callee": key.callee,
+        "operation": key.operation,
+    }
+
+
+def cause_json(found: Cause) -> contract.Cause:
+    """One finding of the JSON shape."""
+    return {
+        "cause": _edge_name(found.cause),
+        "mechanism": found.mechanism.value,
+        "sentence": found.sentence,
+        "added_ms": found.added_ms,
+        "unit": found.unit,
+        "entries": [{"service": service, "operation": operation} for service, operation in found.entries],
+        "added_ms_ci": found.added_ms_ci,
+        "total_ms": found.total_ms,
+        "victims": [
+            {"edge": _edge_name(each.edge), "added_ms": each.added_ms, "unit": each.unit, "how": each.how}
+            for each in found.victims
+        ],
+        "since": None if found.since is None else _change(found.since),
+        "certainty": found.certainty.value,
+        "q_value": found.q_value,
+        "evidence": list(found.evidence),
+        "weeks_to_wall": found.weeks_to_wall,
+    }
+
+
 def diff_json(report: Report) -> contract.Diff:
     """``tracescope.diff/1``, ready for a JSON encoder."""
     return {
@@ -172,6 +206,7 @@ def diff_json(report: Report) -> contract.Diff:
         "verdict": {"state": report.state, "stage": report.stage, "reasons": list(report.reasons)},
         "alpha": report.alpha,
         "min_effect_ms": report.min_effect_ms,
+        "findings": [cause_json(found) for found in report.findings],
         "edges": [edge_json(edge) for edge in report.edges],
         "edges_in_all": report.edges_in_all,
         "entries": [_entry(entry) for entry in report.entries],

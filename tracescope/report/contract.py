@@ -138,6 +138,51 @@ class Entry(TypedDict):
     state: str
 
 
+class EdgeName(TypedDict):
+    """What names an edge; a callee of null is the caller's own work."""
+
+    unit: str
+    kind: str
+    caller: str
+    callee: str | None
+    operation: str | None
+
+
+class Victim(TypedDict):
+    """An edge that is slower because of a cause, in ms per unit of its kind."""
+
+    edge: EdgeName
+    added_ms: float
+    unit: str
+    how: str
+
+
+class EntryName(TypedDict):
+    """What names an entry."""
+
+    service: str
+    operation: str
+
+
+class Cause(TypedDict):
+    """One cause of growth and its victims, in ms per unit; ``total_ms`` is of all of them per request."""
+
+    cause: EdgeName
+    mechanism: str
+    sentence: str
+    added_ms: float
+    unit: str
+    entries: list[EntryName]
+    added_ms_ci: Interval | None
+    total_ms: float
+    victims: list[Victim]
+    since: ChangePoint | None
+    certainty: str
+    q_value: float | None
+    evidence: list[str]
+    weeks_to_wall: float | None
+
+
 class Diff(TypedDict):
     """``tracescope.diff/1``."""
 
@@ -151,6 +196,7 @@ class Diff(TypedDict):
     verdict: Verdict
     alpha: float
     min_effect_ms: float
+    findings: list[Cause]
     edges: list[Edge]
     edges_in_all: int
     entries: list[Entry]

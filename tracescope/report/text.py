@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from tracescope.visible import line, visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tracescope.analysis.report import Edge, Extent, Report
+    from tracescope.analysis.report import Edge, EdgeKey, Extent, Report
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
@@ -35,6 +36,9 @@ UNBOUNDED: Final = 10_000
 #: Cells of a waterfall's bars there.
 _BARS: Final = 80
 _UNITS: Final = {"message": "messages", "detached": "detached"}
+#: Findings that stand above a table, and victims below each.
+MOST_CAUSES: Final = 5
+MOST_VICTIMS: Final = 4
 #: Spans that a waterfall shows; of larger traces those that the unit of work waited for longest.
 MOST_SPANS: Final = 1000
 
@@ -170,6 +174,29 @@ def headline(report: Report) -> str:
     return f"{report.state}: {_label(first)} takes {takes}{more}"
 
 
+def causes(report: Report, width: int = UNBOUNDED) -> list[str]:
+    """Findings as a short list: each cause in a sentence, and below it what suffers from it."""
+    lines: list[str] = []
+    for rank, found in enumerate(report.findings[:MOST_CAUSES], 1):
+        lines += textwrap.wrap(f"{rank}. {found.sentence}", width, subsequent_indent="   ")
+        for victim in found.victims[:MOST_VICTIMS]:
+            told = (
+                f"{_at(victim.edge)} {number(victim.added_ms, sign=True)} ms per {victim.unit}: {victim.how}"
+            )
+            lines += textwrap.wrap(f"   └ {told}", width, subsequent_indent="     ")
+        if (more := len(found.victims) - MOST_VICTIMS) > 0:
+            lines.append(f"   └ and {more} more")
+    if (more := len(report.findings) - MOST_CAUSES) > 0:
+        lines.append(f"{more} more findings (--format json)")
+    return lines
+
+
+def _at(key: EdgeKey) -> str:
+    """An edge in a sentence."""
+    name = f"{key.caller} (itself)" if key.callee is None else f"{key.caller} → {key.callee}"
+    return f"{name} {key.operation}" if key.operation else name
+
+
 def _footer(report: Report) -> list[str]:
     lines: list[str] = []
     hidden = report.edges_in_all - len(report.edges)
@@ -226,6 +253,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
         footer.insert(0, f"no room for {', '.join(hidden)} (--format wide)")
     return Group(
         Text(headline(report), style=colour),
+        *[Text(line) for line in causes(report, width)],
         *[Text(line, style="dim") for line in _summary(report)],
         Text(""),
         table(columns, report.edges, width, everything=wide),
@@ -295,7 +323,9 @@ def diff_markdown(report: Report) -> str:
         for rank, edge in enumerate(report.edges, 1)
     ]
     rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
-    lines = [f"**{markdown(headline(report))}**", "", *_markdown_list(_summary(report)), ""]
+    found = [f"{markdown(line)}  " for line in causes(report)]
+    lines = [f"**{markdown(headline(report))}**", "", *found, *([""] if found else [])]
+    lines += [*_markdown_list(_summary(report)), ""]
     lines += [_markdown_row(head), rule, *rows, "", *_markdown_list(_footer(report))]
     return "\n".join(lines).rstrip() + "\n"
 
