@@ -62,8 +62,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         while not address:
             line = process.stdout.readline()
             assert line, "the server ended before it said where its page is"
-            if line.startswith("web page on "):
-                address = line.removeprefix("web page on ").split(",")[0].strip()
+            if line.startswith("web page on http://"):
+                address = line.removeprefix("web page on http://").split(",")[0].removesuffix("/").strip()
         query = {n: "/".join(chosen[f"window_{side}"]) for n, side in (("base", "A"), ("head", "B"))}
         yield Site(address, query)
     finally:

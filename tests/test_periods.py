@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from tracescope.errors import PeriodError
-from tracescope.periods import Context, Period, format_utc, pair, parse
+from tracescope.periods import Context, Period, first_and_last, format_utc, pair, parse
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
+DAY = 24 * HOUR
 
 
 def at(text: str) -> int:
@@ -197,3 +198,14 @@ def test_instants_are_printed_with_seconds_only_where_there_are_any() -> None:
     assert format_utc(at("2026-01-02T03:04:05")) == "2026-01-02T03:04:05Z"
     assert Period(0, HOUR, "x").utc() == "1970-01-01T00:00Z .. 1970-01-01T01:00Z"
     assert Period(0, HOUR, "x").length_ns == HOUR
+
+
+def test_a_demo_compares_its_first_month_with_its_last() -> None:
+    """Whole hours at both ends; a short one is halved."""
+    end = at("2026-10-01T00:00")
+    known = Context(NOW, "UTC", end - 91 * DAY + 5, end - 7, demo=True)
+    base, head = first_and_last(known)
+    assert (base.start_ns, base.end_ns) == (end - 91 * DAY, end - 61 * DAY)
+    assert (head.start_ns, head.end_ns) == (end - 30 * DAY, end)
+    short = Context(NOW, "UTC", end - 40 * DAY, end - 1, demo=True)
+    assert first_and_last(short) == pair("all", None, short)

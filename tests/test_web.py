@@ -20,6 +20,7 @@ from tracescope.cli import main
 from tracescope.config import Settings
 from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.session import Session
+from tracescope.store import open_store
 from tracescope.web import api
 from tracescope.web.app import make_app
 from tracescope.web.view import View, read
@@ -387,6 +388,25 @@ def test_an_empty_store_says_so_on_every_page(tmp_path: Path) -> None:
         assert "tracescope import FILE" in answer.text
 
 
+def test_a_store_that_is_still_empty_says_where_it_listens_and_how_to_send(tmp_path: Path) -> None:
+    """The addresses and what to put into a Collector; the page asks until there are spans."""
+    open_store(tmp_path / "new", create=True)
+    receivers = {"grpc": "127.0.0.1:4317", "http": "http://127.0.0.1:4318"}
+    client = client_of(tmp_path / "new", receivers=lambda: receivers)
+    page = client.get("/")
+    assert page.status_code == 200
+    for words in (
+        "endpoint: 127.0.0.1:4317",
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+        "data-await-spans",
+    ):
+        assert words in page.text
+    assert client.get("/api/state").json() == {"spans": 0, "unsealed_spans": 0, "last": None}
+    alone = client_of(tmp_path / "new").get("/")
+    assert "nobody listens here" in alone.text
+    assert "tracescope import" in alone.text
+
+
 def counted(make: Callable[[], Any], calls: list[int]) -> Callable[..., Any]:
     def count(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
@@ -531,7 +551,7 @@ def test_every_page_and_series_is_documented(client) -> None:
     names = {"growth": "Growth", "quality": "Data quality"}
     for path, _ in api.ROUTES:
         page = path.removeprefix("/api/").split("/")[0]
-        if page != "openapi.json":
+        if page not in ("openapi.json", "state"):
             assert names.get(page, page.capitalize()) in pages, page
     table = (root / "collector-config" / "receiver.md").read_text()
     for family in GraphSeries(Session("none", Settings())).describe():

@@ -26,6 +26,8 @@ WORDS: Final = (
 )  # fmt: skip
 #: Instants before this (year 2) are beyond what calendars of all zones hold.
 _FIRST_NS: Final = -62_104_060_800 * 10**9
+#: Days at either end of a demo's store that are compared: the shop's first month and its last.
+DEMO_DAYS: Final = 30
 _HINT: Final = "try last-month, this-week, 30d, 2026-08, 2026-W40, 2026-08-01/2026-08-15 or a marked name"
 
 
@@ -49,13 +51,14 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What words refer to: the instant that is now, the zone, what the store holds, and named instants."""
+    """What words refer to: now, the zone, what the store holds, named instants, if it is a demo."""
 
     now_ns: int
     zone: str
     first_ns: int = 0
     last_ns: int = 0
     marks: Mapping[str, int] | None = None
+    demo: bool = False
 
 
 def format_utc(ns: int) -> str:
@@ -228,3 +231,16 @@ def pair(base: str | None, head: str | None, context: Context) -> tuple[Period, 
         before = Period(first.start_ns - first.length_ns, first.start_ns, f"the {base} before")
         return before, first
     return first, Period(first.end_ns, context.now_ns, f"since {base}")
+
+
+def first_and_last(context: Context) -> tuple[Period, Period]:
+    """The first and the last `DEMO_DAYS` of a store, by whole hours; its halves if it is shorter."""
+    start = context.first_ns // HOUR_NS * HOUR_NS
+    end = -(-context.last_ns // HOUR_NS) * HOUR_NS
+    length = DEMO_DAYS * DAY_NS
+    if end - start < 2 * length:
+        return pair("all", None, context)
+    return (
+        Period(start, start + length, f"the first {DEMO_DAYS} days"),
+        Period(end - length, end, f"the last {DEMO_DAYS} days"),
+    )

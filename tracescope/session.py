@@ -100,7 +100,7 @@ class Session:
     def context(self, store: SpanStore) -> Context:
         """What words of a period refer to."""
         first, last = store.extent()
-        return Context(self.now_ns(), self.settings.tz, first, last, store.marks())
+        return Context(self.now_ns(), self.settings.tz, first, last, store.marks(), store.demo)
 
     def ask(self, question: Question | None = None) -> Answers:
         """Answers to a question; none asks for what the settings say."""

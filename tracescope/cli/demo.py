@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import webbrowser
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,25 +15,23 @@ from tracescope.cli import shell
 from tracescope.cli.diff import print_report
 from tracescope.errors import StoreError
 
-DAYS_COMPARED = 30
-
 
 @click.command(name="demo")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another shop.")
 @click.option(
     "--store", metavar="DIR", help="Folder of the demo's own store; replaced only if a demo made it."
 )
+@click.option("--open", "shown", is_flag=True, help="Show its page in the browser afterwards.")
 @shell.print_options("table", "wide", "json", "markdown")
-def demo_command(seed: int, store: str | None, form: str, output: str | None) -> None:
+def demo_command(seed: int, store: str | None, shown: bool, form: str, output: str | None) -> None:
     """Three months of a growing shop, made in seconds, and what changed in them.
 
     A database contends, an N+1 spreads, a queue backs up; a shift of traffic and a one-off spike
-    must not be blamed.
+    must not be blamed. --open shows the same on the web page, until Ctrl-C.
     """
     from tracescope import demo
     from tracescope.engine.seal import seal
-    from tracescope.periods import format_utc
-    from tracescope.schema import DAY_NS, HOUR_NS
+    from tracescope.periods import first_and_last, format_utc
     from tracescope.store import open_store
 
     used = shell.settings()
@@ -54,12 +54,26 @@ def demo_command(seed: int, store: str | None, form: str, output: str | None) ->
         )
         status.update("finding critical paths …")
         seal(opened, workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024)
-    end = now // HOUR_NS * HOUR_NS
-    start = end - demo.DAYS * DAY_NS
-    periods = [(start, start + DAYS_COMPARED * DAY_NS), (end - DAYS_COMPARED * DAY_NS, end)]
-    base, head = (f"{format_utc(first)}/{format_utc(last)}" for first, last in periods)
+    periods = first_and_last(shell.context(opened, "UTC"))
+    base, head = (f"{format_utc(one.start_ns)}/{format_utc(one.end_ns)}" for one in periods)
     asked = replace(used, store=str(path), tz="UTC", env="", include="", exclude="")
     report = shell.ask(asked, base=base, head=head).report()
     limit = len(report.edges) if form == "json" else used.top
     print_report(replace(report, edges=report.edges[:limit]), form, output)
-    shell.echo(f"\nagain: tracescope diff {base} {head} --tz UTC --store {path}", err=True)
+    shell.echo(f"\nagain:  tracescope diff {base} {head} --tz UTC --store {path}", err=True)
+    page = f"tracescope serve --grpc off --http off --store {path}"
+    if not shown:
+        shell.echo(f"as a page: {page}   (or `tracescope demo --open`)", err=True)
+        return
+    from tracescope.cli.serve import show_page
+
+    shell.echo(f"its page, until Ctrl-C; again: {page}", err=True)
+    show_page(replace(asked, web="127.0.0.1:0" if _taken(used.web) else used.web), webbrowser.open)
+
+
+def _taken(address: str) -> bool:
+    """Whether somebody listens at an address already, or it is none."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return not port.isdigit() or probe.connect_ex((host or "127.0.0.1", int(port))) == 0

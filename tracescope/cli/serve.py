@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from tracescope.ingest.access import Access
+    from tracescope.ingest.meters import Meters
     from tracescope.serving.runtime import Runtime
     from tracescope.session import Session
 
@@ -46,13 +48,17 @@ def serve_command(**flags: str | int | None) -> None:
     """Receive spans over OTLP, keep them, and seal hours as they close.
 
     A request is acknowledged after its bytes are durable. Stop with Ctrl-C or SIGTERM; after a
-    crash, or SIGKILL, everything acknowledged is there on the next start.
+    crash, or SIGKILL, everything acknowledged is there on the next start. With --grpc off and
+    --http off only the page of a store is shown: nothing is received, and nothing written.
     """
     used = shell.settings(**flags)
-    if used.grpc == used.http == "off":
-        raise UsageError("nothing to serve: --grpc and --http are off", "try --grpc 127.0.0.1:4317")
+    if used.grpc == used.http == used.web == "off":
+        raise UsageError("nothing to serve: --grpc, --http and --web are off", "try --web 127.0.0.1:8317")
     if used.log_format not in ("logfmt", "json"):
         raise ConfigError(f"log_format is {used.log_format!r}, neither logfmt nor json")
+    if used.grpc == used.http == "off":
+        show_page(used)
+        return
     from tracescope.cli.upkeep import compile_decoder
     from tracescope.serving.allocator import keep_blocks
     from tracescope.serving.events import Events
@@ -78,7 +84,48 @@ def serve_command(**flags: str | int | None) -> None:
 
 
 async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settings) -> None:
-    """Run until SIGINT or SIGTERM; a second one is the default again, and ends at once."""
+    """Run until SIGINT or SIGTERM."""
+    page = _page_of(used, runtime.access, runtime.meters, lambda: runtime.addresses)
+    await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, used))
+
+
+def show_page(used: Settings, opened: Callable[[str], None] | None = None) -> None:
+    """Show the page of a store until stopped, and receive nothing.
+
+    Parameters
+    ----------
+    used
+        Settings; the store must be there.
+    opened
+        Called with the page's address once it can be asked for.
+    """
+    from tracescope.ingest.meters import Meters
+    from tracescope.serving.events import Events
+    from tracescope.serving.listen import bind, url_of
+    from tracescope.serving.runtime import prepare, warn_if_exposed
+    from tracescope.serving.viewer import view
+
+    shell.existing(used.store)
+    events = Events("json" if used.log_format == "json" else "logfmt")
+    events.adopt_logging()
+    (access, limits), meters = prepare(used), Meters()
+    socket = bind(used.web, "--web")
+
+    def started(address: str) -> None:
+        warn_if_exposed(events, "web", address, access)
+        _announce({"web": address}, used)
+        if opened is not None:
+            opened(url_of(address, tls=access.tls is not None))
+
+    async def run() -> None:
+        page = _page_of(used, access, meters, dict)
+        await view(socket, page, (access, limits, meters), _until_stopped(), started)
+
+    asyncio.run(run())
+
+
+def _until_stopped() -> asyncio.Event:
+    """Set by SIGINT or SIGTERM; a second one is the default again, and ends at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -89,6 +136,13 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask)
+    return stop
+
+
+def _page_of(
+    used: Settings, access: Access, meters: Meters, addresses: Callable[[], Mapping[str, str]]
+) -> ASGIApp:
+    """The web page, made when it is first asked for, and its series among the meters."""
     from tracescope.serving.routes import Later
 
     @cache
@@ -99,9 +153,8 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
         return Session(used.store, used)
 
     if used.web != "off":
-        runtime.meters.registry.register(_Series(session))
-    page = Later(lambda: _page(runtime, used, session()))
-    await runtime.run(sockets, page, stop, lambda: _announce(runtime, used))
+        meters.registry.register(_Series(session))
+    return Later(lambda: _page(used, access, addresses, session()))
 
 
 class _Series(Collector):
@@ -124,20 +177,34 @@ class _Series(Collector):
         return self._made.collect()
 
 
-def _page(runtime: Runtime, used: Settings, session: Session) -> ASGIApp:
+def _page(
+    used: Settings, access: Access, addresses: Callable[[], Mapping[str, str]], session: Session
+) -> ASGIApp:
     """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
-    from tracescope.serving.listen import is_loopback
+    from tracescope.serving.listen import is_loopback, url_of
     from tracescope.web.app import LOCAL_HOSTS, make_app
 
-    tokens = runtime.access.tokens
+    tokens, tls = access.tokens, access.tls is not None
+
+    def receivers() -> dict[str, str]:
+        found = addresses()
+        return {
+            name: at if name == "grpc" else url_of(at, tls=tls) for name, at in found.items() if name != "web"
+        }
+
     return make_app(
         session,
         hosts=LOCAL_HOSTS if is_loopback(used.web) else None,
         allow=tokens.allow if tokens is not None else None,
+        receivers=receivers,
     )
 
 
-def _announce(runtime: Runtime, used: Settings) -> None:
-    for name, address in runtime.addresses.items():
-        shell.echo(f"{_TITLES[name]} on {address}, store {used.store}")
+def _announce(addresses: Mapping[str, str], used: Settings) -> None:
+    """Say where everything listens; what a browser or an SDK is given has its scheme."""
+    from tracescope.serving.listen import url_of
+
+    for name, address in addresses.items():
+        where = address if name == "grpc" else url_of(address, tls=bool(used.tls_cert))
+        shell.echo(f"{_TITLES[name]} on {where}, store {used.store}")
     sys.stdout.flush()

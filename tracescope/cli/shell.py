@@ -202,7 +202,7 @@ def existing(path: str) -> SpanStore:
 def context(store: SpanStore, zone: str) -> Context:
     """What words of a period refer to."""
     first, last = store.extent()
-    return Context(now_ns(), zone, first, last, store.marks())
+    return Context(now_ns(), zone, first, last, store.marks(), store.demo)
 
 
 def console(*, stderr: bool = False) -> Console:

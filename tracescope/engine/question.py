@@ -15,7 +15,7 @@ from tracescope.analysis.diff import Options
 from tracescope.analysis.rollups.where import Condition
 from tracescope.config import Settings
 from tracescope.errors import UsageError
-from tracescope.periods import Context, Period, pair
+from tracescope.periods import Context, Period, first_and_last, pair
 
 KeepEntry = Callable[[str, str], bool]
 
@@ -86,12 +86,15 @@ class Question:
         """BASE and HEAD, and what a reader should know of the choice.
 
         Without either these are last week and this week, or the store's halves where it does not
-        reach over both.
+        reach over both; of a demo its first month and its last.
         """
         if self.base or self.head:
             if self.head and not self.base:
                 raise UsageError("head without base", "give both, or base alone")
             return *pair(self.base, self.head or None, context), ()
+        if context.demo and context.last_ns:
+            base, head = first_and_last(context)
+            return base, head, (f"a demo's store: {base.text} and {head.text} are compared",)
         base, head = pair(None, None, context)
         first, last = context.first_ns, context.last_ns
         if not last or (first < base.end_ns and last > head.start_ns + head.length_ns // 4):

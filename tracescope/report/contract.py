@@ -387,6 +387,14 @@ class TracesPage(TypedDict):
     traces: list[Example]
 
 
+class StoreState(TypedDict):
+    """How full the store is."""
+
+    spans: int
+    unsealed_spans: int
+    last: str | None
+
+
 #: Answers by the name in their ``schema``.
 ANSWERS: Final[dict[str, Any]] = {
     "tracescope.diff/1": Diff,

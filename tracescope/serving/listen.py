@@ -70,6 +70,14 @@ def is_loopback(address: str) -> bool:
     return address.startswith(("127.", "localhost:", "[::1]:", "::1:"))
 
 
+def url_of(address: str, *, tls: bool = False) -> str:
+    """``HOST:PORT`` as something to click on; an address for everybody is shown as this machine's."""
+    host, _, port = address.rpartition(":")
+    if host in ("0.0.0.0", "[::]", "::"):
+        host = "localhost"
+    return f"{'https' if tls else 'http'}://{host}:{port}"
+
+
 def bound(opened: socket.socket) -> str:
     """``HOST:PORT`` of a socket."""
     host, port = opened.getsockname()[:2]

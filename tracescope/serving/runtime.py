@@ -229,13 +229,7 @@ class Runtime:
             self._listeners.append(running)
             self.addresses[name] = running.address
         for name, address in self.addresses.items():
-            open_to_all = not is_loopback(address)
-            if (
-                open_to_all
-                and self.access.tokens is None
-                and (self.access.tls is None or not self.access.tls.client_ca)
-            ):
-                self.events("exposed", level="warning", port=name, address=address, tokens=False)
+            warn_if_exposed(self.events, name, address, self.access)
         if self.used.self_tracing:
             from tracescope.serving.tracing import SelfTracing, otlp_exporter
 
@@ -430,6 +424,13 @@ class Runtime:
         """Tell of acknowledged requests that cannot be read any more."""
         self.meters.lost_requests.inc(requests)
         self.events("journal_damaged", level="error", file=str(aside), lost_requests=requests)
+
+
+def warn_if_exposed(events: Events, name: str, address: str, access: Access) -> None:
+    """Tell that others can reach a port, and nobody asks them who they are."""
+    asks = access.tokens is not None or (access.tls is not None and access.tls.client_ca)
+    if not (is_loopback(address) or asks):
+        events("exposed", level="warning", port=name, address=address, tokens=False)
 
 
 def prepare(used: config.Settings) -> tuple[Access, Limits]:

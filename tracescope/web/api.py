@@ -144,6 +144,12 @@ def quality(answers: Answers, view: View) -> Any:
     }
 
 
+def state(answers: Answers, view: View) -> contract.StoreState:
+    """How many spans the store holds: what an open page asks to know when to look again."""
+    found = answers.status()
+    return {"spans": found.stored, "unsealed_spans": found.landing_spans, "last": iso(found.last_ns)}
+
+
 def openapi(answers: Answers, view: View) -> Any:
     """OpenAPI 3.1 of these routes."""
     parameters = [
@@ -196,5 +202,6 @@ ROUTES: Final[tuple[tuple[str, Builder], ...]] = (
     ("/api/trace/{trace_id}", trace),
     ("/api/forecast", forecast),
     ("/api/quality", quality),
+    ("/api/state", state),
     ("/api/openapi.json", openapi),
 )

@@ -120,6 +120,7 @@ def make_app(
     hosts: tuple[str, ...] | None = LOCAL_HOSTS,
     allow: Callable[[str | None], bool] | None = None,
     state: Callable[[], str] | None = None,
+    receivers: Callable[[], Mapping[str, str]] = dict,
 ) -> ASGIApp:
     """The application.
 
@@ -133,6 +134,8 @@ def make_app(
         Whether an ``authorization`` header may ask; None when everybody may.
     state
         One short line on the receiver, shown on top.
+    receivers
+        Addresses where spans are received, by ``grpc`` and ``http``; none where nobody listens.
     """
 
     def asked(view: View) -> Answers:
@@ -151,6 +154,8 @@ def make_app(
                 shown["twin"] = view.url("/api" + _place(path, request.path_params))
                 body = await run_in_threadpool(partial(page.render, template, **shown))
             except TracescopeError as error:
+                if path == "/" and await run_in_threadpool(_is_empty, session):
+                    return _welcome(receivers())
                 return _failed(error, view, _place(path, request.path_params))
             took = f"app;dur={(time.perf_counter() - begin) * 1e3:.0f}"
             return HTMLResponse(body, headers={"server-timing": took})
@@ -246,6 +251,21 @@ def _failed(error: TracescopeError, view: View, path: str) -> Response:
         values |= {"here": "/", "twin": view.url("/api/growth")}
     body = page.render("error.html", **values, message=error.message, hint=error.hint or "")
     return HTMLResponse(body, _status_of(error))
+
+
+def _is_empty(session: Session) -> bool:
+    """Whether there is a store, and no span in it yet."""
+    try:
+        found = session.status()
+    except TracescopeError:
+        return False
+    return not (found.stored or found.landing_spans)
+
+
+def _welcome(receivers: Mapping[str, str]) -> Response:
+    """The page of a store that is still empty: where it listens, and how spans get there."""
+    values = {**pages.common(View(), "/"), "state": "no span yet", "title": "Listening"}
+    return HTMLResponse(page.render("welcome.html", **values, receivers=receivers))
 
 
 def _not_found(request: Request, error: Exception) -> Awaitable[Response] | Response:

@@ -23,3 +23,11 @@ for (const range of document.querySelectorAll("input[type=range][data-shows]")) 
   const output = document.getElementById(range.dataset.shows);
   range.addEventListener("input", () => { output.textContent = `${range.value}×`; });
 }
+if (document.querySelector("[data-await-spans]")) {
+  const look = async () => {
+    const found = await fetch("/api/state").then((answer) => answer.json()).catch(() => ({}));
+    if (found.spans || found.unsealed_spans) location.reload();
+    else setTimeout(look, 3000);
+  };
+  setTimeout(look, 3000);
+}
