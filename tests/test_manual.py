@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from tracescope import docs
-from tracescope.analysis.report import EFFECTS
+from tracescope.analysis.report import EFFECTS, Effect, State
 from tracescope.cli import main
 from tracescope.config import Settings
 from tracescope.session import Session
@@ -58,9 +59,22 @@ def test_every_section_of_the_design_that_a_docstring_cites_is_there() -> None:
 def test_the_glossary_has_every_verdict_and_every_effect() -> None:
     """What an answer may say, it can be asked about."""
     words = docs.glossary()
-    for state in ("growth-stable", "drifting", "approaching", "at the wall", "insufficient data"):
+    for state in set(State) - {State.COMPARED}:
         assert state in words, state
     told = {"calls", "criticality", "transient", "load", "growth"}
     assert told <= set(words)
     assert {name.removeprefix("latency_") for name in EFFECTS} - {"unsplit", "new", "gone"} <= set(words)
     assert all(len(meaning) > 10 for meaning in words.values())
+
+
+def test_verdicts_and_causes_are_compared_by_name_not_by_spelling() -> None:
+    """A literal beside the enum is a comparison that a renamed state makes false without a sound."""
+    worded = {str(state) for state in State} | {Effect.GROWTH, Effect.LOAD, Effect.UNSPLIT, Effect.TRANSIENT}
+    spelt = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.value!r}"
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "analysis" / "report.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in worded
+    ]
+    assert not spelt

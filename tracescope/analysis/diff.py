@@ -34,7 +34,7 @@ from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather,
 from tracescope.analysis.comparison.overlap import check_overlap
 from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
-from tracescope.analysis.report import EFFECTS, Edge, Extent, Report
+from tracescope.analysis.report import EFFECTS, Edge, Extent, Report, State
 from tracescope.analysis.rollups.period import PeriodRollups, hours_of
 from tracescope.analysis.verdict import data_notes, entry_states, verdict
 from tracescope.errors import InsufficientDataError
@@ -121,7 +121,9 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
     edges = tell_apart(edges, *hours, minimum)
-    total = {name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS}
+    total: dict[str, float] = {
+        name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS
+    }
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
     entries = [
         entry for kind, unit in units.items() if unit for entry in entry_rows(unit, splits[kind], base, head)
@@ -133,7 +135,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     ranked, seen = patterns.attach(ranked, *hours, sums, moved)
     named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
     state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in named.items()})
-    if state != "insufficient data":
+    if state != State.INSUFFICIENT:
         entries = entry_states(entries, ranked)
     return Report(
         environment=head.environment or base.environment,
@@ -143,7 +145,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         clock=clock,
         other_clocks={name: each for name, each in named.items() if name != "request"},
         state=state,
-        stage=None if state == "insufficient data" else stage_between(*sums),
+        stage=None if state == State.INSUFFICIENT else stage_between(*sums),
         reasons=reasons,
         edges=tuple(ranked),
         entries=tuple(entries),
@@ -152,7 +154,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         alpha=options.alpha,
         edges_in_all=len(ranked),
         patterns=seen,
-        findings=() if state == "insufficient data" else attribute(ranked, per_request),
+        findings=() if state == State.INSUFFICIENT else attribute(ranked, per_request),
     )
 
 

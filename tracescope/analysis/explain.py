@@ -22,7 +22,7 @@ from tracescope import schema
 from tracescope.analysis.capacity.arrivals import WEEK_NS, by_edge, edge_ids, near
 from tracescope.analysis.capacity.split import Modelled, edge_key, is_wait, model_edge
 from tracescope.analysis.comparison.causes import cause_clause
-from tracescope.analysis.report import EFFECTS, Edge, Report
+from tracescope.analysis.report import EFFECTS, Edge, Effect, Report
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.errors import UsageError
@@ -184,7 +184,7 @@ def sentence(edge: Edge) -> str:
         return f"{what}: no change that could not be chance."
     more = "more" if edge.credited_ms > 0 else "less"
     said = [f"{what} takes {abs(edge.credited_ms):.3g} ms {more} per {edge.unit} than before"]
-    parts = {name: value for name, value in edge.effects.items() if name != "transient" and value}
+    parts = {name: value for name, value in edge.effects.items() if name != Effect.TRANSIENT and value}
     calls = f"{edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g}"
     total = sum(abs(value) for value in parts.values())
     leading = sorted(parts, key=lambda name: -abs(parts[name]))

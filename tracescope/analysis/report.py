@@ -12,12 +12,45 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-#: Causes of an edge's change, in the order they are shown.  `latency` is either split into growth
-#: and load, where a load model could tell them apart, or `latency_unsplit`; what is not told is
-#: absent from an edge's effects.
-EFFECTS: Final = (
-    "calls", "latency_growth", "latency_load", "latency_unsplit", "criticality", "new", "gone", "transient",
-)  # fmt: skip
+
+class State(StrEnum):
+    """Verdict on a whole system, an entry or a forecast, from the worst to none; the words of the answers."""
+
+    AT_THE_WALL = "at the wall"
+    APPROACHING = "approaching"
+    DRIFTING = "drifting"
+    GROWTH_STABLE = "growth-stable"
+    INSUFFICIENT = "insufficient data"
+    #: An entry with enough data, before the edges have given it a verdict.
+    COMPARED = "compared"
+
+
+class PatternCertainty(StrEnum):
+    """How well the evidence supports a pattern."""
+
+    FOUND = "found"
+    POSSIBLE = "possible"
+
+
+class Effect(StrEnum):
+    """Causes of an edge's change, in the order they are shown.
+
+    A change of latency is either split into growth and load, where a load model is identifiable, or
+    unsplit; what is unknown is absent from an edge's effects.
+    """
+
+    CALLS = "calls"
+    GROWTH = "latency_growth"
+    LOAD = "latency_load"
+    UNSPLIT = "latency_unsplit"
+    CRITICALITY = "criticality"
+    NEW = "new"
+    GONE = "gone"
+    TRANSIENT = "transient"
+
+
+#: All effects, in the order they are shown.
+EFFECTS: Final = tuple(Effect)
 
 
 class EdgeKey(NamedTuple):
@@ -69,13 +102,13 @@ class Change:
 class Pattern:
     """A mechanism with a name, such as ``n+1`` or ``starved caller``, and what speaks for it.
 
-    ``edge`` is the name of the edge it was seen at, ``certainty`` ``found`` or ``possible``.
+    ``edge`` is the name of the edge it was seen at.
     """
 
     name: str
     edge: str
     operation: str | None
-    certainty: str
+    certainty: PatternCertainty
     evidence: tuple[str, ...]
 
 
@@ -176,8 +209,8 @@ class Edge:
     shrunk_ms: float
     q_value: float | None
     significant: bool
-    effects: dict[str, float]
-    effects_ci: dict[str, tuple[float, float] | None]
+    effects: dict[Effect, float]
+    effects_ci: dict[Effect, tuple[float, float] | None]
     calls_per_unit_base: float
     calls_per_unit_head: float
     note: str | None
@@ -225,7 +258,7 @@ class Entry:
     weight_base: float
     weight_head: float
     mix_ms: float
-    state: str
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +277,7 @@ class Report:
     head: Extent
     clock: dict[str, float]
     other_clocks: dict[str, dict[str, float]]
-    state: str
+    state: State
     stage: str | None
     reasons: tuple[str, ...]
     edges: tuple[Edge, ...]

@@ -15,7 +15,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Edge, Entry
+from tracescope.analysis.report import Edge, Entry, State
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics import significance
 
@@ -87,7 +87,7 @@ def _counted(period: PeriodRollups, reason: str) -> int:
 
 def verdict(
     edges: Sequence[Edge], matched: blocking.Matched, clocks_ms: Mapping[str, float]
-) -> tuple[str, tuple[str, ...]]:
+) -> tuple[State, tuple[str, ...]]:
     """State and reasons, from edges that grow significantly and the wall of each.
 
     A rise that is large, and too uncertain to be told from chance, is no clean bill: a service that swings
@@ -103,7 +103,7 @@ def verdict(
         Base's mean clock of each kind of unit.
     """
     if not matched.enough:
-        return "insufficient data", ("too few blocks of time to tell change from chance",)
+        return State.INSUFFICIENT, ("too few blocks of time to tell change from chance",)
     waited = [edge for edge in edges if not _stays_open(edge)]
     worse = [edge for edge in waited if edge.significant and edge.credited_ms > 0]
     unsure = [
@@ -114,13 +114,13 @@ def verdict(
     if unsure and not worse:
         most = max(unsure, key=lambda edge: edge.credited_ms)
         low, high = most.credited_ms_ci or (-math.inf, math.inf)
-        return "insufficient data", (
+        return State.INSUFFICIENT, (
             f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
             f"({low:+.3g} to {high:+.3g})",
         )
     days = [slots.blocks for slots in (matched.base, matched.head) if slots.daily]
     if not worse and days and min(days) < significance.KNOWN_FROM:  # no clean bill of health either
-        return "insufficient data", (
+        return State.INSUFFICIENT, (
             f"nothing changed by so much that {min(days)} days could tell it from chance",
         )
     return state_of(worse)
@@ -136,22 +136,22 @@ def _clock_around(edge: Edge, clocks_ms: Mapping[str, float]) -> float:
     return edge.around_ms if edge.around_ms else clocks_ms.get(edge.unit, math.inf)
 
 
-def state_of(worse: Sequence[Edge]) -> tuple[str, tuple[str, ...]]:
+def state_of(worse: Sequence[Edge]) -> tuple[State, tuple[str, ...]]:
     """State and reasons from edges that grow significantly, worst first."""
     if not worse:
-        return "growth-stable", ("no edge takes significantly more time than before",)
+        return State.GROWTH_STABLE, ("no edge takes significantly more time than before",)
     reasons = tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
     full = [edge for edge in worse if edge.weeks_to_wall == 0]
     if full:
-        return "at the wall", (f"{full[0].name} has no headroom left at peak load", *reasons)
+        return State.AT_THE_WALL, (f"{full[0].name} has no headroom left at peak load", *reasons)
     near = [edge for edge in worse if edge.weeks_to_wall is not None and edge.weeks_to_wall <= NEAR_WEEKS]
     if near:
         soonest = min(near, key=lambda edge: edge.weeks_to_wall or 0.0)
-        return "approaching", (
+        return State.APPROACHING, (
             f"{soonest.name} reaches its wall in {soonest.weeks_to_wall:.1f} weeks",
             *reasons,
         )
-    return "drifting", reasons
+    return State.DRIFTING, reasons
 
 
 def entry_states(entries: Sequence[Entry], edges: Sequence[Edge]) -> list[Entry]:
@@ -161,6 +161,6 @@ def entry_states(entries: Sequence[Entry], edges: Sequence[Edge]) -> list[Entry]
     for entry in entries:
         name = entry.service, entry.operation
         own = [edge for edge in worse if edge.unit == entry.unit and name in (edge.rises_in or ())]
-        known = entry.state != "insufficient data"
+        known = entry.state != State.INSUFFICIENT
         out.append(replace(entry, state=state_of(own)[0]) if known else entry)
     return out

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracescope.analysis.report import State
 from tracescope.cli import shell
 from tracescope.errors import GateFailedError, InsufficientDataError, UsageError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from tracescope.analysis.gate import Gate
     from tracescope.analysis.report import Edge, Report
 
-#: The verdict that is none.
-INSUFFICIENT = "insufficient data"
 FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 
 
@@ -124,7 +123,7 @@ def conclude(report: Report, gates: Sequence[Gate]) -> None:
     GateFailedError
         A gate's condition is met.
     """
-    if report.state == INSUFFICIENT:
+    if report.state == State.INSUFFICIENT:
         raise InsufficientDataError(f"insufficient data: {report.reasons[0]}", "compare longer periods")
     failed = [(gate, line) for gate in gates for line in gate.broken(report)]
     if failed:

@@ -96,7 +96,7 @@ def _pattern(pattern: Pattern) -> contract.Pattern:
         "name": pattern.name,
         "edge": pattern.edge,
         "operation": pattern.operation,
-        "certainty": pattern.certainty,
+        "certainty": pattern.certainty.value,
         "evidence": list(pattern.evidence),
     }
 
@@ -125,8 +125,8 @@ def edge_json(edge: Edge) -> contract.Edge:
         "min_effect_ms": edge.min_effect_ms,
         "q_value": edge.q_value,
         "significant": edge.significant,
-        "effects": {name: edge.effects.get(name) for name in EFFECTS},
-        "effects_ci": {name: edge.effects_ci.get(name) for name in EFFECTS},
+        "effects": {name.value: edge.effects.get(name) for name in EFFECTS},
+        "effects_ci": {name.value: edge.effects_ci.get(name) for name in EFFECTS},
         "calls_per_unit_base": edge.calls_per_unit_base,
         "calls_per_unit_head": edge.calls_per_unit_head,
         "growth_pct_per_week": edge.growth_pct_per_week,
@@ -156,7 +156,7 @@ def _entry(entry: Entry) -> contract.Entry:
         "weight_base": entry.weight_base,
         "weight_head": entry.weight_head,
         "mix_ms": entry.mix_ms,
-        "state": entry.state,
+        "state": entry.state.value,
     }
 
 
@@ -203,14 +203,14 @@ def diff_json(report: Report) -> contract.Diff:
         "head": _extent(report.head),
         "clock": _clock(report.clock),
         "other_clocks": {name: _clock(clock) for name, clock in report.other_clocks.items()},
-        "verdict": {"state": report.state, "stage": report.stage, "reasons": list(report.reasons)},
+        "verdict": {"state": report.state.value, "stage": report.stage, "reasons": list(report.reasons)},
         "alpha": report.alpha,
         "min_effect_ms": report.min_effect_ms,
         "findings": [cause_json(found) for found in report.findings],
         "edges": [edge_json(edge) for edge in report.edges],
         "edges_in_all": report.edges_in_all,
         "entries": [_entry(entry) for entry in report.entries],
-        "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*EFFECTS, "mix")},
+        "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*map(str, EFFECTS), "mix")},
         "patterns": [_pattern(pattern) for pattern in report.patterns],
         "rejected": dict(report.rejected),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.report import State
 from tracescope.periods import format_utc
 from tracescope.report import iso
 from tracescope.report.text import number
@@ -32,7 +33,12 @@ def forecast_json(forecast: Forecast, outlook: Outlook) -> contract.Forecast:
     def entry(one: EntryForecast) -> dict[str, Any]:
         verdict = states[one.unit, one.service, one.operation]
         edges = [{"edge": name, "operation": operation} for name, operation in one.edges]
-        return {**asdict(one), "edges": edges, "state": verdict.state, "evidence": list(verdict.evidence)}
+        return {
+            **asdict(one),
+            "edges": edges,
+            "state": verdict.state.value,
+            "evidence": list(verdict.evidence),
+        }
 
     return {
         "schema": FORECAST_SCHEMA,
@@ -43,7 +49,7 @@ def forecast_json(forecast: Forecast, outlook: Outlook) -> contract.Forecast:
         "horizon_weeks": forecast.horizon_weeks,
         "notes": list(forecast.notes),
         "verdict": {
-            "state": outlook.state,
+            "state": outlook.state.value,
             "stage": outlook.stage,
             "reasons": list(outlook.reasons),
             "early_warning": [asdict(sign) for sign in outlook.signs],
@@ -152,7 +158,7 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
             ("≥ " if edge.lower_bound and edge.resilience_gap is not None else "") + gap,
         )
     refused = [edge for edge in forecast.edges if edge.reason is not None]
-    colour = {"growth-stable": "bold green", "insufficient data": "bold yellow"}.get(
+    colour = {State.GROWTH_STABLE: "bold green", State.INSUFFICIENT: "bold yellow"}.get(
         outlook.state, "bold red"
     )
     lines = [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]

@@ -19,7 +19,7 @@ from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.evidence.series import EntryPaths, Series
 from tracescope.analysis.explain import sentence
-from tracescope.analysis.report import Edge, Report
+from tracescope.analysis.report import Edge, Effect, Report
 from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.findings import findings
 from tracescope.analysis.topology.graph import Graph
@@ -35,13 +35,13 @@ TINY: Final = 0.01
 
 #: What to ask of an edge that grew, by its largest cause.
 QUESTIONS: Final[Mapping[str, str]] = {
-    "calls": "Should one request make so many calls, and does the number stop growing?",
-    "latency_growth": "What grew with the weeks, and who prunes, indexes or shards it before it doubles?",
-    "latency_load": "How much more load may come before it waits for itself, and what is the plan then?",
-    "latency_unsplit": "Is it slower because there is more data, or because there is more load?",
-    "criticality": "Which work used to run beside it, and must it now come after?",
-    "new": "Who decided on this dependency, and what happens to a request when it is down?",
-    "gone": "Was it meant to go?",
+    Effect.CALLS: "Should one request make so many calls, and does the number stop growing?",
+    Effect.GROWTH: "What grew with the weeks, and who prunes, indexes or shards it before it doubles?",
+    Effect.LOAD: "How much more load may come before it waits for itself, and what is the plan then?",
+    Effect.UNSPLIT: "Is it slower because there is more data, or because there is more load?",
+    Effect.CRITICALITY: "Which work used to run beside it, and must it now come after?",
+    Effect.NEW: "Who decided on this dependency, and what happens to a request when it is down?",
+    Effect.GONE: "Was it meant to go?",
 }
 
 
@@ -100,7 +100,7 @@ def causes_drawn(edge: Edge) -> Markup:
         [
             (cause_words(name, value), value)
             for name, value in edge.effects.items()
-            if name != "transient" and abs(value) > TINY * abs(edge.credited_ms)
+            if name != Effect.TRANSIENT and abs(value) > TINY * abs(edge.credited_ms)
         ]
     )
 

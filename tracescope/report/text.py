@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.analysis.report import EFFECTS
+from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State
 from tracescope.periods import format_utc
 from tracescope.report import diff_json, edge_json, json_bytes
 from tracescope.report.columns import Column, left_out, table
@@ -99,22 +99,25 @@ def why(edge: Edge) -> str:
         return edge.note
     if not edge.significant:
         return ""
-    total = sum(abs(value) for name, value in edge.effects.items() if name != "transient")
+    total = sum(abs(value) for name, value in edge.effects.items() if name != Effect.TRANSIENT)
     parts = sorted(
         (
             (name, value)
             for name, value in edge.effects.items()
-            if name != "transient" and abs(value) >= 0.1 * total
+            if name != Effect.TRANSIENT and abs(value) >= 0.1 * total
         ),
         key=lambda pair: -abs(pair[1]),
     )
     words: list[str] = []
     for name, value in parts:
         word = cause_words(name, value)
-        if name == "calls":
+        if name == Effect.CALLS:
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
-    words += [pattern.name + ("" if pattern.certainty == "found" else "?") for pattern in edge.patterns[:1]]
+    words += [
+        pattern.name + ("" if pattern.certainty == PatternCertainty.FOUND else "?")
+        for pattern in edge.patterns[:1]
+    ]
     told = since(edge)
     return ", ".join(words) + (f" {told}" if told else "")
 
@@ -163,8 +166,8 @@ def _summary(report: Report) -> list[str]:
 
 def headline(report: Report) -> str:
     """The verdict in one sentence."""
-    if report.state == "insufficient data":
-        return f"insufficient data: {report.reasons[0]}"
+    if report.state == State.INSUFFICIENT:
+        return f"{report.state}: {report.reasons[0]}"
     worse = [edge for edge in report.edges if edge.significant and edge.credited_ms > 0]
     if not worse:
         return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
@@ -204,10 +207,12 @@ def _footer(report: Report) -> list[str]:
         lines.append(f"{hidden} more edges (--all)")
     if any(not edge.significant for edge in report.edges):
         lines.append("~ not significant: could be chance, or too small to matter")
-    spikes = [edge for edge in report.edges if abs(edge.effects["transient"]) >= report.min_effect_ms / 2 > 0]
+    spikes = [
+        edge for edge in report.edges if abs(edge.effects[Effect.TRANSIENT]) >= report.min_effect_ms / 2 > 0
+    ]
     for edge in spikes[:3]:
         lines.append(
-            f"transient: {_label(edge)} {number(edge.effects['transient'], sign=True)} ms, "
+            f"transient: {_label(edge)} {number(edge.effects[Effect.TRANSIENT], sign=True)} ms, "
             "carried by a few blocks of time only; not ranked"
         )
     if report.rejected:
@@ -246,7 +251,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
     from rich.text import Text
 
     report = visible(report)
-    colour = {"drifting": "bold red", "growth-stable": "bold green"}.get(report.state, "bold yellow")
+    colour = {State.DRIFTING: "bold red", State.GROWTH_STABLE: "bold green"}.get(report.state, "bold yellow")
     columns = _columns(report)
     footer = _footer(report)
     if not wide and (hidden := left_out(columns, report.edges, width)):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from tracescope import __version__
 from tracescope.analysis.evidence.series import Series
+from tracescope.analysis.report import State
 from tracescope.analysis.topology.graph import Level
 from tracescope.errors import InputError, InsufficientDataError
 from tracescope.report import (
@@ -129,7 +130,7 @@ def forecast(answers: Answers, view: View) -> Any:
     try:
         return forecast_json(*answers.forecast(horizon_weeks=view.horizon, multiples=view.multiples))
     except InsufficientDataError as error:
-        verdict = {"state": "insufficient data", "stage": None, "reasons": [error.message]}
+        verdict = {"state": State.INSUFFICIENT.value, "stage": None, "reasons": [error.message]}
         return {"schema": FORECAST_SCHEMA, "verdict": verdict, "edges": [], "entries": []}
 
 

@@ -11,16 +11,16 @@ from typing import Final
 from tracescope import schema
 from tracescope.analysis.comparison.causes import CAUSES
 from tracescope.analysis.evidence.change_points import dominant
-from tracescope.analysis.report import Certainty, Edge, Finding, Mechanism
+from tracescope.analysis.report import Certainty, Edge, Effect, Finding, Mechanism
 
 #: What an edge's largest effect is called where nothing more is known of it.
-OF_EFFECT: Final[dict[str, Mechanism]] = {
-    "calls": Mechanism.MORE_CALLS,
-    "latency_growth": Mechanism.SLOWER,
-    "latency_load": Mechanism.LOAD,
-    "latency_unsplit": Mechanism.SLOWER,
-    "criticality": Mechanism.WAITED_FOR,
-    "new": Mechanism.NEW,
+OF_EFFECT: Final[dict[Effect, Mechanism]] = {
+    Effect.CALLS: Mechanism.MORE_CALLS,
+    Effect.GROWTH: Mechanism.SLOWER,
+    Effect.LOAD: Mechanism.LOAD,
+    Effect.UNSPLIT: Mechanism.SLOWER,
+    Effect.CRITICALITY: Mechanism.WAITED_FOR,
+    Effect.NEW: Mechanism.NEW,
 }
 #: ... and a pattern that it carries; the first that it has counts.
 OF_PATTERN: Final[dict[str, Mechanism]] = {

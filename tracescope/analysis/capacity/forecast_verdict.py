@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tracescope.analysis.capacity.early_warning import Sign, early_signs, stage_of
 from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast
 from tracescope.analysis.capacity.trends import grows, weekly
+from tracescope.analysis.report import State
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.instances import Lives
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -39,13 +40,13 @@ SLOWER: Final = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class EntryVerdict:
     """An entry's verdict."""
 
     unit: str
     service: str
     operation: str
-    state: str
+    state: State
     evidence: tuple[str, ...]
 
 
@@ -63,15 +64,16 @@ class BandAid:
 class Outlook:
     """The whole, and every entry."""
 
-    state: str
+    state: State
     stage: str | None
     reasons: tuple[str, ...]
-    entries: tuple[State, ...]
+    entries: tuple[EntryVerdict, ...]
     signs: tuple[Sign, ...]
     band_aids: tuple[BandAid, ...]
 
 
-_ORDER: Final = ("at the wall", "approaching", "drifting", "growth-stable", "insufficient data")
+#: States from the worst to none.
+_ORDER: Final = tuple(State)
 
 
 def outlook(forecast: Forecast, period: PeriodRollups) -> Outlook:
@@ -89,14 +91,16 @@ def outlook(forecast: Forecast, period: PeriodRollups) -> Outlook:
     worst = min(states, key=lambda s: _ORDER.index(s.state), default=None)
     signs = early_signs(period)
     if worst is None:
-        return Outlook("insufficient data", None, ("no entry was seen",), (), signs, ())
+        return Outlook(State.INSUFFICIENT, None, ("no entry was seen",), (), signs, ())
     reasons = tuple(
         f"{s.service} {s.operation}: {s.evidence[0]}" for s in states if s.state == worst.state and s.evidence
     )
     return Outlook(worst.state, stage_of(signs), reasons, states, signs, band_aids(forecast, period))
 
 
-def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecast], horizon: float) -> State:
+def _state(
+    entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecast], horizon: float
+) -> EntryVerdict:
     edges = [by_name[entry.unit, name, operation] for name, operation in entry.edges]
     known = [edge for edge in edges if edge.reason is None]
     full = [f"{edge.name} is at {100 / edge.headroom:.0f} % of the load at its wall" for edge in known
@@ -120,20 +124,20 @@ def _state(entry: EntryForecast, by_name: dict[tuple[str, str, str], EdgeForecas
     ]
     unseen = sum(not edge.wall_in_sight for edge in known)
     beyond = f"; the walls of {unseen} lie beyond the loads that were seen" if unseen else ""
-    state, evidence = "growth-stable", [f"{len(known)} edges neither drift nor near a wall{beyond}"]
+    state, evidence = State.GROWTH_STABLE, [f"{len(known)} edges neither drift nor near a wall{beyond}"]
     if full:
-        state, evidence = "at the wall", [*full, *drifts]
+        state, evidence = State.AT_THE_WALL, [*full, *drifts]
     elif near:
-        state, evidence = "approaching", [*near, *drifts]
+        state, evidence = State.APPROACHING, [*near, *drifts]
     elif drifts:
-        state, evidence = "drifting", drifts
+        state, evidence = State.DRIFTING, drifts
     elif not known or entry.units < FEWEST_UNITS / 10 or entry.demand.pct_per_week is None:
         state, evidence = (
-            "insufficient data",
+            State.INSUFFICIENT,
             [next((edge.reason for edge in edges if edge.reason), "too few traces, or weeks, to say")],
         )
     evidence.append(f"availability {entry.availability:.2%}")
-    return State(entry.unit, entry.service, entry.operation, state, tuple(evidence))
+    return EntryVerdict(entry.unit, entry.service, entry.operation, state, tuple(evidence))
 
 
 def live_instances(rows: pl.DataFrame, begin_ns: int, end_ns: int) -> tuple[Floats, Floats]:
@@ -193,6 +197,6 @@ def _served(period: PeriodRollups, service: str) -> Floats:
     return weekly(rows.with_columns(weight().alias("w")), period, "calls")[1]
 
 
-def entry_states(states: Sequence[State]) -> dict[tuple[str, str, str], str]:
+def entry_states(states: Sequence[EntryVerdict]) -> dict[tuple[str, str, str], State]:
     """State by unit, service and operation."""
     return {(s.unit, s.service, s.operation): s.state for s in states}

@@ -22,7 +22,7 @@ from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.arrivals import Arrivals, by_edge, edge_ids, points
 from tracescope.analysis.capacity.fit import Fit, Headroom, Points
 from tracescope.analysis.capacity.levels import judge
-from tracescope.analysis.report import Edge
+from tracescope.analysis.report import Edge, Effect
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import normal_quantile
 from tracescope.analysis.statistics.rank_statistics import median_slope
@@ -161,7 +161,7 @@ def is_wait(edge: Edge) -> bool:
 
 def worth(edge: Edge, minimum_ms: float) -> bool:
     """Whether what an edge's latency did is worth a load model."""
-    latency = abs(edge.effects.get("latency_unsplit", 0.0))
+    latency = abs(edge.effects.get(Effect.UNSPLIT, 0.0))
     return edge.significant or latency >= WORTH * minimum_ms > 0
 
 
@@ -181,7 +181,7 @@ def tell_apart(
     """
     ids = edge_ids([base, head])
     worthy = [
-        (abs(edge.effects.get("latency_unsplit", 0.0)), number)
+        (abs(edge.effects.get(Effect.UNSPLIT, 0.0)), number)
         for number, edge in enumerate(edges)
         if worth(edge, minimum_ms)
     ]
@@ -232,7 +232,7 @@ def _told(edge: Edge, modelled: Modelled, wider: float) -> Edge:
     Intervals of the parts are `wider` than those of any edge; see `_selected`.
     """
     fitted = modelled.fitted
-    latency = edge.effects.get("latency_unsplit", 0.0)
+    latency = edge.effects.get(Effect.UNSPLIT, 0.0)
     if fitted is None:
         said = _by_base_alone(modelled.points) or modelled.reason
         assert said is not None
@@ -250,15 +250,15 @@ def _told(edge: Edge, modelled: Modelled, wider: float) -> Edge:
         return replace(edge, evidence=(*edge.evidence, reason))
     scale = _scale(edge, latency, told)
     by_load = scale * told.load
-    effects = {name: value for name, value in edge.effects.items() if name != "latency_unsplit"}
-    effects |= {"latency_load": by_load, "latency_growth": latency - by_load}
-    intervals = {name: value for name, value in edge.effects_ci.items() if name != "latency_unsplit"}
-    whole = edge.effects_ci.get("latency_unsplit")
+    effects = {name: value for name, value in edge.effects.items() if name != Effect.UNSPLIT}
+    effects |= {Effect.LOAD: by_load, Effect.GROWTH: latency - by_load}
+    intervals = {name: value for name, value in edge.effects_ci.items() if name != Effect.UNSPLIT}
+    whole = edge.effects_ci.get(Effect.UNSPLIT)
     spread = 1.96 * wider * scale * told.load_error
-    intervals["latency_load"] = (by_load - spread, by_load + spread)
+    intervals[Effect.LOAD] = (by_load - spread, by_load + spread)
     if whole is not None:
         half = math.hypot(wider * (whole[1] - whole[0]) / 2, spread)
-        intervals["latency_growth"] = (latency - by_load - half, latency - by_load + half)
+        intervals[Effect.GROWTH] = (latency - by_load - half, latency - by_load + half)
     growth = modelled.growth_per_week
     room = modelled.room
     return replace(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tracescope.analysis.report import Effect
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -20,41 +22,43 @@ class Cause:
     less_clause: str
 
 
-#: By the names of `tracescope.analysis.report.EFFECTS`; ``{calls}`` are the calls per unit, base → head.
-CAUSES: Final[dict[str, Cause]] = {
-    "calls": Cause("more calls", "fewer calls", "it is called {calls} times", "it is called {calls} times"),
-    "latency_growth": Cause(
+#: ``{calls}`` are the calls per unit, base → head.
+CAUSES: Final[dict[Effect, Cause]] = {
+    Effect.CALLS: Cause(
+        "more calls", "fewer calls", "it is called {calls} times", "it is called {calls} times"
+    ),
+    Effect.GROWTH: Cause(
         "slower at equal load",
         "faster at equal load",
         "each call is slower at the same load",
         "each call is faster at the same load",
     ),
-    "latency_load": Cause(
+    Effect.LOAD: Cause(
         "slower under more load",
         "faster under less load",
         "more load makes each call wait",
         "less load lets each call pass",
     ),
-    "latency_unsplit": Cause("slower", "faster", "each call is slower", "each call is faster"),
-    "criticality": Cause(
+    Effect.UNSPLIT: Cause("slower", "faster", "each call is slower", "each call is faster"),
+    Effect.CRITICALITY: Cause(
         "more often waited for",
         "less often waited for",
         "it is more often waited for",
         "it is less often waited for",
     ),
-    "new": Cause("new", "new", "it is new", "it is new"),
-    "gone": Cause("gone", "gone", "it is gone", "it is gone"),
-    "transient": Cause("one-off spikes", "one-off spikes", "spikes passed", "spikes passed"),
+    Effect.NEW: Cause("new", "new", "it is new", "it is new"),
+    Effect.GONE: Cause("gone", "gone", "it is gone", "it is gone"),
+    Effect.TRANSIENT: Cause("one-off spikes", "one-off spikes", "spikes passed", "spikes passed"),
 }
 
 
 def cause_words(name: str, ms: float) -> str:
     """A cause in a table, given the milliseconds it adds or takes away."""
-    found = CAUSES[name]
+    found = CAUSES[Effect(name)]
     return found.less if ms < 0 else found.more
 
 
 def cause_clause(name: str, ms: float, calls: str) -> str:
     """A cause in a sentence; `calls` are the calls per unit, base → head."""
-    found = CAUSES[name]
+    found = CAUSES[Effect(name)]
     return (found.less_clause if ms < 0 else found.more_clause).replace("{calls}", calls)

@@ -19,7 +19,7 @@ from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.effects import Cells, Split
 from tracescope.analysis.comparison.entry_groups import add_up
 from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
-from tracescope.analysis.report import Edge
+from tracescope.analysis.report import Edge, Effect
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.rollups.trace_path import trace_hex
 from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
@@ -45,8 +45,8 @@ NEGATIVE_CHANGE: Final = 0.02
 MENDED_CHANGE: Final = 0.3
 #: What the decomposition gives, and what it is called until a load model splits latency.
 _PARTS: Final = {
-    "calls": "calls", "latency": "latency_unsplit", "criticality": "criticality", "new": "new",
-    "gone": "gone",
+    "calls": Effect.CALLS, "latency": Effect.UNSPLIT, "criticality": Effect.CRITICALITY, "new": Effect.NEW,
+    "gone": Effect.GONE,
 }  # fmt: skip
 #: What an exemplar is the best by, and the two halves of its trace's id.
 _EXEMPLARS: Final = (("slow_ns", "slow_hi", "slow_lo"), ("typical_hash", "typical_hi", "typical_lo"))
@@ -172,7 +172,7 @@ def edge_rows(
             significant=False,
             effects={
                 **{_PARTS[name]: float(part.value[k]) for name, part in parts.items()},
-                "transient": float(transient[k]),
+                Effect.TRANSIENT: float(transient[k]),
             },
             effects_ci={_PARTS[name]: cis[k] for name, cis in part_cis.items()},
             note="clocks of its hosts moved" if waits else "blocking rule changed" if changed else None,

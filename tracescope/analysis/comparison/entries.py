@@ -12,7 +12,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Entry
+from tracescope.analysis.report import Entry, State
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.statistics.sketch import middle_of
@@ -50,7 +50,7 @@ def entry_rows(unit: Unit, split: Split, base: PeriodRollups, head: PeriodRollup
                 weight_base=weights[0],
                 weight_head=weights[1],
                 mix_ms=shift,
-                state="insufficient data" if min(units[0][k], units[1][k]) < FEWEST_UNITS else "compared",
+                state=State.COMPARED if min(units[0][k], units[1][k]) >= FEWEST_UNITS else State.INSUFFICIENT,
             )
         )
     # sums of floats differ in their last digits from run to run

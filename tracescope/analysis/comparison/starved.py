@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Pattern
+from tracescope.analysis.report import Pattern, PatternCertainty
 from tracescope.analysis.rollups.period import MS
 from tracescope.analysis.statistics.significance import ROUNDING, combine, jackknife
 
@@ -155,7 +155,15 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
             continue
         certain = bool(shared) and bool(work.grew[0])
         evidence = _evidence(edges, grew, work, shared, unit)
-        found.append(Pattern(NAME, f"{service} (itself)", None, "found" if certain else "possible", evidence))
+        found.append(
+            Pattern(
+                NAME,
+                f"{service} (itself)",
+                None,
+                PatternCertainty.FOUND if certain else PatternCertainty.POSSIBLE,
+                evidence,
+            )
+        )
         if certain:
             chosen = np.flatnonzero(grew)
             moved = {k: 1 - (part or 0.0) for k, part in zip(chosen.tolist(), parts, strict=True)}

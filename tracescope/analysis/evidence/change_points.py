@@ -29,7 +29,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.report import Appeared, Change, Edge
+from tracescope.analysis.report import Appeared, Change, Edge, Effect
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import DAY_NS
@@ -185,7 +185,7 @@ def _bin(base: PeriodRollups, head: PeriodRollups) -> int:
     return max(length // BINS // slot, 1) * slot
 
 
-def dominant(edge: Edge) -> str:
+def dominant(edge: Edge) -> Effect:
     """The effect that carries most of an edge's change."""
     sign = 1.0 if edge.credited_ms >= 0 else -1.0
     return max(edge.effects, key=lambda name: (sign * edge.effects[name], name))

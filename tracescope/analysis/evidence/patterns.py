@@ -26,7 +26,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.evidence.change_points import dominant
-from tracescope.analysis.report import Edge, Pattern
+from tracescope.analysis.report import Edge, Effect, Pattern, PatternCertainty
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.rank_statistics import median_slope, rank_correlation
@@ -129,7 +129,7 @@ def attach(
             seen = [pattern for rule in _RULES for pattern in rule(edge, before, both[1])]
             if dominant(edge).startswith("latency"):
                 seen += _contention(edge, head)
-            if dominant(edge) == "calls":
+            if dominant(edge) == Effect.CALLS:
                 seen += _weekly(edge, base, head)
             seen = [_backing_off(one, edge, edges) if one.name == "retries" else one for one in seen]
             found += seen
@@ -173,13 +173,21 @@ def sums_by_edge(period: PeriodRollups) -> dict[tuple[Any, ...], _Side]:
 
 
 def _named(edge: Edge, name: str, certain: bool, *evidence: str) -> list[Pattern]:
-    return [Pattern(name, edge.name, edge.operation, "found" if certain else "possible", evidence)]
+    return [
+        Pattern(
+            name,
+            edge.name,
+            edge.operation,
+            PatternCertainty.FOUND if certain else PatternCertainty.POSSIBLE,
+            evidence,
+        )
+    ]
 
 
 def _n_plus_one(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
     """Repeats under one visit became more, and do not overlap; without errors that explain them."""
     more = head.per_visit >= REPEATS and head.per_visit >= MORE * base.per_visit
-    if edge.kind in ("queue", "self") or not more or dominant(edge) not in ("calls", "new"):
+    if edge.kind in ("queue", "self") or not more or dominant(edge) not in (Effect.CALLS, Effect.NEW):
         return []
     if _retries(edge, base, head):
         return []
@@ -191,7 +199,7 @@ def _n_plus_one(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
 
 def _made_serial(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
     """The caller's calls overlapped, and overlap less; this one came onto the path."""
-    if dominant(edge) != "criticality" or base.fan < OVERLAPS or head.fan > 0.95 * base.fan:
+    if dominant(edge) != Effect.CRITICALITY or base.fan < OVERLAPS or head.fan > 0.95 * base.fan:
         return []
     waited = [side.visits / max(side.calls_visited, 1e-9) for side in (base, head)]
     return _named(
