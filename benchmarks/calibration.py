@@ -255,6 +255,16 @@ class Tally:
         )
 
 
+def rate(count: int, of: int) -> str:
+    """A rate with its 95 % interval (Wilson 1927)."""
+    if not of:
+        return "none of none"
+    part, z = count / of, 1.96
+    middle = (part + z * z / (2 * of)) / (1 + z * z / of)
+    reach = z * np.sqrt(part * (1 - part) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return f"{part:.1%} ({count} of {of}; {max(middle - reach, 0.0):.1%} to {middle + reach:.1%})"
+
+
 def measure(length: str, correlation: float, pairs: int, rises: tuple[float, ...] = (0.1, 0.2)) -> Tally:
     """Run `pairs` identical pairs, and a tenth as many for every rise."""
     tally = Tally()
