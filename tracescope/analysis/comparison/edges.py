@@ -18,6 +18,7 @@ from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.effects import Cells, Split
 from tracescope.analysis.comparison.entry_groups import add_up
+from tracescope.analysis.comparison.events import events_of
 from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
 from tracescope.analysis.report import Edge, Effect
 from tracescope.analysis.rollups.period import MS, PeriodRollups
@@ -132,7 +133,7 @@ def edge_rows(
         for side in (unit.base, unit.head)
     ]
     passing = causes.transient(unit, min(base.slot_ns, head.slot_ns))
-    testing = _Testing(unit, matched, passing)
+    testing = _Testing(unit, split, matched, passing)
     tests = testing.of(split.by_edges)
     credited, parts, transient = tests.credited, tests.parts, tests.transient
     shares = _Tested(*causes.shares(unit, split, matched), matched.enough).intervals()
@@ -199,6 +200,7 @@ class _Testing:
     """How rows of `Cells` are tested: one kind of unit, its blocks, and what passes on each call path."""
 
     unit: Unit
+    split: Split
     matched: blocking.Matched
     passing: Floats
 
@@ -214,14 +216,16 @@ class _Testing:
         ]
         below = sum((np.abs(cells.whole[name]) for name in _PARTS if name != "latency"), np.zeros(1))
         scales = (own[0], own[1] + below)
+        counted = events_of(self.unit, self.split, cells)
 
         def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
             whole = pick(cells.whole)
             spreads: list[Spread] = []
             sides = (cells.without_base, self.matched.base), (cells.without_head, self.matched.head)
-            for (without, slots), scale in zip(sides, scales, strict=True):
-                shown = jackknife(whole, pick(without), slots.shape, scale)
-                spreads.append(of_few_days(shown, scale, slots.blocks) if slots.daily else shown)
+            for (without, slots), scale, events in zip(sides, scales, counted, strict=True):
+                shown = jackknife(whole, pick(without), slots.shape, scale, events.show_a_step)
+                shown = of_few_days(shown, scale, slots.blocks) if slots.daily else shown
+                spreads.append(events.bound(shown))
             return _Tested(whole - less, combine(*spreads), self.matched.enough)
 
         return _Tests(

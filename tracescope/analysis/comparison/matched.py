@@ -31,10 +31,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Side:
-    """Block sums of one period: ``(b, p)`` and ``(b, e)``."""
+    """Block sums of one period: ``(b, p)`` and ``(b, e)``.
+
+    ``events`` are the units of work with each path ``(p,)`` and ``seen`` those of each entry ``(e,)``, as many
+    as were seen: not weighed.
+    """
 
     paths: dict[str, Floats]
     entries: dict[str, Floats]
+    events: Floats
+    seen: Floats
 
     def replicates(self) -> tuple[Sums, Sums]:
         """The whole ``(1, .)``, and without each block in turn ``(b, .)``."""
@@ -166,7 +172,7 @@ def gather(
             .select(key, *_ROW, *sums)
             .collect()
             for name, key, sums in (
-                ("path_hours", "path_id", PATH_SUMS),
+                ("path_hours", "path_id", (*PATH_SUMS, "units")),
                 ("entry_hours", "entry_id", ENTRY_SUMS),
             )
         }
@@ -191,11 +197,25 @@ def gather(
         Side(
             _dense(table["path_hours"], slots, "path_id", paths.select("path_id", "index"), PATH_SUMS),
             _dense(table["entry_hours"], slots, "entry_id", entries.select("entry_id", "index"), ENTRY_SUMS),
+            _seen(table["path_hours"], slots, "path_id", paths.select("path_id", "index")),
+            _seen(table["entry_hours"], slots, "entry_id", entries.select("entry_id", "index")),
         )
         for table, slots in zip(tables, (matched.base, matched.head), strict=True)
     ]
     lost = rejoin(lost_callees(paths), tree, [side.paths for side in sides])
     return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
+
+
+def _seen(frame: pl.DataFrame, slots: blocking.Slots, key: str, index: pl.DataFrame) -> Floats:
+    """Units of work in the slots that count, as many as were seen, of each key ``(k,)``."""
+    rows = (
+        frame.lazy()
+        .join(slots.frame.lazy().select("slot"), on="slot", how="semi")
+        .group_by(key)
+        .agg(pl.col("units").sum())
+    )
+    found = index.lazy().join(rows, on=key, how="left").sort("index").select(pl.col("units").fill_null(0))
+    return found.collect()["units"].to_numpy().astype(np.float64)
 
 
 def _is_route() -> pl.Expr:

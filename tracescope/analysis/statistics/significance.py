@@ -124,7 +124,13 @@ def _mean_ratio(above: Floats, below: Floats) -> Floats:
     return (value * weight / 2 / (1 - part) ** 2 / scale).sum(axis=1)
 
 
-def jackknife(full: Floats, without: Floats, shape: Floats, scale: Floats | float = 0.0) -> Spread:
+def jackknife(
+    full: Floats,
+    without: Floats,
+    shape: Floats,
+    scale: Floats | float = 0.0,
+    may_step: NDArray[np.bool_] | bool = True,
+) -> Spread:
     """Standard error of statistics from their values without each block.
 
     Parameters
@@ -138,6 +144,8 @@ def jackknife(full: Floats, without: Floats, shape: Floats, scale: Floats | floa
     scale
         The size of what each statistic was computed from ``(k,)``, in its unit: a difference of large numbers
         that is nothing but rounding is no noise either.
+    may_step
+        Statistics ``(k,)`` that rest on enough events to show a change of level within the period.
 
     Notes
     -----
@@ -163,7 +171,8 @@ def jackknife(full: Floats, without: Floats, shape: Floats, scale: Floats | floa
     rounding = ROUNDING * np.maximum(np.maximum(size, scale), 1e-3 * size.max(initial=0.0))
     residual = np.where((residual**2).sum(axis=0) > rounding**2, residual, 0.0)
     usual = float(np.interp(_usual_lag(residual), moments.lagged, CORRELATIONS))
-    residual, stepped = _without_steps(residual, moments, CLEAR_STEP[0] + CLEAR_STEP[1] * n * usual)
+    clearly = np.where(may_step, CLEAR_STEP[0] + CLEAR_STEP[1] * n * usual, np.inf)
+    residual, stepped = _without_steps(residual, moments, clearly)
     power = (residual**2).sum(axis=0)
     power = np.where(power > rounding**2, power, 0.0)
     lagged = (residual[1:] * residual[:-1]).sum(axis=0)
@@ -219,7 +228,7 @@ def _usual_lag(residual: Floats) -> float:
     return float(np.median(lagged[power > 0] / power[power > 0])) if power.any() else 0.0
 
 
-def _without_steps(residual: Floats, moments: _Moments, clearly: float) -> tuple[Floats, NDArray[np.int64]]:
+def _without_steps(residual: Floats, moments: _Moments, clearly: Floats | float) -> tuple[Floats, NDArray[np.int64]]:
     """Residuals ``(n, k)`` without a clear change of level, and its first block ``(k,)``; -1 for none."""
     n, ends, steps = len(residual), moments.ends, moments.steps
     none = np.full(residual.shape[1], -1, np.int64)
