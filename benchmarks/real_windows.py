@@ -53,7 +53,9 @@ def spans_of(file: Path) -> pl.DataFrame:
 def starts(spans: pl.DataFrame) -> pl.DataFrame:
     """``trace_hi, trace_lo, at``: when each trace starts, in order."""
     return (
-        spans.group_by("trace_hi", "trace_lo").agg(pl.col("start_ns").min().alias("at")).sort("at", "trace_lo")
+        spans.group_by("trace_hi", "trace_lo")
+        .agg(pl.col("start_ns").min().alias("at"))
+        .sort("at", "trace_lo")
     )
 
 
@@ -131,7 +133,9 @@ def main() -> None:
             rises += any(edge.significant and edge.credited_ms > 0 for edge in report.edges)
             if found and given.verbose:
                 print(f"{file.name} {deal}: " + "; ".join(found), flush=True)
-    print(f"{pairs} pairs; a significant edge in {rate(alarms, pairs)}, a significant rise in {rate(rises, pairs)}")
+    print(
+        f"{pairs} pairs; a significant edge in {rate(alarms, pairs)}, a significant rise in {rate(rises, pairs)}"
+    )
     for state, count in states.most_common():
         print(f"  {state}: {rate(count, sum(states.values()))}")
 

@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Side:
     """Block sums of one period: ``(b, p)`` and ``(b, e)``.
 
-    ``events`` are the units of work with each path ``(p,)`` and ``seen`` those of each entry ``(e,)``, as many
-    as were seen: not weighed.
+    ``events`` are the units of work with each path ``(p,)``, ``seen`` those of each entry ``(e,)``: as
+    many as were seen, not weighed.
     """
 
     paths: dict[str, Floats]

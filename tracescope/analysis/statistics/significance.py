@@ -228,7 +228,9 @@ def _usual_lag(residual: Floats) -> float:
     return float(np.median(lagged[power > 0] / power[power > 0])) if power.any() else 0.0
 
 
-def _without_steps(residual: Floats, moments: _Moments, clearly: Floats | float) -> tuple[Floats, NDArray[np.int64]]:
+def _without_steps(
+    residual: Floats, moments: _Moments, clearly: Floats | float
+) -> tuple[Floats, NDArray[np.int64]]:
     """Residuals ``(n, k)`` without a clear change of level, and its first block ``(k,)``; -1 for none."""
     n, ends, steps = len(residual), moments.ends, moments.steps
     none = np.full(residual.shape[1], -1, np.int64)
