@@ -207,7 +207,8 @@ def hourly(made: System, hours: range) -> dict[str, pl.DataFrame]:
         .agg(pl.col("own_ns").sum().alias("clock_ns"))
         .join(pl.DataFrame({"slot": slot, "units": traffic.astype(int)}), on="slot")
     )
-    none = [pl.lit(0, pl.Int64).alias(name) for name in ("incomplete", "skewed", "mixed", "errors")]
+    measured = {*schema.KEYS["entry_hours"], "units", "clock_ns"}
+    none = [pl.lit(0, pl.Int64).alias(name) for name in schema.ENTRY_HOURS if name not in measured]
     entry_hours = clock.with_columns(*none).select(
         pl.col(name).cast(dtype) for name, dtype in schema.dtypes(schema.ENTRY_HOURS).items()
     )

@@ -80,7 +80,8 @@ VALUES: dict[str, str | int] = {
     "messaging_operation": "process", "graphql_type": "query", "url_path": "/some/path",
     "http_status": 101, "protocol": "websocket", "scheme": "wss", "upgrade": "websocket",
     "media_type": "text/event-stream", "call_type": "server_streaming", "trigger": "timer",
-    "message_count": 0, "port": 5432, "network_port": 5432, "proxy": "sidecar~10.0.0.7~shop-1.default~x",
+    "rpc_status": 14, "message_count": 0, "port": 5432,
+    "network_port": 5432, "proxy": "sidecar~10.0.0.7~shop-1.default~x",
 }  # fmt: skip
 
 
@@ -108,7 +109,7 @@ READ = [(meaning, name) for meaning, names in semconv.SPAN_ATTRIBUTES.items() fo
 @pytest.mark.parametrize(("meaning", "name"), READ, ids=[name for _, name in READ])
 def test_every_name_that_is_read_changes_what_a_span_becomes(meaning: str, name: str) -> None:
     """From the bytes of a span that carries it, beside what its convention sends with it."""
-    columns = ("edge_class", "messaging_op", "peer", "operation", "host")
+    columns = ("edge_class", "messaging_op", "peer", "operation", "host", "status")
     kind, called, beside = BESIDE.get(meaning, (3, "x", {}))
     without = span_with(kind, called, beside)
     found = span_with(kind, called, {**beside, name: VALUES.get(meaning, "orders")})

@@ -74,6 +74,7 @@ def shop(
             "slot": slots, "unit": np.zeros(len(slots), np.int8), "entry_id": np.ones(len(slots), np.int64),
             "threshold": np.full(len(slots), threshold), "units": units, "clock_ns": own + self_ns,
             "incomplete": 0 * slots, "skewed": 0 * slots, "mixed": 0 * slots, "errors": 0 * slots,
+            "failed_ns": 0 * slots, "leafless": 0 * slots,
         },
         schema=schema.dtypes(schema.ENTRY_HOURS),
     )  # fmt: skip

@@ -28,7 +28,7 @@ from tracescope.store import SpanStore, open_store
 DATA = Path(__file__).parent / "data"
 #: Days that the store holds spans of, by their first hour.
 DAYS = DAY, DAY + 24 * HOUR, DAY + 48 * HOUR
-RULES = "versions 1 and 2 of the rules"
+RULES = f"versions 1 and {schema.RULES} of the rules"
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from tracescope.kernels.walk import walk
 CHECKED = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 MEASURES = (
     "calls", "calls_visited", "visits", "own_ns", "inclusive_ns", "own_all_ns", "busy_ns", "child_sum_ns",
-    "child_union_ns", "detached_calls", "errors", "units", "slow_ns",
+    "child_union_ns", "detached_calls", "errors", "failed_ns", "retries", "calls_in_failed",
+    "own_in_failed_ns", "units", "slow_ns",
 )  # fmt: skip
 EXEMPLARS = ("slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
 
@@ -118,7 +119,7 @@ def test_rollups_are_those_of_the_twin(spans: list[Made]) -> None:
         assert row["depth"] == len(path) - 1
         assert row["parent_id"] == twin.path_id(path[:-1])
     assert set(named) <= set(tables["paths"]["path_id"])
-    measures = ("units", "clock_ns", "incomplete", "skewed", "mixed", "errors")
+    measures = ("units", "clock_ns", "incomplete", "skewed", "mixed", "errors", "failed_ns", "leafless")
     entries = {
         (slot, unit, twin.path_id((entry,)), threshold): {name: row[name] for name in measures}
         for (slot, unit, entry, threshold), row in wanted.entries.items()

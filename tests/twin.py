@@ -972,6 +972,7 @@ class Cells:
     kind: int
     threshold: int
     touched: set[CellKey]
+    lost: bool  # the unit failed
 
     def name(self, path: Path) -> CellKey:
         return self.slot, self.kind, path, self.threshold
@@ -996,6 +997,7 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
     of_root: dict[int, tuple[int, int]] = {}  # kind, threshold
     weights: dict[int, int] = {}
     home: dict[int, int] = {}
+    quiet: dict[int, list[Row]] = defaultdict(list)  # units in which nothing was called, as yet
     for root in tree.segments:
         members = list(tree.group(root))
         here = units.get(root, [])
@@ -1013,7 +1015,8 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
                 topic = tree.spans[publisher(tree, producers[0])].peer
             wait = ("queue", topic or "unknown", tree.spans[root].service, "wait")
         touched: set[CellKey] = set()
-        cell = Cells(out, slot, kind, max(thresholds), touched)
+        lost = tree.spans[root].status == schema.STATUS_ERROR
+        cell = Cells(out, slot, kind, max(thresholds), touched, lost)
         for number in members:
             home[number] = root
             above = tree.parent[number] if number != root else None
@@ -1021,9 +1024,13 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
                 tree, number, places[above] if above is not None else None, wait if number == root else None
             )
             places[number] = place
-            if here:
-                upper = places[above] if above is not None else None
-                add_span(cell, tree, walked, number, place, upper, len(here))
+        openers = {number: places[tree.parent[number] or 0].opener for number in members if number != root}
+        again = made_again(tree, places, openers)
+        for number in members if here else ():
+            upper = None if number == root else places[tree.parent[number] or 0]
+            row = add_span(cell, tree, walked, number, places[number], upper, len(here))
+            if row is not None:
+                row["retries"] += len(here) * (number in again)
         span = tree.spans[root]
         entry = (span.environment, span.service, span.operation)
         for unit in here:
@@ -1034,7 +1041,9 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             row["incomplete"] += root in tree.missing or root in tree.cycles
             row["skewed"] += tree.uncertain
             row["mixed"] += len(thresholds) > 1
-            row["errors"] += span.status == schema.STATUS_ERROR
+            row["errors"] += lost
+            row["failed_ns"] += lost * (unit.end - unit.start)
+            quiet[root].append(row)
         if wait is not None:
             taken = tree.spans[root].peer if span.edge_class == schema.CLASS_MESSAGING else None
             for unit in here:
@@ -1052,6 +1061,8 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
                 row[name] += len(here)
             row["own_ns"] += total
             row["own_all_ns"] += total
+            row["calls_in_failed"] += len(here) * (span.status == schema.STATUS_ERROR)
+            row["own_in_failed_ns"] += total * (span.status == schema.STATUS_ERROR)
             row["inclusive_ns"] += clocks
             row["busy_ns"] += total // len(here)
             row["slow_ns"] = max(row["slow_ns"], clocks // len(here))
@@ -1076,11 +1087,47 @@ def add_trace(out: Rolled, tree: Tree, walked: Walked, slot: int) -> None:
             row["calls"] += weight
             row["calls_visited"] += weight * (places[above].opener in walked.visited)
             row["detached_calls"] += weight
+            row["calls_in_failed"] += weight * (tree.spans[home[above]].status == schema.STATUS_ERROR)
+            quiet[home[above]] = []
+    for root, rows in quiet.items():
+        for row in rows:
+            called = [places[number] for number in tree.group(root)]
+            row["leafless"] += not any(place.opens or place.via for place in called)
+
+
+def made_again(tree: Tree, places: dict[int, Place], openers: dict[int, int]) -> set[int]:
+    """Calls of one unit that follow a failed one of the same edge under the same span."""
+    found: set[int] = set()
+    for number, opener in openers.items():
+        span = tree.spans[number]
+        before = [
+            tree.spans[other]
+            for other, its in openers.items()
+            if its == opener
+            and other != number
+            and places[other].opens is not None
+            and places[other].opens == places[number].opens
+            and order_of(tree, other) < order_of(tree, number)
+        ]
+        if before:
+            last = max(
+                before, key=lambda one: (one.start, one.end, one.status == schema.STATUS_ERROR, one.span)
+            )
+            if last.status == schema.STATUS_ERROR and last.end <= span.start:
+                found.add(number)
+    return found
+
+
+def order_of(tree: Tree, number: int) -> tuple[int, int, bool, int]:
+    """Calls one after another."""
+    span = tree.spans[number]
+    return span.start, span.end, span.status == schema.STATUS_ERROR, number
 
 
 def add_span(
     cell: Cells, tree: Tree, walked: Walked, number: int, place: Place, upper: Place | None, weight: int
-) -> None:
+) -> Row | None:
+    """Returns the row of the path that the span opens, if it opens one."""
     span = tree.spans[number]
     start, end = walked.eff[number]
     inside = [walked.eff[child] for child in tree.waited_for(number)]
@@ -1096,6 +1143,7 @@ def add_span(
         row["calls_visited"] += weight * made
         row["visits"] += weight * visited
         row["errors"] += weight * failed
+        row["calls_in_failed"] += weight * cell.lost
         row["slow_ns"] = max(row["slow_ns"], duration)
 
     for opened in (place.via, place.opens):
@@ -1105,12 +1153,14 @@ def add_span(
         count(opened, upper is None or upper.opener in walked.visited, seen)
         row["inclusive_ns"] += weight * walked.inclusive[number]
         row["busy_ns"] += span.end - span.start
+        row["failed_ns"] += failed * (span.end - span.start)
         row["child_sum_ns"] += weight * summed * seen
         row["child_union_ns"] += weight * united * seen
         cell.out.lengths[cell.name(opened)] += [span.end - span.start] * weight
     row = cell[place.owns]
     row["own_ns"] += weight * own
     row["own_all_ns"] += weight * alone
+    row["own_in_failed_ns"] += weight * own * cell.lost
     if place.owns == place.service_self:
         row["inclusive_ns"] += weight * own
         row["busy_ns"] += alone
@@ -1119,6 +1169,7 @@ def add_span(
     if place.enters:
         entered = place.opener in walked.visited
         count(place.service_self, entered, entered)
+    return cell[place.opens] if place.opens is not None else None
 
 
 def union(intervals: Sequence[tuple[int, int]]) -> int:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 #: Version of every table written; an unknown newer one is refused.
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 #: Version of the rules by which spans become units, edges and names; every sealed hour notes whose rules
-#: made its rollups.  Raise it whenever the same spans give other ids, names or units.
-RULES: Final = 2
+#: made its rollups.  Raise it whenever the same spans give other ids, names, units or measures.
+RULES: Final = 3
+#: Rules from which on names and units are today's, ...
+NAMED_SINCE: Final = 2
+#: ... and from which on what failed is measured, and not only counted.
+FAILURES_SINCE: Final = 3
 
 HOUR_NS: Final = 3_600_000_000_000
 DAY_NS: Final = 24 * HOUR_NS
@@ -79,7 +83,7 @@ SPANS: Final[Table] = {
     "start_ns": "Int64",
     "end_ns": "Int64",  # as sent; the forest mends end < start and counts it
     "kind": "Int8",  # KIND_*
-    "status": "Int8",  # STATUS_*
+    "status": "Int8",  # STATUS_*, an unset one as the span's attributes say how it ended
     "threshold": "Int64",  # T of tracestate `ot=th:`, 0..2^56-1; NO_THRESHOLD when absent
     "edge_class": "Int8",  # CLASS_*
     "messaging_op": "Int8",  # MSG_* or LIFE_*
@@ -135,7 +139,11 @@ PATH_HOURS: Final[Table] = {
     "child_sum_ns": "Int64",  # of the visits: durations of blocking children, summed
     "child_union_ns": "Int64",  # ... and their union
     "detached_calls": "Int64",  # calls that did not block their parent
-    "errors": "Int64",
+    "errors": "Int64",  # calls that failed
+    "failed_ns": "Int64",  # busy time of calls that failed; 0 of a service's own work
+    "retries": "Int64",  # calls that follow a failed one of the same edge under the same span
+    "calls_in_failed": "Int64",  # calls in units of work that failed
+    "own_in_failed_ns": "Int64",  # critical time of the edge itself in units of work that failed
     "units": "Int64",  # units of work in which the path occurs
     "slow_ns": "Int64",  # exemplar: the longest call (merge: max, ties by smallest trace id) ...
     "slow_hi": "Int64",
@@ -162,7 +170,9 @@ ENTRY_HOURS: Final[Table] = {
     "incomplete": "Int64",  # units whose root names a parent that is not here
     "skewed": "Int64",  # units of traces whose clocks could not be reconciled
     "mixed": "Int64",  # units whose spans carry different thresholds
-    "errors": "Int64",
+    "errors": "Int64",  # units that failed
+    "failed_ns": "Int64",  # clock of the units that failed
+    "leafless": "Int64",  # units in which nothing was called
 }
 ENTRY_SKETCHES: Final[Table] = {
     "slot": "Int64",
@@ -197,6 +207,7 @@ HOP_HALVES: Final[Table] = {
     "entry_id": "Int64",
     "threshold": "Int64",
     "topic": "String",  # what the span calls the destination; null where it names none
+    "failed": "Int8",  # consumer: whether its unit failed
 }
 
 #: Tables that `process` returns and sealing keeps, by name; each is keyed by `slot`.

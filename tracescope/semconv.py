@@ -26,6 +26,7 @@ from tracescope.operations import (
     template_path,
     template_route,
 )
+from tracescope.outcomes import OUTCOME_ATTRIBUTES, says_failed
 from tracescope.schema import (
     CLASS_DB,
     CLASS_GRAPHQL,
@@ -118,6 +119,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "aws.step_functions.state_machine.arn",
     ),
     **LIFE_ATTRIBUTES,
+    **OUTCOME_ATTRIBUTES,
 }  # fmt: skip
 RESOURCE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "service_name": ("service.name",),
@@ -156,12 +158,13 @@ _KEY_VALUE: Final = frozenset({"redis", "valkey", "memcached", "keydb", "dragonf
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a span's attributes say: class, messaging operation, peer (None: unnamed), operation."""
+    """What a span's attributes say: class, messaging operation, peer (None: unnamed), operation, outcome."""
 
     edge_class: int
     messaging_op: int
     peer: str | None
     operation: str
+    failed: bool = False
 
 
 def _joined(*parts: str | None) -> str:
@@ -360,8 +363,10 @@ def _called(found: Mapping[str, str], kind: int, name: str, names: Names) -> Mea
 
 
 def meaning(found: Mapping[str, str], kind: int, name: str, names: Names = NO_NAMES) -> Meaning:
-    """`_meaning`, and what the attributes say of how the span lives (`tracescope.lifetimes`)."""
+    """`_meaning`, and how the span lives (`tracescope.lifetimes`) and ended (`tracescope.outcomes`)."""
     said = _meaning(found, kind, name, names)
+    if says_failed(found, kind):
+        said = replace(said, failed=True)
     if said.messaging_op == MSG_RECEIVE and found_nothing(found):
         return replace(said, messaging_op=MSG_EMPTY)
     if said.messaging_op != MSG_NONE:

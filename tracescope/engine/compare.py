@@ -17,7 +17,15 @@ from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, t
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.where import Condition
-from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, read_unread, rollups_in, rules_notes
+from tracescope.engine.rollups import (
+    BUDGET,
+    Budget,
+    RollupRequest,
+    namings,
+    read_unread,
+    rollups_in,
+    rules_notes,
+)
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
 from tracescope.schema import HOUR_NS
@@ -126,7 +134,7 @@ def read_sides(
         notes.append(told)
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
         notes.append("the periods overlap: what they share cannot differ")
-    if len(earlier.rules) == len(later.rules) == 1:  # else a period says so itself
+    if len(namings(earlier.rules)) == len(namings(later.rules)) == 1:  # else a period says so itself
         notes += rules_notes(earlier.rules | later.rules)
     return Sides(earlier, later, (base, head), tuple(where), tuple(notes))
 

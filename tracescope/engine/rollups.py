@@ -225,9 +225,14 @@ def damage_notes(found: Snapshot) -> list[str]:
     ]
 
 
+def namings(rules: Collection[int]) -> frozenset[int]:
+    """Versions of the rules, those that name units and edges alike as one."""
+    return frozenset(min(rule, schema.NAMED_SINCE) for rule in rules)
+
+
 def rules_notes(rules: Collection[int]) -> list[str]:
-    """What to say beside rows that rules of several versions made, if these are several."""
-    if len(rules) < 2:
+    """What to say beside rows that rules of several versions made, if these name things differently."""
+    if len(namings(rules)) < 2:
         return []
     told = " and ".join(map(str, sorted(rules)))
     return [

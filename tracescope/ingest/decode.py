@@ -77,7 +77,7 @@ class _Strings:
 
 
 def _resolve(scan: wire.Scan, strings: _Strings, named: dict[str, str]) -> dict[str, pl.Series]:
-    """Class, messaging operation, peer, operation and templated name of every span.
+    """Class, messaging operation, peer, operation, outcome and templated name of every span.
 
     Resolved once for each distinct combination of attribute values and name.
     """
@@ -103,6 +103,7 @@ def _resolve(scan: wire.Scan, strings: _Strings, named: dict[str, str]) -> dict[
         "messaging_op": pl.Series([m.messaging_op for m in meanings], dtype=pl.Int8),
         "peer": pl.Series([m.peer for m in meanings], dtype=pl.String),
         "operation": pl.Series([m.operation for m in meanings], dtype=pl.String),
+        "failed": pl.Series([m.failed for m in meanings], dtype=pl.Boolean),
         "name": pl.Series(names, dtype=pl.String),
     }
     return {name: column[number] for name, column in table.items()}
@@ -191,6 +192,8 @@ def assemble(found: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
         name: pl.Series(np.ascontiguousarray(rows[:, at])) for name, at in plain.items()
     }
     columns |= of_resource | _resolve(found, strings, dict(policy.names))
+    unset = columns["status"] == schema.STATUS_UNSET
+    columns["status"] = columns["status"].set(unset & columns.pop("failed"), schema.STATUS_ERROR)
     columns["host"] = strings.gather(_hosts(found, strings))
     columns["service_name"] = columns["service_name"].replace("", None).fill_null(schema.UNKNOWN_SERVICE)
     columns["environment"] = columns["environment"].fill_null("")

@@ -53,9 +53,10 @@ from tracescope.schema import (
 #: Columns of `accumulate`'s sums.
 (
     CALLS, CALLS_VISITED, VISITS, OWN, INCLUSIVE, OWN_ALL, BUSY, CHILD_SUM, CHILD_UNION,
-    DETACHED, ERRORS, UNITS, SLOW, SLOW_HI, SLOW_LO, TYPICAL, TYPICAL_HI, TYPICAL_LO,
-) = range(18)  # fmt: skip
-SUMS = 18
+    DETACHED, ERRORS, FAILED, RETRIES, CALLS_IN_FAILED, OWN_IN_FAILED, UNITS,
+    SLOW, SLOW_HI, SLOW_LO, TYPICAL, TYPICAL_HI, TYPICAL_LO,
+) = range(22)  # fmt: skip
+SUMS = 22
 
 
 @inlined
@@ -321,7 +322,7 @@ def _cell(cells, count, table, sums, last, node, context, g, weight):
 @bare
 def _add_spans(
     g, k, sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head,
-    parent, answers, opens, owns, selfs, via, home, status, start_ns, end_ns, own_ns, inclusive_ns,
+    parent, answers, opens, owns, selfs, via, home, status, again, start_ns, end_ns, own_ns, inclusive_ns,
     visited, self_ns, child_sum, child_union, group_hi, group_lo,
     cells, count, table, sums, last, span_cell, via_cell, head_cell,
 ):  # fmt: skip
@@ -335,6 +336,7 @@ def _add_spans(
         root = np.int64(group_root[g])
         hi, lo = group_hi[g], group_lo[g]
         draw = _trace_hash(hi, lo)
+        lost = np.int64(status[root] == STATUS_ERROR)  # the whole unit
         if k == group_start[g] and head[g] >= 0:
             if count + 5 > len(cells):  # for the first span as well, or this would be counted again
                 return g, k, count
@@ -347,6 +349,8 @@ def _add_spans(
             sums[cell, OWN_ALL] += group_wait[g]
             sums[cell, INCLUSIVE] += group_clock[g]
             sums[cell, BUSY] += group_wait[g] // weight
+            sums[cell, CALLS_IN_FAILED] += weight * lost
+            sums[cell, OWN_IN_FAILED] += group_wait[g] * lost
             _draw(sums[cell], group_clock[g] // weight, hi, lo, draw)
         while k < group_start[g + 1]:
             if count + 4 > len(cells):
@@ -369,6 +373,10 @@ def _add_spans(
                 sums[cell, INCLUSIVE] += weight * inclusive_ns[i]
                 sums[cell, BUSY] += duration
                 sums[cell, ERRORS] += failed
+                sums[cell, FAILED] += duration * (status[i] == STATUS_ERROR)
+                sums[cell, CALLS_IN_FAILED] += weight * lost
+                if opened == opens[i]:
+                    sums[cell, RETRIES] += weight * again[i]
                 if seen:
                     sums[cell, CHILD_SUM] += weight * child_sum[i]
                     sums[cell, CHILD_UNION] += weight * child_union[i]
@@ -377,6 +385,7 @@ def _add_spans(
                 cell, count = _cell(cells, count, table, sums, last, owns[i], context, g, weight)
                 sums[cell, OWN] += weight * own_ns[i]
                 sums[cell, OWN_ALL] += weight * self_ns[i]
+                sums[cell, OWN_IN_FAILED] += weight * own_ns[i] * lost
                 if selfs[i] == owns[i]:
                     sums[cell, INCLUSIVE] += weight * own_ns[i]
                     sums[cell, BUSY] += self_ns[i]
@@ -392,6 +401,7 @@ def _add_spans(
                 sums[cell, CALLS_VISITED] += weight * seen
                 sums[cell, VISITS] += weight * seen
                 sums[cell, ERRORS] += failed
+                sums[cell, CALLS_IN_FAILED] += weight * lost
                 _draw(sums[cell], duration, hi, lo, draw)
             k += 1
         g += 1
@@ -400,7 +410,7 @@ def _add_spans(
 
 @bare
 def _add_late(
-    g, group_root, hops, group_cell_key, late, group, parent, home, visited, cells, count, table, sums
+    g, group_root, hops, group_cell_key, late, group, parent, home, status, visited, cells, count, table, sums
 ):  # fmt: skip
     """Calls that nobody waited for, on the path they were made on; as `_add_spans`."""
     while g < len(group_root):
@@ -418,6 +428,7 @@ def _add_late(
             sums[cell, CALLS] += weight
             sums[cell, CALLS_VISITED] += weight * visited[home[p]]
             sums[cell, DETACHED] += weight
+            sums[cell, CALLS_IN_FAILED] += weight * (status[group_root[above]] == STATUS_ERROR)
         g += 1
     return g, count
 
@@ -425,13 +436,14 @@ def _add_late(
 @kernel
 def accumulate(
     sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head, late,
-    group, parent, answers, opens, owns, selfs, via, home, status, start_ns, end_ns, own_ns, inclusive_ns,
-    visited, self_ns, child_sum, child_union, group_hi, group_lo,
+    group, parent, answers, opens, owns, selfs, via, home, status, again, start_ns, end_ns, own_ns,
+    inclusive_ns, visited, self_ns, child_sum, child_union, group_hi, group_lo,
 ):  # fmt: skip
     """Sum spans into cells: one for each (call path, context) pair.
 
     ``group_cell_key`` ``(g,)`` numbers the context (slot, unit, threshold) of each walk group; -1
-    leaves the group out; ``group_hi`` and ``group_lo`` are its trace's id.  Everything counts once
+    leaves the group out; ``group_hi`` and ``group_lo`` are its trace's id.  ``again`` ``(n,)`` says which
+    spans are calls made again after they failed.  Everything counts once
     for each of a batch's hops, but for busy time.
 
     Returns
@@ -457,13 +469,13 @@ def accumulate(
         if g < groups:
             g, k, count = _add_spans(
                 g, k, sequence, group_start, group_root, hops, group_cell_key, group_wait, group_clock, head,
-                parent, answers, opens, owns, selfs, via, home, status, start_ns, end_ns, own_ns,
+                parent, answers, opens, owns, selfs, via, home, status, again, start_ns, end_ns, own_ns,
                 inclusive_ns, visited, self_ns, child_sum, child_union, group_hi, group_lo,
                 cells, count, table, sums, last, span_cell, via_cell, head_cell,
             )  # fmt: skip
         if g == groups:
             done, count = _add_late(
-                done, group_root, hops, group_cell_key, late, group, parent, home, visited,
+                done, group_root, hops, group_cell_key, late, group, parent, home, status, visited,
                 cells, count, table, sums,
             )  # fmt: skip
         if done == groups:

@@ -23,7 +23,8 @@ from tracescope.analysis.rollups.period import PeriodRollups
 #: Measures of PATH_HOURS that are added up, and the exemplars' that are compared.
 SUMS: Final = (
     "calls", "calls_visited", "visits", "own_ns", "inclusive_ns", "own_all_ns", "busy_ns", "child_sum_ns",
-    "child_union_ns", "detached_calls", "errors", "units",
+    "child_union_ns", "detached_calls", "errors", "failed_ns", "retries", "calls_in_failed",
+    "own_in_failed_ns", "units",
 )  # fmt: skip
 EXTREMES: Final = ("slow_ns", "typical_hash")
 #: Rows of so many hours must count alike on average for adding them up to be worth it: those that were read

@@ -122,26 +122,31 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     changes: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
     keys = ["slot", "unit", "threshold"]
     zeros = {name: pl.lit(0, pl.Int64).alias(name) for name in schema.PATH_HOURS}
-    by_path = found.group_by([*keys, "path_id"]).agg(pl.col("wait_ns").sum())
+    waited = pl.col("wait_ns").sum(), (pl.col("wait_ns") * pl.col("failed")).sum().alias("failed_wait_ns")
+    by_path = found.group_by([*keys, "path_id"]).agg(waited)
     changes["path_hours"] = by_path.select(
         *[
             pl.col(name)
             if name in (*keys, "path_id")
             else pl.col("wait_ns").alias(name)
             if name in ("own_ns", "own_all_ns", "inclusive_ns", "busy_ns")
+            else pl.col("failed_wait_ns").alias(name)
+            if name == "own_in_failed_ns"
             else zeros[name]
             for name in schema.PATH_HOURS
         ]
     )
     hours, ways = _routes(found)
     changes["path_hours"] = pl.concat([changes["path_hours"], hours])
-    by_entry = found.group_by([*keys, "entry_id"]).agg(pl.col("wait_ns").sum())
+    by_entry = found.group_by([*keys, "entry_id"]).agg(waited)
     changes["entry_hours"] = by_entry.select(
         *[
             pl.col(name)
             if name in (*keys, "entry_id")
             else pl.col("wait_ns").alias(name)
             if name == "clock_ns"
+            else pl.col("failed_wait_ns").alias(name)
+            if name == "failed_ns"
             else pl.lit(0, pl.Int64).alias(name)
             for name in schema.ENTRY_HOURS
         ]
@@ -220,7 +225,7 @@ def _withdrawn(polls: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Table
         )
 
     out["path_hours"] = rows(paths, "path_hours", ("calls", "calls_visited", "visits", "units"))
-    out["entry_hours"] = rows(polls, "entry_hours", ("units",))
+    out["entry_hours"] = rows(polls, "entry_hours", ("units", "leafless"))
     out["path_sketches"] = rows(polls, "path_sketches", ("count",))
     out["entry_sketches"] = rows(polls, "entry_sketches", ("count",))
     return out

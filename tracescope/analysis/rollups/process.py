@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
+from tracescope.analysis.rollups.failed import called_again, without_calls
 from tracescope.analysis.rollups.graphql import asked_for
 from tracescope.errors import KernelError
 from tracescope.kernels import forest as forests
@@ -363,7 +364,8 @@ class _Work:
         cells, sums, span_cell, via_cell, head_cell = kernel.accumulate(
             forest.sequence, forest.group_start, forest.group_root, forest.hops, self.group_context,
             wait, clock, wait_head, late, forest.group, forest.parent, forest.answers, opens, owns, selfs,
-            via, home, self.status, forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns,
+            via, home, self.status, called_again(forest, self.status, opens, home),
+            forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns,
             path.visited, path.self_ns, path.child_sum_ns, path.child_union_ns,
             self.rows["trace_hi"].to_numpy()[root], self.rows["trace_lo"].to_numpy()[root],
         )  # fmt: skip
@@ -372,7 +374,7 @@ class _Work:
         return {
             "path_hours": pl.concat([self._path_hours(cells, sums), routes]),
             "path_sketches": self._path_sketches(cells, (span_cell, via_cell), head_cell),
-            **self._entry_tables(entry_of_group),
+            **self._entry_tables(entry_of_group, without_calls(forest, opens, via, late)),
             "service_hours": self._service_hours(),
             "counters": self._counters(),
             "hop_halves": self._hop_halves(entry_of_group, head)
@@ -506,8 +508,8 @@ class _Work:
             schema.PATH_SKETCHES, {**keys, "path_id": self.node_id[cells[at, 0]], "bin": bins, "count": count}
         )
 
-    def _entry_tables(self, entry_of_group: I64) -> dict[str, pl.DataFrame]:
-        """Units that count, by entry, and by entry and bin."""
+    def _entry_tables(self, entry_of_group: I64, leafless: np.ndarray[Any, Any]) -> dict[str, pl.DataFrame]:
+        """Units that count, by entry, and by entry and bin; groups ``(g,)`` that called nothing are told."""
         forest = self.forest
         units = np.flatnonzero(self.group_context[forest.unit_group] >= 0)
         group = forest.unit_group[units]
@@ -516,10 +518,10 @@ class _Work:
         failed = self.status[forest.group_root[group]] == schema.STATUS_ERROR
         ones = np.broadcast_to(np.int64(1), len(units))
         flags = forest.unit_incomplete[units], forest.unit_skewed[units], self.group_mixed[group], failed
-        (of, entry_id, *_), sums = _tally((context, entry), (ones, clock, *flags))
-        measures = dict(
-            zip(("units", "clock_ns", "incomplete", "skewed", "mixed", "errors"), sums, strict=True)
-        )
+        counted = (ones, clock, *flags, clock * failed, leafless[group])
+        (of, entry_id, *_), sums = _tally((context, entry), counted)
+        names = [name for name in schema.ENTRY_HOURS if name not in schema.KEYS["entry_hours"]]
+        measures = dict(zip(names, sums, strict=True))
         hours = {**self._in_context(of), "entry_id": entry_id, **measures}
         (of, entry_id, bins, _), (count,) = _tally((context, entry, bin_of(clock)), (ones,))
         sketches = {**self._in_context(of), "entry_id": entry_id, "bin": bins, "count": count}
@@ -594,6 +596,7 @@ class _Work:
             "entry_id": entry_of_group[group],
             "threshold": self.group_threshold[group],
             "topic": self._texts(pl.Series(np.where(asks, self.codes["peer"][root], -1))),
+            "failed": self.status[root] == schema.STATUS_ERROR,
         }
         producers = {
             "slot": self.slot_of_trace[forest.trace[lonely]],
@@ -607,5 +610,6 @@ class _Work:
             "entry_id": zero,
             "threshold": self.threshold[lonely],
             "topic": self._texts(pl.Series(self.codes["peer"][lonely])),
+            "failed": zero,
         }
         return pl.concat([self._frame(schema.HOP_HALVES, columns) for columns in (consumers, producers)])
