@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tracescope.analysis.report import EFFECTS, Certainty, Edge, Extent, Finding, Mechanism, Report, Victim
+from tracescope.analysis.report import (
+    EFFECTS,
+    Certainty,
+    Edge,
+    EdgeKey,
+    Extent,
+    Finding,
+    Mechanism,
+    Report,
+    Standing,
+    Told,
+    Victim,
+)
 from tracescope.report import text
 from tracescope.schema import DAY_NS
 
@@ -33,6 +45,7 @@ def _edge(name: str, kind: str, operation: str | None, ms: tuple[float, float], 
 def _report() -> Report:
     """Every kind of row and line: causes, a mix, messages, transient, not significant, a changed rule."""
     zero = dict.fromkeys(EFFECTS, 0.0)
+    above = EdgeKey("request", "http", "cart", "pricing", "GET /prices/{id}")
     edges = (
         _edge("cart -> pricing", "http", "GET /prices/{id}", (2.0, 9.5), effects={**zero, "calls": 7.5},
               calls_per_unit_base=0.28, calls_per_unit_head=0.8),
@@ -43,6 +56,13 @@ def _report() -> Report:
               effects={**zero, "latency_unsplit": 307.0}),
         _edge("checkout -> fraud.psp.example", "external", "POST /score", (0.0, 1.5),
               effects={**zero, "new": 1.5}),
+        _edge("pricing -> postgresql/pricing", "db", "SELECT prices", (0.7, 1.9),
+              significant=False, q_value=1.0, credited_ms=0.01, credited_ms_ci=(-0.01, 0.03),
+              standing=Standing(Told.FOLLOWS, above)),
+        _edge("search", "self", "GET /search", (0.5, 1.05), significant=False, q_value=1.0, credited_ms=0.0,
+              credited_ms_ci=(-0.01, 0.01), standing=Standing(Told.MOVED)),
+        _edge("mailer -> smtp", "external", "send", (2.0, 3.1), significant=False, q_value=0.2,
+              credited_ms_ci=(0.1, 2.1), standing=Standing(Told.CHANCE, decides="q value")),
         _edge("recommendations", "self", "GET /similar/{id}", (4.0, 4.0), significant=False, q_value=0.6,
               effects={**zero, "transient": 0.7}),
         _edge("audit -> a-very-long-service-name-that-does-not-fit.internal", "rpc",
@@ -54,8 +74,8 @@ def _report() -> Report:
     return Report(
         environment="production",
         notes=("no sampling probability in the traces: volumes are of sampled traces",),
-        base=Extent(START_NS, START_NS + 31 * DAY_NS, 3_640_000.0, 744.0, 31),
-        head=Extent(START_NS + 31 * DAY_NS, START_NS + 62 * DAY_NS, 5_510_000.0, 744.0, 31),
+        base=Extent(START_NS, START_NS + 31 * DAY_NS, 3_640_000.0, 744.0, 31, 36_400),
+        head=Extent(START_NS + 31 * DAY_NS, START_NS + 62 * DAY_NS, 5_510_000.0, 744.0, 31, 55_100),
         clock={
             "base_ms": 40.0, "head_ms": 60.0, "delta_ms": 20.0, "delta_mix_adjusted_ms": 16.0,
             "base_raw_ms": 40.0, "head_raw_ms": 60.0,

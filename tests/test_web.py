@@ -213,6 +213,12 @@ def test_what_cannot_be_answered_gets_a_sentence_on_the_page_and_in_the_twin(
         assert words in twin.json()["error"] + (twin.json()["hint"] or "")
 
 
+def test_a_head_without_traces_is_not_blamed_on_base(client, incident) -> None:
+    """BASE is there; it is HEAD's period that holds nothing."""
+    said = client.get("/api/growth", params={"base": incident[1]["base"], "head": "2031-01"}).json()
+    assert "HEAD (2031-01" in said["error"]
+
+
 def test_an_error_page_leads_on(client, incident) -> None:
     """Its twin is the one that was asked for, and its links answer."""
     query = "&".join(f"{k}={v}" for k, v in incident[1].items())

@@ -30,8 +30,9 @@ from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.aggregate import condensed
 from tracescope.analysis.comparison.edges import MIN_EFFECT_PART, adjusted, edge_rows
 from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
-from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of
+from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of, units_seen
 from tracescope.analysis.comparison.overlap import check_overlap
+from tracescope.analysis.comparison.standing import with_standing
 from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report, State
@@ -133,6 +134,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), *hours)
     moved = [pattern for split in splits.values() for pattern in split.patterns]
     ranked, seen = patterns.attach(ranked, *hours, sums, moved)
+    ranked = with_standing(ranked, options.alpha)
     named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
     state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in named.items()})
     if state != State.INSUFFICIENT:
@@ -140,8 +142,8 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     return Report(
         environment=head.environment or base.environment,
         notes=tuple(notes),
-        base=_extent(base, requests.base, matched.base),
-        head=_extent(head, requests.head, matched.head),
+        base=_extent(base, requests, requests.base, matched.base),
+        head=_extent(head, requests, requests.head, matched.head),
         clock=clock,
         other_clocks={name: each for name, each in named.items() if name != "request"},
         state=state,
@@ -182,11 +184,12 @@ def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
     return not worse, long, *sizes, *names
 
 
-def _extent(period: PeriodRollups, side: Side, slots: blocking.Slots) -> Extent:
+def _extent(period: PeriodRollups, unit: Unit, side: Side, slots: blocking.Slots) -> Extent:
     return Extent(
         period.start_ns,
         period.end_ns,
         float(side.entries["units"].sum()),
         len(slots.frame) * period.slot_ns / schema.HOUR_NS,
         slots.blocks,
+        units_seen(unit, period, slots),
     )

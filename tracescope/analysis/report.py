@@ -70,13 +70,14 @@ class EdgeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """One period as it was compared."""
+    """One period as it was compared; ``units`` stand for all requests, ``units_seen`` were in the traces."""
 
     start_ns: int
     end_ns: int
     units: float
     hours: float
     blocks: int
+    units_seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,24 @@ class Pattern:
     operation: str | None
     certainty: PatternCertainty
     evidence: tuple[str, ...]
+
+
+class Told(StrEnum):
+    """What an edge's change amounts to."""
+
+    CHANGED = "changed"
+    CHANCE = "not told from chance"
+    FOLLOWS = "follows another edge"
+    MOVED = "traffic moved between entries"
+    SMALL = "too small to matter"
+
+
+class Standing(NamedTuple):
+    """What a change amounts to: the edge that it ``follows``, or what ``decides`` that it may be chance."""
+
+    told: Told
+    follows: EdgeKey | None = None
+    decides: str = ""
 
 
 class Mechanism(StrEnum):
@@ -185,6 +204,7 @@ class Edge:
     ``weeks_to_wall`` are the load model's, None where not identifiable; ``headroom_at_least`` is what
     headroom is at least where nobody has seen the wall; ``evidence`` are sentences.
     ``change`` is None where no instant can be told: what creeps has none.
+    ``standing`` is what the change amounts to; None where edges were added up to other rows.
     ``group_ms`` is base's clock of the groups of entries that it stands in, per unit of all, and the
     ``group_share`` its part of that; ``around_ms`` is the clock of all entries that are no slower than
     these; ``min_effect_ms`` is what its change was tested against, and
@@ -230,6 +250,7 @@ class Edge:
     group_share_base: float | None = None
     group_share_head: float | None = None
     rises_in: tuple[tuple[str, str], ...] | None = None
+    standing: Standing | None = None
 
     @property
     def key(self) -> EdgeKey:

@@ -89,7 +89,7 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settin
     await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, used))
 
 
-def show_page(used: Settings, opened: Callable[[str], None] | None = None) -> None:
+def show_page(used: Settings, opened: Callable[[str], object] | None = None) -> None:
     """Show the page of a store until stopped, and receive nothing.
 
     Parameters

@@ -188,7 +188,10 @@ class _Reading:
         """Every hour; BASE of the environment that HEAD is of."""
         base, head = self.periods
         later = self._side(found, head, self.environment, **asked)
-        chosen = self.environment if self.environment is not None else later.environment
+        # a HEAD without traces is of no environment: BASE is then of its own busiest
+        chosen = (
+            self.environment if self.environment is not None or not later.environments else later.environment
+        )
         return self._side(found, base, chosen, **asked), later
 
     def by_days(self, found: Snapshot, *, zone: str) -> tuple[PeriodRollups, PeriodRollups]:

@@ -16,7 +16,7 @@ from tracescope.analysis.report import EFFECTS
 from tracescope.visible import json_text
 
 if TYPE_CHECKING:
-    from tracescope.analysis.report import Change, Edge, EdgeKey, Entry, Extent, Pattern, Report
+    from tracescope.analysis.report import Change, Edge, EdgeKey, Entry, Extent, Pattern, Report, Standing
     from tracescope.analysis.report import Finding as Cause
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
@@ -72,6 +72,7 @@ def _extent(extent: Extent) -> contract.Extent:
         "units": extent.units,
         "hours": extent.hours,
         "blocks": extent.blocks,
+        "units_seen": extent.units_seen,
     }
 
 
@@ -125,6 +126,7 @@ def edge_json(edge: Edge) -> contract.Edge:
         "min_effect_ms": edge.min_effect_ms,
         "q_value": edge.q_value,
         "significant": edge.significant,
+        "standing": None if edge.standing is None else _standing(edge.standing),
         "effects": {name.value: edge.effects.get(name) for name in EFFECTS},
         "effects_ci": {name.value: edge.effects_ci.get(name) for name in EFFECTS},
         "calls_per_unit_base": edge.calls_per_unit_base,
@@ -139,6 +141,14 @@ def edge_json(edge: Edge) -> contract.Edge:
         "patterns": [_pattern(pattern) for pattern in edge.patterns],
         "change": None if edge.change is None else _change(edge.change),
         "exemplars": {"base": list(edge.exemplars_base), "head": list(edge.exemplars_head)},
+    }
+
+
+def _standing(found: Standing) -> contract.Standing:
+    return {
+        "told": found.told.value,
+        "follows": None if found.follows is None else _edge_name(found.follows),
+        "decides": found.decides or None,
     }
 
 

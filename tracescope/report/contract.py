@@ -25,6 +25,7 @@ class Extent(Bounds):
     units: float
     hours: float
     blocks: int
+    units_seen: int
 
 
 class Clock(TypedDict):
@@ -80,6 +81,24 @@ class Exemplars(TypedDict):
     head: list[str]
 
 
+class EdgeName(TypedDict):
+    """What names an edge; a callee of null is the caller's own work."""
+
+    unit: str
+    kind: str
+    caller: str
+    callee: str | None
+    operation: str | None
+
+
+class Standing(TypedDict):
+    """What a change amounts to: the edge that it follows, or what decides that it may be chance."""
+
+    told: str
+    follows: EdgeName | None
+    decides: str | None
+
+
 class Edge(TypedDict):
     """One edge's change; milliseconds are per unit of work of its kind."""
 
@@ -104,6 +123,7 @@ class Edge(TypedDict):
     min_effect_ms: float
     q_value: float | None
     significant: bool
+    standing: Standing | None
     effects: dict[str, float | None]
     effects_ci: dict[str, Interval | None]
     calls_per_unit_base: float
@@ -136,16 +156,6 @@ class Entry(TypedDict):
     weight_head: float
     mix_ms: float
     state: str
-
-
-class EdgeName(TypedDict):
-    """What names an edge; a callee of null is the caller's own work."""
-
-    unit: str
-    kind: str
-    caller: str
-    callee: str | None
-    operation: str | None
 
 
 class Victim(TypedDict):

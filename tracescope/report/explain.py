@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.explain import effects_in_order
-from tracescope.periods import format_utc
 from tracescope.report import edge_json, iso
-from tracescope.report.text import number
+from tracescope.report.figures import between, number
 from tracescope.visible import visible
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def _caller_lines(callers: Sequence[Caller], calls: str, ms: str) -> list[str]:
 
 
 def _span(extent: Extent) -> str:
-    return f"{format_utc(extent.start_ns)} .. {format_utc(extent.end_ns)}"
+    return f"{between(extent.start_ns, extent.end_ns)} UTC"
 
 
 def explain_text(explained: Explanation) -> RenderableType:

@@ -9,9 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import State
-from tracescope.periods import format_utc
 from tracescope.report import iso
-from tracescope.report.text import number
+from tracescope.report.figures import between, number
 from tracescope.visible import visible
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
     return Group(
         Text(f"{outlook.state}: {outlook.reasons[0]}" if outlook.reasons else outlook.state, style=colour),
         Text(
-            f"{format_utc(forecast.start_ns)} .. {format_utc(forecast.end_ns)}, "
+            f"{between(forecast.start_ns, forecast.end_ns)} UTC, "
             f"{forecast.weeks_seen:.1f} weeks seen", style="dim",
         ),
         *[Text(line) for line in lines],

@@ -5,9 +5,7 @@ Everything is escaped unless it was drawn here; names are cleaned as in `tracesc
 
 from __future__ import annotations
 
-import math
 import re
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +14,10 @@ from markupsafe import Markup
 
 from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.periods import format_utc
+from tracescope.report import figures, text
 from tracescope.report import forecast as outlook
-from tracescope.report import text
 from tracescope.report.charts import shown
-from tracescope.schema import DAY_NS, HOUR_NS
+from tracescope.schema import HOUR_NS
 from tracescope.visible import lines
 
 if TYPE_CHECKING:
@@ -29,25 +26,12 @@ if TYPE_CHECKING:
     from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast
     from tracescope.analysis.report import Edge, Extent, Report
 
-MINUTE_NS: Final = 60 * 10**9
-_DATE: Final = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b")
+_DATE: Final = re.compile(r"\b(\d{1,2}) ([A-Z][a-z]{2}) (\d{4})\b")
 
 
 def points(edge: Edge) -> float:
     """Change of an edge's share in percentage points."""
     return (edge.share_head - edge.share_base) * 100
-
-
-def interval(pair: tuple[float, float] | None, scale: float = 1.0) -> str:
-    """An interval in words; ``insufficient`` for None."""
-    if pair is None:
-        return "insufficient"
-    return f"{text.number(pair[0] * scale, sign=True)} … {text.number(pair[1] * scale, sign=True)}"
-
-
-def share(value: float) -> str:
-    """A share as a percentage with one digit."""
-    return f"{value * 100:.1f} %" if math.isfinite(value) else "–"
 
 
 def label(edge: Edge) -> str:
@@ -77,7 +61,7 @@ def lead(report: Report) -> str:
 
 def why(edge: Edge) -> str:
     """The causes of an edge's change in words; versions of services are hostile input too."""
-    return _DATE.sub("\\1\u2011\\2\u2011\\3", shown(text.why(edge), 400))
+    return _DATE.sub("\\1\u00a0\\2\u00a0\\3", shown(text.why(edge), 400))
 
 
 def said(sentence: str, limit: int = 400) -> str:
@@ -86,19 +70,8 @@ def said(sentence: str, limit: int = 400) -> str:
 
 
 def between(extent: Extent) -> str:
-    """A period in UTC as people write it: ``26 Aug 16:00 – 25 Sep 2026 16:00``; days alone at midnight."""
-    start, end = (datetime.fromtimestamp(ns / 1e9, UTC) for ns in (extent.start_ns, extent.end_ns))
-    days = not (extent.start_ns % DAY_NS or extent.end_ns % DAY_NS)
-    if days:
-        end -= timedelta(days=1)
-    first = f"{start.day} {start:%b}" + (f" {start.year}" if start.year != end.year else "")
-    last = f"{end.day} {end:%b} {end.year}"
-    if days:
-        return last if start == end else f"{first} – {last}"
-    clock = "%H:%M:%S" if (extent.start_ns % MINUTE_NS or extent.end_ns % MINUTE_NS) else "%H:%M"
-    if start.date() == end.date():
-        return f"{last} {start:{clock}} – {end:{clock}}"
-    return f"{first} {start:{clock}} – {last} {end:{clock}}"
+    """A period in UTC as people write it."""
+    return figures.between(extent.start_ns, extent.end_ns)
 
 
 def traffic(report: Report) -> str:
@@ -140,15 +113,16 @@ def environment() -> Environment:
         "count": text.count,
         "number": text.number,
         "signed": partial(text.number, sign=True),
-        "utc": format_utc,
+        "utc": figures.instant,
+        "requests": figures.requests,
         "between": between,
         "traffic": traffic,
         "duration": text.duration,
         "shown": shown,
         "said": said,
-        "share": share,
+        "share": figures.share,
         "tenth": "{:.1f}".format,
-        "interval": interval,
+        "interval": figures.interval,
         "label": label,
         "points": points,
         "why": why,

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State
-from tracescope.periods import format_utc
+from tracescope.analysis.comparison.standing import is_told, standing_words
+from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told
 from tracescope.report import diff_json, edge_json, json_bytes
 from tracescope.report.columns import Column, left_out, table
+from tracescope.report.figures import between, count, day, duration, instant, interval, number, requests
 from tracescope.report.names import csv_cell, markdown, one_line
 from tracescope.visible import line, visible
 
@@ -43,43 +43,18 @@ MOST_VICTIMS: Final = 4
 MOST_SPANS: Final = 1000
 
 
-def number(value: float, sign: bool = False) -> str:
-    """Three significant digits, thousands apart, a minus that is one."""
-    if not math.isfinite(value):
-        return "?"
-    size = abs(value)
-    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2
-    text = f"{size:,.{digits}f}"
-    negative = value < 0 and float(text.replace(",", "")) != 0
-    positive = value > 0 and float(text.replace(",", "")) != 0
-    return ("−" if negative else "+" if sign and positive else "") + text
-
-
-def count(value: float) -> str:
-    """A count a person can read: 950, 12.3 k, 4.56 M."""
-    for limit, divisor, unit in ((1e3, 1, ""), (1e6, 1e3, " k"), (1e9, 1e6, " M"), (math.inf, 1e9, " G")):
-        if abs(value) < limit:
-            scaled = value / divisor
-            return (f"{scaled:.0f}" if divisor == 1 else f"{scaled:.3g}") + unit
-    raise AssertionError("the last limit is infinite")
-
-
-def duration(ns: float) -> str:
-    """A duration with the unit that suits it."""
-    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (math.inf, 1e9, "s")):
-        if abs(ns) < limit:
-            return f"{ns / divisor:.3g} {unit}"
-    raise AssertionError("the last limit is infinite")
-
-
 def _share(edge: Edge) -> str:
     return f"{edge.share_base * 100:.1f} → {edge.share_head * 100:.1f} %"
 
 
 def _credited(edge: Edge) -> str:
-    if not edge.significant:
-        return "~"
-    return f"{number(edge.credited_ms, sign=True)} ms" + ("" if edge.unit == "request" else f" / {edge.unit}")
+    """What an edge is credited with; behind a ``~`` where it could be chance, a ``~`` alone if it is none."""
+    per = "" if edge.unit == "request" else f" / {edge.unit}"
+    if edge.significant:
+        return f"{number(edge.credited_ms, sign=True)} ms{per}"
+    if edge.standing is not None and edge.standing.told is Told.CHANCE:
+        return f"~ {number(edge.credited_ms, sign=True)} ms{per}"
+    return "~"
 
 
 def _own(edge: Edge) -> str:
@@ -87,10 +62,7 @@ def _own(edge: Edge) -> str:
 
 
 def _interval(edge: Edge) -> str:
-    if edge.credited_ms_ci is None:
-        return "insufficient"
-    low, high = edge.credited_ms_ci
-    return f"{number(low, sign=True)} … {number(high, sign=True)}"
+    return interval(edge.credited_ms_ci)
 
 
 def why(edge: Edge) -> str:
@@ -98,7 +70,7 @@ def why(edge: Edge) -> str:
     if edge.note is not None:
         return edge.note
     if not edge.significant:
-        return ""
+        return standing_words(edge)
     total = sum(abs(value) for name, value in edge.effects.items() if name != Effect.TRANSIENT)
     parts = sorted(
         (
@@ -110,7 +82,7 @@ def why(edge: Edge) -> str:
     )
     words: list[str] = []
     for name, value in parts:
-        word = cause_words(name, value)
+        word = ("" if is_told(edge, name) else "perhaps ") + cause_words(name, value)
         if name == Effect.CALLS:
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
@@ -118,8 +90,8 @@ def why(edge: Edge) -> str:
         pattern.name + ("" if pattern.certainty == PatternCertainty.FOUND else "?")
         for pattern in edge.patterns[:1]
     ]
-    told = since(edge)
-    return ", ".join(words) + (f" {told}" if told else "")
+    begun = since(edge)
+    return ", ".join(words) + (f" {begun}" if begun else "")
 
 
 def since(edge: Edge) -> str:
@@ -128,7 +100,7 @@ def since(edge: Edge) -> str:
         return ""
     versions = [f"{one.service} {one.version}" for one in edge.change.versions[:2]]
     beside = f" ({', '.join(versions)})" if versions else ""
-    return f"since {format_utc(edge.change.at_ns)[:10]}{beside}"
+    return f"since {day(edge.change.at_ns)}{beside}"
 
 
 def _label(edge: Edge) -> str:
@@ -136,7 +108,7 @@ def _label(edge: Edge) -> str:
 
 
 def _extent(extent: Extent) -> str:
-    return f"{format_utc(extent.start_ns)} .. {format_utc(extent.end_ns)}"
+    return f"{between(extent.start_ns, extent.end_ns)} UTC"
 
 
 def _summary(report: Report) -> list[str]:
@@ -145,15 +117,15 @@ def _summary(report: Report) -> list[str]:
     environment = f" · {report.environment}" if report.environment else ""
     part = clock["delta_ms"] / clock["base_ms"] if clock["base_ms"] else 0.0
     lines = [
-        f"base  {_extent(base)}   {count(base.units)} requests   mean {number(clock['base_ms'])} ms"
+        f"before (base)  {_extent(base)}   {requests(base)}   mean {number(clock['base_ms'])} ms"
         f"{environment}",
-        f"head  {_extent(head)}   {count(head.units)} requests   mean {number(clock['head_ms'])} ms"
+        f"after (head)   {_extent(head)}   {requests(head)}   mean {number(clock['head_ms'])} ms"
         f"   {number(clock['delta_ms'], sign=True)} ms ({number(part * 100, sign=True)} %)",
     ]
     mix = report.effects_total.get("mix", 0.0)
     if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
         lines.append(
-            f"mix   {number(mix, sign=True)} ms of that is a shift of traffic between entries; "
+            f"mix            {number(mix, sign=True)} ms of that is a shift of traffic between entries; "
             f"{number(clock['delta_mix_adjusted_ms'], sign=True)} ms is not"
         )
     for unit, other in report.other_clocks.items():
@@ -206,7 +178,7 @@ def _footer(report: Report) -> list[str]:
     if hidden > 0:
         lines.append(f"{hidden} more edges (--all)")
     if any(not edge.significant for edge in report.edges):
-        lines.append("~ not significant: could be chance, or too small to matter")
+        lines.append("~ no significant change of its own: the last column says why")
     spikes = [
         edge for edge in report.edges if abs(edge.effects[Effect.TRANSIENT]) >= report.min_effect_ms / 2 > 0
     ]
@@ -343,9 +315,9 @@ def status_text(status: Status, where: str) -> str:
         lines.append("           empty: `tracescope import FILE` or `tracescope serve` fills it")
     else:
         lines.append(f"spans      {count(status.stored)} stored, {count(status.accepted)} accepted")
-        lines.append(f"covers     {format_utc(status.first_ns)} .. {format_utc(status.last_ns)}")
+        lines.append(f"covers     {instant(status.first_ns)} – {instant(status.last_ns)} UTC")
         lines.append(f"units      {count(status.units)} of work, in sealed hours")
-        until = format_utc(status.sealed_until_ns) if status.sealed_until_ns else "nothing yet"
+        until = instant(status.sealed_until_ns) + " UTC" if status.sealed_until_ns else "nothing yet"
         lines.append(f"sealed     until {until}; {count(status.landing_spans)} spans not sealed yet")
     lines.append(f"journal    {count(status.journal_bytes)}B")
     refused = ", ".join(f"{count(n)} {reason}" for reason, n in status.rejected.items())
@@ -460,7 +432,7 @@ def path_text(trace: TracePath, *, width: int) -> RenderableType:
     if hidden > 0:
         notes.insert(0, f"{hidden} more spans, waited for less than these; --format json lists all")
     return Group(
-        Text(f"trace {trace.trace_id} · {format_utc(trace.start_ns)}", style="bold"),
+        Text(f"trace {trace.trace_id} · {instant(trace.start_ns)} UTC", style="bold"),
         *[Text(line(each), style="dim") for each in units],
         table,
         *[Text(line(note), style="dim") for note in notes],

@@ -16,6 +16,7 @@ from tracescope.analysis.topology.backbone import backbone
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, page, text
+from tracescope.report.figures import share
 from tracescope.report.review import causes_drawn
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web.map import drawn
@@ -259,7 +260,7 @@ def _takes(outgoing: Sequence[Edge], unit: str) -> str:
         return ""
     base, head = sum(edge.share_base for edge in mine), sum(edge.share_head for edge in mine)
     grown = sum(edge.credited_ms for edge in mine if edge.significant)
-    said = f"It and what it waits for directly take {page.share(base)} → {page.share(head)} of {unit} latency"
+    said = f"It and what it waits for directly take {share(base)} → {share(head)} of {unit} latency"
     return said + (
         f"; {text.number(grown, sign=True)} ms of significant change per {unit}." if grown else "."
     )
@@ -361,7 +362,7 @@ def quality(answers: Answers, view: View) -> Values:
     facts: list[tuple[str, str, str]] = [
         ("units of work", *(text.count(s["units"]) for s in sums)),  # type: ignore[list-item]
         *(  # type: ignore[list-item]
-            (words, *(page.share(s[name] / max(s["units"], 1)) for s in sums))
+            (words, *(share(s[name] / max(s["units"], 1)) for s in sums))
             for name, words in (
                 ("incomplete", "incomplete: a parent is not here"),
                 ("skewed", "clocks could not be reconciled"),

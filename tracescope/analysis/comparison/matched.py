@@ -274,6 +274,14 @@ def slots_of(period: PeriodRollups) -> blocking.Extent:
     )
 
 
+def units_seen(unit: Unit, period: PeriodRollups, slots: blocking.Slots) -> int:
+    """Units of a period in the hours compared, as many as there were traces of: sampling scales them up."""
+    rows = period.tables["entry_hours"].lazy().filter(pl.col("unit") == unit.kind)
+    rows = rows.join(unit.entries.lazy().select("entry_id"), on="entry_id", how="semi")
+    rows = rows.join(slots.frame.lazy().select("slot"), on="slot", how="semi")
+    return int(rows.select(pl.col("units").sum()).collect().item())
+
+
 def clock_of(unit: Unit, base: PeriodRollups, head: PeriodRollups) -> dict[str, float]:
     """Mean clock of both periods in ms, as matched and as it was (``raw``), and its change."""
     out: dict[str, float] = {}

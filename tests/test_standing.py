@@ -1,0 +1,94 @@
+"""What a change amounts to that is no significant one of its own: by what is written, edge by edge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tracescope.analysis.comparison.standing import is_told, standing_words, with_standing
+from tracescope.analysis.report import EFFECTS, Edge, EdgeKey, Told
+
+ALPHA = 0.05
+
+
+def edge(
+    name: str,
+    own: tuple[float, float] = (1.0, 1.0),
+    credited: float = 0.0,
+    ci: tuple[float, float] | None = (-0.01, 0.01),
+    **more: object,
+) -> Edge:
+    """One edge; a smallest effect of 0.1 ms."""
+    caller, _, callee = name.partition(" -> ")
+    given = {
+        "unit": "request", "kind": "http" if callee else "self", "operation": None, "uninstrumented": False,
+        "share_base": 0.1, "share_head": 0.1, "share_ci": None, "inclusive_ms_base": own[0],
+        "inclusive_ms_head": own[1], "shrunk_ms": 0.0, "q_value": 1.0, "significant": False,
+        "effects": dict.fromkeys(EFFECTS, 0.0), "effects_ci": {}, "calls_per_unit_base": 1.0,
+        "calls_per_unit_head": 1.0, "note": None, "exemplars_base": (), "exemplars_head": (),
+        "min_effect_ms": 0.1,
+    }  # fmt: skip
+    return Edge(
+        caller=caller, callee=callee or None, own_ms_base=own[0], own_ms_head=own[1], credited_ms=credited,
+        credited_ms_ci=ci, **{**given, **more},
+    )  # fmt: skip
+
+
+def grown(name: str, effect: str) -> Edge:
+    """An edge that takes significantly more time."""
+    effects = {**dict.fromkeys(EFFECTS, 0.0), effect: 2.0}
+    return edge(name, (1.0, 3.0), 2.0, (1.5, 2.5), significant=True, q_value=0.001, effects=effects)
+
+
+def told(edges: list[Edge], at: int = 0) -> tuple[Told, str]:
+    found = with_standing(edges, ALPHA)[at]
+    assert found.standing is not None
+    return found.standing.told, standing_words(found)
+
+
+def test_a_significant_change_is_one() -> None:
+    """It needs no other word."""
+    assert told([grown("cart -> pricing", "calls")]) == (Told.CHANGED, "")
+
+
+def test_what_is_surely_small_is_told_apart_from_what_is_unsure() -> None:
+    """By the interval against the smallest effect; else what decides is named."""
+    assert told([edge("a -> b")]) == (Told.SMALL, "too small to matter (under 0.1 ms)")
+    assert told([edge("a -> b", (1, 2), 1.0, (-0.5, 2.5))]) == (Told.CHANCE, "not told from chance")
+    by_q = edge("a -> b", (1, 2), 1.0, (0.05, 2.0), q_value=0.2)
+    assert told([by_q]) == (Told.CHANCE, "not told from chance (q 0.2)")
+    assert told([edge("a -> b", (1, 2), 1.0, None)])[0] is Told.CHANCE
+
+
+def test_what_runs_more_often_because_of_calls_above_follows_them() -> None:
+    """Two steps below an N+1; what is slower above it is no reason to run more often."""
+    below = edge("pricing -> postgresql/pricing", (0.7, 1.9))
+    chain = [below, edge("shop -> pricing"), grown("cart -> shop", "calls")]
+    assert told(chain) == (Told.FOLLOWS, "follows cart → shop")
+    slower = [below, grown("cart -> pricing", "latency_growth")]
+    assert told(slower) == (Told.MOVED, "traffic moved between entries")
+
+
+def test_what_waits_for_something_slower_follows_it() -> None:
+    """Its own time stayed; what lies below it grew."""
+    waits = edge("checkout -> inventory", inclusive_ms_head=3.0)
+    found = told([waits, grown("inventory -> postgresql/stock", "latency_growth")])
+    assert found == (Told.FOLLOWS, "follows inventory → postgresql/stock")
+
+
+def test_circles_of_calls_end() -> None:
+    """Every service is looked at once."""
+    ring = [edge("a -> b", (1.0, 3.0)), edge("b -> a"), edge("b -> b")]
+    assert told(ring)[0] is Told.MOVED
+
+
+def test_other_units_explain_nothing() -> None:
+    """A request's edge follows no message's."""
+    other = replace(grown("cart -> pricing", "calls"), unit="message")
+    assert told([edge("pricing -> db", (1.0, 3.0)), other])[0] is Told.MOVED
+
+
+def test_a_part_whose_interval_holds_zero_is_not_told() -> None:
+    """Without an interval it stands as it is."""
+    made = edge("a -> b", effects_ci={"calls": (-1.0, 2.0), "new": (1.0, 2.0), "gone": None})
+    assert [is_told(made, name) for name in ("calls", "new", "gone")] == [False, True, True]
+    assert EdgeKey("request", "http", "a", "b", None) == made.key
