@@ -156,7 +156,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         alpha=options.alpha,
         edges_in_all=len(ranked),
         patterns=seen,
-        findings=() if state == State.INSUFFICIENT else attribute(ranked, per_request),
+        findings=() if state == State.INSUFFICIENT else attribute(ranked, *hours, per_request),
     )
 
 

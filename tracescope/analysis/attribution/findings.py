@@ -1,17 +1,54 @@
 """Findings: one for each cause of growth, with its victims below it, the first cause first.
 
+    edges that grew ─► rungs (who waits for whom) ─► what waits for nothing is a cause ─► sentences
+
+A circle of edges that wait for each other, as calls that are made again because they take too long, begins
+where the courses say that work got dearer, or calls more.  Every edge that grows significantly is the cause
+of one finding or a victim in one.  Between edges that no rung orders nothing is said: they are findings
+side by side.
+
 Source: design, section 7 (findings explain each other).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.comparison.causes import CAUSES
+from tracescope.analysis.attribution.courses import Course, courses
+from tracescope.analysis.attribution.holders import contended, held_meanwhile, resources
+from tracescope.analysis.attribution.ladder import (
+    Grown,
+    Rung,
+    by_name,
+    is_gap,
+    is_wait,
+    ladder,
+    more_calls,
+    name_of,
+    retried,
+    slower,
+)
+from tracescope.analysis.comparison.causes import cause_clause
 from tracescope.analysis.evidence.change_points import dominant
-from tracescope.analysis.report import Certainty, Edge, Effect, Finding, Mechanism
+from tracescope.analysis.report import (
+    Certainty,
+    Edge,
+    EdgeKey,
+    Effect,
+    Finding,
+    Mechanism,
+    PatternCertainty,
+    Victim,
+)
+from tracescope.analysis.rollups.period import PeriodRollups
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 #: What an edge's largest effect is called where nothing more is known of it.
 OF_EFFECT: Final[dict[Effect, Mechanism]] = {
@@ -28,54 +65,275 @@ OF_PATTERN: Final[dict[str, Mechanism]] = {
     "retries": Mechanism.RETRIES,
     "n+1": Mechanism.N_PLUS_ONE,
     "made serial": Mechanism.SERIALISED,
-    "queue backs up": Mechanism.QUEUE,
 }
+#: A rise that a rung explains may be less sure than one that nothing does: larger than this part of half
+#: its 95 % interval, so that an interval of 80 % does not hold zero.
+LIKELY: Final = 0.65
+#: ... and this part of the smallest effect.
+WORTH: Final = 0.5
 
 
-def attribute(edges: Sequence[Edge], per_request: Mapping[str, float]) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """Edges that grew with the graph of their rungs, and what is needed to tell of them."""
+
+    edges: Mapping[EdgeKey, Edge]
+    courses: Mapping[EdgeKey, Course]
+    per_request: Mapping[str, float]
+    graph: nx.DiGraph[EdgeKey]
+
+    def per_unit(self, key: EdgeKey) -> float:
+        """Credited ms of an edge, per request."""
+        edge = self.edges.get(key)
+        return 0.0 if edge is None else edge.credited_ms * self.per_request.get(key.unit, 0.0)
+
+
+def attribute(
+    edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups, per_request: Mapping[str, float]
+) -> tuple[Finding, ...]:
     """Findings of a comparison.
 
     Parameters
     ----------
     edges
         In the order of the report.
+    base, head
+        Their hours, and those of whatever reaches the same resources.
     per_request
         Units of each kind for one request.
     """
-    grown = [edge for edge in edges if grew(edge)]
-    return tuple(_alone(edge, per_request) for edge in grown)
+    if not any(grew(edge) for edge in edges):
+        return ()
+    every = {edge.key: edge for edge in edges}
+    likely = {edge.key: edge for edge in edges if _likely(edge)}
+    seen = courses(base, head)
+    starved = {edge.caller for edge in edges if any(p.name == "starved caller" for p in edge.patterns)}
+    grown = Grown(likely, seen, frozenset(starved))
+    held = resources(seen)
+    paths = pl.concat([period.tables["paths"] for period in (base, head)]).unique("path_id")
+    rungs = [*ladder(grown, paths), *contended(grown, held), *held_meanwhile(grown, held, paths)]
+    story = _Story(every, seen, per_request, _graph(likely, rungs))
+    _break_circles(story)
+    _leave_unsure(story)
+    made = [_finding(story, cause, victims) for cause, victims in _by_cause(story).items()]
+    made = [found for found in made if _sure(every, found)]
+    return tuple(
+        sorted(made, key=lambda found: (_long(found.cause), -round(found.total_ms, 9), str(found.cause)))
+    )
 
 
 def grew(edge: Edge) -> bool:
     """Whether an edge takes significantly more time, and somebody waits for it."""
-    open_long = edge.unit == schema.UNIT_NAMES[schema.UNIT_LONG] and edge.kind == "self"
-    return edge.significant and edge.credited_ms > 0 and not open_long
+    return edge.significant and edge.credited_ms > 0 and not _stays_open(edge.key)
 
 
-def _alone(edge: Edge, per_request: Mapping[str, float]) -> Finding:
-    mechanism = mechanism_of(edge)
+def _stays_open(key: EdgeKey) -> bool:
+    return _long(key) and key.kind == "self"
+
+
+def _long(key: EdgeKey) -> bool:
+    return key.unit == schema.UNIT_NAMES[schema.UNIT_LONG]
+
+
+def _likely(edge: Edge) -> bool:
+    """Whether an edge grew, or grew so likely that a rung may explain it."""
+    if grew(edge):
+        return True
+    if edge.note is not None or edge.credited_ms_ci is None or _stays_open(edge.key):
+        return False
+    low, high = edge.credited_ms_ci
+    return edge.credited_ms > max(LIKELY * (high - low) / 2, WORTH * edge.min_effect_ms)
+
+
+def _eligible(edge: Edge | None) -> bool:
+    """Whether an edge's rise is sure enough to be a cause; a holder of a resource needs none of its own."""
+    return edge is None or edge.significant or (edge.credited_ms_ci or (0.0, 0.0))[0] > 0
+
+
+# -- the graph ----------------------------------------------------------------------------------------
+
+
+def _graph(likely: Iterable[EdgeKey], rungs: Iterable[Rung]) -> nx.DiGraph[EdgeKey]:
+    """Edges that grew, and holders; each rung an edge of the graph, the surer one of two."""
+    import networkx as nx
+
+    graph: nx.DiGraph[EdgeKey] = nx.DiGraph()
+    graph.add_nodes_from(by_name(list(likely)))
+    for rung in rungs:
+        known = graph.has_edge(rung.cause, rung.victim)
+        if not known or (rung.sure and not graph.edges[rung.cause, rung.victim]["rung"].sure):
+            graph.add_edge(rung.cause, rung.victim, rung=rung)
+    return graph
+
+
+def _break_circles(story: _Story) -> None:
+    """Cut what leads into the beginning of each circle."""
+    import networkx as nx
+
+    graph = story.graph
+    while circles := [part for part in nx.strongly_connected_components(graph) if len(part) > 1]:
+        for circle in circles:
+            first = max(by_name(list(circle)), key=lambda key: _begins(story, key))
+            graph.remove_edges_from(
+                [(other, first) for other in list(graph.predecessors(first)) if other in circle]
+            )
+
+
+def _begins(story: _Story, key: EdgeKey) -> tuple[float, float]:
+    """How much an edge looks like the beginning of a circle."""
+    edge, course = story.edges.get(key), story.courses.get(key)
+    if edge is None:
+        return 2.0, 0.0
+    if more_calls(edge) and not retried(edge):
+        return 2.0, edge.calls_per_unit_head - edge.calls_per_unit_base
+    steady = course.steady if course is not None and slower(edge) else None
+    return (0.25 if retried(edge) else 0.5 if steady is None else steady), story.per_unit(key)
+
+
+def _leave_unsure(story: _Story) -> None:
+    """Take out what has no cause and is not sure enough to be one."""
+    graph = story.graph
+    while unsure := [
+        key
+        for key in by_name(list(graph))
+        if not graph.in_degree(key)
+        and (not _eligible(story.edges.get(key)) if key in story.edges and not _holds(story, key) else False)
+    ]:
+        graph.remove_nodes_from(unsure)
+
+
+def _holds(story: _Story, key: EdgeKey) -> bool:
+    """Whether an edge is the cause of a surer rise, by keeping a resource busy."""
+    edge = story.edges[key]
+    return not _likely(edge) and story.graph.out_degree(key) > 0
+
+
+def _by_cause(story: _Story) -> dict[EdgeKey, list[EdgeKey]]:
+    """Victims of each cause, nearest first: every victim has one cause, the one that weighs most."""
+    import networkx as nx
+
+    graph = story.graph
+    roots = [key for key in by_name(list(graph)) if not graph.in_degree(key)]
+    reached = {root: nx.single_source_shortest_path_length(graph, root) for root in roots}
+    weight = {root: _weight(story, root) for root in roots}
+    out: dict[EdgeKey, list[EdgeKey]] = {root: [] for root in roots}
+    for key in by_name(list(graph)):
+        if key in reached:
+            continue
+        over = [root for root in roots if key in reached[root]]
+        out[max(over, key=lambda root: (weight[root], str(root)))].append(key)
+    return {
+        root: sorted(victims, key=lambda key: (reached[root][key], -story.per_unit(key), str(key)))
+        for root, victims in out.items()
+    }
+
+
+def _weight(story: _Story, root: EdgeKey) -> float:
+    """What a cause weighs against another: its own rise, or what directly waits for it where it has none."""
+    direct = [story.per_unit(key) for key in story.graph.successors(root)]
+    return max(story.per_unit(root), max(direct, default=0.0) if not _likely(story.edges[root]) else 0.0)
+
+
+def _sure(edges: Mapping[EdgeKey, Edge], found: Finding) -> bool:
+    """Whether a finding holds an edge that grew significantly."""
+    return any(grew(edges[key]) for key in (found.cause, *(victim.edge for victim in found.victims)))
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def _finding(story: _Story, cause: EdgeKey, victims: Sequence[EdgeKey]) -> Finding:
+    edge = story.edges[cause]
+    told = [_victim(story, cause, key) for key in victims]
+    rungs = [_rung(story, cause, key) for key in victims]
+    mechanism = _mechanism(story, edge, victims)
+    sure = all(rung.sure for rung in rungs)
+    hidden = not _likely(edge)
+    entries = dict.fromkeys(entry for key in (cause, *victims) for entry in story.edges[key].rises_in or ())
+    total = sum(story.per_unit(key) for key in ((() if hidden else (cause,)) + tuple(victims)))
     return Finding(
-        cause=edge.key,
+        cause=cause,
         mechanism=mechanism,
-        sentence=f"{edge.name} {edge.operation or ''}: {mechanism.value}, "
-        f"{edge.credited_ms:+.3g} ms per {edge.unit}",
+        sentence=_sentence(edge, mechanism, victims, total),
         added_ms=edge.credited_ms,
         unit=edge.unit,
-        entries=edge.rises_in or (),
+        entries=tuple(entries),
         added_ms_ci=edge.credited_ms_ci,
-        total_ms=edge.credited_ms * per_request.get(edge.unit, 0.0),
+        total_ms=total,
+        victims=tuple(told),
         since=edge.change,
-        certainty=Certainty.CLEAR,
+        certainty=Certainty.CLEAR if sure and not hidden else Certainty.CONSISTENT,
         q_value=edge.q_value,
-        evidence=(CAUSES[dominant(edge)].more, *edge.evidence),
+        evidence=_evidence(story, edge),
         weeks_to_wall=edge.weeks_to_wall,
     )
 
 
-def mechanism_of(edge: Edge) -> Mechanism:
-    """What happened at an edge, seen by itself."""
-    named = {pattern.name for pattern in edge.patterns if pattern.certainty == "found"}
+def _rung(story: _Story, cause: EdgeKey, victim: EdgeKey) -> Rung:
+    """The last rung of the shortest way from a cause to a victim."""
+    import networkx as nx
+
+    way = nx.shortest_path(story.graph, cause, victim)
+    return story.graph.edges[way[-2], way[-1]]["rung"]
+
+
+def _victim(story: _Story, cause: EdgeKey, key: EdgeKey) -> Victim:
+    return Victim(key, story.edges[key].credited_ms, key.unit, _rung(story, cause, key).how)
+
+
+def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechanism:
+    """What happened at a cause."""
+    found = {pattern.name for pattern in edge.patterns if pattern.certainty is PatternCertainty.FOUND}
     for name, mechanism in OF_PATTERN.items():
-        if name in named:
+        if name in found:
             return mechanism
+    key, course = edge.key, story.courses.get(edge.key)
+    shared = [other for other in victims if other.callee == key.callee is not None and other.kind == key.kind]
+    if is_wait(key):
+        return Mechanism.CONSUMER if course is None or course.waits is not True else Mechanism.QUEUE
+    if more_calls(edge) and (dominant(edge) in (Effect.CALLS, Effect.NEW) or any(map(is_wait, victims))):
+        return Mechanism.NEW if dominant(edge) is Effect.NEW else Mechanism.MORE_CALLS
+    if shared and key.kind != "queue":
+        return Mechanism.CONTENDED
+    if key.unit == "message" and any(is_wait(other) for other in victims):
+        return Mechanism.CONSUMER
+    if (is_gap(key) or key.callee is None) and course is not None and course.waits is True:
+        return Mechanism.POOL
     return OF_EFFECT.get(dominant(edge), Mechanism.SLOWER)
+
+
+def _sentence(edge: Edge, mechanism: Mechanism, victims: Sequence[EdgeKey], total: float) -> str:
+    """One sentence: what, where, how much, and what else it slows down."""
+    calls = f"{edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g}"
+    name = name_of(edge.key)
+    if mechanism is Mechanism.CONTENDED:
+        what = f"{name} keeps {edge.callee} busier"
+    elif mechanism is Mechanism.POOL:
+        what = f"{name} waits for a thread or a connection"
+    elif mechanism in (Mechanism.CONSUMER, Mechanism.QUEUE) and is_wait(edge.key):
+        what = f"{edge.caller} backs up: {edge.callee} takes messages later than they come"
+    elif mechanism is Mechanism.STARVED:
+        what = f"{edge.caller} gets too little CPU"
+    elif mechanism is Mechanism.RETRIES:
+        what = f"{name} fails and is called again, {calls} times"
+    elif mechanism in (Mechanism.MORE_CALLS, Mechanism.N_PLUS_ONE):
+        what = f"{name} is called {calls} times"
+    else:
+        what = f"{name}: {cause_clause(dominant(edge), 1.0, calls)}"
+    added = f"{edge.credited_ms:+.3g} ms per {edge.unit}"
+    if not victims:
+        return f"{what}, {added}"
+    slowed = "1 more edge waits for it" if len(victims) == 1 else f"{len(victims)} more edges wait for it"
+    return f"{what}, {added}; {slowed}, {total:+.3g} ms per request in all"
+
+
+def _evidence(story: _Story, edge: Edge) -> tuple[str, ...]:
+    said: list[str] = []
+    course = story.courses.get(edge.key)
+    if course is not None and slower(edge) and (part := course.steady) is not None:
+        said.append(f"{part:.0%} of its rise is there in quiet times as well")
+    held = resources({key: each for key, each in story.courses.items() if key.callee == edge.callee})
+    for resource in held.values():
+        if resource.holder == edge.key:
+            said.append(resource.told(edge.key))
+    return (*said, *edge.evidence, *(line for pattern in edge.patterns for line in pattern.evidence))

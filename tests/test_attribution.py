@@ -1,0 +1,118 @@
+"""Cause told from victim: worlds in which work waits for work, and what a diff says began it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.queueing import Settings, compare, compare_minutes
+from tracescope.analysis.attribution.findings import grew
+from tracescope.analysis.report import Certainty, Finding, Mechanism, Report
+
+SHOP = Settings()
+STOCK, LEDGER = "postgresql/stock", "postgresql/ledger"
+WAIT, PUBLISH, GAP = ("orders", "worker"), ("api", "orders"), ("api", "inventory")
+
+#: What was changed; caller and callee of the cause; mechanisms that are right; victims that must be named.
+WORLDS = {
+    "a row is held longer by its query": (
+        replace(SHOP, ledger_ms=60.0), ("worker", LEDGER), (Mechanism.CONTENDED,),
+        [WAIT, ("billing", LEDGER)],
+    ),
+    "a row is held while its holder asks a bank that got slow": (
+        replace(SHOP, bank_ms=150.0), ("billing", "bank.example"), (Mechanism.SLOWER,),
+        [("worker", LEDGER), ("billing", LEDGER), WAIT],
+    ),
+    "consumers take longer": (
+        replace(SHOP, worker_ms=200.0), ("worker", None), (Mechanism.CONSUMER,), [WAIT],
+    ),
+    "there are fewer consumers, and the queue is full": (
+        replace(SHOP, workers=1), WAIT, (Mechanism.CONSUMER, Mechanism.QUEUE), [PUBLISH, ("api", None)],
+    ),
+    "another tenant sends more": (
+        replace(SHOP, reports_rate=4.5), ("reports", STOCK), (Mechanism.CONTENDED,),
+        [("inventory", STOCK), GAP],
+    ),
+    "another tenant asks for more": (
+        replace(SHOP, report_ms=500.0), ("reports", STOCK), (Mechanism.CONTENDED,),
+        [("inventory", STOCK), GAP],
+    ),
+    "a query got slow, and threads wait for it": (
+        replace(SHOP, stock_ms=150.0), ("inventory", STOCK), (Mechanism.CONTENDED, Mechanism.SLOWER), [GAP],
+    ),
+    "a query is made twice": (
+        replace(SHOP, stock_calls=2), ("inventory", STOCK), (Mechanism.N_PLUS_ONE, Mechanism.MORE_CALLS),
+        [GAP, ("reports", STOCK)],
+    ),
+    "every order publishes two messages": (
+        replace(SHOP, messages=2), PUBLISH, (Mechanism.MORE_CALLS,), [WAIT, ("api", None)],
+    ),
+    "a pool of connections to a service is too small": (
+        replace(SHOP, inventory_pool=1), GAP, (Mechanism.POOL,), [],
+    ),
+    "a pool of connections to a database is too small": (
+        replace(SHOP, stock_pool=1), ("inventory", None), (Mechanism.POOL,), [GAP],
+    ),
+}  # fmt: skip
+
+
+def named(found: Finding) -> list[tuple[str, str | None]]:
+    """Caller and callee of every victim."""
+    return [(victim.edge.caller, victim.edge.callee) for victim in found.victims]
+
+
+def held(report: Report, name: str) -> None:
+    """The cause is first, for a right reason, with its victims below it."""
+    _, cause, mechanisms, victims = WORLDS[name]
+    first = report.findings[0]
+    assert (first.cause.caller, first.cause.callee) == cause, [one.sentence for one in report.findings]
+    assert first.mechanism in mechanisms, first
+    for victim in victims:
+        assert victim in named(first), first
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_cause_ranks_first_with_what_waits_for_it_below(name: str) -> None:
+    """Days of traffic that swings: whoever made the others wait leads, though its own rise may be smaller."""
+    held(compare(SHOP, WORLDS[name][0], seed=1 + list(WORLDS).index(name)), name)
+
+
+@pytest.mark.parametrize(
+    "name", ["consumers take longer", "another tenant asks for more", "a query is made twice"]
+)
+def test_minutes_at_one_load_are_enough_where_the_structure_says_it(name: str) -> None:
+    """No swing of load, no days: what calls what, and who brings how much work, orders them."""
+    held(compare_minutes(SHOP, WORLDS[name][0], seed=3), name)
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_nothing_is_found_where_nothing_changed(seed: int) -> None:
+    """No finding without an edge that grew."""
+    assert compare(SHOP, SHOP, seed=seed).findings == ()
+
+
+def test_each_edge_that_grew_is_a_cause_or_a_victim_once() -> None:
+    """And a finding moves no milliseconds: what it tells of an edge is what the edge says."""
+    report = compare(SHOP, WORLDS["a row is held while its holder asks a bank that got slow"][0], seed=2)
+    told = [key for one in report.findings for key in (one.cause, *(victim.edge for victim in one.victims))]
+    assert len(told) == len(set(told))
+    assert {edge.key for edge in report.edges if grew(edge)} <= set(told)
+    by_key = {edge.key: edge for edge in report.edges}
+    for one in report.findings:
+        assert one.added_ms == by_key[one.cause].credited_ms
+        assert all(victim.added_ms == by_key[victim.edge].credited_ms for victim in one.victims)
+
+
+def test_two_changes_that_have_nothing_to_do_with_each_other_stand_side_by_side() -> None:
+    """A slow bank does not make the query of another service slow, nor the other way round."""
+    report = compare(SHOP, replace(SHOP, api_ms=20.0, bank_ms=90.0), seed=4)
+    causes = [(one.cause.caller, one.cause.callee) for one in report.findings]
+    assert ("api", None) in causes
+    assert ("billing", "bank.example") in causes
+
+
+def test_what_only_the_structure_says_is_called_consistent_with() -> None:
+    """Where the courses of two edges say nothing, a finding claims no more than that."""
+    report = compare(SHOP, WORLDS["a row is held while its holder asks a bank that got slow"][0], seed=2)
+    assert report.findings[0].certainty is Certainty.CONSISTENT
