@@ -4,39 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from answered import edge, grown
+
 from tracescope.analysis.comparison.standing import is_told, standing_words, with_standing
-from tracescope.analysis.report import EFFECTS, Edge, EdgeKey, Told
+from tracescope.analysis.report import Edge, EdgeKey, Told
 
 ALPHA = 0.05
-
-
-def edge(
-    name: str,
-    own: tuple[float, float] = (1.0, 1.0),
-    credited: float = 0.0,
-    ci: tuple[float, float] | None = (-0.01, 0.01),
-    **more: object,
-) -> Edge:
-    """One edge; a smallest effect of 0.1 ms."""
-    caller, _, callee = name.partition(" -> ")
-    given = {
-        "unit": "request", "kind": "http" if callee else "self", "operation": None, "uninstrumented": False,
-        "share_base": 0.1, "share_head": 0.1, "share_ci": None, "inclusive_ms_base": own[0],
-        "inclusive_ms_head": own[1], "shrunk_ms": 0.0, "q_value": 1.0, "significant": False,
-        "effects": dict.fromkeys(EFFECTS, 0.0), "effects_ci": {}, "calls_per_unit_base": 1.0,
-        "calls_per_unit_head": 1.0, "note": None, "exemplars_base": (), "exemplars_head": (),
-        "min_effect_ms": 0.1,
-    }  # fmt: skip
-    return Edge(
-        caller=caller, callee=callee or None, own_ms_base=own[0], own_ms_head=own[1], credited_ms=credited,
-        credited_ms_ci=ci, **{**given, **more},
-    )  # fmt: skip
-
-
-def grown(name: str, effect: str) -> Edge:
-    """An edge that takes significantly more time."""
-    effects = {**dict.fromkeys(EFFECTS, 0.0), effect: 2.0}
-    return edge(name, (1.0, 3.0), 2.0, (1.5, 2.5), significant=True, q_value=0.001, effects=effects)
 
 
 def told(edges: list[Edge], at: int = 0) -> tuple[Told, str]:

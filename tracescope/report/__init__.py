@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from tracescope.analysis.report import EFFECTS
+from tracescope.report.cards import Card, cards
 from tracescope.visible import json_text
 
 if TYPE_CHECKING:
     from tracescope.analysis.report import Change, Edge, EdgeKey, Entry, Extent, Pattern, Report, Standing
-    from tracescope.analysis.report import Finding as Cause
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
@@ -180,8 +180,9 @@ def _edge_name(key: EdgeKey) -> contract.EdgeName:
     }
 
 
-def cause_json(found: Cause) -> contract.Cause:
+def cause_json(card: Card) -> contract.Cause:
     """One finding of the JSON shape."""
+    found = card.finding
     return {
         "cause": _edge_name(found.cause),
         "mechanism": found.mechanism.value,
@@ -200,6 +201,7 @@ def cause_json(found: Cause) -> contract.Cause:
         "q_value": found.q_value,
         "evidence": list(found.evidence),
         "weeks_to_wall": found.weeks_to_wall,
+        "next": {"question": card.question, "command": card.command, "trace_id": card.trace_id or None},
     }
 
 
@@ -216,7 +218,7 @@ def diff_json(report: Report) -> contract.Diff:
         "verdict": {"state": report.state.value, "stage": report.stage, "reasons": list(report.reasons)},
         "alpha": report.alpha,
         "min_effect_ms": report.min_effect_ms,
-        "findings": [cause_json(found) for found in report.findings],
+        "findings": [cause_json(card) for card in cards(report)],
         "edges": [edge_json(edge) for edge in report.edges],
         "edges_in_all": report.edges_in_all,
         "entries": [_entry(entry) for entry in report.entries],

@@ -174,6 +174,14 @@ class EntryName(TypedDict):
     operation: str
 
 
+class Next(TypedDict):
+    """What to look at next: a question, the command that tells more, a slow trace of head."""
+
+    question: str
+    command: str
+    trace_id: str | None
+
+
 class Cause(TypedDict):
     """One cause of growth and its victims, in ms per unit; ``total_ms`` is of all of them per request."""
 
@@ -191,6 +199,7 @@ class Cause(TypedDict):
     q_value: float | None
     evidence: list[str]
     weeks_to_wall: float | None
+    next: Next
 
 
 class Diff(TypedDict):

@@ -16,6 +16,7 @@ from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.comparison.standing import is_told, standing_words
 from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told
 from tracescope.report import diff_json, edge_json, json_bytes
+from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
 from tracescope.report.figures import between, count, day, duration, instant, interval, number, requests
 from tracescope.report.names import csv_cell, markdown, one_line
@@ -24,7 +25,7 @@ from tracescope.visible import line, visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tracescope.analysis.report import Edge, EdgeKey, Extent, Report
+    from tracescope.analysis.report import Edge, Extent, Report
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
@@ -150,26 +151,25 @@ def headline(report: Report) -> str:
 
 
 def causes(report: Report, width: int = UNBOUNDED) -> list[str]:
-    """Findings as a short list: each cause in a sentence, and below it what suffers from it."""
+    """Findings as a short list: what it is, since when, how sure, what suffers from it, what next."""
     lines: list[str] = []
-    for rank, found in enumerate(report.findings[:MOST_CAUSES], 1):
-        lines += textwrap.wrap(f"{rank}. {found.sentence}", width, subsequent_indent="   ")
-        for victim in found.victims[:MOST_VICTIMS]:
-            told = (
-                f"{_at(victim.edge)} {number(victim.added_ms, sign=True)} ms per {victim.unit}: {victim.how}"
-            )
+    found = cards(report)
+    for rank, card in enumerate(found[:MOST_CAUSES], 1):
+        lines += textwrap.wrap(f"{rank}. {card.title}", width, subsequent_indent="   ")
+        left = f"weeks left: {card.weeks}" if card.weeks else ""
+        facts = "; ".join(words for words in (card.since, card.sure, left) if words)
+        lines += textwrap.wrap(facts, width, initial_indent="   ", subsequent_indent="   ")
+        for victim in card.victims[:MOST_VICTIMS]:
+            told = f"{victim.name} {victim.adds}: {victim.how}"
             lines += textwrap.wrap(f"   └ {told}", width, subsequent_indent="     ")
-        if (more := len(found.victims) - MOST_VICTIMS) > 0:
-            lines.append(f"   └ and {more} more")
+        if (more := len(card.victims) - MOST_VICTIMS) > 0:
+            lines.append(f"   └ and {more} more (--format json)")
+        lines += textwrap.wrap(card.question, width, initial_indent="   ask: ", subsequent_indent="        ")
+    if found:
+        lines.append(f"next: {found[0].command}")
     if (more := len(report.findings) - MOST_CAUSES) > 0:
         lines.append(f"{more} more findings (--format json)")
-    return lines
-
-
-def _at(key: EdgeKey) -> str:
-    """An edge in a sentence."""
-    name = f"{key.caller} (itself)" if key.callee is None else f"{key.caller} → {key.callee}"
-    return f"{name} {key.operation}" if key.operation else name
+    return [*lines, ""] if lines else []
 
 
 def _footer(report: Report) -> list[str]:
@@ -300,8 +300,8 @@ def diff_markdown(report: Report) -> str:
         for rank, edge in enumerate(report.edges, 1)
     ]
     rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
-    found = [f"{markdown(line)}  " for line in causes(report)]
-    lines = [f"**{markdown(headline(report))}**", "", *found, *([""] if found else [])]
+    found = [f"{markdown(line)}  " if line else "" for line in causes(report)]
+    lines = [f"**{markdown(headline(report))}**", "", *found]
     lines += [*_markdown_list(_summary(report)), ""]
     lines += [_markdown_row(head), rule, *rows, "", *_markdown_list(_footer(report))]
     return "\n".join(lines).rstrip() + "\n"

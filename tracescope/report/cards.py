@@ -1,0 +1,178 @@
+"""A finding as a card: what every surface says of it, in the same words and order.
+
+1. what it is, in a sentence
+   since when ─ how sure ─ what it adds ─ weeks left
+   what suffers from it
+   what to look at next: a question, the command, a slow trace
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tracescope.analysis.report import Certainty, Mechanism
+from tracescope.periods import format_utc
+from tracescope.report.figures import day, interval, number
+
+if TYPE_CHECKING:
+    from tracescope.analysis.report import Change, Edge, EdgeKey, Extent, Finding, Report
+
+#: What to ask of a cause.
+QUESTIONS: Final[Mapping[Mechanism, str]] = {
+    Mechanism.MORE_CALLS: "Should one request make so many calls, and does the number stop growing?",
+    Mechanism.SERIALISED: "Why do these calls wait for each other now, and may they run side by side again?",
+    Mechanism.N_PLUS_ONE: "Can one call fetch what this loop asks for one by one?",
+    Mechanism.RETRIES: "What fails the first time, and who limits how often it is tried again?",
+    Mechanism.NEW: "Who decided on this dependency, and what happens to a request when it is down?",
+    Mechanism.SLOWER: "What grew with the weeks, and who prunes, indexes or shards it before it doubles?",
+    Mechanism.LOAD: "How much more load may come before it waits for itself, and what is the plan then?",
+    Mechanism.CONTENDED: "Which lock, row or pool do callers queue for, and who can hold it for less long?",
+    Mechanism.CONSUMER: "What does the consumer wait for while it works, and can it work on more at once?",
+    Mechanism.QUEUE: "Does the consumer keep up at the next peak, and who notices when it does not?",
+    Mechanism.STARVED: "Has the caller enough CPU and threads, and what else runs on its host?",
+    Mechanism.POOL: "How many connections does the pool hold, who keeps them for long, and is it too small?",
+    Mechanism.WAITED_FOR: "Which work used to run beside it, and must it now come after?",
+    Mechanism.ERRORS: "What do the errors say, and since which deploy?",
+}
+#: A q value under this is told as such: more digits would claim more than the model knows.
+_TINY_Q: Final = 0.001
+_DAY_NS: Final = 86_400 * 10**9
+
+
+class Suffers(NamedTuple):
+    """A victim: the edge, its key, what it adds, and how that comes."""
+
+    edge: EdgeKey
+    name: str
+    adds: str
+    how: str
+
+
+class Card(NamedTuple):
+    """What is said of one finding; what is not known is empty.
+
+    Attributes
+    ----------
+    finding, edge
+        What it is of; the edge is None where the report lists it no more.
+    title
+        One sentence.
+    since, sure, adds, weeks
+        Since when, how sure, how much, how long it may go on, in words.
+    victims
+        What suffers from it, nearest first.
+    question, command, trace_id
+        What to look at next.
+    """
+
+    finding: Finding
+    edge: Edge | None
+    title: str
+    since: str
+    sure: str
+    adds: str
+    weeks: str
+    victims: tuple[Suffers, ...]
+    question: str
+    command: str
+    trace_id: str
+
+
+def cards(report: Report, marks: Mapping[str, int] | None = None) -> list[Card]:
+    """Every finding of a report as a card, in its order.
+
+    Parameters
+    ----------
+    report
+        The diff.
+    marks
+        Named instants of the store, told where a change began beside one.
+    """
+    known = {edge.key: edge for edge in report.edges}
+    return [_card(report, found, known.get(found.cause), marks or {}) for found in report.findings]
+
+
+def _card(report: Report, found: Finding, edge: Edge | None, marks: Mapping[str, int]) -> Card:
+    return Card(
+        finding=found,
+        edge=edge,
+        title=found.sentence.replace(" -> ", " → "),
+        since=since(found.since, marks),
+        sure=sure(found),
+        adds=_adds(found),
+        weeks=weeks(found.weeks_to_wall),
+        victims=tuple(
+            Suffers(
+                each.edge, at(each.edge), f"{number(each.added_ms, sign=True)} ms per {each.unit}", each.how
+            )
+            for each in found.victims
+        ),
+        question=QUESTIONS.get(found.mechanism, ""),
+        command=explain_command(found.cause, report),
+        trace_id=edge.exemplars_head[0] if edge is not None and edge.exemplars_head else "",
+    )
+
+
+def at(key: EdgeKey) -> str:
+    """An edge in a sentence."""
+    name = f"{key.caller} (itself)" if key.callee is None else f"{key.caller} → {key.callee}"
+    return f"{name} {key.operation}" if key.operation else name
+
+
+def since(change: Change | None, marks: Mapping[str, int]) -> str:
+    """Since when, with the deploys and marks beside it; what creeps has no day on which it began."""
+    if change is None:
+        return "it crept up: no single day on which it began"
+    said = f"since {day(change.at_ns)}"
+    if day(change.low_ns) != day(change.high_ns):
+        said += f" (between {day(change.low_ns)} and {day(change.high_ns)})"
+    low, high = change.low_ns - _DAY_NS, change.high_ns + _DAY_NS
+    beside = [f"{one.service} {one.version} was first seen" for one in change.versions[:2]]
+    beside += [f"“{name}” was marked" for name, at_ns in sorted(marks.items()) if low <= at_ns <= high][:2]
+    return said + (f", when {' and '.join(beside)}" if beside else "")
+
+
+def sure(found: Finding) -> str:
+    """How sure it is: of the cause, then of the change."""
+    cause = {
+        Certainty.CLEAR: "clear",
+        Certainty.CONSISTENT: "the evidence is consistent with this cause; it does not prove it",
+    }[found.certainty]
+    said = [cause]
+    if found.added_ms_ci is not None:
+        said.append(f"95 % interval {interval(found.added_ms_ci)} ms")
+    if found.q_value is not None:
+        said.append(f"q {'below 0.001' if found.q_value < _TINY_Q else f'{found.q_value:.2g}'}")
+    return ", ".join(said)
+
+
+def _adds(found: Finding) -> str:
+    said = f"{number(found.added_ms, sign=True)} ms per {found.unit}"
+    if len(found.entries) == 1:
+        said += f" of {' '.join(found.entries[0])}"
+    elif found.entries:
+        said += f", in {len(found.entries)} entries"
+    if found.victims and found.unit == "request" and number(found.total_ms) != number(found.added_ms):
+        said += f"; {number(found.total_ms, sign=True)} ms with what suffers from it"
+    return said
+
+
+def weeks(left: float | None) -> str:
+    """Weeks to the wall in words; empty where nobody knows."""
+    if left is None:
+        return ""
+    if left == 0:
+        return "none: it is at its wall at peak load now"
+    return f"about {number(left)} until its wall, at today's growth"
+
+
+def explain_command(cause: EdgeKey, report: Report) -> str:
+    """The command that tells more of a cause, of the same periods."""
+    name = f"{cause.name} {cause.operation or ''}".strip()
+    return f"tracescope explain {shlex.quote(name)} {_period(report.base)} {_period(report.head)}"
+
+
+def _period(extent: Extent) -> str:
+    return f"{format_utc(extent.start_ns)}/{format_utc(extent.end_ns)}"
