@@ -12,8 +12,8 @@ from scipy import stats
 from test_load_model import of_curve, period_of
 
 from tracescope import schema
+from tracescope.analysis.capacity import arrivals, split
 from tracescope.analysis.capacity import fit as model
-from tracescope.analysis.capacity import split
 from tracescope.analysis.capacity.curve import Curve
 from tracescope.analysis.capacity.split import Modelled, load_trend, tell_apart, weeks_to_wall
 from tracescope.analysis.report import Edge
@@ -150,7 +150,7 @@ def test_loads_without_overlap_are_refused_and_held_against_bases_own_curve() ->
 def test_windows_that_are_too_alike_in_time_are_refused() -> None:
     """Fewer than three degrees of freedom are left."""
     pair = periods(more=1.4)
-    fitted = split.model_edge(*(split.by_edge(period)[1] for period in pair), pair[1].end_ns, waits=False)
+    fitted = split.model_edge(*(arrivals.by_edge(period)[1] for period in pair), pair[1].end_ns, waits=False)
     assert fitted.fitted is not None
     for freedom, known in ((2.9, False), (3.1, True)):
         less = replace(fitted, fitted=replace(fitted.fitted, freedom=freedom))
@@ -250,7 +250,7 @@ def test_waits_of_a_queue_are_told_by_their_operation() -> None:
 def test_the_split_is_told_in_per_cent() -> None:
     """What load rose by, what that explains, what is left and its interval: as the model has them."""
     pair = periods(more=1.25, slower=1.15)
-    fitted = split.model_edge(*(split.by_edge(one)[1] for one in pair), pair[1].end_ns, waits=False)
+    fitted = split.model_edge(*(arrivals.by_edge(one)[1] for one in pair), pair[1].end_ns, waits=False)
     assert fitted.fitted is not None
     shift = model.shift(fitted.fitted, fitted.points)
     (line,) = [one for one in told(edge(4.0), pair).evidence if "explains" in one]
@@ -273,7 +273,7 @@ def test_replicas_are_tried_where_their_number_differs_by_a_fifth() -> None:
     assert known.fitted is not None
     (line,) = [one for one in split._told(edge(), known, 1.0).evidence if "replicas" in one]
     assert line.startswith("load is that of each of its 2 → 4 replicas")
-    base, head = (split.by_edge(one)[1] for one in scaled(known=True))
+    base, head = (arrivals.by_edge(one)[1] for one in scaled(known=True))
     assert base.replicas is not None
     for factor, tried in ((1.19, False), (1.21, True)):
         alike = replace(head, replicas=np.full(len(head.load), 2.0 * factor))

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.capacity.arrivals import WEEK_NS, by_edge, edge_ids, near
+from tracescope.analysis.capacity.arrivals import WEEK_NS, edge_ids, near, of_periods
 from tracescope.analysis.capacity.split import Modelled, edge_key, is_wait, model_edge
 from tracescope.analysis.comparison.causes import cause_clause
 from tracescope.analysis.report import EFFECTS, Edge, Effect, Report
@@ -159,7 +159,7 @@ def explain(report: Report, edge: Edge, base: PeriodRollups, head: PeriodRollups
     key = edge_ids([base, head]).get(edge_key(edge))
     modelled = None
     if key is not None:
-        before, after = by_edge(base, [key]), by_edge(head, [key])
+        before, after = of_periods([base, head], [key])
         if key in before and key in after:
             modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
     curve = None if modelled is None else _curve(modelled)

@@ -1,7 +1,8 @@
 """Arrivals at resources, and the points a load curve is fitted to.
 
 The load that matters to an edge is its resource's total: everything that reaches this database, topic
-or service, over all callers and entries.  (A shared database whose other caller doubles looks like
+or service, over all callers and entries, a call counting for the work that it brings
+(`tracescope.analysis.capacity.offered`).  (A shared database whose other caller doubles looks like
 4 % growth a week to a model of one edge's own arrivals.)
 
     slots of a period ─► load of each resource ─► windows of about 1,000 calls of one edge at one load
@@ -25,8 +26,8 @@ al., "Measurement Error in Nonlinear Models", 2006, chapter 4; design, section 7
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.capacity.fit import FEWEST_CALLS, Points
+from tracescope.analysis.capacity.offered import Asked, quiet_times, told_apart
 from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.instances import Lives, fleets
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -44,6 +46,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 WEEK_NS: Final = 7 * DAY_NS
+#: What calls take in quiet hours is measured once for so long.
+STRETCH_NS: Final = 2 * WEEK_NS
 #: Calls a window should hold, and how many windows a period is cut into at most.
 WANTED_CALLS: Final = 1000
 MOST_POINTS: Final = 120
@@ -53,6 +57,7 @@ KNOWN_CALLS: Final = 400
 KNOWN_CELL: Final = 200
 #: Arrivals of which less than this part is more than counting noise are no load to fit.
 LEAST_RELIABLE: Final = 0.3
+KEYS: Final = ("slot", "edge_id")
 #: Mark of resources that serve calls: services, databases and what sends no spans.
 SERVICE: Final = "s:"
 #: The part of slots that is busier than what is called peak load.
@@ -70,13 +75,15 @@ class Arrivals:
     calls, units, own_s
         Calls counted, units of work they are of, and mean time of a call itself.
     load
-        Arrivals a second at the resource, smoothed where a slot knows too little of its own.
+        Arrivals a second at the resource, in calls of its mean work, smoothed where a slot knows too little.
     counted
-        Calls at the resource that were counted, unweighted.
+        Calls at the resource that were counted, unweighted: as many of equal work as know as much.
     noise
         Relative standard error of `load` in a slot.
     replicas
         Live instances of the resource, where it is a service whose instances are known.
+    asked
+        What every edge that reaches the resource asks of it, by ``edge_id``; empty for a topic.
     """
 
     start_ns: Ints
@@ -88,6 +95,7 @@ class Arrivals:
     counted: Floats
     noise: float
     replicas: Floats | None = None
+    asked: Mapping[int, Asked] = field(default_factory=dict[int, Asked])
 
     @property
     def each(self) -> Arrivals | None:
@@ -158,38 +166,102 @@ def by_edge(period: PeriodRollups, wanted: Collection[int] | None = None) -> dic
     wanted
         Only these edges; resources are made of all.
     """
+    return of_periods([period], wanted)[0]
+
+
+def of_periods(
+    periods: Sequence[PeriodRollups], wanted: Collection[int] | None = None
+) -> list[dict[int, Arrivals]]:
+    """Arrivals of every edge of periods that are compared, in calls that count alike in all of them.
+
+    Parameters
+    ----------
+    periods
+        As of `by_edge`.
+    wanted
+        Only these edges; resources are made of all.
+    """
+    reached = [
+        _reached(period, wanted, number if len(periods) > 1 else None)
+        for number, period in enumerate(periods)
+    ]
+    counted = pl.concat([rows.filter("counts") for rows in reached]).sort("resource", "stretch", *KEYS)
+    # what waits in a topic, and what is put into it, is no work of the topic's
+    seconds = told_apart(quiet_times(counted.filter(pl.col("resource").str.starts_with(SERVICE))))
+    names = ("resource", "edge_id", "stretch")
+    rows = [(*key, value) for key, value in sorted(seconds.items())]
+    types = {name: counted.schema[name] for name in names} | {"seconds": pl.Float64()}
+    first = pl.col("seconds").first().over("resource", "edge_id").alias("first")
+    table = pl.DataFrame(rows, schema=types, orient="row").with_columns(first)
+    mean = (pl.col("arrived") * pl.col("seconds")).sum() / pl.col("arrived").sum()
+    usual = (
+        counted.join(table, on=names)
+        .sort("resource", "stretch", *KEYS)
+        .group_by("resource", maintain_order=True)
+        .agg(mean.alias("usual"))
+    )
+    timed = [
+        found.join(table, on=names, how="left").join(usual, on="resource", how="left").sort(KEYS)
+        for found in reached
+    ]
+    return [_of_period(found, period, wanted) for period, found in zip(periods, timed, strict=True)]
+
+
+def _reached(period: PeriodRollups, wanted: Collection[int] | None, number: int | None) -> pl.DataFrame:
+    """Calls of every edge by slot, with the resource they reach, and whether they count for its load.
+
+    The stretch of a slot is the `number` of the period, or its fortnight where there is none.
+    """
     edges = _edges(period.tables["paths"])
     if wanted is not None:  # what reaches the resources of these edges
         reached = edges.filter(pl.col("edge_id").is_in(list(wanted))).select("resource").unique()
         edges = edges.join(reached, on="resource", how="semi")
     ids = period.tables["paths"].select("path_id", "edge_id").join(edges, on="edge_id", how="semi")
-    keys = ("slot", "edge_id")
     rows = (
         period.tables["path_hours"]
         .lazy()
         .select("slot", "path_id", "threshold", "calls", "units", "own_all_ns")
         .filter(pl.col("calls") > 0)
         .join(ids.lazy(), on="path_id")
-        .group_by(*keys, "threshold")
+        .group_by(*KEYS, "threshold")
         .agg(pl.col("calls", "units", "own_all_ns").sum())
     )
-    counted = rows.group_by(keys).agg(pl.col("calls", "units").sum())
-    sums = weighted(rows, keys, ("calls", "own_all_ns")).rename({"calls": "arrived", "own_all_ns": "own_ns"})
-    summed = counted.join(sums, on=keys).join(edges.lazy(), on="edge_id").sort(keys).collect()
+    counted = rows.group_by(KEYS).agg(pl.col("calls", "units").sum())
+    sums = weighted(rows, KEYS, ("calls", "own_all_ns")).rename({"calls": "arrived", "own_all_ns": "own_ns"})
+    summed = counted.join(sums, on=KEYS).join(edges.lazy(), on="edge_id").collect()
     # a service's own edges count every request that it serves, roots and strange callers included
-    served = summed.filter("own").select("resource").unique()
-    counts = pl.concat(
-        [
-            summed.filter("own"),
-            summed.filter(~pl.col("own")).join(served, on="resource", how="anti"),
-        ]
+    served = summed.filter("own").select("resource", served=True).unique()
+    fortnight = (pl.col("slot") * period.slot_ns - period.start_ns) // STRETCH_NS
+    stretch = fortnight.cast(pl.Int64) if number is None else pl.lit(number, dtype=pl.Int64)
+    return (
+        summed.join(served, on="resource", how="left")
+        .with_columns((pl.col("own") | pl.col("served").is_null()).alias("counts"), stretch.alias("stretch"))
+        .sort(KEYS)
     )
-    totals = counts.group_by("slot", "resource", maintain_order=True).agg(
-        pl.col("arrived").sum().alias("total"), pl.col("calls").sum().alias("counted")
+
+
+def _of_period(
+    timed: pl.DataFrame, period: PeriodRollups, wanted: Collection[int] | None
+) -> dict[int, Arrivals]:
+    """Arrivals of the edges wanted, of all that reach their resources and what a call counts for there."""
+    weight = (pl.col("seconds") / pl.col("usual")).fill_null(1.0)
+    before = (pl.col("first") / pl.col("usual")).fill_null(1.0)
+    counting = timed.filter("counts")
+    totals = counting.group_by("slot", "resource", maintain_order=True).agg(
+        (pl.col("arrived") * weight).sum().alias("total"),
+        ((pl.col("calls") * weight).sum() ** 2 / (pl.col("calls") * weight**2).sum()).alias("counted"),
     )
+    asked = _asked(counting, period)
     if wanted is not None:
-        summed = summed.filter(pl.col("edge_id").is_in(list(wanted)))
-    joined = summed.join(totals, on=["slot", "resource"]).sort("edge_id", "slot")
+        timed = timed.filter(pl.col("edge_id").is_in(list(wanted)))
+    # a call that got slower itself is no load for itself
+    itself = pl.when("counts").then(pl.col("arrived") * (before - weight)).otherwise(0.0)
+    joined = (
+        timed.with_columns(itself.alias("itself"))
+        .join(totals, on=["slot", "resource"])
+        .with_columns(pl.col("total") + pl.col("itself"))
+        .sort("edge_id", "slot")
+    )
     parts = joined.partition_by("edge_id", as_dict=True, maintain_order=True)
     living: dict[str, Lives] = {}
     if "service_hours" in period.tables and period.slot_ns >= HOUR_NS:
@@ -198,11 +270,30 @@ def by_edge(period: PeriodRollups, wanted: Collection[int] | None = None) -> dic
             SERVICE + name: lives for name, lives in fleets(period.tables["service_hours"], names).items()
         }
     return {
-        int(key[0]): _arrivals(part, period, living.get(part["resource"][0])) for key, part in parts.items()
+        int(key[0]): _arrivals(
+            part, period, living.get(part["resource"][0]), asked.get(part["resource"][0], {})
+        )
+        for key, part in parts.items()
     }
 
 
-def _arrivals(part: pl.DataFrame, period: PeriodRollups, living: Lives | None) -> Arrivals:
+def _asked(counting: pl.DataFrame, period: PeriodRollups) -> dict[str, dict[int, Asked]]:
+    """What every edge asks of the resources that serve calls, by resource."""
+    seconds = max(period.end_ns - period.start_ns, 1) / 1e9
+    sums = (
+        counting.filter(pl.col("seconds").is_not_null())
+        .group_by("resource", "edge_id", maintain_order=True)
+        .agg(pl.col("arrived").sum(), (pl.col("arrived") * pl.col("seconds")).sum().alias("work"))
+    )
+    out: dict[str, dict[int, Asked]] = {}
+    for resource, edge, arrived, work in sums.iter_rows():
+        out.setdefault(str(resource), {})[int(edge)] = Asked(arrived / seconds, work / arrived)
+    return out
+
+
+def _arrivals(
+    part: pl.DataFrame, period: PeriodRollups, living: Lives | None, asked: Mapping[int, Asked]
+) -> Arrivals:
     start = part["slot"].to_numpy().astype(np.int64) * period.slot_ns
     counted = part["counted"].to_numpy().astype(np.float64)
     # the first and the last slot of a period may be cut
@@ -221,6 +312,7 @@ def _arrivals(part: pl.DataFrame, period: PeriodRollups, living: Lives | None) -
         counted,
         noise,
         None if living is None else np.maximum(living.between(begin, end), 1.0),
+        asked,
     )
 
 
@@ -340,4 +432,12 @@ def edge_ids(periods: Collection[PeriodRollups]) -> Mapping[tuple[int, str, str 
         .select(*names, "edge_id")
         .unique()
         .iter_rows()
+    }
+
+
+def edge_names(periods: Collection[PeriodRollups]) -> Mapping[int, str]:
+    """Edges by ``edge_id``, as a person would write them with their operation."""
+    return {
+        edge_id: f"{caller} {operation}" if callee is None else f"{caller} -> {callee} {operation}"
+        for (_, caller, callee, operation), edge_id in edge_ids(periods).items()
     }

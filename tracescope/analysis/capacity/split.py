@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.capacity import fit as model
-from tracescope.analysis.capacity.arrivals import Arrivals, by_edge, edge_ids, points
+from tracescope.analysis.capacity.arrivals import Arrivals, edge_ids, edge_names, of_periods, points
 from tracescope.analysis.capacity.fit import Fit, Headroom, Points
 from tracescope.analysis.capacity.levels import judge
+from tracescope.analysis.capacity.offered import aggressor
 from tracescope.analysis.report import Edge, Effect
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import normal_quantile
@@ -190,7 +191,8 @@ def tell_apart(
     wanted = {key for key in keys.values() if key is not None}
     if not wanted:
         return list(edges)
-    before, after = by_edge(base, wanted), by_edge(head, wanted)
+    before, after = of_periods([base, head], wanted)
+    names = edge_names([base, head])
     wider = _selected(len(chosen), len(edges))
     out = list(edges)
     for number, key in keys.items():
@@ -198,7 +200,11 @@ def tell_apart(
             continue
         edge = edges[number]
         modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
-        out[number] = _told(edge, modelled, wider)
+        told = _told(edge, modelled, wider)
+        loudest = aggressor(key, before[key].asked, after[key].asked)
+        if loudest is not None and edge.credited_ms > 0:
+            told = replace(told, evidence=(*told.evidence, loudest.words(names[loudest.edge])))
+        out[number] = told
     return out
 
 
