@@ -54,7 +54,7 @@ def test_a_journal_that_cannot_be_written_stops_acknowledgement_and_recovers(
     monkeypatch.setattr(journals, "os", faulty)
     with Running(tmp_path / "store") as receiver:
         receiver.send(request(0, 10))
-        receiver.journal.take()  # so that the next write opens a segment
+        receiver.journal.segments_to_drain()  # so that the next write opens a segment
         faulty.failing[function] = number
         with pytest.raises(grpc.RpcError) as failure:
             receiver.send(request(100, 10))
@@ -122,7 +122,7 @@ def test_a_segment_that_cannot_be_read_does_not_hold_up_its_neighbours(tmp_path,
         for number in range(3):
             payload = request(number, 1).SerializeToString()
             receiver.journal.append(payload, time.time_ns()).result(10)
-            receiver.journal.take()
+            receiver.journal.segments_to_drain()
         _, bad, _ = journals.segments(receiver.store.journal_folder)
         data = bad.read_bytes()
         bad.write_bytes(b"NOT OURS" + data[8:])

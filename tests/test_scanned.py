@@ -66,7 +66,7 @@ def test_a_segment_gives_back_what_was_attached_to_all_of_it_once(tmp_path) -> N
     """In the order of its records; a second look, or one that lacks a record's, gives nothing."""
     journal = Journal.open(tmp_path)
     appended(journal, 3)
-    (segment,) = journal.take()
+    (segment,) = journal.segments_to_drain()
     given = journal.attached_to(segment)
     assert given is not None
     first = [int(thing.rows[0, wire.C_TRACE_LO]) for thing in given if isinstance(thing, Scanned)]
@@ -75,7 +75,7 @@ def test_a_segment_gives_back_what_was_attached_to_all_of_it_once(tmp_path) -> N
     appended(journal, 1)
     appended(journal, 1, attach=False)
     appended(journal, 1)
-    (mixed,) = [path for path in journal.take() if path != segment]
+    (mixed,) = [path for path in journal.segments_to_drain() if path != segment]
     assert journal.attached_to(mixed) is None
     journal.close()
 
@@ -88,7 +88,7 @@ def test_a_drain_that_stands_still_costs_bounded_memory(tmp_path, monkeypatch) -
     assert journal.attached_bytes == 0
     appended(journal, 20)
     assert 0 < journal.attached_bytes <= journals.ATTACHED_BYTES
-    waiting = journal.take()
+    waiting = journal.segments_to_drain()
     held = [journal.attached_to(segment) is not None for segment in waiting]
     assert any(held)
     assert not all(held)
@@ -104,7 +104,7 @@ def test_segments_that_wait_land_together_and_only_once(tmp_path) -> None:
     journal = Journal.open(store.journal_folder, segment_bytes=2_000)
     appended(journal, 20)
     appended(journal, 4, attach=False)
-    waiting = journal.take()
+    waiting = journal.segments_to_drain()
     assert len(waiting) > 3
     copies = {segment: segment.read_bytes() for segment in waiting}
     assert drain(store, waiting, journal) == 240
@@ -127,7 +127,7 @@ def test_only_what_is_known_to_be_small_enough_lands_together(tmp_path, monkeypa
     left.close()
     journal = Journal.open(tmp_path, segment_bytes=2_000)
     appended(journal, 20)
-    old, *written = journal.take()
+    old, *written = journal.segments_to_drain()
     groups = together([old, *written], journal)
     assert groups[0] == [old]
     assert list(chain.from_iterable(groups)) == [old, *written]
@@ -141,7 +141,7 @@ def test_only_what_is_known_to_be_small_enough_lands_together(tmp_path, monkeypa
 def test_an_answer_waits_for_a_drain_that_is_behind(tmp_path, monkeypatch) -> None:
     """But not for one that has taken nothing lately: what was sent is durable, and senders go on."""
     monkeypatch.setattr(journals, "ATTACHED_BYTES", 4_000)
-    monkeypatch.setattr(journals, "TAKEN_LATELY_S", 3600.0)
+    monkeypatch.setattr(journals, "DRAINED_LATELY_S", 3600.0)
     monkeypatch.setattr("tracescope.ingest.intake.PACE_S", 3600.0)
     monkeypatch.setattr("tracescope.serving.runtime.DRAIN_TICK_S", 3600.0)  # drained by hand
     with Running(tmp_path / "store") as receiver:

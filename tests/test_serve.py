@@ -240,7 +240,7 @@ def test_a_damaged_segment_lands_what_it_still_holds_and_is_set_aside(tmp_path) 
     journal = Journal.open(store.journal_folder)
     for number in range(3):
         journal.append(request(number * 50, 50).SerializeToString(), time.time_ns()).result(10)
-    (segment,) = journal.take()
+    (segment,) = journal.segments_to_drain()
     journal.close()
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
@@ -267,7 +267,7 @@ def test_draining_a_segment_twice_stores_its_spans_once(tmp_path) -> None:
     store = open_store(tmp_path / "store", create=True)
     journal = Journal.open(store.journal_folder)
     journal.append(request(0, 50).SerializeToString(), time.time_ns()).result(10)
-    (segment,) = journal.take()
+    (segment,) = journal.segments_to_drain()
     copy = segment.read_bytes()
     assert drain(store, [segment]) == 50
     segment.write_bytes(copy)

@@ -120,12 +120,12 @@ class Keeping(RuleBasedStateMachine):
 
     @rule()
     def drain(self) -> None:
-        drain(self.store, self.journal.take(), self.journal)
+        drain(self.store, self.journal.segments_to_drain(), self.journal)
 
     @rule(calls=st.integers(0, 40))
     def drain_and_crash(self, calls: int) -> None:
         """Killed at any change to the disk while it drained; restarted."""
-        waiting = self.journal.take()
+        waiting = self.journal.segments_to_drain()
         with crash_after(calls):
             drain(self.store, waiting, self.journal)
         self.restart()
@@ -163,7 +163,7 @@ def crash_at(root: Path, work: str, calls: int) -> bool:
     journal = Journal.open(store.journal_folder, segment_bytes=500)
     for part in range(2):
         journal.append(payload([part, part + 3, part + 20, 255], now_ns), now_ns).result(30)
-    waiting = journal.take()
+    waiting = journal.segments_to_drain()
     journal.close()
     if work == "seal":
         drain(store, waiting)
@@ -229,7 +229,7 @@ def test_a_segment_begun_while_others_are_taken_is_not_among_them(
         return looked(folder)
 
     monkeypatch.setattr(module, "segments", slowly)
-    taken = journal.take()
+    taken = journal.segments_to_drain()
     monkeypatch.undo()
     assert [record.payload for path in taken for record in module.contents(path).records] == [b"first"]
     for path in taken:

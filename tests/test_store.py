@@ -646,12 +646,12 @@ def test_a_store_of_a_newer_program_is_refused_with_a_sentence(tmp_path: Path) -
     about = tmp_path / "store" / "FORMAT.json"
     before = about.read_text()
     about.write_text(json.dumps({"format": 99, "demo": False}))
-    with pytest.raises(StoreError, match="has format 99; this program knows 2"):
+    with pytest.raises(StoreError, match=f"has format 99; this program knows {SCHEMA_VERSION}"):
         open_store(tmp_path / "store")
     about.write_text(before)
     pointer = tmp_path / "store" / "CURRENT.json"
-    pointer.write_text(pointer.read_text().replace('"schema":2', '"schema":7'))
-    with pytest.raises(StoreError, match="has schema 7; this program knows 2"):
+    pointer.write_text(pointer.read_text().replace(f'"schema":{SCHEMA_VERSION}', '"schema":7'))
+    with pytest.raises(StoreError, match=f"has schema 7; this program knows {SCHEMA_VERSION}"):
         store.status()
 
 

@@ -106,8 +106,8 @@ def split_address(text: str, port: str | None = None) -> tuple[str, str | None]:
     if text.startswith("["):
         inside, _, rest = text[1:].partition("]")
         return inside.lower(), rest.lstrip(":") or port
-    if text.count(":") == 1 and (found := _PORT.match(text)):
-        return found[1].lower(), found[2]
+    if text.count(":") == 1 and (attributes := _PORT.match(text)):
+        return attributes[1].lower(), attributes[2]
     return text.lower(), port
 
 
@@ -176,12 +176,12 @@ Names = Mapping[str, str]
 NO_NAMES: Final[Names] = {}
 
 
-def server_of(found: Names, kind: int, names: Names = NO_NAMES, system: str = "") -> Server | None:
+def server_of(attributes: Names, kind: int, names: Names = NO_NAMES, system: str = "") -> Server | None:
     """Where a call goes: the first name that a span's attributes give, else the first bare address.
 
     Parameters
     ----------
-    found
+    attributes
         Values by their meanings (`tracescope.semconv.SPAN_ATTRIBUTES`).
     kind
         KIND_* of the span; what serves a call stands where it says itself.
@@ -190,20 +190,20 @@ def server_of(found: Names, kind: int, names: Names = NO_NAMES, system: str = ""
     system
         The database system whose usual port says nothing.
     """
-    if given := found.get("peer"):
+    if given := attributes.get("peer"):
         return Server(given, named=True)
     bare: Server | None = None
     for place, port in _PLACES:
-        text = None if kind == KIND_SERVER and place == "network" else found.get(place)
+        text = None if kind == KIND_SERVER and place == "network" else attributes.get(place)
         if not text or (place == "url_path" and "://" not in text):
             continue
         here = _server(
-            text, found.get(port) if kind != KIND_SERVER else None, names, _USUAL_PORTS.get(system, ())
+            text, attributes.get(port) if kind != KIND_SERVER else None, names, _USUAL_PORTS.get(system, ())
         )
         if here is not None and here.named:
             return here
         bare = bare or here
-    if bare is None and kind == KIND_SERVER and (own := found.get("own_name")):
+    if bare is None and kind == KIND_SERVER and (own := attributes.get("own_name")):
         return _server(own, None, names, ())
     return bare
 
@@ -231,9 +231,11 @@ def _with_port(host: str, port: str | None, usual: tuple[str, ...]) -> str:
     return host if int(port) >= _EPHEMERAL and port not in _NOT_EPHEMERAL else f"{host}:{port}"
 
 
-def peer_of(found: Names, kind: int, names: Names = NO_NAMES, otherwise: str | None = None) -> str | None:
+def peer_of(
+    attributes: Names, kind: int, names: Names = NO_NAMES, otherwise: str | None = None
+) -> str | None:
     """What a span's other side is called; `otherwise` (an RPC's service) is better than an address."""
-    where = server_of(found, kind, names)
+    where = server_of(attributes, kind, names)
     if where is None or (otherwise and not where.named):
         return otherwise or None
     return where.text
@@ -267,11 +269,11 @@ def names_a_database(system: str, namespace: str) -> bool:
     return bool(plain) and not plain.isdigit() and plain not in _GENERIC and system not in EMBEDDED
 
 
-def database_of(found: Names, kind: int, names: Names = NO_NAMES) -> str:
+def database_of(attributes: Names, kind: int, names: Names = NO_NAMES) -> str:
     """Identity of the database that a span asks: ``system/namespace@server``, or as much as is known."""
-    system = system_of(found.get("db_system") or "sql")
-    namespace = found.get("db_namespace", "")
-    where = server_of(found, kind, names, system)
+    system = system_of(attributes.get("db_system") or "sql")
+    namespace = attributes.get("db_namespace", "")
+    where = server_of(attributes, kind, names, system)
     if system == "postgresql":  # newer instrumentations add the schema
         namespace = namespace.partition("|")[0]
     if system in EMBEDDED:
@@ -290,8 +292,8 @@ _BASENAME = re.compile(r"[/\\:]")
 def split_database(identity: str) -> Database:
     """Parts of what `database_of` made; what may be a namespace or a server is taken for a namespace."""
     system, _, rest = identity.partition("/")
-    namespace, found, where = rest.rpartition("@")
-    if found:
+    namespace, attributes, where = rest.rpartition("@")
+    if attributes:
         return Database(system, namespace, where)
     host = split_address(rest)[0]
     is_server = bool(rest) and ("." in host or ":" in rest or host == "localhost")
@@ -304,17 +306,17 @@ def split_database(identity: str) -> Database:
 _DEFAULT_EXCHANGE: Final = frozenset({"amq.default", "(default)", "<default>"})
 
 
-def topic_of(found: Names, kind: int) -> str | None:
+def topic_of(attributes: Names, kind: int) -> str | None:
     """A destination's name; None where a span names none.
 
     Of a queue's URL, an ARN or a resource's path it is the last part; RabbitMQ's default exchange has no
     name, and what is sent to it goes to the queue that the routing key names.
     """
-    destination = found.get("messaging_destination", "")
+    destination = attributes.get("messaging_destination", "")
     if kind == KIND_CONSUMER:
-        destination = found.get("messaging_source") or destination
+        destination = attributes.get("messaging_source") or destination
     if not destination or destination.lower() in _DEFAULT_EXCHANGE:
-        destination = found.get("messaging_routing_key") or ""
+        destination = attributes.get("messaging_routing_key") or ""
     if "://" in destination:
         destination = destination.rstrip("/").rpartition("/")[2]
     elif destination.startswith("arn:"):

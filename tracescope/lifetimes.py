@@ -49,34 +49,34 @@ _OPEN_NAME: Final = re.compile(r"\bweb[ _-]?sockets?\b", re.IGNORECASE)
 _TIMED_NAME: Final = re.compile(r"(?:\b|_)cron(?:[ _-]?jobs?)?(?:\b|_)|\bscheduled\b", re.IGNORECASE)
 
 
-def found_nothing(found: Mapping[str, str]) -> bool:
+def brought_nothing(attributes: Mapping[str, str]) -> bool:
     """Whether a receive says that it brought no message."""
-    return found.get("message_count") == "0"
+    return attributes.get("message_count") == "0"
 
 
-def _is_open(found: Mapping[str, str], name: str) -> bool:
-    if found.get("http_status") == "101" or found.get("upgrade", "").lower() == "websocket":
+def _is_open(attributes: Mapping[str, str], name: str) -> bool:
+    if attributes.get("http_status") == "101" or attributes.get("upgrade", "").lower() == "websocket":
         return True
-    if found.get("protocol", "").lower() in _OPEN_PROTOCOLS:
+    if attributes.get("protocol", "").lower() in _OPEN_PROTOCOLS:
         return True
-    if found.get("scheme", "").lower() in _OPEN_PROTOCOLS:
+    if attributes.get("scheme", "").lower() in _OPEN_PROTOCOLS:
         return True
     # a client that would take one among other answers says so behind them
-    if found.get("media_type", "").lstrip('["').lower().startswith(_EVENT_STREAM):
+    if attributes.get("media_type", "").lstrip('["').lower().startswith(_EVENT_STREAM):
         return True
-    if "stream" in found.get("call_type", "").lower():
+    if "stream" in attributes.get("call_type", "").lower():
         return True
-    if found.get("graphql_type", "").lower() == "subscription":
+    if attributes.get("graphql_type", "").lower() == "subscription":
         return True
     return _OPEN_NAME.search(name) is not None
 
 
-def life(found: Mapping[str, str], kind: int, name: str, plain: bool) -> int:
+def life(attributes: Mapping[str, str], kind: int, name: str, plain: bool) -> int:
     """LIFE_STREAM, LIFE_SCHEDULED, or MSG_NONE where nothing says either.
 
     Parameters
     ----------
-    found, kind, name
+    attributes, kind, name
         As for `tracescope.semconv.meaning`.
     plain
         Whether the span is no call and no request by its attributes: then its name may say that a clock
@@ -84,8 +84,8 @@ def life(found: Mapping[str, str], kind: int, name: str, plain: bool) -> int:
     """
     if kind in (KIND_PRODUCER, KIND_CONSUMER):
         return MSG_NONE
-    if _is_open(found, name):
+    if _is_open(attributes, name):
         return LIFE_STREAM
-    if found.get("trigger", "").lower() == "timer" or "schedule" in found:
+    if attributes.get("trigger", "").lower() == "timer" or "schedule" in attributes:
         return LIFE_SCHEDULED
     return LIFE_SCHEDULED if plain and _TIMED_NAME.search(name) else MSG_NONE

@@ -101,9 +101,9 @@ _RUN = re.compile(r"\{id\}(?:[-_.:,+~]*(?:\{id\}|\d+(?![^\W_])))+")
 _SIGNED = re.compile(r"(?<![\w}])[-+#$]\{id\}")
 
 
-def _is_token(found: re.Match[str]) -> str:
+def _is_token(match: re.Match[str]) -> str:
     """Base64 with padding, letters and digits mixed; else the text as it was."""
-    text = found.group()
+    text = match.group()
     return ID if text.endswith("==") or any(c.isdigit() or c.isupper() for c in text) else text
 
 
@@ -302,7 +302,7 @@ def _with_names(lexemes: list[_Lexeme]) -> tuple[frozenset[str], int]:
     return frozenset(names), len(lexemes)
 
 
-def _first_table(lexemes: list[_Lexeme], begin: int, own: frozenset[str]) -> str:
+def _first_table(lexemes: list[_Lexeme], begin: int, with_names: frozenset[str]) -> str:
     """The first collection that something is read from, joined or written to; not one of a WITH's own."""
     opened: list[bool] = []
     for at in range(begin, len(lexemes)):
@@ -317,12 +317,12 @@ def _first_table(lexemes: list[_Lexeme], begin: int, own: frozenset[str]) -> str
             start = _after_fillers(lexemes, at + 1)
             name, end = _name_at(lexemes, start)
             called = key != "INTO" and end < len(lexemes) and lexemes[end].key == "("
-            if name and not called and name.lower() not in own:
+            if name and not called and name.lower() not in with_names:
                 return name
     return ""
 
 
-def _collection(verb: str, lexemes: list[_Lexeme], begin: int, own: frozenset[str]) -> str:
+def _collection(verb: str, lexemes: list[_Lexeme], begin: int, with_names: frozenset[str]) -> str:
     """The collection of a statement whose verb stands at `begin`."""
     if verb in _NAMES_FIRST | _DEFINES:
         start = _after_fillers(lexemes, begin + 1, _DEFINE_FILLERS if verb in _DEFINES else _FILLERS)
@@ -336,7 +336,7 @@ def _collection(verb: str, lexemes: list[_Lexeme], begin: int, own: frozenset[st
     if verb in _WRITES:
         name, _ = _name_at(lexemes, _after_fillers(lexemes, begin + 1, _WRITE_FILLERS))
         return name
-    return _first_table(lexemes, begin, own)
+    return _first_table(lexemes, begin, with_names)
 
 
 #: Commands that are told by their first word, beside the verbs above; any other first word may be a literal.

@@ -41,18 +41,18 @@ _OF_SERVERS: Final = frozenset(
 _SERVER_ERRORS: Final = range(500, 600)
 
 
-def says_failed(found: Mapping[str, str], kind: int) -> bool:
+def says_failed(attributes: Mapping[str, str], kind: int) -> bool:
     """Whether a span failed by its attributes.
 
     Parameters
     ----------
-    found, kind
+    attributes, kind
         As for `tracescope.semconv.meaning`.
     """
-    code = found.get("http_status", "")
+    code = attributes.get("http_status", "")
     if len(code) == 3 and code.isdecimal() and int(code) in _SERVER_ERRORS:
         return True
-    said = found.get("rpc_status", "")
+    said = attributes.get("rpc_status", "")
     if said.isdecimal() and len(said) <= 2:
         said = GRPC_CODES[int(said)] if int(said) < len(GRPC_CODES) else ""
     said = said.upper()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tracescope.identity import NO_NAMES, Names, database_of, peer_of, topic_of
-from tracescope.lifetimes import LIFE_ATTRIBUTES, found_nothing, life
+from tracescope.lifetimes import LIFE_ATTRIBUTES, brought_nothing, life
 from tracescope.operations import (
     COMMANDS,
     summarise_query,
@@ -183,19 +183,19 @@ def _collections(text: str) -> str:
     return ", ".join(sorted({template_declared(name.strip()) for name in text.split(",")}))
 
 
-def _database_operation(found: Mapping[str, str], name: str) -> str:
-    verb, collection = found.get("db_operation"), found.get("db_collection")
+def _database_operation(attributes: Mapping[str, str], name: str) -> str:
+    verb, collection = attributes.get("db_operation"), attributes.get("db_collection")
     collection = _collections(collection) if collection else None
     if verb:
         verb = template_name(verb, database=True)
         return _joined(verb, collection if collection not in verb.split() else None)
-    if summary := found.get("db_summary"):  # as its name says, unless somebody puts a statement there
+    if summary := attributes.get("db_summary"):  # as its name says, unless somebody puts a statement there
         whole = any(mark in summary for mark in "'=(*")
         return template_name(summary, database=True) if whole else template_declared(summary)
-    if text := found.get("db_text"):
+    if text := attributes.get("db_text"):
         return summarise_query(text)
     command = re.split(r"[\s:]", name, maxsplit=1)[0].upper()
-    if found.get("db_system", "").lower() in _KEY_VALUE and command in COMMANDS:
+    if attributes.get("db_system", "").lower() in _KEY_VALUE and command in COMMANDS:
         return command
     name = template_name(name, database=True)
     return _joined(name, collection if collection not in re.split(r"[\s.]", name) else None)
@@ -219,11 +219,11 @@ _LOCKS: Final = frozenset({"lock", "locks", "mutex", "semaphore", "redlock", "le
 _TAKES: Final = frozenset({"acquire", "checkout", "borrow", "lease", "wait", "take", "obtain", "get"})
 
 
-def _acquires(found: Mapping[str, str], kind: int, name: str) -> bool:
+def _acquires(attributes: Mapping[str, str], kind: int, name: str) -> bool:
     """Whether a span waits for a connection: its name says so, and it asks nothing."""
     if kind not in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED) or len(name) > 80:
         return False
-    if not found.keys().isdisjoint(_ASKS):
+    if not attributes.keys().isdisjoint(_ASKS):
         return False
     words = [word.lower() for word in _WORDS.findall(name)]
     if not _LOCKS.isdisjoint(words):
@@ -239,7 +239,7 @@ def _acquires(found: Mapping[str, str], kind: int, name: str) -> bool:
         return pooled and not of_pool
     if not verb or verb[0] not in _TAKES:
         return False
-    known = "db_system" in found or not _DRIVERS.isdisjoint(words)
+    known = "db_system" in attributes or not _DRIVERS.isdisjoint(words)
     return pooled or (known and (of_pool or verb[0] in ("acquire", "checkout")))
 
 
@@ -262,9 +262,9 @@ _TRANSPORT_NAME = re.compile(
 )
 
 
-def _rpc_operation(found: Mapping[str, str], name: str) -> str:
+def _rpc_operation(attributes: Mapping[str, str], name: str) -> str:
     """``package.Service/Method``, whichever of the attributes hold it, or the span's name."""
-    service, method = found.get("rpc_service"), found.get("rpc_method")
+    service, method = attributes.get("rpc_service"), attributes.get("rpc_method")
     whole = method.lstrip("/").removeprefix("twirp/") if method else ""
     if service and method and "/" not in whole:
         whole = f"{service}/{method}"
@@ -273,13 +273,13 @@ def _rpc_operation(found: Mapping[str, str], name: str) -> str:
     return template_name(name.lstrip("/").removeprefix("twirp/"))
 
 
-def _http_operation(found: Mapping[str, str], name: str, kind: int) -> str:
-    method = found.get("http_method")
-    route = found.get("http_route")
+def _http_operation(attributes: Mapping[str, str], name: str, kind: int) -> str:
+    method = attributes.get("http_method")
+    route = attributes.get("http_route")
     if route:
         return _joined(method, template_route(route))
-    if kind == KIND_SERVER and "url_path" in found and name in (method, f"HTTP {method}"):
-        return _joined(method, template_path(found["url_path"]))
+    if kind == KIND_SERVER and "url_path" in attributes and name in (method, f"HTTP {method}"):
+        return _joined(method, template_path(attributes["url_path"]))
     return template_name(name)
 
 
@@ -288,42 +288,42 @@ _GRPC_NAME = re.compile(r"^/(?:twirp/)?(?:(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\
 _GRAPHQL_HEAD = re.compile(r"\s*(query|mutation|subscription)\b\s*([A-Za-z_]\w*)?")
 
 
-def _graphql_operation(found: Mapping[str, str]) -> str:
+def _graphql_operation(attributes: Mapping[str, str]) -> str:
     """Type and name of a GraphQL operation, from its document's head where nothing else says them."""
-    head = _GRAPHQL_HEAD.match(found.get("graphql_document", ""))
+    head = _GRAPHQL_HEAD.match(attributes.get("graphql_document", ""))
     kind, name = (head.group(1), head.group(2)) if head else (None, None)
-    if head is None and found.get("graphql_document", "").lstrip().startswith("{"):
+    if head is None and attributes.get("graphql_document", "").lstrip().startswith("{"):
         kind = "query"
-    said = _joined(found.get("graphql_type") or kind, found.get("graphql_name") or name)
+    said = _joined(attributes.get("graphql_type") or kind, attributes.get("graphql_name") or name)
     return template_declared(said)
 
 
-def _graphql(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
+def _graphql(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
     """A GraphQL operation: on the HTTP span itself, or on a span of the engine within it."""
-    said = "graphql_name" in found or "graphql_type" in found or "graphql_document" in found
-    operation = _graphql_operation(found) if said else ""
+    said = "graphql_name" in attributes or "graphql_type" in attributes or "graphql_document" in attributes
+    operation = _graphql_operation(attributes) if said else ""
     if not operation:
         return None
-    peer = peer_of(found, kind, names)
-    if kind == KIND_CLIENT or "http_method" in found or "http_route" in found:
-        if "http_method" in found or "http_route" in found:
-            operation = f"{_http_operation(found, name, kind)} {operation}"
+    peer = peer_of(attributes, kind, names)
+    if kind == KIND_CLIENT or "http_method" in attributes or "http_route" in attributes:
+        if "http_method" in attributes or "http_route" in attributes:
+            operation = f"{_http_operation(attributes, name, kind)} {operation}"
         return Meaning(CLASS_HTTP, MSG_NONE, peer, operation)
     return Meaning(CLASS_GRAPHQL, MSG_NONE, peer, operation)
 
 
-def _message(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
+def _message(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
     """A span that publishes, waits for, works on or settles messages."""
-    says = _MESSAGING.get(found.get("messaging_operation", "").lower(), MSG_NONE)
+    says = _MESSAGING.get(attributes.get("messaging_operation", "").lower(), MSG_NONE)
     if says == MSG_NONE and kind == KIND_CLIENT:
-        method = found.get("rpc_method", "")
+        method = attributes.get("rpc_method", "")
         says = next((op for beginning, op in _QUEUE_METHODS if method.startswith(beginning)), MSG_NONE)
     if says == MSG_NONE and kind == KIND_PRODUCER:
         says = MSG_SEND
-    topic = topic_of(found, kind)
+    topic = topic_of(attributes, kind)
     if topic is None and kind not in (KIND_PRODUCER, KIND_CONSUMER):
-        topic = found.get("messaging_system") or peer_of(found, kind, names)
-    task = template_declared(found["task"]) if "task" in found else None
+        topic = attributes.get("messaging_system") or peer_of(attributes, kind, names)
+    task = template_declared(attributes["task"]) if "task" in attributes else None
     if kind == KIND_CONSUMER and says in (MSG_NONE, MSG_PROCESS) and (task or topic):
         return Meaning(CLASS_MESSAGING, says, topic, f"process {task or template_declared(topic or '')}")
     if task and says == MSG_PROCESS:
@@ -331,12 +331,12 @@ def _message(found: Mapping[str, str], kind: int, name: str, names: Names) -> Me
     return Meaning(CLASS_MESSAGING, says, topic, template_name(name))
 
 
-def _is_message(found: Mapping[str, str], kind: int) -> bool:
-    if kind in (KIND_PRODUCER, KIND_CONSUMER) or "messaging_system" in found:
+def _is_message(attributes: Mapping[str, str], kind: int) -> bool:
+    if kind in (KIND_PRODUCER, KIND_CONSUMER) or "messaging_system" in attributes:
         return True
-    if "messaging_destination" not in found:
+    if "messaging_destination" not in attributes:
         return False
-    method = found.get("rpc_method")  # a queue's API has calls that move no message
+    method = attributes.get("rpc_method")  # a queue's API has calls that move no message
     return method is None or method.startswith(tuple(beginning for beginning, _ in _QUEUE_METHODS))
 
 
@@ -344,71 +344,76 @@ def _is_message(found: Mapping[str, str], kind: int) -> bool:
 _OF_MODELS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings", "completion"})
 
 
-def _called(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
+def _called(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
     """Calls that name what they reach otherwise than by address: functions and models."""
-    peer = found.get("peer")
-    if kind == KIND_CLIENT and "faas_invoked" in found:
-        function = template_declared(_last_of_name(found["faas_invoked"]))
-        known = "rpc_method" in found
-        operation = _joined(_rpc_operation(found, name) if known else "invoke", function)
+    peer = attributes.get("peer")
+    if kind == KIND_CLIENT and "faas_invoked" in attributes:
+        function = template_declared(_last_of_name(attributes["faas_invoked"]))
+        known = "rpc_method" in attributes
+        operation = _joined(_rpc_operation(attributes, name) if known else "invoke", function)
         return Meaning(CLASS_RPC, MSG_NONE, peer or function, operation)
-    if "gen_ai_operation" in found or "gen_ai_provider" in found:
-        operation = found.get("gen_ai_operation")
-        target = found.get("gen_ai_target")
+    if "gen_ai_operation" in attributes or "gen_ai_provider" in attributes:
+        operation = attributes.get("gen_ai_operation")
+        target = attributes.get("gen_ai_target")
         said = template_declared(_joined(operation, target)) if operation else template_name(name)
         asks = kind == KIND_CLIENT or (kind != KIND_SERVER and operation in _OF_MODELS)
-        peer = peer_of(found, kind, names, found.get("gen_ai_provider")) if asks else peer
+        peer = peer_of(attributes, kind, names, attributes.get("gen_ai_provider")) if asks else peer
         return Meaning(CLASS_MODEL if asks else CLASS_NONE, MSG_NONE, peer, said)
     return None
 
 
-def meaning(found: Mapping[str, str], kind: int, name: str, names: Names = NO_NAMES) -> Meaning:
+def meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names = NO_NAMES) -> Meaning:
     """`_meaning`, and how the span lives (`tracescope.lifetimes`) and ended (`tracescope.outcomes`)."""
-    said = _meaning(found, kind, name, names)
-    if says_failed(found, kind):
+    said = _meaning(attributes, kind, name, names)
+    if says_failed(attributes, kind):
         said = replace(said, failed=True)
-    if said.messaging_op == MSG_RECEIVE and found_nothing(found):
+    if said.messaging_op == MSG_RECEIVE and brought_nothing(attributes):
         return replace(said, messaging_op=MSG_EMPTY)
     if said.messaging_op != MSG_NONE:
         return said
-    return replace(said, messaging_op=life(found, kind, name, said.edge_class == CLASS_NONE))
+    return replace(said, messaging_op=life(attributes, kind, name, said.edge_class == CLASS_NONE))
 
 
-def _meaning(found: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
+def _meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
     """Resolve one combination of attribute values (`SPAN_ATTRIBUTES` meanings), kind and span name.
 
     Peers resolve by ``service.peer.name``, ``peer.service``, ``server.address``, the URL,
     ``network.peer.address``, then the database, destination or RPC service they name; see
     `tracescope.identity`.  `names` is what a team calls an address.
     """
-    if said := _graphql(found, kind, name, names):
+    if said := _graphql(attributes, kind, name, names):
         return said
-    if _acquires(found, kind, name):
-        peer = database_of(found, kind, names) if "db_system" in found else POOL
+    if _acquires(attributes, kind, name):
+        peer = database_of(attributes, kind, names) if "db_system" in attributes else POOL
         return Meaning(CLASS_DB, MSG_NONE, peer, ACQUIRE)
-    if ("db_system" in found or "db_text" in found) and kind in (
+    if ("db_system" in attributes or "db_text" in attributes) and kind in (
         KIND_CLIENT,
         KIND_INTERNAL,
         KIND_UNSPECIFIED,
     ):
-        return Meaning(CLASS_DB, MSG_NONE, database_of(found, kind, names), _database_operation(found, name))
-    if said := _called(found, kind, name, names):
+        return Meaning(
+            CLASS_DB, MSG_NONE, database_of(attributes, kind, names), _database_operation(attributes, name)
+        )
+    if said := _called(attributes, kind, name, names):
         return said
-    if _is_message(found, kind):
-        return _message(found, kind, name, names)
-    if "rpc_system" in found or "rpc_method" in found or found.get("component", "").lower() == "grpc" or (
-        _GRPC_NAME.match(name) and "http_method" not in found
+    if _is_message(attributes, kind):
+        return _message(attributes, kind, name, names)
+    grpc = attributes.get("component", "").lower() == "grpc"
+    if "rpc_system" in attributes or "rpc_method" in attributes or grpc or (
+        _GRPC_NAME.match(name) and "http_method" not in attributes
     ):  # fmt: skip
-        target = template_declared(_last_of_name(found["aws_target"])) if "aws_target" in found else None
-        operation = _joined(_rpc_operation(found, name), target)
-        peer = peer_of(found, kind, names, found.get("rpc_service"))
+        target = (
+            template_declared(_last_of_name(attributes["aws_target"])) if "aws_target" in attributes else None
+        )
+        operation = _joined(_rpc_operation(attributes, name), target)
+        peer = peer_of(attributes, kind, names, attributes.get("rpc_service"))
         return Meaning(CLASS_RPC, MSG_NONE, peer, operation)
-    peer = peer_of(found, kind, names)
-    if "http_method" in found or "http_route" in found or "url_path" in found:
-        edge_class = CLASS_SIDECAR if _SIDECAR.search(found.get("proxy", "")) else CLASS_HTTP
-        return Meaning(edge_class, MSG_NONE, peer, _http_operation(found, name, kind))
+    peer = peer_of(attributes, kind, names)
+    if "http_method" in attributes or "http_route" in attributes or "url_path" in attributes:
+        edge_class = CLASS_SIDECAR if _SIDECAR.search(attributes.get("proxy", "")) else CLASS_HTTP
+        return Meaning(edge_class, MSG_NONE, peer, _http_operation(attributes, name, kind))
     if _TRANSPORT_NAME.match(name) and kind in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED):
         return Meaning(CLASS_TRANSPORT, MSG_NONE, peer, template_name(name))
-    if kind == KIND_SERVER and not name and (function := found.get("faas_name")):
+    if kind == KIND_SERVER and not name and (function := attributes.get("faas_name")):
         name = _last_of_name(function)
     return Meaning(CLASS_NONE, MSG_NONE, peer, template_name(name))

@@ -450,11 +450,11 @@ def _examples(name: str, side: PeriodRollups, edge: EdgeKey | None, most: int) -
     ]
 
 
-def _hours_of(sides: Sides, trace_hi: int, trace_lo: int, found: Snapshot) -> tuple[int, int] | None:
+def _hours_of(sides: Sides, trace_hi: int, trace_lo: int, snapshot: Snapshot) -> tuple[int, int] | None:
     """First and last hour in which a trace is an example of a call path, None when it is of none."""
     slow = (pl.col("slow_hi") == trace_hi) & (pl.col("slow_lo") == trace_lo)
     typical = (pl.col("typical_hi") == trace_hi) & (pl.col("typical_lo") == trace_lo)
-    kept = [hour * HOUR_NS for hour in found.pointer.with_raw()]
+    kept = [hour * HOUR_NS for hour in snapshot.pointer.with_raw()]
     for side in (sides.head, sides.base):
         rows = side.tables["path_hours"].filter(slow | typical)
         if side.hours is not None and any(side.start_ns <= hour_ns < side.end_ns for hour_ns in kept):

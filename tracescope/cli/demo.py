@@ -68,10 +68,10 @@ def demo_command(seed: int, store: str | None, shown: bool, form: str, output: s
     from tracescope.cli.serve import show_page
 
     shell.echo(f"its page, until Ctrl-C; again: {page}", err=True)
-    show_page(replace(asked, web="127.0.0.1:0" if _taken(used.web) else used.web), webbrowser.open)
+    show_page(replace(asked, web="127.0.0.1:0" if _in_use(used.web) else used.web), webbrowser.open)
 
 
-def _taken(address: str) -> bool:
+def _in_use(address: str) -> bool:
     """Whether somebody listens at an address already, or it is none."""
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:

@@ -105,7 +105,7 @@ def diff_command(
     )
     report = answers.report()
     named = pattern(edge or "", "--edge")
-    chosen = [row for row in report.edges if _wanted(row, service, named, kind)]
+    chosen = [row for row in report.edges if _is_selected(row, service, named, kind)]
     limit = (
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top
     )
@@ -133,7 +133,9 @@ def conclude(report: Report, gates: Sequence[Gate]) -> None:
         )
 
 
-def _wanted(edge: Edge, service: str | None, named: re.Pattern[str] | None, kinds: tuple[str, ...]) -> bool:
+def _is_selected(
+    edge: Edge, service: str | None, named: re.Pattern[str] | None, kinds: tuple[str, ...]
+) -> bool:
     return (
         (service is None or service in (edge.caller, edge.callee))
         and (named is None or named.search(edge.name) is not None)

@@ -140,15 +140,15 @@ def graph_command(
         shell.emit(_exported(shown, form), output)
 
 
-def _findings(found: Mapped, selection: Selection) -> tuple[Finding, ...]:
+def _findings(mapped: Mapped, selection: Selection) -> tuple[Finding, ...]:
     from tracescope.analysis.topology.findings import findings
 
-    return findings(found.graph, found.tables, selection)
+    return findings(mapped.graph, mapped.tables, selection)
 
 
-def _when(made: Graph) -> str:
+def _when(graph: Graph) -> str:
     """The periods that a graph is of, in words."""
-    ends = [format_utc(ns) for ns in (*(made.base or ()), made.start_ns, made.end_ns)]
+    ends = [format_utc(ns) for ns in (*(graph.base or ()), graph.start_ns, graph.end_ns)]
     return " → ".join(f"{start} .. {end}" for start, end in zip(ends[::2], ends[1::2], strict=True))
 
 
@@ -168,35 +168,35 @@ def select(
     return Selection(None, through, service, frozenset(kinds), namespace)
 
 
-def _print_tree(found: Mapped, selection: Selection, output: str | None) -> None:
+def _print_tree(mapped: Mapped, selection: Selection, output: str | None) -> None:
     from tracescope.analysis.rollups.flows import call_tree
     from tracescope.report.tree import tree_text
 
-    parts = call_tree(found.tables, selection, base=found.base_tables)
+    parts = call_tree(mapped.tables, selection, base=mapped.base_tables)
     shell.show(lambda width: tree_text(*parts, width=width), output)
 
 
-def _draw(made: Graph, form: str, look: Look, output: str | None) -> None:
+def _draw(graph: Graph, form: str, look: Look, output: str | None) -> None:
     from tracescope.report.png import as_png
     from tracescope.report.svg import arrange, draw
 
-    drawn = draw(made, arrange(made, width=look.width), look)
+    drawn = draw(graph, arrange(graph, width=look.width), look)
     if form == "svg":
         shell.emit(drawn, output)
         return
     shell.emit_bytes(as_png(drawn), output, "PNG")
 
 
-def _exported(made: Graph, form: str) -> str:
+def _exported(graph: Graph, form: str) -> str:
     from tracescope.report import export
     from tracescope.report.structurizr import as_structurizr
 
     makers: dict[str, Callable[[], str]] = {
-        "csv": lambda: export.as_csv(made),
-        "dot": lambda: export.as_dot(made),
-        "mermaid": lambda: export.as_mermaid(made),
-        "graphml": lambda: export.as_graphml(made),
-        "cytoscape": lambda: shell.to_json(export.as_cytoscape(made)),
-        "structurizr": lambda: as_structurizr(made),
+        "csv": lambda: export.as_csv(graph),
+        "dot": lambda: export.as_dot(graph),
+        "mermaid": lambda: export.as_mermaid(graph),
+        "graphml": lambda: export.as_graphml(graph),
+        "cytoscape": lambda: shell.to_json(export.as_cytoscape(graph)),
+        "structurizr": lambda: as_structurizr(graph),
     }
     return makers[form]()

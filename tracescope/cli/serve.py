@@ -51,13 +51,13 @@ def serve_command(**flags: str | int | None) -> None:
     crash, or SIGKILL, everything acknowledged is there on the next start. With --grpc off and
     --http off only the page of a store is shown: nothing is received, and nothing written.
     """
-    used = shell.settings(**flags)
-    if used.grpc == used.http == used.web == "off":
+    settings = shell.settings(**flags)
+    if settings.grpc == settings.http == settings.web == "off":
         raise UsageError("nothing to serve: --grpc, --http and --web are off", "try --web 127.0.0.1:8317")
-    if used.log_format not in ("logfmt", "json"):
-        raise ConfigError(f"log_format is {used.log_format!r}, neither logfmt nor json")
-    if used.grpc == used.http == "off":
-        show_page(used)
+    if settings.log_format not in ("logfmt", "json"):
+        raise ConfigError(f"log_format is {settings.log_format!r}, neither logfmt nor json")
+    if settings.grpc == settings.http == "off":
+        show_page(settings)
         return
     from tracescope.cli.upkeep import compile_decoder
     from tracescope.serving.allocator import keep_blocks
@@ -67,34 +67,34 @@ def serve_command(**flags: str | int | None) -> None:
     from tracescope.store.journal import Journal
 
     keep_blocks()
-    events = Events("json" if used.log_format == "json" else "logfmt")
+    events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()
-    access, limits = prepare(used)
-    opened = open_store(used.store, create=True)
+    access, limits = prepare(settings)
+    opened = open_store(settings.store, create=True)
     journal = Journal.open(opened.journal_folder)
     try:
-        sockets = open_sockets(used)
+        sockets = open_sockets(settings)
         recover(opened)
         compile_decoder()
-        runtime = Runtime(used, opened, journal, events, access, limits)
+        runtime = Runtime(settings, opened, journal, events, access, limits)
     except BaseException:
         journal.close()
         raise
-    asyncio.run(_run(runtime, sockets, used))
+    asyncio.run(_run(runtime, sockets, settings))
 
 
-async def _run(runtime: Runtime, sockets: dict[str, socket.socket], used: Settings) -> None:
+async def _run(runtime: Runtime, sockets: dict[str, socket.socket], settings: Settings) -> None:
     """Run until SIGINT or SIGTERM."""
-    page = _page_of(used, runtime.access, runtime.meters, lambda: runtime.addresses)
-    await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, used))
+    page = _page_of(settings, runtime.access, runtime.meters, lambda: runtime.addresses)
+    await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, settings))
 
 
-def show_page(used: Settings, opened: Callable[[str], object] | None = None) -> None:
+def show_page(settings: Settings, opened: Callable[[str], object] | None = None) -> None:
     """Show the page of a store until stopped, and receive nothing.
 
     Parameters
     ----------
-    used
+    settings
         Settings; the store must be there.
     opened
         Called with the page's address once it can be asked for.
@@ -105,20 +105,20 @@ def show_page(used: Settings, opened: Callable[[str], object] | None = None) -> 
     from tracescope.serving.runtime import prepare, warn_if_exposed
     from tracescope.serving.viewer import view
 
-    shell.existing(used.store)
-    events = Events("json" if used.log_format == "json" else "logfmt")
+    shell.existing(settings.store)
+    events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()
-    (access, limits), meters = prepare(used), Meters()
-    socket = bind(used.web, "--web")
+    (access, limits), meters = prepare(settings), Meters()
+    socket = bind(settings.web, "--web")
 
     def started(address: str) -> None:
         warn_if_exposed(events, "web", address, access)
-        _announce({"web": address}, used)
+        _announce({"web": address}, settings)
         if opened is not None:
             opened(url_of(address, tls=access.tls is not None))
 
     async def run() -> None:
-        page = _page_of(used, access, meters, dict)
+        page = _page_of(settings, access, meters, dict)
         await view(socket, page, (access, limits, meters), _until_stopped(), started)
 
     asyncio.run(run())
@@ -140,7 +140,7 @@ def _until_stopped() -> asyncio.Event:
 
 
 def _page_of(
-    used: Settings, access: Access, meters: Meters, addresses: Callable[[], Mapping[str, str]]
+    settings: Settings, access: Access, meters: Meters, addresses: Callable[[], Mapping[str, str]]
 ) -> ASGIApp:
     """The web page, made when it is first asked for, and its series among the meters."""
     from tracescope.serving.routes import Later
@@ -150,11 +150,11 @@ def _page_of(
         """What page and series show, remembered once for both."""
         from tracescope.session import Session
 
-        return Session(used.store, used)
+        return Session(settings.store, settings)
 
-    if used.web != "off":
+    if settings.web != "off":
         meters.registry.register(_Series(session))
-    return Later(lambda: _page(used, access, addresses, session()))
+    return Later(lambda: _page(settings, access, addresses, session()))
 
 
 class _Series(Collector):
@@ -178,7 +178,7 @@ class _Series(Collector):
 
 
 def _page(
-    used: Settings, access: Access, addresses: Callable[[], Mapping[str, str]], session: Session
+    settings: Settings, access: Access, addresses: Callable[[], Mapping[str, str]], session: Session
 ) -> ASGIApp:
     """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
     from tracescope.serving.listen import is_loopback, url_of
@@ -194,17 +194,17 @@ def _page(
 
     return make_app(
         session,
-        hosts=LOCAL_HOSTS if is_loopback(used.web) else None,
+        hosts=LOCAL_HOSTS if is_loopback(settings.web) else None,
         allow=tokens.allow if tokens is not None else None,
         receivers=receivers,
     )
 
 
-def _announce(addresses: Mapping[str, str], used: Settings) -> None:
+def _announce(addresses: Mapping[str, str], settings: Settings) -> None:
     """Say where everything listens; what a browser or an SDK is given has its scheme."""
     from tracescope.serving.listen import url_of
 
     for name, address in addresses.items():
-        where = address if name == "grpc" else url_of(address, tls=bool(used.tls_cert))
-        shell.echo(f"{_TITLES[name]} on {where}, store {used.store}")
+        where = address if name == "grpc" else url_of(address, tls=bool(settings.tls_cert))
+        shell.echo(f"{_TITLES[name]} on {where}, store {settings.store}")
     sys.stdout.flush()

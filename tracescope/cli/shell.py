@@ -149,11 +149,15 @@ class Size(click.FloatRange):
 
 
 def _finite(
-    found: float, value: Any, kind: click.FloatRange, param: click.Parameter | None, ctx: click.Context | None
+    given: float,
+    value: Any,
+    kind: click.FloatRange,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
 ) -> float:
-    if not math.isfinite(found):
+    if not math.isfinite(given):
         kind.fail(f"{value!r} is not a finite number", param, ctx)
-    return found
+    return given
 
 
 def settings(**flags: Any) -> config.Settings:
@@ -166,7 +170,7 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def ask(used: config.Settings, **asked: Any) -> Answers:
+def ask(in_force: config.Settings, **asked: Any) -> Answers:
     """Answers to a question; what is not asked comes from the settings in force.
 
     Raises
@@ -177,8 +181,8 @@ def ask(used: config.Settings, **asked: Any) -> Answers:
     from tracescope.engine.question import Question
     from tracescope.session import Session
 
-    existing(used.store)
-    return Session(used.store, used, now_ns=now_ns).ask(Question.of(used, **asked))
+    existing(in_force.store)
+    return Session(in_force.store, in_force, now_ns=now_ns).ask(Question.of(in_force, **asked))
 
 
 def existing(path: str) -> SpanStore:

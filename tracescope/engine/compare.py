@@ -172,7 +172,9 @@ class _Reading:
     tables: tuple[str, ...]
     budget: Budget
 
-    def _side(self, found: Snapshot, period: Period, environment: str | None, **asked: Any) -> PeriodRollups:
+    def _side(
+        self, snapshot: Snapshot, period: Period, environment: str | None, **asked: Any
+    ) -> PeriodRollups:
         request = RollupRequest(
             period.start_ns,
             period.end_ns,
@@ -182,35 +184,37 @@ class _Reading:
             self.where,
             budget=self.budget,
         )
-        return rollups_in(self.store, found, replace(request, **asked))
+        return rollups_in(self.store, snapshot, replace(request, **asked))
 
-    def by_hours(self, found: Snapshot, **asked: Any) -> tuple[PeriodRollups, PeriodRollups]:
+    def by_hours(self, snapshot: Snapshot, **asked: Any) -> tuple[PeriodRollups, PeriodRollups]:
         """Every hour; BASE of the environment that HEAD is of."""
         base, head = self.periods
-        later = self._side(found, head, self.environment, **asked)
+        later = self._side(snapshot, head, self.environment, **asked)
         # a HEAD without traces is of no environment: BASE is then of its own busiest
         chosen = (
             self.environment if self.environment is not None or not later.environments else later.environment
         )
-        return self._side(found, base, chosen, **asked), later
+        return self._side(snapshot, base, chosen, **asked), later
 
-    def by_days(self, found: Snapshot, *, zone: str) -> tuple[PeriodRollups, PeriodRollups]:
+    def by_days(self, snapshot: Snapshot, *, zone: str) -> tuple[PeriodRollups, PeriodRollups]:
         """Hours that count alike in one row."""
-        earlier, later = self.by_hours(found, unread=True)
+        earlier, later = self.by_hours(snapshot, unread=True)
         matched = match(slots_of(earlier), slots_of(later), zone)
         last = later_of(earlier, later)
         alike = firsts(earlier, matched.base, last), firsts(later, matched.head, last)
         return both(
-            lambda side: read_unread(self.store, found, *side), (earlier, alike[0]), (later, alike[1])
+            lambda side: read_unread(self.store, snapshot, *side), (earlier, alike[0]), (later, alike[1])
         )
 
-    def slowest(self, found: Snapshot, *, quantile: float) -> tuple[PeriodRollups, PeriodRollups, list[str]]:
+    def slowest(
+        self, snapshot: Snapshot, *, quantile: float
+    ) -> tuple[PeriodRollups, PeriodRollups, list[str]]:
         """Only each entry's requests above a quantile of their day; what is long-lived is told by all."""
-        whole = self.by_hours(found)
+        whole = self.by_hours(snapshot)
         Sides(*whole, self.periods, self.where, ()).check_filled(self.store)
         base, head = (
             self._side(
-                found,
+                snapshot,
                 period,
                 side.environment,
                 slower_than=thresholds(

@@ -55,7 +55,7 @@ def map_period(
     InsufficientDataError
         The period holds no traces, or none that `selection` keeps.
     """
-    found = _found(store, period, environment, budget)
+    found = _rollups_of(store, period, environment, budget)
     made = graph(
         found.tables,
         level,
@@ -120,15 +120,15 @@ def map_sides(
     return Mapped(made, later, earlier, notes, selection or ALL)
 
 
-def _check_matches(made: Graph, selection: Selection | None, where: str) -> None:
-    if made.nodes.is_empty() and selection is not None:
+def _check_matches(mapped: Graph, selection: Selection | None, where: str) -> None:
+    if mapped.nodes.is_empty() and selection is not None:
         raise InsufficientDataError(
             f"nothing in {where} matches what was asked for",
             "ask for less with --entry, --through, --service, --kind and --namespace",
         )
 
 
-def _found(store: SpanStore, period: Period, environment: str | None, budget: Budget) -> PeriodRollups:
+def _rollups_of(store: SpanStore, period: Period, environment: str | None, budget: Budget) -> PeriodRollups:
     tables = (*TABLES, "entry_sketches")
     asked = RollupRequest(
         period.start_ns, period.end_ns, environment=environment, tables=tables, budget=budget

@@ -61,7 +61,7 @@ class ImportResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class _Counts:
     """What became of one chunk: spans accepted, refused by reason, and documents skipped."""
 
     accepted: int
@@ -120,7 +120,7 @@ class _Hold:
         self.batches: list[Batch] = []
         self.used_bytes = 0
 
-    def take(self, chunk: Chunk, terms: _Terms) -> _Taken:
+    def decode(self, chunk: Chunk, terms: _Terms) -> _Counts:
         """Decode one chunk and keep its spans."""
         batch, skipped = _decode(chunk, terms)
         size = batch.spans.estimated_size()
@@ -131,17 +131,17 @@ class _Hold:
                 self.batches.append(batch)
         if not fits:
             _stage(self._group, batch)
-        return _Taken(len(batch.spans), batch.rejected, skipped)
+        return _Counts(len(batch.spans), batch.rejected, skipped)
 
 
 def _results(
     hold: _Hold, chunks: Iterator[Chunk], terms: _Terms, workers: int
-) -> Iterator[tuple[Chunk, _Taken]]:
+) -> Iterator[tuple[Chunk, _Counts]]:
     """Keep every chunk, some at once."""
-    waiting: list[tuple[Chunk, Future[_Taken]]] = []
+    waiting: list[tuple[Chunk, Future[_Counts]]] = []
     with ThreadPoolExecutor(workers) as threads:
         for chunk in chunks:
-            waiting.append((chunk, threads.submit(hold.take, chunk, terms)))
+            waiting.append((chunk, threads.submit(hold.decode, chunk, terms)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
                 yield done, future.result()

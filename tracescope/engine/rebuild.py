@@ -92,14 +92,14 @@ def recompute(store: SpanStore, begin: int, end: int, room: Room) -> dict[str, p
 
 def _rolled(
     store: SpanStore,
-    found: Snapshot,
+    snapshot: Snapshot,
     stored: Callable[[str, tuple[int, int]], pl.LazyFrame],
     run: tuple[int, int],
     room: Room,
 ) -> dict[str, pl.DataFrame]:
     """Rollups of a run of hours from sealed spans, hops joined with those that are stored around them."""
     begin, end = run
-    spans = source(store, found, begin, end).scan()
+    spans = source(store, snapshot, begin, end).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
     tables = merge([each.tables for each in process_slices(spans, keep, room.memory_bytes, room.workers)])
     return cap_operations(join_hops(tables, hop_halves(stored, tables["hop_halves"], begin, end)))

@@ -169,13 +169,13 @@ def _close(store: SpanStore, pointer: Pointer, gone: list[File]) -> int:
     return len(hours)
 
 
-def _mend_landing(store: SpanStore, path: Path, told: str, pointer: Pointer) -> int:
+def _mend_landing(store: SpanStore, path: Path, note: str, pointer: Pointer) -> int:
     """Put one thing in landing right; spans lost with it that the pointer counts."""
     if path.parent.name in (LEDGER, COUNTED) and path.exists():
         _write_entry(store, path)
         return 0
     if path.exists():
-        set_aside(store.root, path, told)
+        set_aside(store.root, path, note)
     if not (path.suffix == ".parquet" and is_hour(path.parent.name)):
         return 0
     group, hour = path.parent.parent, int(path.parent.name)

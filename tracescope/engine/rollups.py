@@ -112,17 +112,17 @@ def rollups(store: SpanStore, request: RollupRequest) -> PeriodRollups:
     return replace(period, tables=shorten(period.tables)[0])
 
 
-def rollups_in(store: SpanStore, found: Snapshot, request: RollupRequest) -> PeriodRollups:
+def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> PeriodRollups:
     """`rollups` of one snapshot, under whole names."""
-    plan = _planned(found, request)
+    plan = _planned(snapshot, request)
     now = [name for name in request.tables if not (request.unread and name in schema.DAILY)]
-    partials = [_sealed_tables(store, found.pointer, plan.sealed, now)]
-    made = _computed(store, found, plan, request)
+    partials = [_sealed_tables(store, snapshot.pointer, plan.sealed, now)]
+    made = _computed(store, snapshot, plan, request)
     if made is not None:
         partials.append(made)
     merged = merge(partials) if len(partials) > 1 else partials[0]
     tables = {name: merged[name] for name in (*request.tables, *schema.DIMENSIONS)}
-    rules = {found.pointer.hours[hour].rules for hour in plan.sealed}
+    rules = {snapshot.pointer.hours[hour].rules for hour in plan.sealed}
     rules |= set() if made is None else {schema.RULES}
     period = PeriodRollups(
         plan.start_ns,
@@ -130,7 +130,7 @@ def rollups_in(store: SpanStore, found: Snapshot, request: RollupRequest) -> Per
         request.slot_ns,
         request.environment or "",
         tables,
-        (*plan.notes, *rules_notes(rules), *damage_notes(found)),
+        (*plan.notes, *rules_notes(rules), *damage_notes(snapshot)),
         unread=tuple(sorted(plan.sealed)) if request.unread else (),
         rules=frozenset(rules),
     )
@@ -148,9 +148,9 @@ class _Plan:
     notes: tuple[str, ...]
 
 
-def _planned(found: Snapshot, request: RollupRequest) -> _Plan:
+def _planned(snapshot: Snapshot, request: RollupRequest) -> _Plan:
     """Which hours come from where; raises InsufficientDataError when spans that are needed are gone."""
-    pointer, landed = found.pointer, found.landed
+    pointer, landed = snapshot.pointer, snapshot.landed
     start_ns, end_ns = request.start_ns, request.end_ns
     unsealed = set(affected(list(landed)))
     notes: list[str] = []
@@ -189,13 +189,13 @@ def _planned(found: Snapshot, request: RollupRequest) -> _Plan:
 
 
 def _computed(
-    store: SpanStore, found: Snapshot, plan: _Plan, request: RollupRequest
+    store: SpanStore, snapshot: Snapshot, plan: _Plan, request: RollupRequest
 ) -> dict[str, pl.DataFrame] | None:
     """Rollups of the plan's hours that come from spans; None when there are none."""
     only = partial(carrying, wanted=request.where) if request.where else None
     made: list[dict[str, pl.DataFrame]] = []
     for begin, end in _spans_of(plan.computed):
-        spans = source(store, found, begin, end).scan()
+        spans = source(store, snapshot, begin, end).scan()
         inside = (max(plan.start_ns, begin * HOUR), min(plan.end_ns, end * HOUR))
         sliced = process_slices(
             spans,
@@ -210,17 +210,17 @@ def _computed(
     if not made:
         return None
     whole = merge(made)
-    near = _producers(store, found.pointer, plan.start_ns // HOUR, -(-plan.end_ns // HOUR))
+    near = _producers(store, snapshot.pointer, plan.start_ns // HOUR, -(-plan.end_ns // HOUR))
     halves = pl.concat([whole["hop_halves"], near])
     return cap_operations(join_hops(whole, halves))
 
 
-def damage_notes(found: Snapshot) -> list[str]:
+def damage_notes(snapshot: Snapshot) -> list[str]:
     """What to say where files could not be read."""
-    if not found.damaged:
+    if not snapshot.damaged:
         return []
     return [
-        f"{len(found.damaged)} damaged files were left out, such as {found.damaged[0]}; "
+        f"{len(snapshot.damaged)} damaged files were left out, such as {snapshot.damaged[0]}; "
         "`tracescope verify` lists them"
     ]
 
@@ -259,7 +259,7 @@ def _spans_of(hours: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _sealed_tables(
-    store: SpanStore, pointer: Pointer, hours: list[int], wanted: Sequence[str]
+    store: SpanStore, pointer: Pointer, hours: list[int], tables: Sequence[str]
 ) -> dict[str, pl.DataFrame]:
     """Rows of whole sealed hours; tables nobody wants stay empty."""
     out = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
@@ -267,32 +267,32 @@ def _sealed_tables(
         out.update({name: schema.empty(table) for name, table in schema.DIMENSIONS.items()})
         return out
     rows, bounds = _in_hours(pointer, hours), (min(hours), max(hours))
-    plans = [store.sealed.scan(pointer, name, bounds).filter(rows) for name in wanted]
+    plans = [store.sealed.scan(pointer, name, bounds).filter(rows) for name in tables]
     dims = [store.sealed.scan(pointer, name) for name in schema.DIMENSIONS]
     frames = pl.collect_all([*plans, *dims])
-    out.update(zip([*wanted, *schema.DIMENSIONS], frames, strict=True))
+    out.update(zip([*tables, *schema.DIMENSIONS], frames, strict=True))
     return out
 
 
 def read_unread(
-    store: SpanStore, found: Snapshot, period: PeriodRollups, firsts: pl.DataFrame
+    store: SpanStore, snapshot: Snapshot, period: PeriodRollups, representative_hours: pl.DataFrame
 ) -> PeriodRollups:
     """A period whose unread hours are read, by days where days will do.
 
     Parameters
     ----------
-    store, found, period
+    store, snapshot, period
         A period of a snapshot.
-    firsts
+    representative_hours
         ``slot, first`` of every hour, as `tracescope.analysis.comparison.aggregate` tells which count alike:
         a day whose hours do not is read by the hour.  Sketches are summed over whole periods, where any day
         will do.
     """
     if not period.unread:
         return period
-    first = dict(firsts.iter_rows())
+    first = dict(representative_hours.iter_rows())
     seen = set(period.tables["entry_hours"]["slot"].unique().to_list())
-    days = _whole_days(found.pointer, period.unread)
+    days = _whole_days(snapshot.pointer, period.unread)
     alike = {day: {first[hour] for hour in hours if hour in seen} for day, hours in days.items()}
     tables = dict(period.tables)
     for of, name in schema.DAILY.items():
@@ -302,9 +302,9 @@ def read_unread(
             if len(each) < 2 or of != "path_hours"
         }
         rest = [hour for hour in period.unread if hour // 24 * 24 not in slots]
-        plans = [store.sealed.scan(found.pointer, name).filter(_among("slot", list(slots)))]
+        plans = [store.sealed.scan(snapshot.pointer, name).filter(_among("slot", list(slots)))]
         if rest:
-            plans.append(store.sealed.scan(found.pointer, of).filter(_in_hours(found.pointer, rest)))
+            plans.append(store.sealed.scan(snapshot.pointer, of).filter(_in_hours(snapshot.pointer, rest)))
         by_day, *by_hour = pl.collect_all(plans)
         by_day = by_day.with_columns(pl.col("slot").replace_strict(slots, return_dtype=pl.Int64))
         read = pl.concat([by_day, *by_hour])
@@ -342,9 +342,11 @@ class _Hours:
             return rows.filter(mine).select(columns)
         used = [name for name in schema.PATH_HOURS if name in columns or name == "path_id"]
 
-        def read(found: Snapshot) -> pl.DataFrame:
-            sealed = self._store.sealed.scan(found.pointer, "path_hours")
-            return sealed.filter(_in_hours(found.pointer, self._period.unread), mine).select(used).collect()
+        def read(snapshot: Snapshot) -> pl.DataFrame:
+            sealed = self._store.sealed.scan(snapshot.pointer, "path_hours")
+            return (
+                sealed.filter(_in_hours(snapshot.pointer, self._period.unread), mine).select(used).collect()
+            )
 
         landed = self._period.tables["path_hours"].filter(mine).select(used)
         rows = pl.concat([landed, self._store.reading(read)])
@@ -429,20 +431,20 @@ def trace_spans(
     """
     mine = (pl.col("trace_hi") == trace_hi) & (pl.col("trace_lo") == trace_lo)
 
-    def among(found: Snapshot, sealed: pl.LazyFrame) -> pl.DataFrame:
-        plans = [plan.filter(mine).select(list(schema.SPANS)) for plan in (sealed, found.pending())]
+    def among(snapshot: Snapshot, sealed: pl.LazyFrame) -> pl.DataFrame:
+        plans = [plan.filter(mine).select(list(schema.SPANS)) for plan in (sealed, snapshot.pending())]
         return pl.concat(pl.collect_all(plans))
 
-    def find(found: Snapshot) -> pl.DataFrame:
-        pointer = found.pointer
-        if not found.landed and not pointer.files.get("spans"):
+    def find(snapshot: Snapshot) -> pl.DataFrame:
+        pointer = snapshot.pointer
+        if not snapshot.landed and not pointer.files.get("spans"):
             return schema.empty(schema.SPANS)
-        hours = None if near is None else near(found)
+        hours = None if near is None else near(snapshot)
         if hours is not None:
             window = range(hours[0], hours[1] + schema.TRACE_WINDOW_HOURS + 1)
-            rows = among(found, store.sealed.spans(pointer, window))
+            rows = among(snapshot, store.sealed.spans(pointer, window))
             if not rows.is_empty():
                 return rows
-        return among(found, store.sealed.scan(pointer, "spans"))
+        return among(snapshot, store.sealed.scan(pointer, "spans"))
 
     return store.reading(find)

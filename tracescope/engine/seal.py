@@ -97,11 +97,13 @@ def seal(
         return _seal(store, found, chosen, Room(workers, memory_bytes), progress, unlanded)
 
 
-def _along(found: Snapshot, unlanded: Unlanded) -> Snapshot:
+def _along(snapshot: Snapshot, unlanded: Unlanded) -> Snapshot:
     """A snapshot with what has not landed."""
     staged = unlanded.group.files()
-    hours = sorted({*found.landed, *staged, *unlanded.hours()})
-    return replace(found, landed={hour: found.landed.get(hour, []) + staged.get(hour, []) for hour in hours})
+    hours = sorted({*snapshot.landed, *staged, *unlanded.hours()})
+    return replace(
+        snapshot, landed={hour: snapshot.landed.get(hour, []) + staged.get(hour, []) for hour in hours}
+    )
 
 
 def quiet_hours(landed: dict[int, list[Path]], *, now_ns: int, grace_s: float) -> list[int]:
@@ -144,7 +146,7 @@ class _Sealing:
     """One sealing: what it reads, and what it has made that nobody sees yet."""
 
     store: SpanStore
-    found: Snapshot
+    snapshot: Snapshot
     room: Room
     unlanded: Unlanded | None
     pointer: Pointer
@@ -156,7 +158,7 @@ class _Sealing:
         from tracescope.analysis.rollups.process import process
 
         # landed and sealed spans of the hours around stay as they are until the pointer is out
-        seen = Snapshot(self.found.pointer, self.found.landed, self.found.ledger)
+        seen = Snapshot(self.snapshot.pointer, self.snapshot.landed, self.snapshot.ledger)
         rows = source(self.store, seen, begin, end, self.unlanded).scan()
         keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
 
@@ -167,7 +169,7 @@ class _Sealing:
         tables: list[dict[str, pl.DataFrame]] = []
         for rolled, kept in by_slice(rows, self.room.memory_bytes, self.room.workers, work):
             tables.append(rolled)
-            self.spans.take(kept)
+            self.spans.add(kept)
         merged = merge(tables)
         halves = hop_halves(self.rolled.scan, merged["hop_halves"], begin, end)
         merged = cap_operations(join_hops(merged, halves))
@@ -183,7 +185,7 @@ class _Sealing:
         self.rolled.write()
         pointer, spans = self.pointer, self.spans
         self.store.sealed.replace(pointer, "spans", spans.files(), spans.replaced)
-        arrived = _arrived(self.store, self.found, self.unlanded)
+        arrived = _arrived(self.store, self.snapshot, self.unlanded)
         for hour in {*spans.replaced, *spans.counts}:
             former = pointer.hours.pop(hour, None)
             if hour in spans.counts:
@@ -196,19 +198,19 @@ class _Sealing:
 
 def _seal(
     store: SpanStore,
-    found: Snapshot,
+    snapshot: Snapshot,
     chosen: list[int],
     room: Room,
     progress: Callable[[int, int], None] | None,
     unlanded: Unlanded | None = None,
 ) -> SealResult:
     """Seal the chosen hours that have spans, then drop the landed files that no other hour needs."""
-    targets = [hour for hour in chosen if _may_hold(hour, found) and not found.pointer.is_closed(hour)]
-    held = {*found.landed, *found.pointer.hours}
+    targets = [hour for hour in chosen if _may_hold(hour, snapshot) and not snapshot.pointer.is_closed(hour)]
+    held = {*snapshot.landed, *snapshot.pointer.hours}
     pointer = store.sealed.settle()
     done = 0
     with _Writer(store, pointer, min(_WRITTEN, room.memory_bytes // SPAN_BYTES)) as spans:
-        made = _Sealing(store, found, room, unlanded, pointer, Rewrite(store.sealed, pointer), spans)
+        made = _Sealing(store, snapshot, room, unlanded, pointer, Rewrite(store.sealed, pointer), spans)
         for begin, end in runs(targets, held):
             made.run(begin, end)
             if made.rolled.full:
@@ -225,15 +227,15 @@ def _seal(
     settled = set(chosen)
     files = [
         path
-        for hour, paths in found.landed.items()
-        if settled.issuperset(_reopened([hour], found.pointer))
+        for hour, paths in snapshot.landed.items()
+        if settled.issuperset(_reopened([hour], snapshot.pointer))
         for path in paths
     ]
-    _clear(store, pointer, files, _late(found, files, unlanded), unlanded)
+    _clear(store, pointer, files, _late(snapshot, files, unlanded), unlanded)
     return SealResult(done, count)
 
 
-def _arrived(store: SpanStore, found: Snapshot, unlanded: Unlanded | None) -> dict[int, int]:
+def _arrived(store: SpanStore, snapshot: Snapshot, unlanded: Unlanded | None) -> dict[int, int]:
     """When the latest of the spans that are to be sealed arrived, by the hour they start in.
 
     Where a batch's entry is lost its file tells: it was written no sooner than its spans arrived.
@@ -245,25 +247,25 @@ def _arrived(store: SpanStore, found: Snapshot, unlanded: Unlanded | None) -> di
         for batch in unlanded.batches:
             for hour in batch.hours():
                 latest[hour] = max(latest.get(hour, 0), batch.arrived_ns)
-    for hour, paths in found.landed.items():
+    for hour, paths in snapshot.landed.items():
         for path in paths:
             at = known.get(path.stem) or path.stat().st_mtime_ns
             latest[hour] = max(latest.get(hour, 0), at)
     return latest
 
 
-def _may_hold(hour: int, found: Snapshot) -> bool:
+def _may_hold(hour: int, snapshot: Snapshot) -> bool:
     """Whether a trace can start in `hour`."""
-    return hour in found.landed or hour in found.pointer.hours
+    return hour in snapshot.landed or hour in snapshot.pointer.hours
 
 
-def _late(found: Snapshot, files: list[Path], unlanded: Unlanded | None) -> int:
+def _late(snapshot: Snapshot, files: list[Path], unlanded: Unlanded | None) -> int:
     """Spans that came while retention closed their hour."""
-    closed = {path for hour in found.closed for path in found.landed.get(hour, ())}
+    closed = {path for hour in snapshot.closed for path in snapshot.landed.get(hour, ())}
     paths = sorted(closed.intersection(files))
     late = [pl.scan_parquet(paths)] if paths else []
     if unlanded is not None:
-        late += unlanded.near(found.closed)
+        late += unlanded.near(snapshot.closed)
     return sum(int(frame.select(pl.len()).collect().item()) for frame in late)
 
 
@@ -329,7 +331,7 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def take(self, kept: pl.DataFrame) -> None:
+    def add(self, kept: pl.DataFrame) -> None:
         """Take a slice's spans, by hour."""
         times = pl.col("start_ns").min(), pl.col("end_ns").max()
         for hour, count, low, high in kept.group_by("hour").agg(pl.len(), *times).iter_rows():

@@ -105,16 +105,16 @@ class Source:
 
 
 def source(
-    store: SpanStore, found: Snapshot, begin: int, end: int, unlanded: Unlanded | None = None
+    store: SpanStore, snapshot: Snapshot, begin: int, end: int, unlanded: Unlanded | None = None
 ) -> Source:
     """What traces that start in hours ``[begin, end)`` can be made of.
 
     Spans of closed hours are refused: what else their traces have begins where that does.
     """
-    pointer = found.pointer
+    pointer = snapshot.pointer
     around = range(begin - _AFTER, end + _AFTER)
     wanted = [hour for hour in around if not pointer.is_closed(hour)]
-    files = [path for hour in wanted for path in found.landed.get(hour, ())]
+    files = [path for hour in wanted for path in snapshot.landed.get(hour, ())]
     near = [hour for hour in wanted if pointer.has_raw(hour)]
     held = unlanded.near(wanted) if unlanded is not None else []
     if not near:
@@ -203,11 +203,11 @@ def by_slice(
 
 
 def hop_halves(
-    stored: Callable[[str, tuple[int, int]], pl.LazyFrame], own: pl.DataFrame, begin: int, end: int
+    stored: Callable[[str, tuple[int, int]], pl.LazyFrame], given: pl.DataFrame, begin: int, end: int
 ) -> pl.DataFrame:
     """Hop halves of hours ``[begin, end)``, given, and of the day around them, from rollups as stored."""
     around = stored("hop_halves", (begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS)).filter(
         pl.col("slot").is_between(begin - HOP_WINDOW_HOURS, end + HOP_WINDOW_HOURS),
         ~pl.col("slot").is_between(begin, end - 1),
     )
-    return pl.concat([own, around.collect()])
+    return pl.concat([given, around.collect()])

@@ -45,7 +45,7 @@ _NAME = re.compile(rb'"(\w+)"\s*:')
 
 
 @dataclass(slots=True)
-class Found:
+class Requests:
     """What documents hold: requests, and how many of them were skipped as what."""
 
     requests: list[bytes] = field(default_factory=list[bytes])
@@ -149,14 +149,14 @@ class _Sorting:
             "leave it out, or name its --format",
         )
 
-    def found(self) -> Found:
+    def requests(self) -> Requests:
         """The requests of all parts."""
         requests = [otlp_json.encode_request(document, lenient=True) for document in self.otlp]
         if self.jaeger:
             requests.append(jaeger.encode(self.jaeger))
         if self.zipkin:
             requests.append(zipkin.encode(self.zipkin))
-        return Found(requests, self.skipped)
+        return Requests(requests, self.skipped)
 
 
 def _signals(document: Json) -> set[str]:
@@ -169,7 +169,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def read(text: bytes, form: Form = "auto") -> Found:
+def read(text: bytes, form: Form = "auto") -> Requests:
     """The requests in one document.
 
     Parameters
@@ -188,36 +188,36 @@ def read(text: bytes, form: Form = "auto") -> Found:
     """
     guess = guess_form(text) if form == "auto" else form
     if guess == "otlp-json" and (written := plain_json.transcode(text, lenient=True)) is not None:
-        return Found([written])
+        return Requests([written])
     fast = {"jaeger": plain_jaeger, "zipkin": plain_zipkin}.get(guess)
-    if fast is None or (made := fast.transcode(text)) is None:
+    if fast is None or (transcoded := fast.transcode(text)) is None:
         return read_any(text, form)
-    found = Found([made[0]])
-    for odd in made[1]:  # traces that are not plain
+    requests = Requests([transcoded[0]])
+    for odd in transcoded[1]:  # traces that are not plain
         slow = read_any(odd, guess)
-        found.requests += slow.requests
-        found.skipped += slow.skipped
-    return found
+        requests.requests += slow.requests
+        requests.skipped += slow.skipped
+    return requests
 
 
-def read_together(texts: Sequence[bytes], form: Form = "auto") -> Found | None:
+def read_together(texts: Sequence[bytes], form: Form = "auto") -> Requests | None:
     """The same of documents of one kind, at once; None where each is to be read by itself."""
     guesses = {guess_form(text) if form == "auto" else form for text in texts}
     if len(texts) == 1 or guesses not in ({"jaeger"}, {"otlp-json"}):
         return None
     text = b"[" + b",".join(texts) + b"]"
     if "jaeger" in guesses:
-        made = plain_jaeger.transcode(text)
-        return Found([made[0]]) if made is not None and not made[1] else None
+        transcoded = plain_jaeger.transcode(text)
+        return Requests([transcoded[0]]) if transcoded is not None and not transcoded[1] else None
     written = plain_json.transcode(text, lenient=True)
-    return None if written is None else Found([written])
+    return None if written is None else Requests([written])
 
 
-def read_any(text: bytes, form: Form = "auto") -> Found:
+def read_any(text: bytes, form: Form = "auto") -> Requests:
     """The same, of documents that are not plain."""
     sorting = _Sorting(form)
     sorting.add(otlp_json.parse(text))
-    return sorting.found()
+    return sorting.requests()
 
 
 def guess_form(text: bytes) -> Form:

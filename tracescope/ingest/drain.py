@@ -41,7 +41,7 @@ def decode_records(records: list[Record], policy: Policy = keeping.DEFAULT) -> D
     counted as ``malformed`` and does not hold the others up.
     """
     found, lost = _scan(records, policy)
-    return _with_lost(assemble(found, policy), lost)
+    return _count_malformed(assemble(found, policy), lost)
 
 
 def _scan(records: list[Record], policy: Policy) -> tuple[wire.Scan, int]:
@@ -55,8 +55,8 @@ def _scan(records: list[Record], policy: Policy) -> tuple[wire.Scan, int]:
             del payloads[error.payload], arrived[error.payload]
 
 
-def _with_lost(decoded: Decoded, lost: int) -> Decoded:
-    return Decoded(decoded.spans, {**decoded.rejected, "malformed": lost}) if lost else decoded
+def _count_malformed(decoded: Decoded, malformed: int) -> Decoded:
+    return Decoded(decoded.spans, {**decoded.rejected, "malformed": malformed}) if malformed else decoded
 
 
 def _plain(payload: bytes) -> bytes:
@@ -113,18 +113,18 @@ def drain(
     scans: list[Scanned] = []
     batches: list[str] = []
     broken: dict[Path, int] = {}
-    lost = 0
+    malformed_payloads = 0
     for segment in segments:
         attached = None if journal is None else journal.attached_to(segment)
         known = batch_of(segment) in landed_before
-        found, malformed, places = _found(segment, attached, policy)
+        found, malformed, places = _scans_of(segment, attached, policy)
         if places:
             broken[segment] = places
         if found and not known:
             scans += found
-            lost += malformed
+            malformed_payloads += malformed
             batches.append(batch_of(segment))
-    landed = _land(store, scans, lost, batches, policy) if batches else 0
+    landed = _land(store, scans, malformed_payloads, batches, policy) if batches else 0
     for segment in segments:
         if segment in broken:
             told = f"{broken[segment]} acknowledged requests in it cannot be read; the rest has landed"
@@ -134,7 +134,7 @@ def drain(
     return landed
 
 
-def _found(segment: Path, attached: list[object] | None, policy: Policy) -> tuple[list[Scanned], int, int]:
+def _scans_of(segment: Path, attached: list[object] | None, policy: Policy) -> tuple[list[Scanned], int, int]:
     """A segment's scans, in the order of its records, payloads that do not decode, and damaged places."""
     scans = [thing for thing in attached or () if isinstance(thing, Scanned)]
     if attached and len(scans) == len(attached):
@@ -147,10 +147,10 @@ def _found(segment: Path, attached: list[object] | None, policy: Policy) -> tupl
     return [Scanned.of(found, latest)], lost, held.damaged
 
 
-def _land(store: SpanStore, scans: list[Scanned], lost: int, batches: list[str], policy: Policy) -> int:
+def _land(store: SpanStore, scans: list[Scanned], malformed: int, batches: list[str], policy: Policy) -> int:
     """Land what was scanned, together; spans accepted."""
     arrived_ns = max(one.arrived_ns for one in scans)
-    decoded = _with_lost(assemble(merge(scans), policy), lost)
+    decoded = _count_malformed(assemble(merge(scans), policy), malformed)
     try:
         store.land(
             decoded.spans,

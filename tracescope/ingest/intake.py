@@ -79,7 +79,7 @@ class Intake:
     _group: tuple[Future[None], asyncio.Future[None]] | None = None
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "intake"))
 
-    async def take(
+    async def accept(
         self,
         transport: Transport,
         body: bytes,
@@ -109,7 +109,7 @@ class Intake:
         begin = time.perf_counter()
         outcome = "cancelled"
         try:
-            rejected = await self._take(body, encoding, to_protobuf)
+            rejected = await self._accept(body, encoding, to_protobuf)
         except TooLargeError:
             outcome = "too_large"
             raise
@@ -130,7 +130,7 @@ class Intake:
             self.meters.request_bytes.labels(transport).inc(len(body))
             self.meters.answer.observe(time.perf_counter() - begin)
 
-    async def _take(
+    async def _accept(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None
     ) -> dict[str, int]:
         self.admit(len(body))

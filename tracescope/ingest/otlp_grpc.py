@@ -63,7 +63,7 @@ class _Traces(grpc.GenericRpcHandler):
                 self._intake.meters.requests.labels("grpc", "unauthenticated").inc()
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid bearer token")
         try:
-            return response(await self._intake.take("grpc", await self._receive(context)))
+            return response(await self._intake.accept("grpc", await self._receive(context)))
         except TooLargeError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except InputError as error:

@@ -111,7 +111,7 @@ class Traces:
         try:
             with self._counted():
                 body, encoding = await self._read(scope["method"], kind, headers, receive)
-            rejected = await self.intake.take("http", body, encoding, transcode if kind == JSON else None)
+            rejected = await self.intake.accept("http", body, encoding, transcode if kind == JSON else None)
         except _RefusedError as refused:
             answer = refused.answer
         except TooLargeError as error:

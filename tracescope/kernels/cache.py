@@ -44,7 +44,7 @@ PACKAGE = Path(__file__).parents[1]
 
 #: What a wheel brought along, and in it what it was made with.
 SHIPPED = Path(__file__).with_name("compiled")
-MADE_WITH = "made-with.json"
+BUILT_WITH = "made-with.json"
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class KernelCache(FunctionCache):
         if loaded is not None:
             _touch(Path(self._cache_path))
             return loaded
-        _tell_once()
+        _warn_once()
         KernelCache._depth += 1
         return None
 
@@ -243,10 +243,10 @@ class KernelCache(FunctionCache):
             super()._save_overload(sig, data)
 
 
-def made_with() -> dict[str, str]:
+def built_with() -> dict[str, str]:
     """Give the versions that the shipped code was made with; empty where none is shipped."""
     try:
-        return json.loads((SHIPPED / MADE_WITH).read_text("utf-8"))
+        return json.loads((SHIPPED / BUILT_WITH).read_text("utf-8"))
     except OSError:
         return {}
 
@@ -261,9 +261,9 @@ def versions() -> dict[str, str]:
 
 
 @functools.cache
-def _tell_once() -> None:
+def _warn_once() -> None:
     """Say that this process compiles, and why the shipped code is of no use where there is some."""
-    made = made_with()
+    made = built_with()
     other = [
         f"{name} is {now}, not {made[name]}" for name, now in versions().items() if made.get(name, now) != now
     ]

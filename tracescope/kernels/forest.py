@@ -181,13 +181,13 @@ class Forest:
         return dict(zip(COUNTERS, self.counts.sum(axis=0).tolist(), strict=True))
 
 
-def take(column: NDArray[Scalar], order: I64) -> NDArray[Scalar]:
+def gather(column: NDArray[Scalar], order: I64) -> NDArray[Scalar]:
     """Values of a column in order: one column at a time, as its part in use stays near the processor."""
-    return _take(constant(column), order)  # pyright: ignore[reportReturnType]
+    return _gather(constant(column), order)  # pyright: ignore[reportReturnType]
 
 
 @kernel
-def _take(column, order):
+def _gather(column, order):
     out = np.empty(len(order), column.dtype)
     for i in range(len(order)):
         out[i] = column[order[i]]
@@ -360,14 +360,14 @@ def build_forest(
         )
     order, trace_start, conflicts = traces.order, traces.start, traces.conflicts
     parent, trace = _find_parents(
-        trace_start, take(columns.span_id, order), take(columns.parent_span_id, order), SPREAD
+        trace_start, gather(columns.span_id, order), gather(columns.parent_span_id, order), SPREAD
     )
-    start_ns, end_ns = take(columns.start_ns, order), take(columns.end_ns, order)
+    start_ns, end_ns = gather(columns.start_ns, order), gather(columns.end_ns, order)
     backwards = _mend_ends(trace_start, start_ns, end_ns)
-    service, host = take(columns.service, order), take(columns.host, order)
-    kind, messaging_op = take(columns.kind, order), take(columns.messaging_op, order)
-    status = take(columns.status, order)
-    edge_class = take(columns.edge_class, order)
+    service, host = gather(columns.service, order), gather(columns.host, order)
+    kind, messaging_op = gather(columns.kind, order), gather(columns.messaging_op, order)
+    status = gather(columns.status, order)
+    edge_class = gather(columns.edge_class, order)
     cycles = _break_cycles(trace_start, parent, start_ns)
     missing = parent == -2
     parent[missing] = -1

@@ -74,30 +74,30 @@ def most_spans(size: int) -> int:
 
 
 @inlined
-def begin_span(made):
+def begin_span(sink):
     """Note where a span begins; the offset for its fields."""
-    counts, spans = made.counts, made.spans
+    counts, spans = sink.counts, sink.spans
     at = counts[N_OUT]
     row = counts[N_SPANS]
-    spans[row, S_BEGIN], spans[row, S_DOUBLE] = at, made.doubles[0, 0]
-    made.out[at] = 0x12  # ScopeSpans.spans
+    spans[row, S_BEGIN], spans[row, S_DOUBLE] = at, sink.doubles[0, 0]
+    sink.out[at] = 0x12  # ScopeSpans.spans
     return at + 2
 
 
 @inlined
-def end_span(made, to, group):
+def end_span(sink, to, group):
     """Note that a span of a group ends."""
-    counts, spans = made.counts, made.spans
+    counts, spans = sink.counts, sink.spans
     row = counts[N_SPANS]
-    spans[row, S_END], spans[row, S_GROUP], spans[row, S_DOUBLE_END] = to, group, made.doubles[0, 0]
+    spans[row, S_END], spans[row, S_GROUP], spans[row, S_DOUBLE_END] = to, group, sink.doubles[0, 0]
     counts[N_OUT] = to
     counts[N_SPANS] = row + 1
 
 
 @bare
-def find_group(text, at, size, owner, made):
+def find_group(text, at, size, owner, sink):
     """Number of a group by its key and whose it is; whether it is new."""
-    groups, slots = made.groups, made.slots
+    groups, slots = sink.groups, sink.slots
     slot = np.int64(hash_bytes(text, at, size, owner) & np.uint64(len(slots) - 1))
     while slots[slot] >= 0:
         group = np.int64(slots[slot])
@@ -105,22 +105,22 @@ def find_group(text, at, size, owner, made):
             if same(text, groups[group, G_AT], text, at, size):
                 return group, False
         slot = (slot + 1) & (len(slots) - 1)
-    group = made.counts[N_GROUPS]
-    made.counts[N_GROUPS] = group + 1
+    group = sink.counts[N_GROUPS]
+    sink.counts[N_GROUPS] = group + 1
     slots[slot] = group
     groups[group, G_AT], groups[group, G_SIZE], groups[group, G_OWNER] = at, size, owner
-    groups[group, G_BEGIN] = groups[group, G_END] = made.counts[N_ASIDE]
+    groups[group, G_BEGIN] = groups[group, G_END] = sink.counts[N_ASIDE]
     return group, True
 
 
 @bare
-def take_back(made, spans, doubles, to, begin, end):
+def undo_unit(sink, spans, doubles, to, begin, end):
     """Forget the spans that a unit brought, and note where the unit stands."""
-    counts = made.counts
+    counts = sink.counts
     counts[N_SPANS], counts[N_OUT] = spans, to
-    made.doubles[0, 0] = doubles
+    sink.doubles[0, 0] = doubles
     row = counts[N_ODD]
-    made.odd[row, 0], made.odd[row, 1] = begin, end
+    sink.odd[row, 0], sink.odd[row, 1] = begin, end
     counts[N_ODD] = row + 1
 
 
@@ -134,17 +134,17 @@ def _varint_size(value):
 
 
 @bare
-def _put_heads(made, final):
+def _put_heads(sink, final):
     """Write the heads of all groups, with their resources; where the last one ends."""
-    groups, to = made.groups, np.int64(0)
-    for group in range(made.counts[N_GROUPS]):
+    groups, to = sink.groups, np.int64(0)
+    for group in range(sink.counts[N_GROUPS]):
         if groups[group, G_SPANS] == 0:
             continue
         resource = groups[group, G_END] - groups[group, G_BEGIN]
         size = groups[group, G_BYTES]
         final[to] = 0x0A  # ExportTraceServiceRequest.resource_spans
         to = put_varint(final, to + 1, resource + 1 + _varint_size(size) + size)
-        to = copy(made.aside, groups[group, G_BEGIN], resource, final, to)
+        to = copy(sink.aside, groups[group, G_BEGIN], resource, final, to)
         final[to] = 0x12  # ResourceSpans.scope_spans
         to = put_varint(final, to + 1, size)
         groups[group, G_TO] = to
@@ -153,17 +153,17 @@ def _put_heads(made, final):
 
 
 @kernel
-def _gather(made, final):
-    spans, groups, doubles = made.spans, made.groups, made.doubles
-    for row in range(made.counts[N_SPANS]):
+def _gather(sink, final):
+    spans, groups, doubles = sink.spans, sink.groups, sink.doubles
+    for row in range(sink.counts[N_SPANS]):
         group = spans[row, S_GROUP]
         groups[group, G_SPANS] += 1
         groups[group, G_BYTES] += spans[row, S_END] - spans[row, S_BEGIN]
-    end = _put_heads(made, final)
-    for row in range(made.counts[N_SPANS]):
+    end = _put_heads(sink, final)
+    for row in range(sink.counts[N_SPANS]):
         group, begin = spans[row, S_GROUP], spans[row, S_BEGIN]
         to = groups[group, G_TO]
         for k in range(spans[row, S_DOUBLE] + 1, spans[row, S_DOUBLE_END] + 1):
             doubles[k, 0] += to - begin
-        groups[group, G_TO] = copy(made.out, begin, spans[row, S_END] - begin, final, to)
+        groups[group, G_TO] = copy(sink.out, begin, spans[row, S_END] - begin, final, to)
     return end

@@ -21,7 +21,7 @@ from tracescope.kernels.json_groups import (
     begin_span,
     end_span,
     find_group,
-    take_back,
+    undo_unit,
 )
 from tracescope.kernels.json_text import (
     ABSENT,
@@ -277,10 +277,10 @@ def _read_reference(text, jump, item, trace, out, to, places):
 
 
 @bare
-def _parent(text, jump, trace, own, out, to, places):
+def _parent(text, jump, trace, trace_at, out, to, places):
     """Write the parent's id as a field; where it is, and number of the reference that names it, -1 for none.
 
-    `own` is where the span's trace id has been written.
+    `trace_at` is where the span's trace id has been written.
     """
     item = first_item(text, places[_AT_SPAN + _REFERENCES])
     number, first, links = np.int64(0), np.int64(-1), np.int64(0)
@@ -288,7 +288,7 @@ def _parent(text, jump, trace, own, out, to, places):
         _, good, child = _read_reference(text, jump, item, trace, out, to, places)
         if not good:
             return np.int64(NOT_PLAIN), number
-        here = same(out, to + 4, out, own, 16)
+        here = same(out, to + 4, out, trace_at, 16)
         if here and (child or (number == 0 and places[_AT_SAID + _KIND] != _CONSUMER)):
             if child:
                 first = number
@@ -468,10 +468,10 @@ def _process_of(text, jump, processes, at, size):
 
 
 @bare
-def _resource(text, jump, at, made, places):
+def _resource(text, jump, at, sink, places):
     """Write the resource of a process aside; `NOT_PLAIN` where it is not."""
-    out, doubles = made.aside, made.doubles
-    to = made.counts[N_ASIDE]
+    out, doubles = sink.aside, sink.doubles
+    to = sink.counts[N_ASIDE]
     noted = doubles[0, 0]
     out[to] = 0x0A
     end = to + 2
@@ -503,7 +503,7 @@ def _resource(text, jump, at, made, places):
     if doubles[0, 0] != noted:  # they would have to be followed to where the resource goes
         doubles[0, 0] = noted
         return np.int64(NOT_PLAIN)
-    made.counts[N_ASIDE] = close(out, to + 1, end, doubles)
+    sink.counts[N_ASIDE] = close(out, to + 1, end, doubles)
     return np.int64(0)
 
 
@@ -522,7 +522,7 @@ def _attributes_of_process(text, jump, at, out, to, doubles, places):
 
 
 @bare
-def _group_of(text, jump, owner, processes, made, places):
+def _group_of(text, jump, owner, processes, sink, places):
     """Number of the group of the span whose members have been found."""
     own, name = places[_AT_SPAN + _PROCESS], places[_AT_SPAN + _PROCESS_ID]
     if own >= 0 and not is_empty(text, own):
@@ -536,52 +536,52 @@ def _group_of(text, jump, owner, processes, made, places):
         own = np.int64(NULL)
     else:
         at, size, own = np.int64(0), np.int64(0), np.int64(NULL)
-    group, new = find_group(text, at, size, owner, made)
+    group, new = find_group(text, at, size, owner, sink)
     if new:
         if own < 0 and size > 0:
             own = _process_of(text, jump, processes, at, size)
-        if own == NOT_PLAIN or _resource(text, jump, own, made, places) < 0:
-            made.groups[group, G_END] = -1
+        if own == NOT_PLAIN or _resource(text, jump, own, sink, places) < 0:
+            sink.groups[group, G_END] = -1
         else:
-            made.groups[group, G_END] = made.counts[N_ASIDE]
-    return group if made.groups[group, G_END] >= 0 else np.int64(NOT_PLAIN)
+            sink.groups[group, G_END] = sink.counts[N_ASIDE]
+    return group if sink.groups[group, G_END] >= 0 else np.int64(NOT_PLAIN)
 
 
 @bare
-def _add(text, jump, at, trace, owner, processes, made, places):
+def _add(text, jump, at, trace, owner, processes, sink, places):
     """Write a span; 0, or `NOT_PLAIN`."""
     if find(text, jump, at, _SPAN, places, _AT_SPAN) < 0:
         return np.int64(NOT_PLAIN)
-    group = _group_of(text, jump, owner, processes, made, places)
+    group = _group_of(text, jump, owner, processes, sink, places)
     if group < 0:
         return group
-    to = begin_span(made)
-    end = _span(text, jump, trace, made.out, to, made.doubles, places)
+    to = begin_span(sink)
+    end = _span(text, jump, trace, sink.out, to, sink.doubles, places)
     if end < 0:
         return end
-    end_span(made, close(made.out, to - 1, end, made.doubles), group)
+    end_span(sink, close(sink.out, to - 1, end, sink.doubles), group)
     return np.int64(0)
 
 
 @bare
-def _unit(text, jump, at, made, places):
+def _unit(text, jump, at, sink, places):
     """Write a trace, or a span that stands alone: all of it or nothing."""
-    counts = made.counts
-    spans, doubles, to = counts[N_SPANS], made.doubles[0, 0], counts[N_OUT]
+    counts = sink.counts
+    spans, doubles, to = counts[N_SPANS], sink.doubles[0, 0], counts[N_OUT]
     item, trace = places[_AT_UNIT], places[_AT_UNIT + 2]
     good = np.int64(0)
     if item < 0:
-        good = _add(text, jump, at, np.int64(NULL), at, np.int64(NULL), made, places)
+        good = _add(text, jump, at, np.int64(NULL), at, np.int64(NULL), sink, places)
     else:
         processes = places[_AT_UNIT + 1]
         item = first_item(text, item)
         while is_item(text, item) and good >= 0:
-            good = _add(text, jump, item, trace, at, processes, made, places)
+            good = _add(text, jump, item, trace, at, processes, sink, places)
             item = following(text, jump, item)
         if item == NOT_PLAIN:
             good = item
     if good < 0:
-        take_back(made, spans, doubles, to, at, after(text, jump, at))
+        undo_unit(sink, spans, doubles, to, at, after(text, jump, at))
 
 
 @bare
@@ -602,26 +602,26 @@ def _unwrapped(text, jump, at, places):
 
 
 @bare
-def _list(text, jump, at, made, places):
+def _list(text, jump, at, sink, places):
     """Write the traces and spans of a list; 0, or `NOT_PLAIN` where something else stands in it."""
     item = gap(text, at + 1)
     while is_item(text, item):
         unit = _unwrapped(text, jump, item, places)
         if unit < 0 or byte(text, unit) != OPEN:
             return np.int64(NOT_PLAIN)
-        _unit(text, jump, unit, made, places)
+        _unit(text, jump, unit, sink, places)
         item = following(text, jump, item)
     return np.int64(0)
 
 
 @bare
-def _document(text, jump, at, made, places):
+def _document(text, jump, at, sink, places):
     """Write what a document or a list of them holds; 0, or `NOT_PLAIN` for none of Jaeger's."""
     at = _unwrapped(text, jump, at, places)
     if at < 0:
         return at
     if byte(text, at) == OPEN:
-        _unit(text, jump, at, made, places)
+        _unit(text, jump, at, sink, places)
         return np.int64(0)
     item = gap(text, at + 1)
     good = np.int64(0)
@@ -630,21 +630,21 @@ def _document(text, jump, at, made, places):
         if unit < 0:
             return unit
         if byte(text, unit) == OPEN:
-            _unit(text, jump, unit, made, places)
+            _unit(text, jump, unit, sink, places)
         else:
-            good = _list(text, jump, unit, made, places)
+            good = _list(text, jump, unit, sink, places)
         item = following(text, jump, item)
     return good
 
 
 @kernel
-def _written(text, jump, opened, made, places):
+def _written(text, jump, opened, sink, places):
     end = len(text) - SLACK
     begin = space(text, np.int64(0), end)
     past = checked(text, jump, begin, end, opened)
     if past < 0 or space(text, past, end) != end:
         return False
-    return _document(text, jump, begin, made, places) >= 0
+    return _document(text, jump, begin, sink, places) >= 0
 
 
 def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
@@ -657,8 +657,8 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
     """
     if len(text) > LARGEST or not is_utf8(text):  # strings are copied as they are
         return None
-    made = Groups.of(len(text))
+    sink = Groups.of(len(text))
     padded = np.frombuffer(text + bytes(SLACK), np.uint8)
     jump = np.empty(len(text), np.int32)  # touched only where a string, list or object begins
     opened, places = np.empty(DEEPEST, np.int64), np.empty(_PLACES, np.int64)
-    return made.request(text) if _written(padded, jump, opened, made, places) else None
+    return sink.request(text) if _written(padded, jump, opened, sink, places) else None

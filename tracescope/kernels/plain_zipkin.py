@@ -24,7 +24,7 @@ from tracescope.kernels.json_groups import (
     end_span,
     find_group,
     most_spans,
-    take_back,
+    undo_unit,
 )
 from tracescope.kernels.json_text import (
     CLOSE,
@@ -203,13 +203,13 @@ def _mixed(word):
 
 
 @bare
-def _slot(records, high, low, own, slots, mask):
+def _slot(records, high, low, span_id, slots, mask):
     """The slot of the records of a trace and span id, or the free one that is theirs."""
-    word = _mixed(np.uint64(own) ^ _mixed(np.uint64(low) ^ _mixed(np.uint64(high))))
+    word = _mixed(np.uint64(span_id) ^ _mixed(np.uint64(low) ^ _mixed(np.uint64(high))))
     slot = np.int64(word & np.uint64(mask))
     while slots[slot] >= 0:
         r = np.int64(slots[slot]) * _COLUMNS
-        if records[r + _OWN] == own and records[r + _LO] == low and records[r + _HI] == high:
+        if records[r + _OWN] == span_id and records[r + _LO] == low and records[r + _HI] == high:
             break
         slot = (slot + 1) & mask
     return slot
@@ -448,9 +448,9 @@ def _head(text, jump, records, r, slots, mask, out, to):
 
 
 @bare
-def _span(text, jump, records, r, slots, mask, made, to, places):
+def _span(text, jump, records, r, slots, mask, sink, to, places):
     """Write the fields of a span."""
-    out, doubles = made.out, made.doubles
+    out, doubles = sink.out, sink.doubles
     to = _head(text, jump, records, r, slots, mask, out, to)
     if to >= 0:
         to = text_field(text, jump, records[r + _NAME], 0x2A, out, to, doubles)
@@ -476,46 +476,46 @@ def _span(text, jump, records, r, slots, mask, made, to, places):
 
 
 @bare
-def _group_of(text, jump, records, r, made):
+def _group_of(text, jump, records, r, sink):
     """Number of the group of a record."""
     at = records[r + _LOCAL]
     size = after(text, jump, at) - at if at >= 0 else np.int64(0)
-    group, new = find_group(text, max(at, 0), size, np.int64(-1), made)
+    group, new = find_group(text, max(at, 0), size, np.int64(-1), sink)
     if new:
-        out, to = made.aside, made.counts[N_ASIDE]
+        out, to = sink.aside, sink.counts[N_ASIDE]
         out[to] = 0x0A
         end = to + 2
         if records[r + _SERVICE] >= 0:
-            end = _attribute(text, jump, records[r + _SERVICE], 0x0A, _SERVICE_NAME, out, end, made.doubles)
+            end = _attribute(text, jump, records[r + _SERVICE], 0x0A, _SERVICE_NAME, out, end, sink.doubles)
         else:
             out[end] = 0x0A
             begin = end + 1
             end = _put(out, end + 2, _SERVICE_NAME)
             out[end], out[end + 1], out[end + 2] = 2, 0x0A, 0
-            end = close(out, begin, end + 3, made.doubles)
-        end = _attribute(text, jump, records[r + _IP], 0x0A, _HOST_IP, out, end, made.doubles)
-        made.counts[N_ASIDE] = made.groups[group, G_END] = close(out, to + 1, end, made.doubles)
+            end = close(out, begin, end + 3, sink.doubles)
+        end = _attribute(text, jump, records[r + _IP], 0x0A, _HOST_IP, out, end, sink.doubles)
+        sink.counts[N_ASIDE] = sink.groups[group, G_END] = close(out, to + 1, end, sink.doubles)
     return group
 
 
 @bare
-def _write(text, jump, records, count, slots, mask, made, places):
+def _write(text, jump, records, count, slots, mask, sink, places):
     """Write the records of a unit; 0, or `NOT_PLAIN`."""
     for row in range(count):
         r = row * _COLUMNS
-        group = _group_of(text, jump, records, r, made)
-        to = begin_span(made)
-        end = _span(text, jump, records, r, slots, mask, made, to, places)
+        group = _group_of(text, jump, records, r, sink)
+        to = begin_span(sink)
+        end = _span(text, jump, records, r, slots, mask, sink, to, places)
         if end < 0:
             return end
-        end_span(made, close(made.out, to - 1, end, made.doubles), group)
+        end_span(sink, close(sink.out, to - 1, end, sink.doubles), group)
     return np.int64(0)
 
 
 @bare
-def _unit(text, jump, at, records, slots, made, places):
+def _unit(text, jump, at, records, slots, sink, places):
     """Write a trace, or a record that stands alone: all of it or nothing."""
-    counts = made.counts
+    counts = sink.counts
     spans, to, count, good = counts[N_SPANS], counts[N_OUT], np.int64(0), np.int64(0)
     if byte(text, at) == OPEN:
         good, count = _read(text, jump, at, records, 0, places), np.int64(1)
@@ -535,13 +535,13 @@ def _unit(text, jump, at, records, slots, made, places):
         for row in range(count):
             _insert(text, records, row, slots, mask)
         _number(records, count, slots, mask)
-        good = _write(text, jump, records, count, slots, mask, made, places)
+        good = _write(text, jump, records, count, slots, mask, sink, places)
     if good < 0:
-        take_back(made, spans, np.int64(0), to, at, after(text, jump, at))
+        undo_unit(sink, spans, np.int64(0), to, at, after(text, jump, at))
 
 
 @bare
-def _document(text, jump, at, records, slots, made, places):
+def _document(text, jump, at, records, slots, sink, places):
     """Write what a document holds; 0, or `NOT_PLAIN` for lists that hold both lists and records."""
     if byte(text, at) != OPEN and byte(text, at) != OPEN_LIST:
         return np.int64(NOT_PLAIN)
@@ -552,10 +552,10 @@ def _document(text, jump, at, records, slots, made, places):
             while is_item(text, item):
                 if byte(text, item) != OPEN_LIST:
                     return np.int64(NOT_PLAIN)
-                _unit(text, jump, item, records, slots, made, places)
+                _unit(text, jump, item, records, slots, sink, places)
                 item = following(text, jump, item)
             return np.int64(0)
-    _unit(text, jump, at, records, slots, made, places)
+    _unit(text, jump, at, records, slots, sink, places)
     return np.int64(0)
 
 
@@ -598,13 +598,13 @@ def trace_ids(text: bytes) -> np.ndarray | None:
 
 
 @kernel
-def _written(text, jump, opened, records, of_unit, made, places):
+def _written(text, jump, opened, records, of_unit, sink, places):
     end = len(text) - SLACK
     begin = space(text, np.int64(0), end)
     past = checked(text, jump, begin, end, opened)
     if past < 0 or space(text, past, end) != end:
         return False
-    return _document(text, jump, begin, records, of_unit, made, places) >= 0
+    return _document(text, jump, begin, records, of_unit, sink, places) >= 0
 
 
 def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
@@ -617,11 +617,11 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
     """
     if len(text) > LARGEST or not is_utf8(text):  # strings are copied as they are
         return None
-    made = Groups.of(len(text))
+    sink = Groups.of(len(text))
     padded = np.frombuffer(text + bytes(SLACK), np.uint8)
     jump = np.empty(len(text), np.int32)  # touched only where a string, list or object begins
     opened, places = np.empty(DEEPEST, np.int64), np.empty(_PLACES, np.int64)
     records = np.empty(most_spans(len(text)) * _COLUMNS, np.int64)
-    of_unit = np.empty(len(made.slots), np.int32)
-    plain = _written(padded, jump, opened, records, of_unit, made, places)
-    return made.request(text) if plain else None
+    of_unit = np.empty(len(sink.slots), np.int32)
+    plain = _written(padded, jump, opened, records, of_unit, sink, places)
+    return sink.request(text) if plain else None

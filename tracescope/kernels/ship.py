@@ -140,7 +140,7 @@ def ship(folder: Path) -> None:
         The compiler failed; its output is on stderr.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / cache.MADE_WITH).write_text(json.dumps(cache.versions(), indent=2) + "\n", "utf-8")
+    (folder / cache.BUILT_WITH).write_text(json.dumps(cache.versions(), indent=2) + "\n", "utf-8")
     listed = {entry.module for entry in entries()}
     parts = [sorted(listed.intersection(part)) for part in _PARTS]
     parts.append(sorted(listed.difference(*_PARTS)))

@@ -86,7 +86,7 @@ class _Room(NamedTuple):
         it is settled, or waits in the queue; a clock that pairs taken so far join it with.
     slots
         Hash table of pairs of clocks.
-    pair_low, pair_high, pair_votes, pair_taken, pair_last, vote_low, vote_high, vote_before
+    pair_low, pair_high, pair_votes, pair_kept, pair_last, vote_low, vote_high, vote_before
         By pair: bounds of the offset of the second clock relative to the first, how many calls agree,
         whether it counts, and the last of its calls; by call: what it says, and the one before it.
     link_to, link_next
@@ -116,7 +116,7 @@ class _Room(NamedTuple):
     pair_low: I64
     pair_high: I64
     pair_votes: I32
-    pair_taken: Bools
+    pair_kept: Bools
     pair_last: I32
     vote_low: I64
     vote_high: I64
@@ -254,7 +254,7 @@ def _find_pairs(lo, hi, seed, spans, room):
         if q == pairs:
             pairs += 1
             room.pair_low[q], room.pair_high[q] = low, high
-            room.pair_votes[q], room.pair_taken[q], room.pair_last[q] = 0, True, -1
+            room.pair_votes[q], room.pair_kept[q], room.pair_last[q] = 0, True, -1
             room.link_to[2 * q], room.link_next[2 * q], room.head[a] = b, room.head[a], 2 * q
             room.link_to[2 * q + 1], room.link_next[2 * q + 1], room.head[b] = a, room.head[b], 2 * q + 1
         room.pair_low[q], room.pair_high[q] = max(room.pair_low[q], low), min(room.pair_high[q], high)
@@ -278,7 +278,7 @@ def _agree(q, room):
     for k in range(n):
         lows[k], highs[k] = room.vote_low[vote], room.vote_high[vote]
         vote = room.vote_before[vote]
-    low = high = _middle(lows, highs, n)
+    low = high = _least_violated(lows, highs, n)
     _sort(lows, n)
     _sort(highs, n)
     most, ended = n // 2, 0
@@ -331,7 +331,7 @@ def _ranked(low, high, n, rank):
 
 
 @bare
-def _middle(low, high, n):
+def _least_violated(low, high, n):
     """Where intervals that do not all meet are violated least in sum; the middle of such places.
 
     The sum's slope is the number of ends to the left less `n`: it is least between the two ends in the
@@ -371,7 +371,7 @@ def _spread(source, clocks, looks, least_looks, room):
         while link >= 0:
             looks -= 1
             b = room.link_to[link]
-            if not room.pair_taken[link // 2]:
+            if not room.pair_kept[link // 2]:
                 link = room.link_next[link]
                 continue
             low, high = _interval(link, room)
@@ -425,7 +425,7 @@ def _untangle(clocks, pairs, looks, room):
             bits += 1
         few = MANY_VOTES - min(np.int64(room.pair_votes[q]), MANY_VOTES)
         room.keys[q] = few << 38 | bits << 32 | q
-        room.pair_taken[q] = False
+        room.pair_kept[q] = False
     _sort(room.keys, pairs)
     for a in range(clocks):
         room.joined[a] = a
@@ -435,13 +435,13 @@ def _untangle(clocks, pairs, looks, room):
         one, other = _joint(a, room), _joint(b, room)
         if one != other:
             room.joined[other] = one
-            room.pair_taken[q] = True
+            room.pair_kept[q] = True
         elif looks >= 0:
             _forget(clocks, room)
             room.least[a] = room.most[a] = 0
             looks, solved = _spread(a, clocks, looks - clocks, least_looks, room)
             low, high = max(room.least[b], room.pair_low[q]), min(room.most[b], room.pair_high[q])
-            room.pair_taken[q] = solved and low <= high
+            room.pair_kept[q] = solved and low <= high
     return looks
 
 

@@ -241,16 +241,16 @@ def _sort_and_dedupe(trace, start, span_id, content_hash):
 
 
 @inlined
-def find_span(order, lo, hi, span_id, wanted):
+def find_span(order, lo, hi, span_id, target):
     """Position in ``[lo, hi)`` of the span with an id; -1 when it is not there."""
     a, b = lo, hi
     while a < b:
         middle = (a + b) // 2
-        if span_id[order[middle]] < wanted:
+        if span_id[order[middle]] < target:
             a = middle + 1
         else:
             b = middle
-    return a if a < hi and span_id[order[a]] == wanted else np.int64(-1)
+    return a if a < hi and span_id[order[a]] == target else np.int64(-1)
 
 
 @bare

@@ -103,7 +103,7 @@ class Groups(NamedTuple):
     chained: NDArray[Any]
 
 
-class _Made(NamedTuple):
+class _Built(NamedTuple):
     """Units as they are made; rows of `hop_unit` and `hop_link` are links to other traces."""
 
     group: NDArray[Any]
@@ -380,7 +380,7 @@ def _is_claimed(spans, links, claims, r, hi, lo, span, seed):
 
 
 @kernel
-def _find_hops_of(g, r, source, sent, spans, links, claims, seed, made, units, cross, taken):
+def _find_hops_of(g, r, source, sent, spans, links, claims, seed, built, units, cross, consumed_by):
     """Units of a consumer: one for each message, by parent (if `sent`) or link.
 
     Returns how many units and links to other traces there are now, and messages claimed by others.
@@ -393,9 +393,9 @@ def _find_hops_of(g, r, source, sent, spans, links, claims, seed, made, units, c
         if _is_claimed(spans, links, claims, r, links.trace_hi[q], links.trace_lo[q], links.span_id[q], seed):
             claimed += 1
         else:
-            made.producer[units], made.group[units] = producer, g
+            built.producer[units], built.group[units] = producer, g
             units += 1
-        taken[producer] = g
+        consumed_by[producer] = g
     row = links.order[source]
     lo, hi = links.offset[row], links.offset[row + 1]
     if not asks or lo == hi:
@@ -411,15 +411,15 @@ def _find_hops_of(g, r, source, sent, spans, links, claims, seed, made, units, c
             start, stop = links.trace_start[t], links.trace_start[t + 1]
             a = find_span(links.order, start, stop, links.span_id, links.span[k])
         if a >= 0:
-            if taken[a] == g:
+            if consumed_by[a] == g:
                 continue
-            taken[a] = g
+            consumed_by[a] = g
         else:
             if ranks[k - lo] != k - lo:
                 continue
-            made.hop_unit[cross], made.hop_link[cross] = units, k
+            built.hop_unit[cross], built.hop_link[cross] = units, k
             cross += 1
-        made.producer[units], made.group[units] = a, g
+        built.producer[units], built.group[units] = a, g
         units += 1
     return units, cross, claimed
 
@@ -447,7 +447,7 @@ def _first_work(spans, cut, r):
 
 
 @bare
-def _poll_from(spans, cut, r, made, before, units):
+def _poll_from(spans, cut, r, built, before, units):
     """When a poll's own time began to be somebody's: what it brought had been published, or work began.
 
     Sets the start of each unit in this trace on the way.
@@ -456,37 +456,37 @@ def _poll_from(spans, cut, r, made, before, units):
     begun = spans.start_ns[r]
     known = units > before
     for u in range(before, units):
-        q = made.producer[u]
+        q = built.producer[u]
         if q < 0:
             known = False
-            made.start[u] = first
+            built.start[u] = first
             continue
         published = min(spans.end_ns[q], spans.end_ns[r])
         if spans.start_ns[q] <= first < published:  # handed out before its publisher knew that it was out
             published = first
-        made.start[u] = published
+        built.start[u] = published
         begun = max(begun, published)
-        made.negative[u] = spans.start_ns[q] > spans.end_ns[r]
+        built.negative[u] = spans.start_ns[q] > spans.end_ns[r]
     return begun if known else first
 
 
 @bare
-def _clock_messages(spans, cut, r, made, before, units):
+def _clock_messages(spans, cut, r, built, before, units):
     """Clocks of a consumer's units; when its work began."""
     poll = spans.role[r] == ROLE_POLL
-    begun = _poll_from(spans, cut, r, made, before, units) if poll else spans.start_ns[r]
+    begun = _poll_from(spans, cut, r, built, before, units) if poll else spans.start_ns[r]
     for u in range(before, units):
-        made.kind[u], made.end[u] = UNIT_MESSAGE, spans.end_ns[r]
-        q = made.producer[u]
+        built.kind[u], built.end[u] = UNIT_MESSAGE, spans.end_ns[r]
+        q = built.producer[u]
         if q < 0:
-            made.start[u], made.wait[u], made.negative[u] = begun, 0, False
+            built.start[u], built.wait[u], built.negative[u] = begun, 0, False
             continue
         if not poll:
-            made.start[u] = spans.end_ns[q]
+            built.start[u] = spans.end_ns[q]
             # with confirms, a message may be consumed before its publisher knows that it is out
-            made.negative[u] = spans.start_ns[q] > spans.start_ns[r]
-        made.start[u] = min(made.start[u], begun)
-        made.wait[u] = begun - made.start[u]
+            built.negative[u] = spans.start_ns[q] > spans.start_ns[r]
+        built.start[u] = min(built.start[u], begun)
+        built.wait[u] = begun - built.start[u]
     return begun
 
 
@@ -558,7 +558,7 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
     """
     n, size = len(spans.parent), len(groups.roots)
     room = size + len(links.hi)
-    made = _Made(
+    built = _Built(
         np.empty(room, np.int32), np.empty(room, np.int8), np.empty(room, np.int64),
         np.empty(room, np.int64), np.zeros(room, np.int64), np.full(room, -1, np.int32),
         np.zeros(room, np.bool_), np.empty(len(links.hi), np.int32), np.empty(len(links.hi), np.int64),
@@ -566,7 +566,7 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
     hops, group_from = np.zeros(size, np.int32), np.empty(size, np.int64)
     idle, settled = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     consumed = np.zeros(n, np.bool_)
-    taken = np.full(n, -1, np.int32)  # last group that consumed from a span
+    consumed_by = np.full(n, -1, np.int32)  # last group that consumed from a span
     polled = np.full(n, -1, np.int64)
     for i in range(n):
         if loop[i] >= 0 and not cut[i]:
@@ -590,26 +590,26 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
         if asks or late:
             sent = late or _was_sent(spans, hop, cut, source)
             units, cross, claimed = _find_hops_of(
-                g, r, source, sent, spans, links, claims, seed, made, units, cross, taken
+                g, r, source, sent, spans, links, claims, seed, built, units, cross, consumed_by
             )
         if units > before:
-            group_from[g] = _clock_messages(spans, cut, r, made, before, units)
+            group_from[g] = _clock_messages(spans, cut, r, built, before, units)
             for u in range(before, units):
-                if made.producer[u] >= 0:
-                    consumed[made.producer[u]] = True
+                if built.producer[u] >= 0:
+                    consumed[built.producer[u]] = True
         elif claimed == 0:
             kind, group_from[g] = _clock_alone(spans, groups, cut, g, polled[r])
             if kind < 0:
                 idle[g], settled[g] = spans.role[r] != ROLE_LEAF_CALL, spans.role[r] == ROLE_LEAF_CALL
             else:
-                made.group[units], made.kind[units] = g, kind
-                made.start[units], made.end[units] = group_from[g], spans.end_ns[r]
+                built.group[units], built.kind[units] = g, kind
+                built.start[units], built.end[units] = group_from[g], spans.end_ns[r]
                 units += 1
         hops[g] = units - before
     return (
         (
-            made.group[:units].copy(), made.kind[:units].copy(), made.start[:units].copy(),
-            made.end[:units].copy(), made.wait[:units].copy(), made.producer[:units].copy(),
-        ), hops, group_from, made.hop_unit[:cross].copy(), made.hop_link[:cross].copy(), consumed,
-        made.negative[:units].copy(), idle, settled,
+            built.group[:units].copy(), built.kind[:units].copy(), built.start[:units].copy(),
+            built.end[:units].copy(), built.wait[:units].copy(), built.producer[:units].copy(),
+        ), hops, group_from, built.hop_unit[:cross].copy(), built.hop_link[:cross].copy(), consumed,
+        built.negative[:units].copy(), idle, settled,
     )  # fmt: skip

@@ -182,25 +182,25 @@ def _edge_name(key: EdgeKey) -> contract.EdgeName:
 
 def cause_json(card: Card) -> contract.Cause:
     """One finding of the JSON shape."""
-    found = card.finding
+    cause = card.finding
     return {
-        "cause": _edge_name(found.cause),
-        "mechanism": found.mechanism.value,
-        "sentence": found.sentence,
-        "added_ms": found.added_ms,
-        "unit": found.unit,
-        "entries": [{"service": service, "operation": operation} for service, operation in found.entries],
-        "added_ms_ci": found.added_ms_ci,
-        "total_ms": found.total_ms,
+        "cause": _edge_name(cause.cause),
+        "mechanism": cause.mechanism.value,
+        "sentence": cause.sentence,
+        "added_ms": cause.added_ms,
+        "unit": cause.unit,
+        "entries": [{"service": service, "operation": operation} for service, operation in cause.entries],
+        "added_ms_ci": cause.added_ms_ci,
+        "total_ms": cause.total_ms,
         "victims": [
             {"edge": _edge_name(each.edge), "added_ms": each.added_ms, "unit": each.unit, "how": each.how}
-            for each in found.victims
+            for each in cause.victims
         ],
-        "since": None if found.since is None else _change(found.since),
-        "certainty": found.certainty.value,
-        "q_value": found.q_value,
-        "evidence": list(found.evidence),
-        "weeks_to_wall": found.weeks_to_wall,
+        "since": None if cause.since is None else _change(cause.since),
+        "certainty": cause.certainty.value,
+        "q_value": cause.q_value,
+        "evidence": list(cause.evidence),
+        "weeks_to_wall": cause.weeks_to_wall,
         "next": {"question": card.question, "command": card.command, "trace_id": card.trace_id or None},
     }
 
@@ -265,11 +265,11 @@ def graph_json(graph: Graph) -> contract.Graph:
     return made
 
 
-def findings_json(found: Sequence[Finding]) -> list[contract.Finding]:
+def findings_json(findings: Sequence[Finding]) -> list[contract.Finding]:
     """Findings as they stand in ``tracescope.graph/1``."""
     return [
         {"kind": each.kind, "text": each.text, "nodes": list(each.nodes), "evidence": dict(each.evidence)}
-        for each in found
+        for each in findings
     ]
 
 

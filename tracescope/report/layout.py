@@ -349,10 +349,10 @@ def _heights(orders: Sequence[Sequence[int]], grid: _Grid) -> list[float]:
     return y
 
 
-def _monotone(wanted: Sequence[float], weights: Sequence[float], steps: Sequence[float]) -> list[float]:
-    """The values nearest to `wanted` (weighted squares) that are at least `steps` apart."""
+def _monotone(targets: Sequence[float], weights: Sequence[float], steps: Sequence[float]) -> list[float]:
+    """The values nearest to `targets` (weighted squares) that are at least `steps` apart."""
     blocks: list[tuple[float, float, int]] = []  # mean, weight, items
-    for value, weight, step in zip(wanted, weights, steps, strict=True):
+    for value, weight, step in zip(targets, weights, steps, strict=True):
         mean, total, count = value - step, weight, 1
         while blocks and blocks[-1][0] > mean:
             other, more, items = blocks.pop()

@@ -98,11 +98,11 @@ def _swept(
     return best, fewest
 
 
-def _sort(order: list[int], near: Sequence[Sequence[int]], position: list[int], *, median: bool) -> None:
+def _sort(order: list[int], beside: Sequence[Sequence[int]], position: list[int], *, median: bool) -> None:
     """Sort a column by its items' neighbours; items without any keep their place."""
     key: dict[int, float] = {}
     for at, item in enumerate(order):
-        others = near[item]
+        others = beside[item]
         if not others:
             key[item] = float(at)
         elif median and len(others) > 2:

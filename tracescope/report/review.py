@@ -65,7 +65,7 @@ class Review:
         What the architecture shows, a sentence each.
     command
         What makes this report again.
-    made_ns
+    generated_ns
         When it was made.
     """
 
@@ -76,7 +76,7 @@ class Review:
     forecast: tuple[Forecast, Outlook] | None
     findings: Sequence[str]
     command: str
-    made_ns: int
+    generated_ns: int
 
 
 def growing(report: Report) -> list[Edge]:
@@ -138,7 +138,7 @@ def review_html(review: Review) -> str:
         command=review.command,
         css=Markup(page.asset("tracescope.css")),
         data=Markup(data),
-        made_ns=review.made_ns,
+        generated_ns=review.generated_ns,
         version=__version__,
     )
 
@@ -158,7 +158,7 @@ def review(answers: Answers, command: str, *, theme: Theme = "auto") -> str:
             forecast=_foreseen(answers),
             findings=tuple(finding.text for finding in findings(mapped.graph, mapped.tables)),
             command=command,
-            made_ns=time.time_ns(),
+            generated_ns=time.time_ns(),
         )
     )
 

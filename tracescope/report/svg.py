@@ -384,7 +384,7 @@ def _figure(edge: _Row, look: Look, *, compared: bool) -> str | None:
     return None if share < _WORTH_A_LABEL else f"{share * 100:.1f} %"
 
 
-def _free(route: Route, wide: float, beside: float, taken: Sequence[_Area]) -> tuple[float, float] | None:
+def _free(route: Route, wide: float, beside: float, covered: Sequence[_Area]) -> tuple[float, float] | None:
     """A spot near the route's middle that covers nothing: on steep parts, `beside` flat ones."""
     points = route.points
     if route.loop:
@@ -401,7 +401,7 @@ def _free(route: Route, wide: float, beside: float, taken: Sequence[_Area]) -> t
     for x, y, steep in spots:
         for shift in (0.0, -10.0, 10.0) if steep and beside < THICK else (-beside, beside):
             area = (x - wide / 2 - 1, y + shift - 7, x + wide / 2 + 1, y + shift + 7)
-            if not any(a < area[2] and area[0] < c and b < area[3] and area[1] < d for a, b, c, d in taken):
+            if not any(a < area[2] and area[0] < c and b < area[3] and area[1] < d for a, b, c, d in covered):
                 return x, y + shift
     return None
 

@@ -58,7 +58,7 @@ def _credited(edge: Edge) -> str:
     return "~"
 
 
-def _own(edge: Edge) -> str:
+def _critical_self(edge: Edge) -> str:
     return f"{number(edge.own_ms_base)} → {number(edge.own_ms_head)}"
 
 
@@ -209,7 +209,7 @@ def _columns(report: Report) -> list[Column[Edge]]:
         Column("operation", lambda edge: edge.operation or "", 3, least=12, style=dim),
         Column("kind", lambda edge: edge.kind, 4),
         Column("share", _share, 1, right=True),
-        Column("ms per unit", _own, 5, right=True),
+        Column("ms per unit", _critical_self, 5, right=True),
         Column("credited", _credited, right=True, style=change),
         Column("95 %", _interval, 6, right=True, style=dim),
         Column("why", why, 2, least=16, folds=True),
@@ -364,14 +364,14 @@ def graph_text(graph: Graph, *, width: int) -> RenderableType:
     return table
 
 
-def findings_text(found: Sequence[Finding]) -> str:
+def findings_text(findings: Sequence[Finding]) -> str:
     """Findings, one a line, under what they are about."""
-    if not found:
+    if not findings:
         return "nothing stands out\n"
     lines: list[str] = []
-    for kind in dict.fromkeys(each.kind for each in found):
+    for kind in dict.fromkeys(each.kind for each in findings):
         lines.append(kind.replace("_", " "))
-        lines += [f"  {one_line(each.text, 400)}" for each in found if each.kind == kind]
+        lines += [f"  {one_line(each.text, 400)}" for each in findings if each.kind == kind]
     return "\n".join(lines) + "\n"
 
 

@@ -250,7 +250,7 @@ class Runtime:
             try:
                 await asyncio.to_thread(self._look)
             except Exception as error:  # noqa: BLE001 - the watch must outlive what it watches
-                self._tell_once("watch", "watch_failed", f"{type(error).__name__}: {error}")
+                self._warn_once("watch", "watch_failed", f"{type(error).__name__}: {error}")
             if self._grpc is not None:
                 await self._grpc.set_ready(self.readiness()[0])
             try:
@@ -291,7 +291,7 @@ class Runtime:
             try:
                 figures.write(self.store.root)
             except OSError as error:
-                self._tell_once("figures", "figures_not_written", str(error))
+                self._warn_once("figures", "figures_not_written", str(error))
 
     def _memory_bytes(self) -> int:
         """Memory in use; what the allocator keeps is given back first when that is too much."""
@@ -310,7 +310,7 @@ class Runtime:
         self.meters.in_flight.set(self.intake.in_flight_bytes)
         self.meters.ready.set(int(figures.ready))
 
-    def _tell_once(self, what: str, event: str, message: str) -> None:
+    def _warn_once(self, what: str, event: str, message: str) -> None:
         """An event a minute, however often it happens."""
         if self._is_due(what, 60.0):
             self.events(event, level="error", message=message)
@@ -322,7 +322,7 @@ class Runtime:
             if self.access.tokens.reload():
                 self.events("tokens_reloaded")
         except (OSError, ConfigError) as error:
-            self._tell_once("tokens_problem", "tokens_not_reloaded", str(error))
+            self._warn_once("tokens_problem", "tokens_not_reloaded", str(error))
 
     # -- sealing --
 
@@ -389,7 +389,7 @@ class Runtime:
     def _drain(self, older_than_s: float) -> int:
         """Land what was acknowledged; segments landed.  What fails stays, and is tried again."""
         done, whole = 0, True
-        for group in together(self.journal.take(older_than_s=older_than_s), self.journal):
+        for group in together(self.journal.segments_to_drain(older_than_s=older_than_s), self.journal):
             if time.monotonic() > self._deadline:
                 return 0
             landed = self._land(group)
@@ -409,7 +409,7 @@ class Runtime:
         except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
             self.meters.drain_failures.inc()
             self._drain_problem = f"spans stay in the journal: {error}"
-            self._tell_once("drain", "drain_failed", f"{segments[0].name}: {type(error).__name__}: {error}")
+            self._warn_once("drain", "drain_failed", f"{segments[0].name}: {type(error).__name__}: {error}")
             return False
         taken = time.perf_counter() - begin
         self.meters.decoded.inc(landed)
@@ -433,7 +433,7 @@ def warn_if_exposed(events: Events, name: str, address: str, access: Access) -> 
         events("exposed", level="warning", port=name, address=address, tokens=False)
 
 
-def prepare(used: config.Settings) -> tuple[Access, Limits]:
+def prepare(settings: config.Settings) -> tuple[Access, Limits]:
     """Who may send and how much, of the settings.
 
     Raises
@@ -441,19 +441,19 @@ def prepare(used: config.Settings) -> tuple[Access, Limits]:
     ConfigError
         Half a TLS configuration, files that cannot be used, or an origin that is none.
     """
-    tls = Tls.of(used.tls_cert, used.tls_key, used.tls_client_ca)
-    tokens = Tokens.read(used.token_file) if used.token_file else None
+    tls = Tls.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    tokens = Tokens.read(settings.token_file) if settings.token_file else None
     limits = Limits(
-        request_bytes=used.max_request_mb * _MIB,
-        connections=used.max_connections,
-        streams=used.max_streams,
-        slow_client_s=used.slow_client_s,
+        request_bytes=settings.max_request_mb * _MIB,
+        connections=settings.max_connections,
+        streams=settings.max_streams,
+        slow_client_s=settings.slow_client_s,
     )
-    cors = Cors.of(used.cors_allowed_origins, used.cors_allowed_headers, used.cors_max_age_s)
+    cors = Cors.of(settings.cors_allowed_origins, settings.cors_allowed_headers, settings.cors_max_age_s)
     return Access(tls, tokens, cors), limits
 
 
-def open_sockets(used: config.Settings) -> dict[str, socket.socket]:
+def open_sockets(settings: config.Settings) -> dict[str, socket.socket]:
     """Bind what the settings ask for; all or none.
 
     Raises
@@ -463,7 +463,7 @@ def open_sockets(used: config.Settings) -> dict[str, socket.socket]:
     """
     opened: dict[str, socket.socket] = {}
     try:
-        for name, address in (("http", used.http), ("web", used.web)):
+        for name, address in (("http", settings.http), ("web", settings.web)):
             if address != "off":
                 opened[name] = bind(address, f"--{name}")
     except ConfigError:

@@ -67,14 +67,14 @@ class SelfTracing:
         self._provider.shutdown()
 
 
-def otlp_exporter(endpoint: str, own: dict[str, str]) -> SpanExporter:
+def otlp_exporter(endpoint: str, listening: dict[str, str]) -> SpanExporter:
     """An exporter to ``HOST:PORT`` over gRPC.
 
     Parameters
     ----------
     endpoint
         Of a Collector.
-    own
+    listening
         Addresses that this receiver listens on.
 
     Raises
@@ -83,7 +83,7 @@ def otlp_exporter(endpoint: str, own: dict[str, str]) -> SpanExporter:
         It is this receiver, or the exporter is not installed.
     """
     host, _, port = endpoint.rpartition(":")
-    for name, address in own.items():
+    for name, address in listening.items():
         mine, _, my_port = address.rpartition(":")
         same = (
             host == mine

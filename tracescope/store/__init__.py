@@ -267,7 +267,7 @@ class SpanStore:
                 found = newer
         raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
 
-    def _without_damage(self, found: Snapshot, error: Exception) -> Snapshot:
+    def _without_damage(self, snapshot: Snapshot, error: Exception) -> Snapshot:
         """A snapshot less its files that are damaged.
 
         Raises
@@ -275,21 +275,21 @@ class SpanStore:
         StoreError
             None of them is, or they were left out already.
         """
-        gone = self.sealed.broken(found.pointer)
-        landed = {path: told for path, told in self.landing.broken(found.landed).items() if told}
-        if found.damaged or not (gone or landed):
+        gone = self.sealed.broken(snapshot.pointer)
+        landed = {path: told for path, told in self.landing.broken(snapshot.landed).items() if told}
+        if snapshot.damaged or not (gone or landed):
             raise StoreError(
                 f"{self.root} cannot be read: {str(error).splitlines()[0]}", "`tracescope verify` says more"
             ) from error
         told = [f"{self.sealed.folder / file.path}: {why}" for file, why in gone.items()]
         told += [f"{path}: {why}" for path, why in landed.items()]
         files = {
-            name: [file for file in each if file not in gone] for name, each in found.pointer.files.items()
+            name: [file for file in each if file not in gone] for name, each in snapshot.pointer.files.items()
         }
         return Snapshot(
-            replace(found.pointer, files=files),
-            {hour: [path for path in paths if path not in landed] for hour, paths in found.landed.items()},
-            found.ledger,
+            replace(snapshot.pointer, files=files),
+            {hour: [path for path in paths if path not in landed] for hour, paths in snapshot.landed.items()},
+            snapshot.ledger,
             tuple(told),
         )
 
@@ -325,33 +325,35 @@ class SpanStore:
         )
 
     def _unsealed(
-        self, found: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
+        self, snapshot: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
     ) -> int:
         """Distinct spans that are landed, or wait for it, and are not sealed."""
         import polars as pl
 
         ids = ["trace_hi", "trace_lo", "span_id"]
-        known = {*found.pointer.ledger.batches, *found.ledger.batches}
+        known = {*snapshot.pointer.ledger.batches, *snapshot.ledger.batches}
         frames = [spans.select(*ids, "start_ns") for name, (spans, _) in waiting.items() if name not in known]
-        if found.landed:
-            frames.append(found.pending().select(*ids, "start_ns").collect())
+        if snapshot.landed:
+            frames.append(snapshot.pending().select(*ids, "start_ns").collect())
         if not frames:
             return 0
         landed = pl.concat(frames)
         new = landed.unique(ids)
-        if len(landed) and found.pointer.hours:
+        if len(landed) and snapshot.pointer.hours:
             hours = (landed["start_ns"] // schema.HOUR_NS).unique().to_list()
             near = [h for hour in hours for h in range(hour - schema.TRACE_WINDOW_HOURS, hour + 2)]
-            new = new.join(self.sealed.spans(found.pointer, near).select(ids).collect(), on=ids, how="anti")
+            new = new.join(
+                self.sealed.spans(snapshot.pointer, near).select(ids).collect(), on=ids, how="anti"
+            )
         return len(new)
 
     def _status(
-        self, found: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
+        self, snapshot: Snapshot, waiting: Mapping[str, tuple[pl.DataFrame, Mapping[str, int]]]
     ) -> Status:
         import polars as pl
 
-        pointer, ledger = found.pointer, found.ledger
-        new = self._unsealed(found, waiting)
+        pointer, ledger = snapshot.pointer, snapshot.ledger
+        new = self._unsealed(snapshot, waiting)
         for batch, (spans, rejected) in waiting.items():
             if batch not in pointer.ledger.batches and batch not in ledger.batches:
                 ledger.add(len(spans), rejected)
@@ -359,7 +361,7 @@ class SpanStore:
         counters = (
             self.sealed.scan(pointer, "counters").group_by("reason").agg(pl.col("count").sum()).collect()
         )
-        first, last = _extent(found)
+        first, last = _extent(snapshot)
         aside = list(quarantine.notes(self.root))
         return Status(
             accepted=pointer.ledger.accepted + ledger.accepted,
@@ -373,24 +375,24 @@ class SpanStore:
             disk_bytes=_size(self.root),
             landing_spans=new,
             counters=dict(counters.sort("reason").iter_rows()),
-            damaged=found.damaged,
+            damaged=snapshot.damaged,
             quarantined=len(aside),
             lost_requests=sum(note.lost_requests for note in aside),
         )
 
 
-def _extent(found: Snapshot) -> tuple[int, int]:
+def _extent(snapshot: Snapshot) -> tuple[int, int]:
     """Earliest start and latest end, by hours that belong together: a clock gone wrong is not the store's."""
     import polars as pl
 
-    pointer = found.pointer
+    pointer = snapshot.pointer
     counts = {hour: state.spans for hour, state in pointer.hours.items()}
     starts, ends = [pointer.first_ns] * bool(counts), [pointer.last_ns]
-    if found.landed:
+    if snapshot.landed:
         hour = (pl.col("start_ns") // schema.HOUR_NS).alias("hour")
         times = pl.min("start_ns").alias("first"), pl.max("end_ns").alias("last")
         for at, count, first, last in (
-            found.pending().group_by(hour).agg(pl.len(), *times).collect().iter_rows()
+            snapshot.pending().group_by(hour).agg(pl.len(), *times).collect().iter_rows()
         ):
             counts[at] = counts.get(at, 0) + count
             starts.append(first)

@@ -42,7 +42,7 @@ PROBE_BYTES: Final = 256 * 1024
 #: What is attached is kept for payloads of so many bytes, counted inflated: four segments.
 ATTACHED_BYTES: Final = 4 * SEGMENT_BYTES
 #: Who takes attachments has taken some within this time, or stands still.
-TAKEN_LATELY_S: Final = 2.0
+DRAINED_LATELY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class Journal:
     _size: int = 0
     _born: float = 0.0
     _last_ns: int = 0
-    _taken: float = float("-inf")
+    _drained_at: float = float("-inf")
     _failed_bytes: int = 0
     _written: dict[Path, _Segment] = field(default_factory=dict[Path, _Segment])
     _closing: bool = False
@@ -306,7 +306,7 @@ class Journal:
                 self._wake.notify()
         return group.done
 
-    def take(self, *, older_than_s: float = 0.0) -> list[Path]:
+    def segments_to_drain(self, *, older_than_s: float = 0.0) -> list[Path]:
         """Segments that nobody writes any more, oldest first; closes an open one of that age."""
         with self._disk:
             if self._path is not None and time.monotonic() - self._born >= older_than_s:
@@ -324,14 +324,14 @@ class Journal:
             if known is None:
                 return None
             self._let_go(known.attached_bytes)
-            self._taken = time.monotonic()
+            self._drained_at = time.monotonic()
             return known.attached
 
     @property
     def outruns_drain(self) -> bool:
         """Whether attachments come faster than they are taken, and are about to be forgotten."""
         full = self._attached_bytes > ATTACHED_BYTES * 3 // 4
-        return full and time.monotonic() - self._taken < TAKEN_LATELY_S
+        return full and time.monotonic() - self._drained_at < DRAINED_LATELY_S
 
     def plain_bytes(self, segment: Path) -> int | None:
         """Size of a segment's payloads, inflated; None where another run wrote it, or it was taken."""

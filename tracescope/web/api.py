@@ -110,8 +110,8 @@ def paths(answers: Answers, view: View) -> contract.PathsPage:
     }
 
 
-def _examples(found: Sequence[Example]) -> list[contract.Example]:
-    return [{"side": one.side, "trace_id": one.trace_id, "ms": one.ms, "why": one.why} for one in found]
+def _examples(examples: Sequence[Example]) -> list[contract.Example]:
+    return [{"side": one.side, "trace_id": one.trace_id, "ms": one.ms, "why": one.why} for one in examples]
 
 
 def traces(answers: Answers, view: View) -> contract.TracesPage:

@@ -168,16 +168,16 @@ def edge(answers: Answers, view: View) -> Values:
     }
 
 
-def around(view: View, found: Edge) -> list[tuple[str, str]]:
+def around(view: View, edge: Edge) -> list[tuple[str, str]]:
     """Links from an edge to its ends, and to the map around them."""
-    ends = [name for name in (found.caller, found.callee) if name is not None]
+    ends = [name for name in (edge.caller, edge.callee) if name is not None]
     links = [(name, view.url(f"/service/{quote(name, safe='')}")) for name in ends]
     return [*links, ("around it on the map", view.url("/map", service=ends[-1], hops=1))]
 
 
-def _curve(answers: Answers, view: View, found: Edge) -> Values:
+def _curve(answers: Answers, view: View, edge: Edge) -> Values:
     """The load model of an edge as a picture, and what it says."""
-    curve = answers.explain(found).curve
+    curve = answers.explain(edge).curve
     if curve is None or not curve.samples:
         return {"curve": "", "curve_words": ""}
     room = f"capacity {text.number(curve.capacity_per_s)}" if curve.capacity_per_s else "no capacity in sight"

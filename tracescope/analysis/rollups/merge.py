@@ -178,11 +178,11 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
     return {**whole, "entries": tables["entries"], "paths": paths}
 
 
-def _routes(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _routes(joined: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Joined hops whose two sides name different destinations, or whose consumer names none."""
     from tracescope.analysis.rollups.process import routes_of  # which loads the compiler
 
-    taken = found.with_columns(pl.col("topic").fill_null(schema.UNKNOWN))
+    taken = joined.with_columns(pl.col("topic").fill_null(schema.UNKNOWN))
     differing = taken.filter(pl.col("sent").is_not_null(), pl.col("sent") != pl.col("topic"))
     keys = ["slot", "unit", "threshold", "entry_id", "sent", "topic"]
     return routes_of(differing.group_by(keys).agg(pl.len().cast(pl.Int64).alias("hops")).sort(keys))
@@ -236,12 +236,12 @@ def _no_dimensions() -> Tables:
 
 
 def _moved(
-    found: pl.DataFrame, key: str, before: NDArray[np.int16], after: NDArray[np.int16]
+    joined: pl.DataFrame, key: str, before: NDArray[np.int16], after: NDArray[np.int16]
 ) -> pl.DataFrame:
     """Sketch rows that take a value out of one bin and put it into another."""
     name = "path_sketches" if key == "path_id" else "entry_sketches"
     rows = [
-        found.select("slot", "unit", key, "threshold").with_columns(
+        joined.select("slot", "unit", key, "threshold").with_columns(
             pl.Series("bin", bins, dtype=pl.Int16), pl.lit(count, pl.Int64).alias("count")
         )
         for bins, count in ((before, -1), (after, 1))

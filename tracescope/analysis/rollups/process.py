@@ -82,18 +82,18 @@ def path_id(parent: int, *names: str | None) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
-def routes_of(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def routes_of(joined: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of PATH_HOURS and PATHS of hops from one destination to another.
 
     Parameters
     ----------
-    found
+    joined
         ``slot, unit, threshold, entry_id`` of the consumer's entry, ``sent`` and ``topic`` (what the producer
         and the consumer call the destination) and ``hops``.
     """
     edges: list[tuple[Any, ...]] = []
     for entry, sent, topic in (
-        found.select("entry_id", "sent", "topic").unique(maintain_order=True).iter_rows()
+        joined.select("entry_id", "sent", "topic").unique(maintain_order=True).iter_rows()
     ):
         edge = schema.EDGE_KINDS[schema.EDGE_QUEUE], sent, topic, schema.QUEUE_ROUTE
         number = path_id(entry, *edge)
@@ -101,7 +101,7 @@ def routes_of(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     paths = pl.DataFrame(edges, schema=schema.dtypes(schema.PATHS), orient="row")
     named = paths.select("path_id", "entry_id", sent="caller", topic="callee")
     counted = ("calls", "calls_visited", "visits", "units")
-    hours = found.join(named, on=["entry_id", "sent", "topic"]).select(
+    hours = joined.join(named, on=["entry_id", "sent", "topic"]).select(
         pl.col(name) if name in ("slot", "unit", "path_id", "threshold")
         else pl.col("hops").alias(name) if name in counted
         else pl.lit(0).alias(name)
@@ -282,10 +282,10 @@ class _Work:
         order = forest.order
         self.rows = spans
         self.service = forest.service
-        self.edge_class = forests.take(arrays.edge_class, order)
-        self.status = forests.take(spans["status"].to_numpy(), order)
+        self.edge_class = forests.gather(arrays.edge_class, order)
+        self.status = forests.gather(spans["status"].to_numpy(), order)
         self.codes = {
-            name: forests.take(names.columns[name], order) for name in ("peer", "operation", "environment")
+            name: forests.gather(names.columns[name], order) for name in ("peer", "operation", "environment")
         }
         self.codes["operation"] = self.codes["operation"][forest.stands_for]
         self.publisher = forest.unit_producer.copy()
@@ -293,7 +293,7 @@ class _Work:
             self.publisher[made_with] = forest.parent[self.publisher[made_with]]
         self.traces = traces
         self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
-        self.threshold = forests.take(spans["threshold"].to_numpy(), order)
+        self.threshold = forests.gather(spans["threshold"].to_numpy(), order)
         self._name_by_graphql()
         self._contexts()
 

@@ -82,20 +82,20 @@ def _carriers(slices: pl.Series, condition: Condition, parse: Callable[[bytes], 
     return likely.filter(pl.Series(hit, dtype=pl.Boolean))
 
 
-def carrying(spans: pl.DataFrame, wanted: Sequence[Condition]) -> pl.DataFrame:
+def carrying(spans: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
     """The spans of the traces that meet every condition.
 
     Parameters
     ----------
     spans
         SPANS rows of whole traces.
-    wanted
+    conditions
         What some span of a trace, or its resource, must carry.
     """
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-    for condition in wanted:
+    for condition in conditions:
         resources = _carriers(spans["resource"], condition, Resource.FromString)
         on_resource = spans["resource"].is_in(resources.implode())
         own = _carriers(spans["raw"].filter(~on_resource), condition, Span.FromString)

@@ -473,8 +473,8 @@ def _named(
     return edges, nodes.select("id", "name", "type", "namespace", *rest)
 
 
-def _narrowed(made: Graph, selection: Selection) -> Graph:
-    edges = made.edges
+def _narrowed(whole: Graph, selection: Selection) -> Graph:
+    edges = whole.edges
     if selection.kinds:
         edges = edges.filter(pl.col("kind").is_in(sorted(selection.kinds)))
     if selection.service is not None:
@@ -482,6 +482,6 @@ def _narrowed(made: Graph, selection: Selection) -> Graph:
             (pl.col("caller") == selection.service) | (pl.col("callee") == selection.service)
         )
     if selection.namespace is not None:
-        inside = made.nodes.filter(pl.col("namespace") == selection.namespace)["id"].to_list()
+        inside = whole.nodes.filter(pl.col("namespace") == selection.namespace)["id"].to_list()
         edges = edges.filter(pl.col("caller").is_in(inside) | pl.col("callee").is_in(inside))
-    return made if edges is made.edges else made.kept(edges)
+    return whole if edges is whole.edges else whole.kept(edges)

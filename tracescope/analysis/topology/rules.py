@@ -194,7 +194,7 @@ def check(rules: Rules, graph: Graph, tables: Tables, selection: Selection | Non
     return Checked(rules.count, tuple(violations), tuple(notes))
 
 
-_Found = tuple[list[Violation], bool]
+_Violations = tuple[list[Violation], bool]
 _Rows = Sequence[Mapping[str, Any]]
 
 
@@ -202,7 +202,7 @@ def _named(edge: Mapping[str, Any]) -> str:
     return f"{edge['caller']} → {edge['callee']} ({edge['kind']})"
 
 
-def _forbidden(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Found:
+def _forbidden(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Violations:
     found = [edge for edge in edges if rule.matches(edge, names)]
     return [
         Violation(
@@ -220,7 +220,7 @@ def _forbidden(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Found:
     ], bool(found)
 
 
-def _strangers(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Found:
+def _strangers(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Violations:
     uses = [e for e in edges if e["kind"] == "db" and fnmatchcase(names[e["callee"]], rule.values["name"])]
     allowed: list[str] = rule.values["callers"]
     found = [e for e in uses if not any(fnmatchcase(names[e["caller"]], each) for each in allowed)]
@@ -236,7 +236,7 @@ def _strangers(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Found:
     ], bool(uses)
 
 
-def _too_much(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Found:
+def _too_much(rule: Rule, edges: _Rows, names: Mapping[str, str]) -> _Violations:
     meant = [edge for edge in edges if rule.matches(edge, names)]
     limit = float(rule.values["max_pct"])
     return [
