@@ -192,7 +192,7 @@ def _computed(
     store: SpanStore, snapshot: Snapshot, plan: _Plan, request: RollupRequest
 ) -> dict[str, pl.DataFrame] | None:
     """Rollups of the plan's hours that come from spans; None when there are none."""
-    only = partial(carrying, wanted=request.where) if request.where else None
+    only = partial(carrying, conditions=request.where) if request.where else None
     made: list[dict[str, pl.DataFrame]] = []
     for begin, end in _spans_of(plan.computed):
         spans = source(store, snapshot, begin, end).scan()
