@@ -25,6 +25,7 @@ from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.engine.upkeep import prune, reclaim, verify
 from tracescope.errors import InputError, StoreBusyError, StoreError
+from tracescope.schema import SCHEMA_VERSION
 from tracescope.store import SpanStore, open_store
 from tracescope.store.pointer import HourState
 
