@@ -4,10 +4,11 @@
 
 Prints, for every kind of queue: how often the 95 % interval of growth holds the truth, in how many runs the
 wall is in sight, how often the 80 % interval of the wall holds the truth where it is, and what is given as a
-lower bound where it is not, the bias of growth and wall, and the time of one fit as a multiple of a straight-line fit; then how
-often the 80 % interval of weeks to the wall, fitted on the first two thirds of a ramp, holds the week in
-which the queue really got there; then what windows of an hour, as the model has them, make of load that swings
-within hours, beside windows of five minutes.
+lower bound where it is not, the bias of growth and wall, and the time of one fit as a multiple of a straight-line fit; then
+backtests: from the first two thirds of a ramp that hits the wall at its end, how often the 80 % intervals of
+headroom and of weeks to the wall hold what came, and their bias, for one server, pools, queues' waits and
+walls that nothing shows beforehand; then what windows of an hour, as the model has them, make of load that
+swings within hours, beside windows of five minutes.
 """
 
 from __future__ import annotations
@@ -15,61 +16,89 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from benchmarks.queues import sojourns, two_periods
+from benchmarks.queues import Queue, season
 from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity.curve import WAIT
 from tracescope.analysis.capacity.fit import Points
 from tracescope.analysis.capacity.split import load_trend
 
 Floats = NDArray[np.float64]
 SERVICE_S = 0.01
-KINDS: dict[str, dict[str, float]] = {
-    "M/M/1": {"servers": 1},
-    "M/M/2": {"servers": 2},
-    "M/M/4": {"servers": 4},
-    "M/M/16": {"servers": 16},
-    "lock, half": {"servers": 1, "parallel_s": 0.01},
-    "lock, a quarter": {"servers": 1, "parallel_s": 0.03},
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Servers of one queue, the squared variation of their service, work beside it, and whether its wait
+    alone is seen."""
+
+    servers: int = 1
+    variability: float = 1.0
+    parallel_s: float = 0.0
+    waits: bool = False
+
+    def latency(self, rate: float) -> float:
+        """Mean time of a call: Pollaczek and Khinchine for one server, Erlang C for several."""
+        offered = rate * SERVICE_S
+        if self.servers == 1:
+            wait = offered * SERVICE_S * (1 + self.variability) / 2 / (1 - offered)
+            return self.parallel_s + SERVICE_S + wait
+        terms = sum(offered**k / math.factorial(k) for k in range(self.servers))
+        last = offered**self.servers / math.factorial(self.servers) / (1 - offered / self.servers)
+        wait = last / (terms + last) * SERVICE_S / (self.servers - offered)
+        return self.parallel_s + SERVICE_S + wait
+
+    @property
+    def wall(self) -> float:
+        """Load at three times the low-load latency."""
+        low, top = SERVICE_S + self.parallel_s, self.servers / SERVICE_S
+        return float(brentq(lambda x: self.latency(x) - 3 * low, 1e-6, top * (1 - 1e-9)))
+
+    def calls(self, rng: np.random.Generator, rate: float, slower: float, calls: int) -> Floats:
+        """Times of some calls, with work that takes `slower` times as long ``(calls,)``."""
+        queue = Queue(self.servers, SERVICE_S * slower, self.variability)
+        wait, work = queue.calls(rng, rate, calls)
+        if self.waits:
+            return wait + 1e-4  # a moment on the wire
+        if self.parallel_s:
+            work = work + rng.exponential(self.parallel_s * slower, calls)
+        return wait + work
+
+
+KINDS: dict[str, Kind] = {
+    "M/M/1": Kind(),
+    "M/D/1": Kind(variability=0.0),
+    "M/G/1, varies a lot": Kind(variability=4.0),
+    "M/M/2": Kind(2),
+    "M/M/4": Kind(4),
+    "M/M/8": Kind(8),
+    "M/M/16": Kind(16),
+    "lock, half": Kind(parallel_s=0.01),
+    "lock, a quarter": Kind(parallel_s=0.03),
+    "a queue's wait": Kind(waits=True),
+    "hidden pool of 16": Kind(16, parallel_s=0.03),
 }
-
-
-def latency(rate: float, servers: int, parallel_s: float) -> float:
-    """Mean sojourn of an M/M/c queue (Erlang C), after parallel work."""
-    busy = rate * SERVICE_S / servers
-    if servers == 1:
-        return parallel_s + SERVICE_S / (1 - busy)
-    offered = rate * SERVICE_S
-    terms = sum(offered**k / math.factorial(k) for k in range(servers))
-    last = offered**servers / math.factorial(servers) / (1 - busy)
-    return SERVICE_S + last / (terms + last) * SERVICE_S / (servers - offered)
-
-
-def wall(servers: int, parallel_s: float) -> float:
-    """Load at three times the low-load latency."""
-    low = SERVICE_S + parallel_s
-    top = servers / SERVICE_S
-    return float(brentq(lambda x: latency(x, servers, parallel_s) - 3 * low, 1e-6, top * (1 - 1e-9)))
 
 
 def recover(runs: int) -> None:
     """Growth and wall of every kind of queue."""
     print(
-        f"{'queue':<16}{'growth':>8}{'95 % holds':>12}{'bias %/wk':>11}{'in sight':>10}{'80 % wall holds':>17}"
+        f"{'queue':<20}{'growth':>8}{'95 % holds':>12}{'bias %/wk':>11}{'in sight':>10}{'80 % wall holds':>17}"
         f"{'wall / truth':>14}{'bound holds':>13}{'bound / truth':>15}"
     )
     for name, kind in KINDS.items():
-        servers, parallel = int(kind["servers"]), kind.get("parallel_s", 0.0)
-        truth = wall(servers, parallel)
+        truth = kind.wall
         for growth in (0.0, 0.03):
             rng = np.random.default_rng(11)
             inside, walls, found, ratio, bounds = 0, 0, [], [], []
             for _ in range(runs):
-                points = two_periods(rng, peak=0.75, growth=growth, servers=servers, parallel_s=parallel)
-                fitted = load.fit(points)
+                points = two_periods(rng, kind, peak=0.75, growth=growth)
+                fitted = load.fit(points, less=WAIT if kind.waits else 0.0)
                 low, high = fitted.interval(fitted.draws["growth"])
                 inside += low <= growth <= high
                 found.append(fitted.growth - growth)
@@ -80,10 +109,25 @@ def recover(runs: int) -> None:
                 else:
                     bounds.append(room.times / truth)
             print(
-                f"{name:<16}{growth * 100:>6.0f} %{inside / runs:>11.0%} {np.mean(found) * 100:>10.2f} "
+                f"{name:<20}{growth * 100:>6.0f} %{inside / runs:>11.0%} {np.mean(found) * 100:>10.2f} "
                 f"{len(ratio) / runs:>9.0%} {_part(walls, len(ratio)):>16} {_middle(ratio):>13} "
                 f"{_part(sum(bound <= 1 for bound in bounds), len(bounds)):>12} {_middle(bounds):>14}"
             )
+
+
+def two_periods(rng: np.random.Generator, kind: Kind, *, peak: float, growth: float) -> Points:
+    """Two months of a queue, two months apart, whose work grows by `growth` (log) a week."""
+    made: list[Points] = []
+    for period, weeks in enumerate(((-12.0, -8.0), (-4.0, 0.0))):
+        t, demand = season(rng, 20, weeks)
+        rate = demand / 1.6 * peak * kind.servers / SERVICE_S
+        took = [
+            float(kind.calls(rng, r, math.exp(growth * at), 1000).mean())
+            for r, at in zip(rate, t, strict=True)
+        ]
+        seen = rng.poisson(rate * 1e3) / 1e3
+        made.append(Points(t, seen, np.array(took), np.full(20, 1000.0), np.full(20, period)))
+    return Points.join(made)
 
 
 def _part(held: int, runs: int) -> str:
@@ -95,18 +139,15 @@ def _middle(ratios: list[float]) -> str:
 
 
 def ramp(
-    rng: np.random.Generator, demand: float, drift: float, peak: float, weeks: int
+    rng: np.random.Generator, kind: Kind, demand: float, drift: float, peak: float, weeks: int
 ) -> tuple[Points, Floats, Floats]:
-    """An M/M/1 queue over some weeks that end now, and its weekly peak loads."""
+    """A queue over some weeks that end now, and its weekly peak loads; `peak` as a part of the wall's load."""
     n = weeks * 6
     t = (np.arange(n) + 0.5) / 6 - weeks
     day = np.tile([0.4, 0.7, 1.0, 1.3, 1.6, 1.0], weeks)
-    rate = day / 1.6 * peak / SERVICE_S * np.exp(demand * t)
+    rate = day / 1.6 * peak * kind.wall * np.exp(demand * t)
     took = np.array(
-        [
-            sojourns(rng, r, SERVICE_S * math.exp(drift * at), 1, 600).mean()
-            for r, at in zip(rate, t, strict=True)
-        ]
+        [kind.calls(rng, r, math.exp(drift * at), 600).mean() for r, at in zip(rate, t, strict=True)]
     )
     seen = rng.poisson(rate * 600) / 600
     points = Points(t, seen, took, np.full(n, 600.0), np.zeros(n, np.int64))
@@ -114,27 +155,78 @@ def ramp(
     return points, np.arange(weeks) + 0.5 - weeks, peaks
 
 
-def backtest(runs: int) -> None:
-    """Weeks to the wall from the first two thirds of a ramp that hits it at the end."""
-    from tracescope.analysis.capacity.forecast import weeks_left
+RAMPS = ((0.04, 0.0), (0.03, 0.02), (0.0, 0.04), (0.06, 0.03))
 
-    print(f"\n{'ramp':<34}{'80 % holds':>12}{'median / truth':>16}")
-    for demand, drift in ((0.04, 0.0), (0.03, 0.02), (0.0, 0.04), (0.06, 0.03)):
-        rng = np.random.default_rng(13)
-        held, ratio = 0, []
-        for _ in range(runs):
-            weeks = int(rng.integers(10, 20))
-            left = weeks / 2  # two thirds seen, one third to come
-            peak = 2 / 3 * math.exp(-(demand + drift) * left)
-            points, at, peaks = ramp(rng, demand, drift, peak, weeks)
-            fitted = load.fit(points)
-            slope, error = load_trend(at, peaks)
-            room = fitted.headroom(float(peaks[-1]))
-            point, (low, high) = weeks_left(fitted, float(peaks[-1]), room, (slope, error, weeks), 1e6)
-            held += (low if low is not None else math.inf) <= left <= (high if high is not None else math.inf)
-            ratio.append((point if point is not None else math.inf) / left)
-        what = f"demand {demand:.0%}, drift {drift:.0%} a week"
-        print(f"{what:<34}{held / runs:>11.0%} {np.median(ratio):>15.2f}")
+
+def backtest(runs: int) -> None:
+    """Headroom and weeks to the wall from the first two thirds of a ramp that hits it at the end."""
+    from tracescope.analysis.capacity.walls import weeks_left
+
+    print(
+        f"\n{'ramp':<20}{'demand, drift':>15}{'in sight':>10}{'headroom holds':>16}{'/ truth':>9}"
+        f"{'weeks hold':>12}{'/ truth':>9}{'bound holds':>13}"
+    )
+    whole = _Held()
+    for name, kind in KINDS.items():
+        for demand, drift in RAMPS:
+            rng = np.random.default_rng(13)
+            held = _Held()
+            for _ in range(runs):
+                weeks = int(rng.integers(10, 20))
+                left = weeks / 2  # two thirds seen, one third to come
+                short = math.exp(-(demand + drift) * left)
+                points, at, peaks = ramp(rng, kind, demand, drift, short, weeks)
+                fitted = load.better(points, waits=kind.waits)
+                now = float(peaks[-1])
+                room = fitted.headroom(now)
+                found = weeks_left(fitted, now, room, (*load_trend(at, peaks), weeks), 1e6)
+                held.add(room, kind.wall / now, found, left)
+            print(f"{name:<20}{demand:>9.0%},{drift:>4.0%} {held.line()}")
+            whole.join(held)
+    print(f"{'all':<35} {whole.line()}")
+
+
+@dataclass
+class _Held:
+    """What came, beside what was said of headroom and of weeks."""
+
+    runs: int = 0
+    headroom: int = 0
+    weeks: int = 0
+    bounds: int = 0
+    rooms: list[float] = field(default_factory=list[float])
+    lefts: list[float] = field(default_factory=list[float])
+
+    def add(
+        self,
+        room: load.Headroom,
+        truth: float,
+        found: tuple[float | None, tuple[float | None, float | None]],
+        left: float,
+    ) -> None:
+        """One run, its true headroom and weeks."""
+        point, (first, last) = found
+        self.runs += 1
+        if not room.bends:
+            self.bounds += room.times <= truth and (first or 0.0) <= left
+            return
+        self.headroom += room.interval[0] <= truth <= (room.interval[1] or math.inf)
+        self.weeks += (math.inf if first is None else first) <= left <= (math.inf if last is None else last)
+        self.rooms.append(room.times / truth)
+        self.lefts.append((point if point is not None else math.inf) / left)
+
+    def join(self, other: _Held) -> None:
+        """Those of another."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def line(self) -> str:
+        """As a row."""
+        seen = len(self.rooms)
+        return (
+            f"{seen / self.runs:>9.0%}{_part(self.headroom, seen):>16}{_middle(self.rooms):>9}"
+            f"{_part(self.weeks, seen):>12}{_middle(self.lefts):>9}{_part(self.bounds, self.runs - seen):>13}"
+        )
 
 
 def bursts(runs: int) -> None:
@@ -179,7 +271,7 @@ def _by_load(rate: Floats, took: Floats, calls: Floats) -> Points:
 
 def cost() -> None:
     """One fit as a multiple of a straight-line fit to the same points."""
-    points = two_periods(np.random.default_rng(1), peak=0.75)
+    points = two_periods(np.random.default_rng(1), KINDS["M/M/1"], peak=0.75, growth=0.0)
     design = np.column_stack([np.ones(len(points)), points.load, points.weeks])
     spent: list[float] = []
     for work in (

@@ -83,17 +83,30 @@ def weeks_text(weeks: float | None, interval: tuple[float | None, float | None] 
     return f"{number(weeks)} ({ends[0]} … {ends[1]})"
 
 
-def headroom_text(edge: EdgeForecast) -> str:
-    """Headroom; at least that where nobody saw the wall."""
-    if edge.headroom is None:
-        return "?"
-    return f"{'≥ ' if edge.lower_bound else ''}{number(edge.headroom)}×"
+def times_text(known: float | None, at_least: float | None) -> str:
+    """A multiple; at least that where nobody saw the wall."""
+    if known is not None:
+        return f"{number(known)}×"
+    return "?" if at_least is None else f"≥ {number(at_least)}×"
+
+
+def headroom_text(edge: EdgeForecast | EntryForecast) -> str:
+    """Headroom with its interval."""
+    told = times_text(edge.headroom, edge.headroom_at_least)
+    if edge.headroom_interval is None:
+        return told
+    low, high = edge.headroom_interval
+    return f"{told} ({number(low)} … {'?' if high is None else number(high)})"
 
 
 def what_if_text(one: WhatIf) -> str:
     """Latency at a multiple; a star where no such load was seen."""
     star = "*" if one.extrapolated else ""
-    return f"wall{star}" if one.ms is None else f"{number(one.ms)}{star}"
+    if one.ms is not None:
+        return f"{number(one.ms)}{star}"
+    if one.limit is not None:
+        return f"wall{star}"
+    return "?" if one.at_least is None else f"≥ {number(one.at_least)}{star}"
 
 
 def _left_out(forecast: Forecast, top: int) -> list[str]:
@@ -147,14 +160,13 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
         f"gap in {forecast.horizon_weeks:g} w",
     )
     for edge in [edge for edge in forecast.edges if edge.reason is None][:top]:
-        gap = "?" if edge.resilience_gap is None else f"{number(edge.resilience_gap)}×"
         edges.add_row(
             Text(f"{edge.name.replace(' -> ', ' → ')} {edge.operation}"),
             trend_text(edge.load_trend),
             trend_text(edge.drift),
             headroom_text(edge),
             weeks_text(edge.weeks, edge.weeks_interval, edge.beyond_weeks),
-            ("≥ " if edge.lower_bound and edge.resilience_gap is not None else "") + gap,
+            times_text(edge.resilience_gap, edge.resilience_gap_at_least),
         )
     refused = [edge for edge in forecast.edges if edge.reason is not None]
     colour = {State.GROWTH_STABLE: "bold green", State.INSUFFICIENT: "bold yellow"}.get(
@@ -163,8 +175,8 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
     lines = [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
     lines += [f"band-aid: {found.words}" for found in outlook.band_aids]
     notes = [
-        "* extrapolated: no such load was seen; headroom is load at the wall (3 times the low-load latency)"
-        " over peak load; intervals are 80 %",
+        "* no such load was seen; headroom is load at the wall (3 times the low-load latency) over peak load; "
+        "intervals are 80 %; ≥ is what is known at least, ? is not known",
         *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:_REFUSED]],
         *_left_out(forecast, top),
         *[

@@ -10,6 +10,9 @@ Concurrency is endogenous (slow calls overlap more), so it is solved for R(X):
     capacity = 1 / (R0 * (a + 2*sqrt(b)))     no more arrivals than this can be served
     phi      = 2*sqrt(b) / (a + 2*sqrt(b))    0: contention alone (M/M/1), 1: coherency alone
 
+Pools of servers, and services whose calls differ a lot, bend otherwise; the shapes that are allowed for
+have them too.
+
 Source: Gunther, "Guerrilla Capacity Planning", 2007, section 4.4; Sakasegawa, "An approximation formula
 L_q = alpha * rho^beta / (1 - rho)", 1977; design, section 7.
 """
@@ -73,22 +76,28 @@ class Shape:
     """A curve that a resource's may have: the law with some phi, or a queue that the law only resembles.
 
     ``queue`` is None, or s and k of ``R / R0 = 1 + s * rho^k / (1 - rho)``: a lock held for the part s of
-    the work (k = 1), or c servers (s = 1/c, k = sqrt(2 * (c + 1)) - 1; Sakasegawa 1977).
+    the work (k = 1), or a pool (see `pool`).
     """
 
     phi: float = 0.0
     queue: tuple[float, float] | None = None
 
+    @staticmethod
+    def pool(servers: int, variability: float) -> Shape:
+        """So many servers; half of the squared coefficients of variation of arrivals and of service.
+
+        1 is M/M/c, 1/2 a service that always takes the same, more than 1 one whose calls differ a lot.
+
+        Source: Allen, "Probability, Statistics, and Queueing Theory", 1990, section 5.3 (the
+        Allen-Cunneen approximation of G/G/c), with Sakasegawa's exponent.
+        """
+        return Shape(queue=(variability / servers, math.sqrt(2 * (servers + 1)) - 1))
+
     def slowdown(self, rho: Floats, less: float = 0.0) -> tuple[Floats, Floats]:
         """As `waiting`."""
         if self.queue is None:
             return waiting(rho, self.phi, less)
-        s, k = self.queue
-        inside = np.clip(rho, 1e-9, _STEEP)
-        power = inside**k
-        more = s * power / (1 - inside)
-        slope = more * (k / inside + 1 / (1 - inside)) / (1 + more - less)
-        return np.log(1 + more - less) + slope * (rho - inside), slope
+        return queueing(rho, *self.queue, less)
 
     def wall(self, times: float = WALL_TIMES) -> float:
         """Part of capacity at which latency is `times` its low-load value."""
@@ -102,12 +111,41 @@ class Shape:
         return low
 
 
-#: Curves that intervals allow for.
+def queueing(rho: Floats, s: Floats | float, k: Floats | float, less: float) -> tuple[Floats, Floats]:
+    """As `waiting`, of a queue's ``R / R0 = 1 + s * rho^k / (1 - rho)``."""
+    inside = np.clip(rho, 1e-9, _STEEP)
+    more = s * inside**k / (1 - inside)
+    slope = more * (k / inside + 1 / (1 - inside)) / (1 + more - less)
+    return np.log(1 + more - less) + slope * (rho - inside), slope
+
+
+#: Curves that the data may leave open: the law, pools of servers of any usual variability, and locks.
 SHAPES: Final = (
     *(Shape(phi=number / 6) for number in range(7)),
-    *(Shape(queue=(1 / c, math.sqrt(2 * (c + 1)) - 1)) for c in (2, 4, 8, 16, 32)),
-    *(Shape(queue=(part, 1.0)) for part in (0.75, 0.5, 0.25)),
+    *(
+        Shape.pool(servers, variability)
+        for servers in (1, 2, 3, 4, 6, 8, 12, 16, 32)
+        for variability in (0.5, 1.0, 2.0, 4.0)
+        if (servers, variability) != (1, 1.0)  # the law without coherency
+    ),
+    *(Shape(queue=(part, 1.0)) for part in (0.75, 0.25)),
 )
+#: Of each of them: phi, s and k, and the part of capacity at the wall.
+_PHI: Final = np.array([shape.phi for shape in SHAPES])
+_QUEUE: Final = np.array([shape.queue or (np.nan, np.nan) for shape in SHAPES])
+WALLS: Final = np.array([shape.wall() for shape in SHAPES])
+
+
+def slowdowns(shapes: NDArray[np.int64], rho: Floats, less: float = 0.0) -> tuple[Floats, Floats]:
+    """As `waiting`, each row of `rho` ``(n, m)`` by a shape of its own: indices of `SHAPES` ``(n,)``."""
+    value, slope = np.empty_like(rho), np.empty_like(rho)
+    by_law = np.isnan(_QUEUE[shapes, 0])
+    if by_law.any():
+        value[by_law], slope[by_law] = waiting(rho[by_law], _PHI[shapes[by_law], None], less)
+    if not by_law.all():
+        s, k = (_QUEUE[shapes[~by_law], column, None] for column in (0, 1))
+        value[~by_law], slope[~by_law] = queueing(rho[~by_law], s, k, less)
+    return value, slope
 
 
 @dataclass(frozen=True, slots=True)

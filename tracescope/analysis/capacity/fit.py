@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.analysis.capacity.curve import SHAPES, WAIT, Curve, Shape, waiting
+from tracescope.analysis.capacity.curve import SHAPES, WAIT, WALLS, Curve, slowdowns, waiting
 from tracescope.analysis.statistics.robust_fit import Model, Solution, robust_fit
 
 Floats = NDArray[np.float64]
@@ -44,12 +44,16 @@ MOST_UNCERTAIN: Final = 0.15
 DRAWS: Final = 400
 #: A wall whose interval is wider than this factor is not in sight.
 MOST_OPEN: Final = 4.0
+#: ... nor one that is farther than this times the highest load that was seen.
+SIGHT: Final = 2.0
 #: No latency is known better than this, in log units: a constant one would else show a wall, some hundred
 #: times the load away.  And residuals under this are none to be robust against.
 LEAST_NOISE: Final = 1e-5
 LEAST_SCALE: Final = 1e-3
 #: Log growth a week, or in a step, beyond which nothing is looked for.
 MOST_GROWTH: Final = 3.0
+#: Log weight under the best from which a curve is not thought possible.
+_UNLIKELY: Final = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,14 @@ class Headroom:
     Attributes
     ----------
     times
-        Where the curve hardly bends, the highest load seen over peak load: the wall lies beyond, and how
-        far nobody can tell.  A pool of sixteen servers is as quick as an empty one until it is full.
+        The median of what the data leave open.  Where no wall is in sight, the highest load seen over peak
+        load: the wall lies beyond, and how far nobody can tell.
     interval
         80 %; the upper end None where it is open.
     lower_bound
-        `times` is what there is at least: the curve hardly bends, or peak load is under half of capacity.
+        `times` is what there is at least.
     bends
-        Whether the data show that load slows this edge down at all.
+        Whether a wall is in sight: the data show how load slows this edge down.
     """
 
     times: float
@@ -154,32 +158,35 @@ class Fit:
 
     def walls(self) -> Floats:
         """Arrivals a second at the wall ``(DRAWS,)``; infinite where load does nothing."""
-        table = np.array([shape.wall() for shape in SHAPES])
-        return self.draws["capacity"] * table[self.draws["shape"].astype(np.int64)]
+        return self.draws["capacity"] * WALLS[self.draws["shape"].astype(np.int64)]
 
     @property
     def wall(self) -> float:
-        """The law's wall, or the nearest that other curves which explain the points better leave open."""
-        low, high = self.interval(self.walls(), 0.8)
-        return min(max(self.curve.wall, low), high)
+        """The median of what the data leave open: half of the curves that explain them have it sooner."""
+        return float(np.median(self.walls()))
 
     def headroom(self, peak_load: float) -> Headroom:
-        """How much more load than now there is room for."""
+        """How much more load than now there is room for.
+
+        Where the interval is open, or the wall lies beyond `SIGHT` times the load that was seen, it would be
+        what is assumed of curves and not what was seen: a pool is as quick as an empty one until it is full.
+        """
         low, high = (wall / peak_load for wall in self.interval(self.walls(), 0.8))
-        if not (math.isfinite(high) and high <= MOST_OPEN * low):
-            # where the wall lies is then what is assumed of curves, and not what was seen
-            served = max(self.highest / peak_load, 1.0)
-            return Headroom(served, (served, None), lower_bound=True, bends=False)
-        under_half = bool(peak_load < self.curve.capacity / 2)
-        return Headroom(self.wall / peak_load, (low, high), lower_bound=under_half, bends=True)
+        middle = self.wall / peak_load
+        seen = self.highest / peak_load
+        if not (math.isfinite(high) and high <= MOST_OPEN * low and middle <= SIGHT * seen):
+            return Headroom(max(seen, 1.0), (max(seen, 1.0), None), lower_bound=True, bends=False)
+        return Headroom(middle, (low, high), lower_bound=False, bends=True)
 
     def drawn(self, rho: Floats) -> tuple[Floats, Floats]:
         """As `waiting`, a row of `rho` ``(DRAWS, n)`` for every draw."""
-        value, slope = np.empty_like(rho), np.empty_like(rho)
-        for number in np.unique(self.draws["shape"]):
-            rows = self.draws["shape"] == number
-            value[rows], slope[rows] = SHAPES[int(number)].slowdown(rho[rows], self.curve.less)
-        return value, slope
+        return slowdowns(self.draws["shape"].astype(np.int64), rho, self.curve.less)
+
+    def slower(self, load: float) -> Floats:
+        """Latency at a load over that at none ``(DRAWS,)``; infinite beyond a draw's capacity."""
+        rho = load / self.draws["capacity"]
+        value = self.drawn(rho[:, None])[0][:, 0]
+        return np.where(rho < 1, np.exp(np.minimum(value, 300.0)), np.inf)
 
 
 def overlap(points: Points) -> float:
@@ -393,10 +400,10 @@ class _Surface:
     inflation: float
     less: float
 
-    def _at(self, kappa: Floats, shape: Shape) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """Log weight, log R0, growth, and the standard errors of both, for utilisations ``(k,)``."""
+    def _at(self, kappa: Floats, shape: Ints) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Log weight, log R0, growth, and the errors of both, for utilisations and shapes ``(k,)``."""
         rho = kappa[:, None] * self.x * np.exp(self.growth * self.time)
-        value, slope = shape.slowdown(rho, self.less)
+        value, slope = slowdowns(shape, rho, self.less)
         w = self.trust
         rest = self.y - value - self.growth * self.time
         total = w.sum()
@@ -421,14 +428,17 @@ class _Surface:
         """`DRAWS` equally likely curves; `best` is the fitted utilisation at the highest load."""
         top = float(np.max(np.exp(self.growth * self.time) * self.x))
         low, high = 0.0, max(0.999, min(best, 1.2))
+        shapes = np.arange(len(SHAPES))
         for size in (16, 16, 24):
             step = (high - low) / size
             kappas = np.asarray((low + (np.arange(size) + 0.5) * step) / top, dtype=np.float64)
-            rows = [self._at(kappas, shape) for shape in SHAPES]
-            score, *rest = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-            likely = np.flatnonzero(score.reshape(len(SHAPES), size).max(axis=0) > score.max() - 9)
+            k, shape = np.tile(kappas, len(shapes)), np.repeat(shapes, size)
+            score, *rest = self._at(k, shape)
+            table = score.reshape(len(shapes), size)
+            likely = np.flatnonzero(table.max(axis=0) > score.max() - _UNLIKELY)
             low, high = max(low + (likely[0] - 1) * step, 0.0), low + (likely[-1] + 2) * step
-        k, shape = np.tile(kappas, len(SHAPES)), np.repeat(np.arange(len(SHAPES)), size)
+            # a coarse grid may miss the best of a shape by a little, so those near enough stay
+            shapes = shapes[table.max(axis=1) > score.max() - 2 * _UNLIKELY]
         chance = np.exp(score - score.max())
         rng = np.random.default_rng(0)
         pick = rng.choice(len(chance), DRAWS, p=chance / chance.sum())

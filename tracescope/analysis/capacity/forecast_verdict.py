@@ -103,10 +103,11 @@ def _state(
 ) -> EntryVerdict:
     edges = [by_name[entry.unit, name, operation] for name, operation in entry.edges]
     known = [edge for edge in edges if edge.reason is None]
-    full = [f"{edge.name} is at {100 / edge.headroom:.0f} % of the load at its wall" for edge in known
-            if edge.wall_in_sight and edge.headroom is not None and edge.headroom <= 1]  # fmt: skip
+    full: list[str] = []
     if entry.slo_ms is not None and entry.ms_now >= entry.slo_ms:
-        full.insert(0, f"its mean of {entry.ms_now:.3g} ms is over the SLO of {entry.slo_ms:g} ms")
+        full.append(f"its mean of {entry.ms_now:.3g} ms is over the SLO of {entry.slo_ms:g} ms")
+    if entry.headroom is not None and entry.headroom <= 1:
+        full.append(f"{entry.limit} makes its clock at peak load three times what it is at low load")
     near = (
         [f"{entry.limit} ends it in {entry.weeks:.1f} weeks at today's growth"]
         if entry.weeks is not None and entry.weeks <= horizon
@@ -122,15 +123,21 @@ def _state(
         for edge in edges
         if grows(edge.amplification)
     ]
-    unseen = sum(not edge.wall_in_sight for edge in known)
+    tight = [
+        f"{edge.name} itself is at {100 / edge.headroom:.0f} % of the load at its wall"
+        for edge in known
+        if edge.headroom is not None and edge.headroom <= 1
+    ]
+    unseen = sum(edge.headroom is None for edge in known)
     beyond = f"; the walls of {unseen} lie beyond the loads that were seen" if unseen else ""
-    state, evidence = State.GROWTH_STABLE, [f"{len(known)} edges neither drift nor near a wall{beyond}"]
+    state = State.GROWTH_STABLE
+    evidence = [f"{len(known)} edges neither drift nor near a wall{beyond}", *tight]
     if full:
-        state, evidence = State.AT_THE_WALL, [*full, *drifts]
+        state, evidence = State.AT_THE_WALL, [*full, *tight, *drifts]
     elif near:
-        state, evidence = State.APPROACHING, [*near, *drifts]
+        state, evidence = State.APPROACHING, [*near, *tight, *drifts]
     elif drifts:
-        state, evidence = State.DRIFTING, drifts
+        state, evidence = State.DRIFTING, [*drifts, *tight]
     elif not known or entry.units < FEWEST_UNITS / 10 or entry.demand.pct_per_week is None:
         state, evidence = (
             State.INSUFFICIENT,

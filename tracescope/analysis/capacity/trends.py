@@ -6,7 +6,8 @@ Source: design, section 7; the slope is Theil's and Sen's (`tracescope.analysis.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,31 +18,59 @@ from tracescope.analysis.capacity.arrivals import WEEK_NS
 from tracescope.analysis.capacity.split import load_trend
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
-from tracescope.analysis.statistics.distributions import student_quantile
+from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
+from tracescope.analysis.statistics.significance import benjamini_hochberg
 from tracescope.schema import HOUR_NS
 
 Floats = NDArray[np.float64]
 
 LEVEL: Final = 0.8
+#: False discoveries among the trends that are called growth.
+ALPHA: Final = 0.05
 #: Growth in per cent a week under which nothing is called a drift.
 LEAST_DRIFT: Final = 0.5
+#: ... nor what adds less than this part to the clock of its entries, as in a diff.
+MIN_EFFECT_PART: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Growth in per cent a week with its 80 % interval; None where too few weeks were seen."""
+    """Growth in per cent a week with its 80 % interval; None where too few weeks were seen.
+
+    ``q_value`` is how likely chance alone shows as much growth and more, adjusted for all that is tested
+    beside it (Benjamini and Hochberg); None where it was not tested.
+    """
 
     pct_per_week: float | None
     interval: tuple[float, float] | None
+    q_value: float | None = None
 
     @staticmethod
     def of(slope: float, error: float, weeks: int) -> Trend:
-        """From a log slope and its standard error."""
+        """From a log slope and its standard error, tested against no growth."""
         if not math.isfinite(error):
             return Trend(None, None)
-        wide = float(student_quantile(max(weeks - 2, 1), 0.5 + LEVEL / 2)) * error
+        freedom = max(weeks - 2, 1)
+        wide = float(student_quantile(freedom, 0.5 + LEVEL / 2)) * error
         low, high = (pct(slope + side * wide) for side in (-1, 1))
-        return Trend(pct(slope), (low, high))
+        return Trend(pct(slope), (low, high), chance(slope, error, freedom))
+
+
+def chance(slope: float, error: float, freedom: float, least: float = 0.0) -> float:
+    """How likely a log slope as large is when there is no more than `least` of it."""
+    if not math.isfinite(error):
+        return 1.0
+    return 1 - float(student_cdf(freedom, (slope - least) / max(error, 1e-12)))
+
+
+def adjusted(trends: Sequence[Trend]) -> list[Trend]:
+    """Trends that are tested together, with their false discovery rates."""
+    tested = [number for number, trend in enumerate(trends) if trend.q_value is not None]
+    q = benjamini_hochberg(np.array([trends[number].q_value for number in tested], dtype=np.float64))
+    out = list(trends)
+    for number, value in zip(tested, q.tolist(), strict=True):
+        out[number] = replace(out[number], q_value=value)
+    return out
 
 
 def pct(log: float) -> float:
@@ -77,7 +106,7 @@ def grows(trend: Trend) -> bool:
     """Whether a trend is more than chance and more than nothing."""
     return (
         trend.pct_per_week is not None
-        and trend.interval is not None
-        and trend.interval[0] > 0
+        and trend.q_value is not None
+        and trend.q_value <= ALPHA
         and trend.pct_per_week >= LEAST_DRIFT
     )
