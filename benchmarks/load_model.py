@@ -20,56 +20,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
-from benchmarks.queues import Queue, season
+from benchmarks.queues import SERVICE_S, Kind, two_periods
 from tracescope.analysis.capacity import fit as load
 from tracescope.analysis.capacity.curve import WAIT
 from tracescope.analysis.capacity.fit import Points
 from tracescope.analysis.capacity.split import load_trend
 
 Floats = NDArray[np.float64]
-SERVICE_S = 0.01
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Servers of one queue, the squared variation of their service, work beside it, and whether its wait
-    alone is seen."""
-
-    servers: int = 1
-    variability: float = 1.0
-    parallel_s: float = 0.0
-    waits: bool = False
-
-    def latency(self, rate: float) -> float:
-        """Mean time of a call: Pollaczek and Khinchine for one server, Erlang C for several."""
-        offered = rate * SERVICE_S
-        if self.servers == 1:
-            wait = offered * SERVICE_S * (1 + self.variability) / 2 / (1 - offered)
-            return self.parallel_s + SERVICE_S + wait
-        terms = sum(offered**k / math.factorial(k) for k in range(self.servers))
-        last = offered**self.servers / math.factorial(self.servers) / (1 - offered / self.servers)
-        wait = last / (terms + last) * SERVICE_S / (self.servers - offered)
-        return self.parallel_s + SERVICE_S + wait
-
-    @property
-    def wall(self) -> float:
-        """Load at three times the low-load latency."""
-        low, top = SERVICE_S + self.parallel_s, self.servers / SERVICE_S
-        return float(brentq(lambda x: self.latency(x) - 3 * low, 1e-6, top * (1 - 1e-9)))
-
-    def calls(self, rng: np.random.Generator, rate: float, slower: float, calls: int) -> Floats:
-        """Times of some calls, with work that takes `slower` times as long ``(calls,)``."""
-        queue = Queue(self.servers, SERVICE_S * slower, self.variability)
-        wait, work = queue.calls(rng, rate, calls)
-        if self.waits:
-            return wait + 1e-4  # a moment on the wire
-        if self.parallel_s:
-            work = work + rng.exponential(self.parallel_s * slower, calls)
-        return wait + work
-
-
 KINDS: dict[str, Kind] = {
     "M/M/1": Kind(),
     "M/D/1": Kind(variability=0.0),
@@ -113,21 +71,6 @@ def recover(runs: int) -> None:
                 f"{len(ratio) / runs:>9.0%} {_part(walls, len(ratio)):>16} {_middle(ratio):>13} "
                 f"{_part(sum(bound <= 1 for bound in bounds), len(bounds)):>12} {_middle(bounds):>14}"
             )
-
-
-def two_periods(rng: np.random.Generator, kind: Kind, *, peak: float, growth: float) -> Points:
-    """Two months of a queue, two months apart, whose work grows by `growth` (log) a week."""
-    made: list[Points] = []
-    for period, weeks in enumerate(((-12.0, -8.0), (-4.0, 0.0))):
-        t, demand = season(rng, 20, weeks)
-        rate = demand / 1.6 * peak * kind.servers / SERVICE_S
-        took = [
-            float(kind.calls(rng, r, math.exp(growth * at), 1000).mean())
-            for r, at in zip(rate, t, strict=True)
-        ]
-        seen = rng.poisson(rate * 1e3) / 1e3
-        made.append(Points(t, seen, np.array(took), np.full(20, 1000.0), np.full(20, period)))
-    return Points.join(made)
 
 
 def _part(held: int, runs: int) -> str:

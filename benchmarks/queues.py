@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from tracescope.analysis.capacity.fit import Points
 
@@ -15,8 +17,10 @@ WARM_UP = 300
 
 
 def services(rng: np.random.Generator, service_s: float, variability: float, calls: int) -> Floats:
-    """Service times of some squared coefficient of variation: 0 constant, 1 exponential, above it a mixture of
-    two exponentials with balanced means (Whitt 1982), whose moments a thousand calls show.
+    """Service times of some squared coefficient of variation: 0 constant, 1 exponential.
+
+    Above it a mixture of two exponentials with balanced means (Whitt 1982), whose moments a thousand calls
+    show.
     """
     if variability == 0:
         return np.full(calls, service_s)
@@ -54,15 +58,44 @@ class Queue:
         return wait[WARM_UP:], work[WARM_UP:]
 
 
-def sojourns(rng: np.random.Generator, rate: float, service_s: float, servers: int, calls: int) -> Floats:
-    """Time in an M/M/c queue of `calls` calls in a row, after a warm-up ``(calls,)``."""
-    wait, work = Queue(servers, service_s).calls(rng, rate, calls)
-    return wait + work
+SERVICE_S = 0.01
 
 
-def lock(rng: np.random.Generator, rate: float, parallel_s: float, held_s: float, calls: int) -> Floats:
-    """Work beside others, then a part under one lock ``(calls,)``."""
-    return rng.exponential(parallel_s, calls) + sojourns(rng, rate, held_s, 1, calls)
+@dataclass(frozen=True)
+class Kind:
+    """Servers of one queue, the squared variation of their service, work beside it, whether its wait is all."""
+
+    servers: int = 1
+    variability: float = 1.0
+    parallel_s: float = 0.0
+    waits: bool = False
+
+    def latency(self, rate: float) -> float:
+        """Mean time of a call: Pollaczek and Khinchine for one server, Erlang C for several."""
+        offered = rate * SERVICE_S
+        if self.servers == 1:
+            wait = offered * SERVICE_S * (1 + self.variability) / 2 / (1 - offered)
+            return self.parallel_s + SERVICE_S + wait
+        terms = sum(offered**k / math.factorial(k) for k in range(self.servers))
+        last = offered**self.servers / math.factorial(self.servers) / (1 - offered / self.servers)
+        wait = last / (terms + last) * SERVICE_S / (self.servers - offered)
+        return self.parallel_s + SERVICE_S + wait
+
+    @property
+    def wall(self) -> float:
+        """Load at three times the low-load latency."""
+        low, top = SERVICE_S + self.parallel_s, self.servers / SERVICE_S
+        return float(brentq(lambda x: self.latency(x) - 3 * low, 1e-6, top * (1 - 1e-9)))
+
+    def calls(self, rng: np.random.Generator, rate: float, slower: float, calls: int) -> Floats:
+        """Times of some calls, with work that takes `slower` times as long ``(calls,)``."""
+        queue = Queue(self.servers, SERVICE_S * slower, self.variability)
+        wait, work = queue.calls(rng, rate, calls)
+        if self.waits:
+            return wait + 1e-4  # a moment on the wire
+        if self.parallel_s:
+            work = work + rng.exponential(self.parallel_s * slower, calls)
+        return wait + work
 
 
 def season(rng: np.random.Generator, windows: int, weeks: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -72,33 +105,17 @@ def season(rng: np.random.Generator, windows: int, weeks: tuple[float, float]) -
 
 
 def two_periods(
-    rng: np.random.Generator,
-    *,
-    peak: float,
-    growth: float = 0.0,
-    servers: int = 1,
-    service_s: float = 0.01,
-    parallel_s: float = 0.0,
-    windows: int = 20,
-    calls: int = 1000,
+    rng: np.random.Generator, kind: Kind, *, peak: float, growth: float = 0.0, calls: int = 1000
 ) -> Points:
-    """Two months of a queue, two months apart, whose work grows by `growth` (log) a week.
-
-    ``peak`` is the utilisation at the end, at twice the mean demand.
-    """
-    capacity = servers / service_s
+    """Two months of a queue, two months apart, whose work grows by `growth` (log) a week."""
     made: list[Points] = []
     for period, weeks in enumerate(((-12.0, -8.0), (-4.0, 0.0))):
-        t, demand = season(rng, windows, weeks)
-        rate = demand / 1.6 * peak * capacity
-        took = np.empty(windows)
-        for i in range(windows):
-            slower = float(np.exp(growth * t[i]))
-            if parallel_s:
-                spent = lock(rng, rate[i], parallel_s * slower, service_s * slower, calls)
-            else:
-                spent = sojourns(rng, rate[i], service_s * slower, servers, calls)
-            took[i] = spent.mean()
-        seen = rng.poisson(rate * 1e3) / 1e3
-        made.append(Points(t, seen, took, np.full(windows, float(calls)), np.full(windows, period)))
+        t, demand = season(rng, 20, weeks)
+        rate = demand / 1.6 * peak * kind.servers / SERVICE_S
+        took = [
+            float(kind.calls(rng, r, math.exp(growth * at), calls).mean())
+            for r, at in zip(rate, t, strict=True)
+        ]
+        seen = rng.poisson(rate * calls) / calls
+        made.append(Points(t, seen, np.array(took), np.full(20, float(calls)), np.full(20, period)))
     return Points.join(made)

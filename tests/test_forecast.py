@@ -144,12 +144,34 @@ def test_what_if_follows_the_curve_and_says_where_it_ends() -> None:
     assert found.entries[0].what_if[2].limit == "gateway -> postgresql/shop"
 
 
+@pytest.mark.parametrize("curve", [Curve(0.005, 5000.0, 0.0), Curve(0.005, 50.0, 0.0)])
+def test_there_is_no_number_for_loads_of_which_nothing_is_known(curve: Curve) -> None:
+    """A flat edge at twice to a thousand times what was seen: null, and at least what it takes now."""
+    times = (1.0, 2.0, 5.0, 10.0, 1000.0)
+    found = forecast(shop(curve, peak=0.2 * 50 / curve.capacity), multiples=times)
+    for edge in found.edges:
+        if edge.headroom is not None:
+            continue
+        assert edge.what_if[0].ms == pytest.approx(edge.ms_now)
+        for one in edge.what_if[1:]:
+            assert (one.ms, one.interval, one.limit) == (None, None, None)
+            assert one.at_least is not None
+            assert one.at_least >= 0.99 * edge.ms_now
+    (entry,) = found.entries
+    assert entry.what_if[0].ms == pytest.approx(entry.ms_now)
+    assert all(one.ms is None for one in entry.what_if[1:])
+    told = forecast_json(found, outlook(found, shop(curve, peak=0.2 * 50 / curve.capacity)))
+    assert all(one["ms"] is None for edge in told["entries"] for one in edge["what_if"][1:])
+
+
 def test_an_edge_that_load_does_not_slow_down_has_a_bound_and_no_wall() -> None:
     """Flat latency: no invented date."""
     found = database(forecast(shop(Curve(0.005, 5000.0, 0.0), peak=0.005, demand=0.02)))
     assert found.weeks is None
-    assert found.lower_bound
-    assert found.headroom is None or found.headroom > 1
+    assert found.headroom is None
+    assert found.headroom_at_least is not None
+    assert found.headroom_at_least >= 1
+    assert found.resilience_gap is None
 
 
 def test_calls_per_request_that_grow_are_amplification_and_make_an_entry_drift() -> None:

@@ -17,9 +17,8 @@ from tracescope.analysis.capacity.forecast import (
     EdgeForecast,
     Forecast,
     forecast,
-    refusal,
-    weeks_left,
 )
+from tracescope.analysis.capacity.walls import refusal, weeks_left
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.errors import InsufficientDataError
 
@@ -192,30 +191,65 @@ def test_what_if_nothing_changed_is_now_and_more_load_is_never_faster(ramp: Fore
 
 
 def test_what_an_entry_would_take_is_its_clock_and_what_its_edges_get_slower_by(ramp: Forecast) -> None:
-    """Own time of each edge times its slowdown; beyond capacity the edge that ends it is named."""
+    """Own time of each edge times its slowdown; at least that where a part was never seen at such a load."""
     (entry,) = ramp.entries
     edge = database(ramp)
+    own = next(one for one in ramp.edges if one.callee is None)
     spent = edge.share * entry.ms_now
-    for told, one in zip(entry.what_if, edge.what_if, strict=True):
+    for told, one, flat in zip(entry.what_if, edge.what_if, own.what_if, strict=True):
         assert told.extrapolated == one.extrapolated
-        if one.ms is None:
+        if one.limit is not None:
             assert (told.ms, told.limit) == (None, "gateway -> postgresql/shop")
             continue
         assert told.limit is None
+        assert one.ms is not None
+        if flat.ms is None:
+            assert told.ms is None
+            assert told.at_least is not None
+            assert one.interval is not None
+            assert flat.at_least is not None
+            rest = entry.ms_now - spent
+            least = spent * one.interval[0] / edge.ms_now + rest * flat.at_least / own.ms_now
+            assert told.at_least == pytest.approx(least, rel=1e-6)
+            continue
         assert told.ms == pytest.approx(entry.ms_now + spent * (one.ms / edge.ms_now - 1), rel=1e-6)
+    assert entry.what_if[1].at_least is not None
+    assert entry.what_if[1].at_least > entry.ms_now
 
 
-def test_an_entry_ends_with_the_first_of_its_edges(ramp: Forecast) -> None:
-    """And says so; its demand is that of its units."""
+def test_an_entry_ends_by_its_own_clock(ramp: Forecast) -> None:
+    """Later than its edge, whose time is a part of it, and before that is at its capacity."""
     (entry,) = ramp.entries
     edge = database(ramp)
-    assert (entry.weeks, entry.weeks_interval, entry.headroom) == (
-        edge.weeks, edge.weeks_interval, edge.headroom,
-    )  # fmt: skip
+    assert entry.headroom is not None
+    assert edge.headroom is not None
+    assert edge.headroom < entry.headroom < edge.headroom * 1.5
+    assert weeks_of(edge) < (entry.weeks or 0) < weeks_of(edge) * 2
     assert entry.limit == edge.name
     assert entry.demand.pct_per_week == pytest.approx(3.0, abs=0.5)
     assert (edge.name, edge.operation) in entry.edges
     assert entry.availability == 1.0
+
+
+@pytest.mark.parametrize("part", [0.9, 0.3, 0.02])
+def test_an_edge_of_a_small_part_of_the_clock_is_no_wall_until_its_capacity(part: float) -> None:
+    """Oracle: the load at which ``rest + part / (1 - rho)`` is three times what it is at no load."""
+    rest = 5.0 * (1 - part) / part
+    total = rest + 5.0
+    rho = 1 - 5.0 / (3 * total - rest)
+    period = shop(CURVE, peak=0.62)
+    own = pl.when(pl.col("path_id") == 2).then(rest / 2).otherwise(1.0)
+    tables = dict(period.tables)
+    extra = (tables["entry_hours"]["units"] * (rest - 2) * 1e6).cast(pl.Int64)
+    tables["entry_hours"] = tables["entry_hours"].with_columns(pl.col("clock_ns") + extra)
+    tables["path_hours"] = tables["path_hours"].with_columns(
+        [(pl.col(name) * own).cast(pl.Int64) for name in ("own_ns", "own_all_ns", "inclusive_ns")]
+    )
+    (entry,) = forecast(replace(period, tables=tables)).entries
+    assert entry.headroom_interval is not None
+    low, high = entry.headroom_interval
+    assert low <= rho / 0.62 <= (high or math.inf)
+    assert entry.headroom == pytest.approx(rho / 0.62, rel=0.2)
 
 
 def test_an_slo_is_reached_when_drift_has_brought_the_clock_there() -> None:
@@ -344,7 +378,7 @@ def test_edges_come_by_their_weeks_then_by_their_headroom_then_by_name() -> None
     keys = [
         (
             edge.weeks or math.inf,
-            edge.headroom if edge.wall_in_sight and edge.headroom else math.inf,
+            edge.headroom or math.inf,
             edge.name,
         )
         for edge in edges

@@ -160,32 +160,38 @@ def fitted(capacity: Floats, *, highest: float = 30.0, curve: Curve = CURVE) -> 
     return Fit(curve, 0.0, False, draws, 0.02, 50.0, 0.0, highest)
 
 
-def test_headroom_is_the_wall_over_peak_load_and_a_bound_under_half_of_capacity() -> None:
-    """An M/M/1 is three times as slow at two thirds of its capacity."""
-    narrow = fitted(np.linspace(55, 65, load.DRAWS))
-    room = narrow.headroom(20.0)
-    assert room.bends
-    assert room.times == pytest.approx(40 / 20)
-    assert room.interval == (
-        pytest.approx(2 / 3 * 56 / 20, rel=0.01),
-        pytest.approx(2 / 3 * 64 / 20, rel=0.01),
-    )
-    assert room.lower_bound  # 20 is under half of 60
-    assert not narrow.headroom(31.0).lower_bound
-    beyond = fitted(np.linspace(70, 80, load.DRAWS))
-    assert beyond.headroom(20.0).times == pytest.approx(2 / 3 * 71 / 20, rel=0.01)  # the nearest left open
+def test_headroom_is_the_median_of_the_walls_that_are_left_open_over_peak_load() -> None:
+    """An M/M/1 is three times as slow at two thirds of its capacity; the fitted curve does not clamp it."""
+    for curve in (CURVE, Curve(0.01, 600.0, 0.0)):
+        narrow = fitted(np.linspace(55, 65, load.DRAWS), curve=curve)
+        room = narrow.headroom(20.0)
+        assert room.bends
+        assert not room.lower_bound
+        assert room.times == pytest.approx(40 / 20)
+        assert room.interval == (
+            pytest.approx(2 / 3 * 56 / 20, rel=0.01),
+            pytest.approx(2 / 3 * 64 / 20, rel=0.01),
+        )
 
 
 def test_a_wall_that_could_be_four_times_as_far_is_not_in_sight() -> None:
     """Then headroom is what was served: at least now, at most what was seen."""
     at = load.MOST_OPEN
     for factor, bends in ((0.95 * at, True), (1.06 * at, False)):
-        open_wide = fitted(np.geomspace(40, 40 * factor ** (1 / 0.8), load.DRAWS))
+        open_wide = fitted(np.geomspace(40, 40 * factor ** (1 / 0.8), load.DRAWS), highest=60.0)
         assert open_wide.headroom(20.0).bends == bends, factor
     never = fitted(np.where(np.arange(load.DRAWS) % 3, 60.0, np.inf))
     room = never.headroom(20.0)
     assert (room.times, room.interval, room.lower_bound, room.bends) == (1.5, (1.5, None), True, False)
     assert never.headroom(50.0).times == 1.0
+
+
+def test_a_wall_farther_than_twice_what_was_seen_is_not_in_sight() -> None:
+    """However narrow its interval is: a fuller pool may come before."""
+    for highest, bends in ((21.0, True), (19.0, False)):
+        found = fitted(np.linspace(59, 61, load.DRAWS), highest=highest)
+        assert found.headroom(10.0).bends == bends
+        assert found.headroom(10.0).times == pytest.approx(4.0 if bends else 1.9, rel=0.01)
 
 
 # -- what load explains, and what time --------------------------------------------------------------

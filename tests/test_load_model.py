@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.optimize import brentq, least_squares
 
-from benchmarks.load_model import wall
-from benchmarks.queues import two_periods
+from benchmarks.queues import Kind, two_periods
 from tracescope import schema
 from tracescope.analysis.capacity import arrivals
 from tracescope.analysis.capacity import fit as load
@@ -127,11 +126,11 @@ def test_a_curve_and_its_growth_are_found_in_the_laws_own_data(phi: float) -> No
 @pytest.mark.parametrize("kind", ["M/M/1", "M/M/4", "lock"])
 def test_growth_of_a_simulated_queue_is_found_at_equal_load(kind: str) -> None:
     """3 % a week, whatever kind of queue: the 95 % interval holds it in at least 16 of 20 runs."""
-    options = {"M/M/1": {}, "M/M/4": {"servers": 4}, "lock": {"parallel_s": 0.01}}[kind]
+    queue = {"M/M/1": Kind(), "M/M/4": Kind(4), "lock": Kind(parallel_s=0.01)}[kind]
     rng = np.random.default_rng(7)
     inside, found = 0, []
     for _ in range(20):
-        fitted = load.fit(two_periods(rng, peak=0.75, growth=0.03, calls=600, **options))
+        fitted = load.fit(two_periods(rng, queue, peak=0.75, growth=0.03, calls=600))
         low, high = fitted.interval(fitted.draws["growth"])
         inside += low <= 0.03 <= high
         found.append(fitted.growth)
@@ -341,7 +340,7 @@ def test_a_wall_that_nobody_has_seen_lies_beyond_the_loads_that_were(peak: float
     """Sixteen servers are as quick as one until they are full: headroom is at least what was served."""
     hidden = 0
     for seed in range(8):
-        points = two_periods(np.random.default_rng(seed), peak=peak, servers=16)
+        points = two_periods(np.random.default_rng(seed), Kind(16), peak=peak)
         now = float(np.quantile(points.load, 0.9))
         room = load.fit(points).headroom(now)
         if room.bends:
@@ -350,13 +349,13 @@ def test_a_wall_that_nobody_has_seen_lies_beyond_the_loads_that_were(peak: float
         assert room.lower_bound
         assert room.interval == (room.times, None)
         assert 1.0 <= room.times <= points.load.max() / now
-        assert room.times < wall(16, 0.0) / now
+        assert room.times < Kind(16).wall / now
     assert hidden >= 5
 
 
 def test_work_that_got_slower_takes_from_the_load_that_was_served() -> None:
     """A peak of twelve weeks ago says little of today when each call takes 5 % more a week."""
-    points = two_periods(np.random.default_rng(3), peak=0.3, servers=16, growth=0.05)
+    points = two_periods(np.random.default_rng(3), Kind(16), peak=0.3, growth=0.05)
     points.load[0] *= 3.0
     assert points.weeks[0] < -11
     assert load.fit(points).highest < 0.8 * points.load[0]

@@ -175,8 +175,8 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
     lines = [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
     lines += [f"band-aid: {found.words}" for found in outlook.band_aids]
     notes = [
-        "* no such load was seen; headroom is load at the wall (3 times the low-load latency) over peak load; "
-        "intervals are 80 %; ≥ is what is known at least, ? is not known",
+        "* no such load was seen; ≥ is what is known at least, ? is not known; headroom is load at the wall "
+        "(3 times the low-load latency) over peak load; intervals are 80 %",
         *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:_REFUSED]],
         *_left_out(forecast, top),
         *[

@@ -200,8 +200,9 @@ def _reordered(curve: EdgeCurve, draws: dict[str, Floats]) -> EdgeCurve:
 
 
 def _crossing(at: Callable[[Floats], Floats], target: Floats, low: float, high: float) -> Floats:
-    """Where a rising function of each draw reaches its target ``(DRAWS,)``; `low` where it has, and infinite
-    where it has not at `high`.
+    """Where a rising function of each draw reaches its target ``(DRAWS,)``.
+
+    `low` where it has there, infinite where it has not at `high`.
     """
     lows, highs = np.full(DRAWS, low), np.full(DRAWS, high)
     before, never = at(lows) >= target, at(highs) < target
