@@ -28,7 +28,7 @@ RAMP = {"demand": 0.03, "drift": 0.02, "peak": 0.45}
 
 @pytest.fixture(scope="module")
 def ramp() -> Forecast:
-    return forecast(shop(CURVE, **RAMP), horizon_weeks=6.0, multiples=(1.0, 1.2, 1.4, 10.0))
+    return forecast(shop(CURVE, **RAMP), horizon_weeks=6.0, multiples=(1.0, 1.2, 1.3, 10.0))
 
 
 def weeks_of(edge: EdgeForecast) -> float:
@@ -292,7 +292,7 @@ def test_a_forecast_needs_three_weeks_and_says_how_many_it_had() -> None:
 def test_weeks_before_the_first_trace_were_not_seen(ramp: Forecast) -> None:
     period = shop(CURVE, **RAMP)
     earlier = replace(period, start_ns=period.start_ns - 20 * 168 * period.slot_ns)
-    found = forecast(earlier, horizon_weeks=6.0, multiples=(1.0, 1.2, 1.4, 10.0))
+    found = forecast(earlier, horizon_weeks=6.0, multiples=(1.0, 1.2, 1.3, 10.0))
     assert found.weeks_seen == ramp.weeks_seen == pytest.approx(10.0)
     assert found.start_ns == period.start_ns
     assert database(found).weeks == pytest.approx(weeks_of(database(ramp)))

@@ -49,6 +49,9 @@ SIGHT: Final = 2.0
 #: No latency is known better than this, in log units: a constant one would else show a wall, some hundred
 #: times the load away.  And residuals under this are none to be robust against.
 LEAST_NOISE: Final = 1e-5
+#: Nor is any resource exactly one of the shapes: those that differ by no more than this, in log units, over all
+#: loads that were seen are not told apart, however many calls were counted.
+LEAST_APART: Final = 0.005
 LEAST_SCALE: Final = 1e-3
 #: Log growth a week, or in a step, beyond which nothing is looked for.
 MOST_GROWTH: Final = 3.0
@@ -408,10 +411,11 @@ class _Surface:
         rest = self.y - value - self.growth * self.time
         total = w.sum()
         mean = rest @ w / total
+        alike = total * self.counted * LEAST_APART**2
         if not self.free:
             rss = ((rest - mean[:, None]) ** 2) @ w + total * LEAST_NOISE**2
             spread = np.sqrt(rss / max(self.counted - 3, 1.0) / total * self.inflation)
-            score = -(self.counted - 1) / 2 * np.log(rss)
+            score = -(self.counted - 1) / 2 * np.log(rss + alike)
             return score, mean, np.full(len(kappa), self.growth), spread, np.zeros(len(kappa))
         h = self.time * (1 + slope * rho)
         middle = h @ w / total
@@ -420,7 +424,7 @@ class _Surface:
         tilt = (centred * (rest - mean[:, None])) @ w / power
         rss = ((rest - mean[:, None] - tilt[:, None] * centred) ** 2) @ w + total * LEAST_NOISE**2
         variance = rss / max(self.counted - 4, 1.0) * self.inflation
-        score = -(self.counted - 2) / 2 * np.log(rss) - 0.5 * np.log(power)
+        score = -(self.counted - 2) / 2 * np.log(rss + alike) - 0.5 * np.log(power)
         errors = np.sqrt(variance / total), np.sqrt(variance / power)
         return score, mean - tilt * middle, self.growth + tilt, *errors
 

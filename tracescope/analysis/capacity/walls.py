@@ -37,8 +37,8 @@ Floats = NDArray[np.float64]
 FEWEST_WEEKS: Final = 3
 #: A forecast reaches so many times as far as what was seen.
 REACH: Final = 2.0
-#: A latency whose 80 % interval is wider than this factor is not known.
-MOST_APART: Final = 2.0
+#: A latency whose 80 % interval is wider than this factor is not known: its wall may lie inside.
+MOST_APART: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
