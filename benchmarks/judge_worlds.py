@@ -24,7 +24,7 @@ from typing import Final
 
 import polars as pl
 
-from benchmarks.load_model import wall as wall_at
+from benchmarks.queues import Kind
 from benchmarks.worlds.catalogue import (
     CULPRITS,
     UNCHANGED,
@@ -193,7 +193,7 @@ def _walls(world: World, found: Forecast) -> tuple[bool | None, float | None, bo
 
 def true_wall(known: Wall) -> float:
     """Arrivals a second at three times the low-load latency."""
-    return wall_at(known.servers, 0.0) * 10.0 / known.service_ms  # of servers that take 10 ms
+    return Kind(known.servers).wall * 10.0 / known.service_ms  # of servers that take 10 ms
 
 
 def _weeks_hold(edge: EdgeForecast, weeks: float) -> bool | None:

@@ -13,7 +13,7 @@ import pytest
 
 import tracescope
 from benchmarks.judge_worlds import ask, is_good, judge, plan, run, table
-from benchmarks.load_model import latency
+from benchmarks.queues import Kind
 from benchmarks.worlds import shop
 from benchmarks.worlds.catalogue import CULPRITS, UNCHANGED, WALLS, WORLDS, Truth, World, write
 from benchmarks.worlds.event_loop import Gate, Loop, Pool, Process, Race
@@ -87,7 +87,7 @@ def test_a_pool_waits_as_queueing_theory_says(servers: int) -> None:
 
     loop.step(arrivals())
     loop.run(10_000.0)
-    assert sum(spent) / len(spent) == pytest.approx(latency(70.0 * servers, servers, 0.0), rel=0.05)
+    assert sum(spent) / len(spent) == pytest.approx(Kind(servers).latency(70.0 * servers), rel=0.05)
 
 
 @pytest.mark.parametrize("name", list(WORLDS))

@@ -49,8 +49,8 @@ SIGHT: Final = 2.0
 #: No latency is known better than this, in log units: a constant one would else show a wall, some hundred
 #: times the load away.  And residuals under this are none to be robust against.
 LEAST_NOISE: Final = 1e-5
-#: Nor is any resource exactly one of the shapes: those that differ by no more than this, in log units, over all
-#: loads that were seen are not told apart, however many calls were counted.
+#: Nor is any resource exactly one of the shapes: those that differ by no more than this, in log units, over
+#: the loads that were seen are not told apart, however many calls were counted.
 LEAST_APART: Final = 0.005
 LEAST_SCALE: Final = 1e-3
 #: Log growth a week, or in a step, beyond which nothing is looked for.
