@@ -149,8 +149,8 @@ _QUEUE = Calendar(warm_s=5.0)
 def _locked_row(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """All shipments of a carrier now update one row: consumers wait for each other, then publishers for them."""
     system = _bounded(draw(55, 65), 8, 6)
-    # one row serves 1 / 60 ms = 17/s; at peak 11/s come
-    changes = (Change(s.UPDATE_SHIPMENT, "rows", to=1), Change(s.UPDATE_SHIPMENT, "ms", times=draw(1.4, 1.6)))
+    # one row serves 1 / 115 ms = 8.7/s; at peak 11/s come
+    changes = (Change(s.UPDATE_SHIPMENT, "rows", to=1), Change(s.UPDATE_SHIPMENT, "ms", times=draw(1.8, 2.0)))
     return system, changes, _QUEUE, Truth((SHIPMENTS,), victims=(WAIT, PUBLISH), never=(PUBLISH, WAIT))
 
 
@@ -221,9 +221,9 @@ def _neighbour_lock(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, T
 @_world("hot row")
 def _hot_row(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """Fewer rows are updated by the same number of orders; the service's threads wait, and its callers."""
-    system = _with(_with(s.shop(), s.UPDATE_STOCK, ms=35.0, spread=0.5), "inventory", threads=3)
+    system = _with(_with(s.shop(), s.UPDATE_STOCK, ms=35.0, spread=0.5), "inventory", threads=2)
     system = system.having(Size("stock cores", 16))
-    changes = (Change(s.UPDATE_STOCK, "rows", to=1), Change(s.UPDATE_STOCK, "ms", times=draw(1.6, 1.8)))
+    changes = (Change(s.UPDATE_STOCK, "rows", to=1), Change(s.UPDATE_STOCK, "ms", times=draw(2.0, 2.2)))
     return system, changes, Calendar(warm_s=4.0), Truth((STOCK_UPDATE,), victims=(RESERVE,), never=(RESERVE,))
 
 
@@ -233,8 +233,8 @@ def _shared_pool(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Trut
     system = s.shop().having(Size("orders connections", 4))
     for call in (s.CART, s.RESERVE, s.CHARGE):
         system = _with(system, f"{s.PLACE} > {call}", pool="orders connections")
-    # at peak 11 orders a second of 90 ms, then 300 ms
-    changes = (Change(s.CHARGE, "ms", times=draw(6.0, 7.0)),)
+    # at peak 11 orders a second of 35 ms, then 300 ms
+    changes = (Change(s.CHARGE, "ms", times=draw(8.0, 9.0)),)
     return system, changes, Calendar(), Truth((PSP,), victims=(TO_CART, RESERVE), never=(TO_CART, RESERVE))
 
 

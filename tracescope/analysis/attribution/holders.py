@@ -9,7 +9,7 @@ line.  Whose work grew out of proportion keeps the others waiting; where everybo
 blame but the resource, and its edges are one finding.  A row is held longer than its query takes
 where its holder waits for something else before it lets go.
 
-Source: design, sections 7 and 12 (load is offered work).
+Source: design, section 7 (load is offered work).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ either way: whether a request makes one is a toss, and of two tosses nothing is 
 So the error of a change is at least that of its counts, its degrees of freedom are at most those of the
 events that it rests on, and no step is taken out of fewer events than would show one.
 
-Source: design, section 12; Satterthwaite 1946 (degrees of freedom of a weighted sum).
+Source: design, section 6; Satterthwaite 1946 (degrees of freedom of a weighted sum).
 """
 
 from __future__ import annotations
