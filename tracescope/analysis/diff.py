@@ -30,6 +30,8 @@ from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.aggregate import condensed
 from tracescope.analysis.comparison.edges import MIN_EFFECT_PART, adjusted, edge_rows
 from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
+from tracescope.analysis.comparison.entries import adjusted as adjusted_entries
+from tracescope.analysis.comparison.entry_tests import entry_tests
 from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of, units_seen
 from tracescope.analysis.comparison.overlap import check_overlap
 from tracescope.analysis.comparison.standing import with_standing
@@ -37,7 +39,7 @@ from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report, State
 from tracescope.analysis.rollups.period import PeriodRollups, hours_of
-from tracescope.analysis.verdict import data_notes, entry_states, verdict
+from tracescope.analysis.verdict import Evidence, data_notes, detectable_ms, entry_states, verdict
 from tracescope.errors import InsufficientDataError
 
 Floats = NDArray[np.float64]
@@ -126,9 +128,15 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS
     }
     total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
-    entries = [
-        entry for kind, unit in units.items() if unit for entry in entry_rows(unit, splits[kind], base, head)
-    ]
+    entries = adjusted_entries(
+        [
+            entry
+            for kind, unit in units.items()
+            if unit
+            for tests in (entry_tests(unit, splits[kind], matched, base, head),)
+            for entry in entry_rows(unit, splits[kind], tests, base, head)
+        ]
+    )
     notes += data_notes(requests, base, head, matched)
     per_request = _units_per_request(units)
     ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), *hours)
@@ -136,9 +144,10 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     ranked, seen = patterns.attach(ranked, *hours, sums, moved)
     ranked = with_standing(ranked, options.alpha)
     named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
-    state, reasons = verdict(ranked, matched, {name: each["base_ms"] for name, each in named.items()})
+    clocks_ms = {name: each["base_ms"] for name, each in named.items()}
+    state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha))
     if state != State.INSUFFICIENT:
-        entries = entry_states(entries, ranked)
+        entries = entry_states(entries, ranked, options.alpha)
     return Report(
         environment=head.environment or base.environment,
         notes=tuple(notes),
@@ -156,6 +165,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         alpha=options.alpha,
         edges_in_all=len(ranked),
         patterns=seen,
+        detectable_ms=detectable_ms(ranked),
         findings=() if state == State.INSUFFICIENT else attribute(ranked, *hours, per_request),
     )
 

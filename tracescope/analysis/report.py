@@ -265,7 +265,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry's change."""
+    """One entry's change.
+
+    ``rise_ms`` is that of its mean clock but for the mix inside it, with its 95 % interval ``rise_ms_ci``;
+    ``detectable_ms`` the smallest rise that would have shown, None where nothing could be told; ``slower`` how
+    often one of its units in head takes longer than one in base; ``q_value`` is of a rise of its mean or its
+    ranks, over all entries; ``units_seen`` as many as there were, in the period with fewer.
+    """
 
     unit: str
     service: str
@@ -280,6 +286,12 @@ class Entry:
     weight_head: float
     mix_ms: float
     state: State
+    rise_ms: float | None = None
+    rise_ms_ci: tuple[float, float] | None = None
+    detectable_ms: float | None = None
+    slower: float | None = None
+    q_value: float | None = None
+    units_seen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +300,8 @@ class Report:
 
     ``findings`` are the causes of growth, the first one first; each edge that grows is the cause of one or a
     victim in one.
+    ``detectable_ms`` is the smallest rise at any edge, in ms per request, that would have shown; None where
+    nothing could be told.
     ``clock`` has ``base_ms, head_ms, delta_ms, delta_mix_adjusted_ms, base_raw_ms, head_raw_ms``;
     ``other_clocks`` the same for message, detached and long-lived units, by unit.
     """
@@ -310,3 +324,4 @@ class Report:
     edges_in_all: int = 0
     patterns: tuple[Pattern, ...] = ()
     findings: tuple[Finding, ...] = ()
+    detectable_ms: float | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
@@ -29,6 +29,20 @@ LOST_PART: Final = 0.001
 SKEWED_PART: Final = 0.01
 #: A rise by this part of base's clock that could be chance must not pass as growth-stable.
 UNSURE_PART: Final = 0.1
+#: A rise at one edge by this part of base's clock must have been able to show for a clean bill of health, and
+#: of one entry's own clock by that one.
+MATTERS_PART: Final = 0.2
+ENTRY_MATTERS_PART: Final = 0.5
+#: Fewer requests than this have seen nothing that befalls one in thirty.
+FEWEST_FOR_A_VERDICT: Final = 100
+#: What befalls so many of an entry's units in head that they take longer than those of base befalls most.
+MOSTLY: Final = 0.75
+#: ... and how often is told where no sketch says anything.
+UNKNOWN_ORDER: Final = 0.5
+#: Half of a 95 % interval times this is what four of five pairs of periods would show.
+POWER_REACH: Final = 1.43
+#: Entries that are named as reasons.
+MOST_ENTRIES: Final = 3
 
 
 def data_notes(
@@ -85,45 +99,127 @@ def _counted(period: PeriodRollups, reason: str) -> int:
     return 0 if counters is None else int(counters.filter(pl.col("reason") == reason)["count"].sum())
 
 
-def verdict(
-    edges: Sequence[Edge], matched: blocking.Matched, clocks_ms: Mapping[str, float]
-) -> tuple[State, tuple[str, ...]]:
-    """State and reasons, from edges that grow significantly and the wall of each.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verdict rests on.
 
-    A rise that is large, and too uncertain to be told from chance, is no clean bill: a service that swings
-    between 40 ms and 1.5 s in the minute that is looked at has a mean that nobody knows.
-
-    Parameters
+    Attributes
     ----------
-    edges
+    edges, entries
         In the order of the report.
     matched
         Blocks that they were tested on.
     clocks_ms
         Base's mean clock of each kind of unit.
+    alpha
+        What a q-value must not exceed.
+    failing
+        Sentences on entries and edges whose failures grow: nothing that fails more often is growth-stable.
     """
-    if not matched.enough:
+
+    edges: Sequence[Edge]
+    matched: blocking.Matched
+    clocks_ms: Mapping[str, float]
+    entries: Sequence[Entry] = ()
+    alpha: float = 0.05
+    failing: Sequence[str] = ()
+
+
+def verdict(found: Evidence) -> tuple[State, tuple[str, ...]]:
+    """State and reasons, from edges and entries that grow significantly and the wall of each.
+
+    A rise that is large, and too uncertain to be told from chance, is no clean bill: a service that swings
+    between 40 ms and 1.5 s in the minute that is looked at has a mean that nobody knows.  Nor is it one where
+    a rise that matters would not have shown.
+    """
+    if not found.matched.enough:
         return State.INSUFFICIENT, ("too few blocks of time to tell change from chance",)
-    waited = [edge for edge in edges if not _stays_open(edge)]
+    waited = [edge for edge in found.edges if not _stays_open(edge)]
     worse = [edge for edge in waited if edge.significant and edge.credited_ms > 0]
-    unsure = [
+    slower = [_grown(entry) for entry in found.entries if _grows(entry, found.alpha)]
+    if worse or slower or found.failing:
+        state, reasons = state_of(worse) if worse else (State.DRIFTING, ())
+        return state, (*reasons, *(slower[:MOST_ENTRIES] if not worse else ()), *found.failing)
+    unsure = _unsure(found, waited)
+    return (State.INSUFFICIENT, (unsure,)) if unsure else (State.GROWTH_STABLE, (_earned(found),))
+
+
+def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
+    """Why nothing that is significant is no clean bill of health; None where it is one."""
+    large = [
         edge
         for edge in waited
-        if edge.note is None and edge.credited_ms > UNSURE_PART * _clock_around(edge, clocks_ms)
+        if edge.note is None and edge.credited_ms > UNSURE_PART * _clock_around(edge, found.clocks_ms)
     ]
-    if unsure and not worse:
-        most = max(unsure, key=lambda edge: edge.credited_ms)
+    if large:
+        most = max(large, key=lambda edge: edge.credited_ms)
         low, high = most.credited_ms_ci or (-math.inf, math.inf)
-        return State.INSUFFICIENT, (
+        return (
             f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
-            f"({low:+.3g} to {high:+.3g})",
+            f"({low:+.3g} to {high:+.3g})"
         )
-    days = [slots.blocks for slots in (matched.base, matched.head) if slots.daily]
-    if not worse and days and min(days) < significance.KNOWN_FROM:  # no clean bill of health either
-        return State.INSUFFICIENT, (
-            f"nothing changed by so much that {min(days)} days could tell it from chance",
-        )
-    return state_of(worse)
+    days = [slots.blocks for slots in (found.matched.base, found.matched.head) if slots.daily]
+    if days and min(days) < significance.KNOWN_FROM:
+        return f"nothing changed by so much that {min(days)} days could tell it from chance"
+    rare = [entry for entry in found.entries if _doubled(entry)]
+    if rare:
+        most = max(rare, key=lambda entry: (entry.ms_head or 0.0) / (entry.ms_base or 1.0))
+        return f"{_moved(most)}: too rare to tell"
+    requests = [entry for entry in found.entries if entry.unit == "request" and entry.units_seen is not None]
+    seen = sum(entry.units_seen or 0.0 for entry in requests)
+    if requests and seen < FEWEST_FOR_A_VERDICT:
+        return f"{seen:.0f} requests are too few to say that nothing changed; {FEWEST_FOR_A_VERDICT} are needed"
+    least = detectable_ms(found.edges)
+    if least is not None and least > MATTERS_PART * found.clocks_ms.get("request", math.inf):
+        return f"no change seen; one under {least:.3g} ms per request would not have shown"
+    return None
+
+
+def _earned(found: Evidence) -> str:
+    """What a clean bill rests on."""
+    least = detectable_ms(found.edges)
+    shown = "" if least is None else f"; a rise of {least:.3g} ms per request would have shown"
+    return f"no edge takes significantly more time than before{shown}"
+
+
+def detectable_ms(edges: Sequence[Edge]) -> float | None:
+    """The smallest rise at any edge of requests that four of five such periods would have shown.
+
+    None where no edge has an interval.
+    """
+    reaches = [
+        edge.min_effect_ms + POWER_REACH * (edge.credited_ms_ci[1] - edge.credited_ms_ci[0]) / 2
+        for edge in edges
+        if edge.unit == "request" and edge.note is None and edge.credited_ms_ci is not None
+    ]
+    return max(reaches, default=None)
+
+
+def _grows(entry: Entry, alpha: float) -> bool:
+    """Whether an entry's own clock grows significantly, whatever its part of all requests."""
+    return entry.q_value is not None and entry.q_value <= alpha and (entry.rise_ms or 0.0) > 0
+
+
+def _doubled(entry: Entry) -> bool:
+    """Whether an entry takes twice as long as it did, and most of its units do."""
+    if entry.ms_base is None or entry.ms_head is None or entry.unit == schema.UNIT_NAMES[schema.UNIT_LONG]:
+        return False
+    mostly = entry.slower is None or entry.slower == UNKNOWN_ORDER or entry.slower >= MOSTLY
+    return (entry.rise_ms or 0.0) >= entry.ms_base and mostly
+
+
+def _moved(entry: Entry) -> str:
+    """An entry's change in words."""
+    return (
+        f"{entry.service} {entry.operation}: {entry.ms_base:.3g} to {entry.ms_head:.3g} ms in "
+        f"{entry.units_seen or 0:.0f} {entry.unit}s"
+    )
+
+
+def _grown(entry: Entry) -> str:
+    if entry.slower is not None and entry.slower >= MOSTLY:
+        return f"{_moved(entry)}, and {entry.slower:.0%} take longer than one of base"
+    return _moved(entry)
 
 
 def _stays_open(edge: Edge) -> bool:
@@ -154,13 +250,30 @@ def state_of(worse: Sequence[Edge]) -> tuple[State, tuple[str, ...]]:
     return State.DRIFTING, reasons
 
 
-def entry_states(entries: Sequence[Entry], edges: Sequence[Edge]) -> list[Entry]:
-    """Entries with the state that the edges give them that rise in them; too little data stays so."""
+def entry_states(entries: Sequence[Entry], edges: Sequence[Edge], alpha: float = 0.05) -> list[Entry]:
+    """Entries with the state that the edges give them that rise in them, or their own clocks.
+
+    Too little data stays so, and where a rise that matters would not have shown nothing is stable.
+    """
     worse = [edge for edge in edges if edge.significant and edge.credited_ms > 0]
     out: list[Entry] = []
     for entry in entries:
         name = entry.service, entry.operation
         own = [edge for edge in worse if edge.unit == entry.unit and name in (edge.rises_in or ())]
-        known = entry.state != State.INSUFFICIENT
-        out.append(replace(entry, state=state_of(own)[0]) if known else entry)
+        state = entry.state
+        if state != State.INSUFFICIENT:
+            state = state_of(own)[0]
+            if not own:
+                state = State.DRIFTING if _grows(entry, alpha) else _quiet(entry)
+        out.append(replace(entry, state=state))
     return out
+
+
+def _quiet(entry: Entry) -> State:
+    """The state of an entry in which nothing grows: stable where a rise that matters would have shown."""
+    if entry.units_seen is None:
+        return State.GROWTH_STABLE
+    seen = entry.detectable_ms is not None and entry.ms_base is not None
+    shown = seen and entry.detectable_ms <= ENTRY_MATTERS_PART * entry.ms_base  # type: ignore[operator]
+    enough = entry.units_seen >= FEWEST_FOR_A_VERDICT and shown and not _doubled(entry)
+    return State.GROWTH_STABLE if enough else State.INSUFFICIENT

@@ -166,6 +166,11 @@ def _entry(entry: Entry) -> contract.Entry:
         "weight_base": entry.weight_base,
         "weight_head": entry.weight_head,
         "mix_ms": entry.mix_ms,
+        "rise_ms": entry.rise_ms,
+        "rise_ms_ci": entry.rise_ms_ci,
+        "detectable_ms": entry.detectable_ms,
+        "slower": entry.slower,
+        "q_value": entry.q_value,
         "state": entry.state.value,
     }
 
@@ -215,7 +220,12 @@ def diff_json(report: Report) -> contract.Diff:
         "head": _extent(report.head),
         "clock": _clock(report.clock),
         "other_clocks": {name: _clock(clock) for name, clock in report.other_clocks.items()},
-        "verdict": {"state": report.state.value, "stage": report.stage, "reasons": list(report.reasons)},
+        "verdict": {
+            "state": report.state.value,
+            "stage": report.stage,
+            "reasons": list(report.reasons),
+            "detectable_ms": report.detectable_ms,
+        },
         "alpha": report.alpha,
         "min_effect_ms": report.min_effect_ms,
         "findings": [cause_json(card) for card in cards(report)],

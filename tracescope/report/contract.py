@@ -47,6 +47,12 @@ class Verdict(TypedDict):
     reasons: list[str]
 
 
+class DiffVerdict(Verdict):
+    """``detectable_ms`` is the smallest rise at an edge, in ms per request, that would have shown."""
+
+    detectable_ms: float | None
+
+
 class Version(TypedDict):
     """A ``service.version``, and when its first span was seen."""
 
@@ -141,7 +147,7 @@ class Edge(TypedDict):
 
 
 class Entry(TypedDict):
-    """One entry's change."""
+    """One entry's change; ``slower`` is how often one of its units in head takes longer than one in base."""
 
     unit: str
     service: str
@@ -155,6 +161,11 @@ class Entry(TypedDict):
     weight_base: float
     weight_head: float
     mix_ms: float
+    rise_ms: float | None
+    rise_ms_ci: Interval | None
+    detectable_ms: float | None
+    slower: float | None
+    q_value: float | None
     state: str
 
 
@@ -212,7 +223,7 @@ class Diff(TypedDict):
     head: Extent
     clock: Clock
     other_clocks: dict[str, Clock]
-    verdict: Verdict
+    verdict: DiffVerdict
     alpha: float
     min_effect_ms: float
     findings: list[Cause]

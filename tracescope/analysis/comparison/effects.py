@@ -106,7 +106,7 @@ class Split:
     """Effects per edge: the whole ``(k,)`` and without each block ``(b, k)`` of either period.
 
     ``cells`` are the same by edge and group of entries, ``credit`` the sum of the effects of each call path
-    ``(p,)``.  ``patterns`` are those that credit was moved for, or might have to be.
+    ``(p,)``.  ``mix`` is that of each entry ``(e,)``, ``routed`` the part of it inside the entry.  ``patterns`` are those that credit was moved for, or might have to be.
     """
 
     edge: NDArray[np.int64]
@@ -116,6 +116,7 @@ class Split:
     groups: Groups
     credit: Floats
     mix: Floats
+    routed: Floats
     patterns: tuple[Pattern, ...] = ()
 
     def by_edge(self, values: Floats) -> Floats:
@@ -164,6 +165,7 @@ def split(unit: Unit, matched: blocking.Matched, by: str = "operation") -> Split
         groups,
         sum((values[0] for values in effects.values()), np.zeros(len(number))) / MS,
         (shift[0] + chosen) / MS,
+        chosen / MS,
         patterns,
     )
 

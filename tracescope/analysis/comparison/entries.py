@@ -5,23 +5,31 @@ Source: design, section 6.
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.comparison.effects import Split
+from tracescope.analysis.comparison.entry_tests import EntryTests
 from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.report import Entry, State
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics.significance import benjamini_hochberg
 from tracescope.analysis.statistics.sketch import middle_of
 
 #: Fewer units of work than this are too few to compare.
 FEWEST_UNITS: Final = 10
 
 
-def entry_rows(unit: Unit, split: Split, base: PeriodRollups, head: PeriodRollups) -> list[Entry]:
+def entry_rows(
+    unit: Unit, split: Split, tests: EntryTests, base: PeriodRollups, head: PeriodRollups
+) -> list[Entry]:
     """Entries of one kind of unit, busiest first."""
     sides = (unit.base, unit.head)
     units = [side.entries["units"].sum(axis=0) for side in sides]
@@ -51,10 +59,34 @@ def entry_rows(unit: Unit, split: Split, base: PeriodRollups, head: PeriodRollup
                 weight_head=weights[1],
                 mix_ms=shift,
                 state=State.COMPARED if min(units[0][k], units[1][k]) >= FEWEST_UNITS else State.INSUFFICIENT,
+                **_tested(tests, k),
             )
         )
     # sums of floats differ in their last digits from run to run
     return sorted(out, key=lambda e: (-float(f"{e.units_head:.12g}"), e.service, e.operation))
+
+
+def _tested(tests: EntryTests, k: int) -> dict[str, Any]:
+    """What the tests say of entry `k`; p-values, which `adjusted` makes q-values of."""
+    seen = float(tests.seen[:, k].min())
+    if not seen:
+        return {"units_seen": seen}
+    rise, reach = float(tests.rise_ms[k]), float(tests.reach_ms[k])
+    return {
+        "rise_ms": rise,
+        "rise_ms_ci": (rise - reach, rise + reach) if math.isfinite(reach) else None,
+        "detectable_ms": float(tests.detectable_ms[k]) if math.isfinite(reach) else None,
+        "slower": float(tests.slower[k]),
+        "q_value": min(2 * float(min(tests.mean_p[k], tests.rank_p[k])), 1.0) if rise > 0 else 1.0,
+        "units_seen": seen,
+    }
+
+
+def adjusted(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries of all kinds, p-values adjusted over those of which anything is known."""
+    tested = [entry for entry in entries if entry.q_value is not None]
+    q = iter(benjamini_hochberg(np.array([entry.q_value for entry in tested], np.float64)).tolist())
+    return [entry if entry.q_value is None else replace(entry, q_value=next(q)) for entry in entries]
 
 
 def quantiles(period: PeriodRollups, kind: int) -> dict[int, float]:
