@@ -13,8 +13,9 @@ from test_blocks import hours
 
 from tracescope import schema
 from tracescope.analysis.comparison.blocks import Matched, match
-from tracescope.analysis.report import Edge
-from tracescope.analysis.verdict import data_notes, state_of, verdict
+from tracescope.analysis.report import Edge, Entry, State
+from tracescope.analysis.verdict import Evidence, data_notes, detectable_ms, entry_states, state_of
+from tracescope.analysis.verdict import verdict as verdict_of
 
 
 def edge(credited: float = 4.0, **more: object) -> Edge:
@@ -31,6 +32,22 @@ def days(base: int = 14, head: int = 14) -> Matched:
 
 
 CLOCK = {"request": 20.0}
+STABLE = "no edge takes significantly more time than before"
+
+
+def verdict(edges: list[Edge], matched: Matched, clocks: dict[str, float], **more: Any) -> tuple[Any, Any]:
+    return verdict_of(Evidence(edges, matched, clocks, **more))
+
+
+def entry(base: float = 20.0, head: float = 20.0, **more: object) -> Entry:
+    """An entry that was tested, of a thousand requests in either period."""
+    rise = head - base
+    made = Entry(
+        "request", "shop", "GET /cart", 1000.0, 1000.0, base, head, None, None, 1.0, 1.0, 0.0, State.COMPARED,
+        rise_ms=rise, rise_ms_ci=(rise - 1, rise + 1), detectable_ms=2.0, slower=0.5, q_value=1.0,
+        units_seen=1000.0,
+    )  # fmt: skip
+    return replace(made, **more)
 
 
 def test_edges_that_take_more_time_are_drifting_near_or_at_their_wall() -> None:
@@ -78,7 +95,7 @@ def test_a_large_rise_that_could_be_chance_is_no_clean_bill() -> None:
     [(3, 14, "insufficient data"), (14, 3, "insufficient data"), (4, 4, "growth-stable")],
 )
 def test_under_four_days_nothing_is_a_clean_bill(base: int, head: int, state: str) -> None:
-    assert verdict([], days(base, head), CLOCK)[0] == state
+    assert verdict([], days(base, head), CLOCK, entries=[entry()])[0] == state
     assert verdict([edge()], days(base, head), CLOCK)[0] == "drifting"
     few = match(hours(0, 0.125), hours(1, 0.125), "UTC")
     assert verdict([edge()], few, CLOCK) == (
@@ -86,6 +103,80 @@ def test_under_four_days_nothing_is_a_clean_bill(base: int, head: int, state: st
     )  # fmt: skip
     short = match(hours(0, 0.5), hours(1, 0.5), "UTC")
     assert verdict([], short, CLOCK)[0] == "growth-stable"
+
+
+# -- clean bills are earned --------------------------------------------------------------------------
+
+
+def test_a_clean_bill_says_what_would_have_shown() -> None:
+    """The least certain edge of requests decides; what is not compared, and other units, do not."""
+    quiet = edge(0.1, significant=False, detectable_ms=1.5)
+    noted = edge(0.1, significant=False, detectable_ms=9.0, note="blocking rule changed")
+    message = edge(0.1, significant=False, detectable_ms=9.0, unit="message")
+    known = [quiet, noted, message, edge(0.1, significant=False)]
+    assert detectable_ms(known) == 1.5
+    assert verdict(known, days(), CLOCK, entries=[entry()]) == (
+        State.GROWTH_STABLE, (f"{STABLE}; a rise of 1.5 ms per request would have shown",),
+    )  # fmt: skip
+
+
+def test_what_would_not_have_shown_is_no_clean_bill() -> None:
+    """A fifth of the clock must have been able to show."""
+    for least, state in ((4.0, State.GROWTH_STABLE), (4.1, State.INSUFFICIENT)):
+        found, (reason,) = verdict([edge(0.1, significant=False, detectable_ms=least)], days(), CLOCK)
+        assert found == state
+        assert (reason == "no change seen; one under 4.1 ms per request would not have shown") == (least > 4)
+
+
+def test_a_few_requests_are_no_clean_bill() -> None:
+    """Forty in an afternoon, over all entries and in the period that has fewer."""
+    few = [entry(units_seen=30.0), entry(units_seen=10.0, operation="GET /")]
+    assert verdict([], days(), CLOCK, entries=few) == (
+        State.INSUFFICIENT, ("40 requests are too few to say that nothing changed; 60 are needed",),
+    )  # fmt: skip
+    assert verdict([], days(), CLOCK, entries=[*few, entry(units_seen=20.0)])[0] == State.GROWTH_STABLE
+    assert verdict([edge()], days(), CLOCK, entries=few)[0] == State.DRIFTING
+
+
+def test_an_entry_that_doubled_is_told_or_said_to_be_too_rare_to_tell() -> None:
+    """Ten times as slow in 2 % of the requests: a finding where ranks or means are sure, else no bill."""
+    rare = entry(5.0, 50.0, units_seen=8.0, slower=0.97, q_value=0.2)
+    state, (reason,) = verdict([], days(), CLOCK, entries=[entry(), rare])
+    assert (state, reason) == (
+        State.INSUFFICIENT,
+        "shop GET /cart: 5 to 50 ms in 8 requests: too rare to tell",
+    )
+    sure = replace(rare, q_value=0.001)
+    state, (reason,) = verdict([], days(), CLOCK, entries=[entry(), sure])
+    assert (state, reason) == (
+        State.DRIFTING, "shop GET /cart: 5 to 50 ms in 8 requests, and 97% take longer than one of base",
+    )  # fmt: skip
+    one_giant = replace(rare, slower=0.5001)
+    assert verdict([], days(), CLOCK, entries=[entry(), one_giant])[0] == State.GROWTH_STABLE
+
+
+def test_an_entry_is_stable_only_where_a_rise_of_it_would_have_shown() -> None:
+    cases = (
+        (entry(), State.GROWTH_STABLE),
+        (entry(detectable_ms=10.1), State.INSUFFICIENT),
+        (entry(detectable_ms=None), State.INSUFFICIENT),
+        (entry(units_seen=59.0), State.INSUFFICIENT),
+        (entry(20.0, 41.0, slower=0.9), State.INSUFFICIENT),
+        (entry(20.0, 41.0, slower=0.9, q_value=0.01), State.DRIFTING),
+        (entry(state=State.INSUFFICIENT), State.INSUFFICIENT),
+    )
+    for one, state in cases:
+        assert entry_states([one], [])[0].state == state, one
+    rising = edge(rises_in=(("shop", "GET /cart"),))
+    assert entry_states([entry(detectable_ms=None)], [rising])[0].state == State.DRIFTING
+
+
+def test_nothing_that_fails_more_often_is_stable() -> None:
+    """A sentence of growing failures stands behind the edges that take longer."""
+    failing = ("shop GET /cart fails in 3 % of requests, from 0 %",)
+    assert verdict([], days(), CLOCK, failing=failing) == (State.DRIFTING, failing)
+    state, reasons = verdict([edge()], days(), CLOCK, failing=failing)
+    assert (state, reasons[-1], len(reasons)) == (State.DRIFTING, failing[0], 2)
 
 
 # -- notes ------------------------------------------------------------------------------------------

@@ -207,8 +207,8 @@ class Edge:
     ``standing`` is what the change amounts to; None where edges were added up to other rows.
     ``group_ms`` is base's clock of the groups of entries that it stands in, per unit of all, and the
     ``group_share`` its part of that; ``around_ms`` is the clock of all entries that are no slower than
-    these; ``min_effect_ms`` is what its change was tested against, and
-    ``rises_in`` are the entries (service, operation) that it adds at least so much to.
+    these; ``min_effect_ms`` is what its change was tested against, ``detectable_ms`` what would have shown,
+    and ``rises_in`` are the entries (service, operation) that it adds at least so much to.
     """
 
     unit: str
@@ -245,6 +245,7 @@ class Edge:
     patterns: tuple[Pattern, ...] = ()
     change: Change | None = None
     min_effect_ms: float = 0.0
+    detectable_ms: float | None = None
     group_ms: float | None = None
     around_ms: float | None = None
     group_share_base: float | None = None
@@ -268,9 +269,9 @@ class Entry:
     """One entry's change.
 
     ``rise_ms`` is that of its mean clock but for the mix inside it, with its 95 % interval ``rise_ms_ci``;
-    ``detectable_ms`` the smallest rise that would have shown, None where nothing could be told; ``slower`` how
-    often one of its units in head takes longer than one in base; ``q_value`` is of a rise of its mean or its
-    ranks, over all entries; ``units_seen`` as many as there were, in the period with fewer.
+    ``detectable_ms`` the smallest rise that would have shown, None where nothing could be told; ``slower``
+    how often one of its units in head takes longer than one in base; ``q_value`` is of a rise of its mean
+    or its ranks, over all entries; ``units_seen`` as many as there were, in the period with fewer.
     """
 
     unit: str

@@ -33,14 +33,12 @@ UNSURE_PART: Final = 0.1
 #: of one entry's own clock by that one.
 MATTERS_PART: Final = 0.2
 ENTRY_MATTERS_PART: Final = 0.5
-#: Fewer requests than this have seen nothing that befalls one in thirty.
-FEWEST_FOR_A_VERDICT: Final = 100
+#: Fewer requests than this need not show once what befalls one in twenty.
+FEWEST_FOR_A_VERDICT: Final = 60
 #: What befalls so many of an entry's units in head that they take longer than those of base befalls most.
 MOSTLY: Final = 0.75
 #: ... and how often is told where no sketch says anything.
 UNKNOWN_ORDER: Final = 0.5
-#: Half of a 95 % interval times this is what four of five pairs of periods would show.
-POWER_REACH: Final = 1.43
 #: Entries that are named as reasons.
 MOST_ENTRIES: Final = 3
 
@@ -168,7 +166,9 @@ def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
     requests = [entry for entry in found.entries if entry.unit == "request" and entry.units_seen is not None]
     seen = sum(entry.units_seen or 0.0 for entry in requests)
     if requests and seen < FEWEST_FOR_A_VERDICT:
-        return f"{seen:.0f} requests are too few to say that nothing changed; {FEWEST_FOR_A_VERDICT} are needed"
+        return (
+            f"{seen:.0f} requests are too few to say that nothing changed; {FEWEST_FOR_A_VERDICT} are needed"
+        )
     least = detectable_ms(found.edges)
     if least is not None and least > MATTERS_PART * found.clocks_ms.get("request", math.inf):
         return f"no change seen; one under {least:.3g} ms per request would not have shown"
@@ -185,24 +185,25 @@ def _earned(found: Evidence) -> str:
 def detectable_ms(edges: Sequence[Edge]) -> float | None:
     """The smallest rise at any edge of requests that four of five such periods would have shown.
 
-    None where no edge has an interval.
+    None where that is not known of any.
     """
-    reaches = [
-        edge.min_effect_ms + POWER_REACH * (edge.credited_ms_ci[1] - edge.credited_ms_ci[0]) / 2
-        for edge in edges
-        if edge.unit == "request" and edge.note is None and edge.credited_ms_ci is not None
-    ]
-    return max(reaches, default=None)
+    known = [edge.detectable_ms for edge in edges if edge.unit == "request" and edge.note is None]
+    return max((reach for reach in known if reach is not None), default=None)
 
 
 def _grows(entry: Entry, alpha: float) -> bool:
     """Whether an entry's own clock grows significantly, whatever its part of all requests."""
-    return entry.q_value is not None and entry.q_value <= alpha and (entry.rise_ms or 0.0) > 0
+    return not _is_long(entry) and entry.q_value is not None and entry.q_value <= alpha
+
+
+def _is_long(entry: Entry) -> bool:
+    """Whether an entry's clock is how long something stays open."""
+    return entry.unit == schema.UNIT_NAMES[schema.UNIT_LONG]
 
 
 def _doubled(entry: Entry) -> bool:
     """Whether an entry takes twice as long as it did, and most of its units do."""
-    if entry.ms_base is None or entry.ms_head is None or entry.unit == schema.UNIT_NAMES[schema.UNIT_LONG]:
+    if entry.ms_base is None or entry.ms_head is None or _is_long(entry):
         return False
     mostly = entry.slower is None or entry.slower == UNKNOWN_ORDER or entry.slower >= MOSTLY
     return (entry.rise_ms or 0.0) >= entry.ms_base and mostly

@@ -127,6 +127,7 @@ class Edge(TypedDict):
     group_share_base: float | None
     group_share_head: float | None
     min_effect_ms: float
+    detectable_ms: float | None
     q_value: float | None
     significant: bool
     standing: Standing | None

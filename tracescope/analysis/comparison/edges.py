@@ -5,6 +5,7 @@ Source: design, section 6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -44,6 +45,10 @@ DETACHED_CHANGE: Final = 0.05
 NEGATIVE_CHANGE: Final = 0.02
 #: So does a change of the part of spans that had to be moved between hosts' clocks.
 MENDED_CHANGE: Final = 0.3
+#: What would have shown is what is found in so many of such periods, and of so few events or days that the
+#: error itself is hardly known, as if it were known a little.
+POWER: Final = 0.8
+FEWEST_FREEDOM: Final = 4.0
 #: What the decomposition gives, and what it is called until a load model splits latency.
 _PARTS: Final = {
     "calls": Effect.CALLS, "latency": Effect.UNSPLIT, "criticality": Effect.CRITICALITY, "new": Effect.NEW,
@@ -93,6 +98,15 @@ class _Tested:
         known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
         return [interval(*one) for one in known]
 
+    def detectable(self, minimum: Floats) -> list[float | None]:
+        """The smallest change of every edge that `POWER` of such periods would have shown, past `minimum`."""
+        if not self.enough:
+            return [None] * len(self.value)
+        freedom = np.maximum(self.spread.freedom, FEWEST_FREEDOM)
+        quantiles = student_quantile(freedom, 0.975) + student_quantile(freedom, POWER)
+        reach = minimum + quantiles * self.spread.error
+        return [one if math.isfinite(one) else None for one in reach.tolist()]
+
     def p_value(self, minimum: Floats) -> Floats:
         """Of the hypothesis that the truth is no further from zero than `minimum` ``(k,)``."""
         error, size = self.spread.error, np.abs(self.value)
@@ -140,6 +154,7 @@ def edge_rows(
     credited_cis = credited.intervals()
     part_cis = {name: part.intervals() for name, part in parts.items()}
     p, floor = _p_values(split, testing, credited, minimum)
+    detectable = credited.detectable(floor)
     places = _places(unit, split, passing)
     shrunk = shrink(credited.value, credited.spread.error)
     moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
@@ -180,6 +195,7 @@ def edge_rows(
             exemplars_base=examples[0].get(k, ()),
             exemplars_head=examples[1].get(k, ()),
             min_effect_ms=float(floor[k]),
+            detectable_ms=detectable[k],
             **places[k],
         )
         out.append(made)

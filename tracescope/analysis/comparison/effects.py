@@ -106,7 +106,8 @@ class Split:
     """Effects per edge: the whole ``(k,)`` and without each block ``(b, k)`` of either period.
 
     ``cells`` are the same by edge and group of entries, ``credit`` the sum of the effects of each call path
-    ``(p,)``.  ``mix`` is that of each entry ``(e,)``, ``routed`` the part of it inside the entry.  ``patterns`` are those that credit was moved for, or might have to be.
+    ``(p,)``.  ``mix`` is that of each entry ``(e,)``, ``routed`` the part of it inside the entry.
+    ``patterns`` are those that credit was moved for, or might have to be.
     """
 
     edge: NDArray[np.int64]

@@ -23,6 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.comparison.edges import FEWEST_FREEDOM, POWER
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Side, Unit
 from tracescope.analysis.comparison.ranks import counts_by_block, rank_test
@@ -32,12 +33,12 @@ from tracescope.analysis.statistics.significance import Spread, combine, jackkni
 
 Floats = NDArray[np.float64]
 
-#: A change of an entry's clock under this part of it is not worth an alarm of its own.
+#: A change of an entry's clock is worth an alarm of its own from this part of it on, or of the mean over all
+#: where that is more: a health check's ripple is none.  What takes so many times as long is one in any case.
 MATTERS_PART: Final = 0.1
+MANY_TIMES: Final = 3.0
 #: Where the mix inside an entry is more than this part of its change, ranks are of other requests.
 MIXED_PART: Final = 0.1
-#: How likely a rise of `EntryTests.detectable_ms` would have been certain.
-POWER: Final = 0.8
 CERTAIN: Final = 0.975
 
 
@@ -53,8 +54,8 @@ class EntryTests:
     detectable_ms
         The smallest rise that would have shown.
     mean_p, rank_p
-        One-sided p-values of a rise: of the mean by more than `MATTERS_PART`, and of ranks; 1 where there is
-        nothing to compare.
+        One-sided p-values of a rise: of the mean by more than what matters, and of ranks; 1 where there is
+        nothing to compare, or the mean rose by less.
     slower
         How often a unit of head takes longer than one of base; 0.5 where unknown.
     seen
@@ -89,7 +90,7 @@ def entry_tests(
     freedom = np.where(known, spread.freedom, 1.0)
     error = np.where(known, spread.error, np.inf)
     reach = student_quantile(freedom, CERTAIN) * error
-    matters = MATTERS_PART * means[0]
+    matters = np.minimum(MATTERS_PART * np.maximum(means[0], means[0][-1]), (MANY_TIMES - 1) * means[0])
     over = rise - matters
     t = np.divide(over, error, out=np.where(over > 0, np.inf, -np.inf), where=error > 0)
     names = unit.entries.select(pl.col("entry_id").alias("id"), pl.col("index").cast(pl.Int64))
@@ -98,12 +99,13 @@ def entry_tests(
         for side, each in zip((base, head), slots, strict=True)
     ]
     ranks = rank_test(counted[0], counted[1], matched)
+    fair = np.maximum(freedom, FEWEST_FREEDOM)
     return EntryTests(
         rise,
         reach,
-        reach + student_quantile(freedom, POWER) * error,
+        (student_quantile(fair, CERTAIN) + student_quantile(fair, POWER)) * error,
         np.where(known, student_cdf(freedom, -np.where(np.isnan(t), -np.inf, t)), 1.0),
-        np.append(np.where(alike, ranks.p_rise, 1.0), 1.0),
+        np.append(np.where(alike & (over[:-1] > 0), ranks.p_rise, 1.0), 1.0),
         np.append(ranks.slower, 0.5),
         np.array([np.append(side.seen, side.seen.sum()) for side in sides]),
     )

@@ -146,4 +146,6 @@ def _slower(base: Floats, head: Floats) -> Floats:
     below = np.cumsum(base, axis=-1) - base / 2
     pairs = base.sum(axis=-1) * head.sum(axis=-1)
     over = (head * below).sum(axis=-1)
-    return np.divide(over, pairs, out=np.full(np.broadcast_shapes(over.shape, pairs.shape), 0.5), where=pairs > 0)
+    return np.divide(
+        over, pairs, out=np.full(np.broadcast_shapes(over.shape, pairs.shape), 0.5), where=pairs > 0
+    )
