@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from starlette.testclient import TestClient
 
 from tracescope.cli import main
 from tracescope.config import Settings
+from tracescope.report.terms import term
 from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.session import Session
 from tracescope.store import open_store
 from tracescope.web import api
 from tracescope.web.app import make_app
-from tracescope.web.view import View, read
+from tracescope.web.view import SORTS, View, read
 
 DATA = Path(__file__).parent / "data"
 HOSTILE = [
@@ -242,6 +244,125 @@ def test_a_period_alone_says_that_nothing_is_compared(client, incident) -> None:
     assert "Only head holds units of this entry" in page.text
 
 
+def test_filters_narrow_verdict_findings_map_and_patterns_too(client, incident) -> None:
+    """What does not match is nowhere on the page but where it says so."""
+    query = {**incident[1], "kind": "db"}
+    page, twin = client.get("/", params=query).text, client.get("/api/growth", params=query).json()
+    assert "Only db edges:" in page
+    keys = {(e["kind"], e["caller"], e["callee"]) for e in twin["edges"]}
+    assert {kind for kind, *_ in keys} <= {"db"}
+    for found in twin["findings"]:
+        ends = [found["cause"], *(victim["edge"] for victim in found["victims"])]
+        assert any((e["kind"], e["caller"], e["callee"]) in keys for e in ends)
+    drawn = page[page.index('class="ts-graph"') :].split("</svg>")[0]
+    whole = client.get("/", params=incident[1]).text
+    assert drawn.count('class="ts-edge"') == len(keys) < whole.count('class="ts-edge"')
+
+
+def test_an_entry_is_chosen_from_all_of_them(client, incident) -> None:
+    """Choosing one does not take the others away."""
+    entries = client.get("/api/paths", params=incident[1]).json()["entries"]
+    chosen = client.get("/", params={**incident[1], "entry": entries[0]["entry"]}).text
+    select = chosen[chosen.index('<select name="entry">') :].split("</select>")[0]
+    assert select.count("<option") == 1 + len(entries[:60])
+
+
+def test_rows_can_be_sorted_and_saved(client, incident) -> None:
+    """Every order shows the same edges; files hold what the filters leave."""
+    orders = {}
+    for order in ("", *SORTS):
+        found = client.get("/api/growth", params={**incident[1], "sort": order, "top": "500"}).json()["edges"]
+        orders[order] = [(e["unit"], e["kind"], e["caller"], e["callee"], e["operation"]) for e in found]
+    assert {tuple(sorted(map(str, rows))) for rows in orders.values()} == {
+        tuple(sorted(map(str, orders[""])))
+    }
+    names = [caller for _, _, caller, _, _ in orders["name"]]
+    assert names == sorted(names)
+    saved = client.get("/export/edges.csv", params={**incident[1], "kind": "db"})
+    assert "attachment" in saved.headers["content-disposition"]
+    lines = saved.text.splitlines()
+    assert len(lines) == 1 + sum(kind == "db" for _, kind, *_ in orders[""])
+    svg = client.get("/export/map.svg", params=incident[1]).text
+    assert svg.startswith("<svg")
+    assert client.get("/export/map.png", params=incident[1]).content[:4] == b"\x89PNG"
+
+
+def test_words_find_services_edges_entries_and_traces(client, incident) -> None:
+    """Everything that has them in its name, and a trace by its first digits; near ones for a slip."""
+    found = client.get("/api/search", params={**incident[1], "q": "cart"}).json()["found"]
+    assert {"service", "edge"} <= {one["what"] for one in found}
+    assert all("cart" in one["name"].lower() for one in found)
+    for one in found[:8]:
+        assert client.get(one["page"]).status_code == 200, one
+    trace = client.get("/api/traces", params=incident[1]).json()["traces"][0]["trace_id"]
+    (only,) = client.get("/api/search", params={**incident[1], "q": trace[:12]}).json()["found"]
+    assert only["name"] == trace
+    assert client.get(only["page"]).status_code == 200
+    assert "cartservice" in client.get("/search", params={**incident[1], "q": "cartservise"}).text
+
+
+def test_an_instant_is_marked_by_a_form_of_the_page_alone(incident, tmp_path: Path) -> None:
+    """Another site's form, a request without an origin and a name that is none change nothing."""
+    store = tmp_path / "store"
+    shutil.copytree(incident[0], store)
+    client = client_of(store)
+    form = {"name": "release-1.4", "at": "2022-08-22T04:35", "page": "/map", **incident[1]}
+    assert client.post("/mark", data=form).status_code == 403
+    assert client.post("/mark", data=form, headers={"origin": "http://evil.example"}).status_code == 403
+    own = {"origin": "http://127.0.0.1"}
+    refused = client.post("/mark", data={**form, "name": "today"}, headers=own)
+    assert refused.status_code == 400
+    assert "cannot name an instant" in refused.text
+    assert open_store(store).marks() == {}
+    done = client.post("/mark", data=form, headers=own, follow_redirects=False)
+    assert done.status_code == 303
+    assert done.headers["location"].startswith("/map?base=")
+    assert list(open_store(store).marks()) == ["release-1.4"]
+    page = client.get("/", params=incident[1]).text
+    assert "<title>release-1.4</title>" in page
+    elsewhere = client.post(
+        "/mark", data={**form, "page": "//evil.example"}, headers=own, follow_redirects=False
+    )
+    assert elsewhere.headers["location"].startswith("/?base=")
+
+
+def test_days_of_a_calendar_become_periods(client) -> None:
+    """The last day counts; what is no day says so."""
+    days = {
+        "base_from": "2026-08-01",
+        "base_to": "2026-08-14",
+        "head_from": "2026-08-15",
+        "head_to": "2026-08-31",
+    }
+    found = client.get("/periods", params={**days, "kind": "db", "page": "/map"}, follow_redirects=False)
+    assert found.status_code == 303
+    assert found.headers["location"] == (
+        "/map?base=2026-08-01%2F2026-08-15&head=2026-08-15%2F2026-09-01&kind=db"
+    )
+    assert client.get("/periods", params={**days, "head_to": "soon"}).status_code == 400
+
+
+def test_periods_are_offered_that_the_store_holds_and_one_address_keeps_them(client, incident) -> None:
+    """Presets of an import long ago are its halves, not this week."""
+    page = client.get("/", params=incident[1]).text
+    offered = page[page.index('class="choices"') :].split("</details>")[0]
+    assert "the two halves of all there is" in offered
+    assert "last week and this week" not in offered
+    assert "base=2022-08-22T04%3A34%3A08Z%2F2022-08-22T04%3A36%3A01Z" in offered
+
+
+def test_every_word_with_a_definition_is_in_the_glossary_and_its_meaning_on_the_page(
+    client, incident
+) -> None:
+    """A button's target is there, once."""
+    for path, query in pages_of(client, incident[1]).items():
+        text = client.get(path, params=query).text
+        for name in set(re.findall(r'popovertarget="([^"]+)"', text)):
+            assert text.count(f'id="{name}"') == 1, (path, name)
+    with pytest.raises(KeyError):
+        term("a word that nobody defined")
+
+
 def test_only_reading_is_served(client) -> None:
     """No route changes anything."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
@@ -377,7 +498,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(client, incident, tmp_path
     assert f"tracescope report {query['base']} {query['head']}" in said
     web = client.get("/report", params=query)
     assert "attachment" in web.headers["content-disposition"]
-    made = re.compile(r"made \S+")
+    made = re.compile(r"made \d+ \w+ \d+ [\d:]+")
     assert made.sub("", web.text) == made.sub("", said)
     command(
         "report", query["base"], query["head"], "--store", store, "--tz", "UTC", "-o", tmp_path / "r.html"

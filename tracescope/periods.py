@@ -130,6 +130,7 @@ def _instant(text: str, zone: ZoneInfo, marks: Mapping[str, int]) -> int | None:
 _MONTH = re.compile(r"^(\d{4})-(\d{2})$")
 _WEEK = re.compile(r"^(\d{4})-W(\d{2})$")
 _YEAR = re.compile(r"^(\d{4})$")
+_MARK = re.compile(r"^[A-Za-z][\w.-]*$")
 _LENGTH = re.compile(r"^(\d{1,6})([mhdw])$")
 
 
@@ -244,3 +245,17 @@ def first_and_last(context: Context) -> tuple[Period, Period]:
         Period(start, start + length, f"the first {DEMO_DAYS} days"),
         Period(end - length, end, f"the last {DEMO_DAYS} days"),
     )
+
+
+def check_mark(name: str) -> None:
+    """Raise PeriodError for what cannot name an instant."""
+    if name in WORDS or not _MARK.match(name) or ".." in name:
+        raise PeriodError(
+            f"{name[:60]!r} cannot name an instant",
+            "start with a letter; letters, digits, . _ and - may follow",
+        )
+
+
+def instant_of(text: str, context: Context) -> int:
+    """An instant as a user writes it, in ns: ISO, a day's beginning, or a mark; raises PeriodError."""
+    return parse(f"{text}/9999-01-01", context).start_ns

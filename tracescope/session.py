@@ -22,6 +22,7 @@ import polars as pl
 from tracescope.analysis.capacity.forecast import Forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook
 from tracescope.analysis.comparison.matched import matched_sums
+from tracescope.analysis.evidence.change_points import versions_of
 from tracescope.analysis.evidence.series import (
     EntryPaths,
     Series,
@@ -32,7 +33,7 @@ from tracescope.analysis.evidence.series import (
     stretches,
 )
 from tracescope.analysis.explain import Explanation, choose, explain
-from tracescope.analysis.report import Edge, EdgeKey, Report
+from tracescope.analysis.report import Appeared, Edge, EdgeKey, Report
 from tracescope.analysis.rollups.flows import ALL, Selection, Tables, weight
 from tracescope.analysis.rollups.long_lived import set_apart
 from tracescope.analysis.rollups.period import PeriodRollups, both
@@ -46,7 +47,7 @@ from tracescope.engine.question import KeepEntry, Question
 from tracescope.engine.rollups import Budget, trace_spans
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
-from tracescope.periods import Context, Period, parse
+from tracescope.periods import Context, Period, check_mark, instant_of, parse
 from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES
 from tracescope.store import Snapshot, SpanStore, Status, open_store
 
@@ -105,6 +106,20 @@ class Session:
     def ask(self, question: Question | None = None) -> Answers:
         """Answers to a question; none asks for what the settings say."""
         return Answers(self, Question.of(self.settings) if question is None else question)
+
+    def mark(self, name: str, instant: str) -> int:
+        """Name an instant, now where none is given; the instant in ns.
+
+        Raises
+        ------
+        PeriodError
+            The name cannot name one, or the instant cannot be read.
+        """
+        check_mark(name)
+        store = self.store()
+        at_ns = self.now_ns() if not instant else instant_of(instant, self.context(store))
+        store.mark(name, at_ns)
+        return at_ns
 
     def status(self) -> Status:
         """What the store holds."""
@@ -299,6 +314,29 @@ class Answers:
             return rows.select("entry_id", "service", "operation", "units").rows()
 
         return self._remember("entries", make)
+
+    def every_entry(self) -> list[tuple[int, str, str, float]]:
+        """As `entries`, whatever entry the question is about: what may be asked for instead."""
+        return Answers(self.session, replace(self.question, entry="", entry_id="")).entries()
+
+    def environments(self) -> tuple[str, ...]:
+        """Environments of either period, the busiest of head first."""
+        sides = self._sides()
+        return tuple(dict.fromkeys([*sides.head.environments, *sides.base.environments]))
+
+    def deploys(self) -> tuple[Appeared, ...]:
+        """Versions of services that followed another one in either period, the earliest first."""
+        sides = self._sides()
+
+        def make(_: SpanStore) -> tuple[Appeared, ...]:
+            found = versions_of(sides.base, sides.head)
+            return tuple(Appeared(*row) for row in found.select("service", "version", "first_ns").iter_rows())
+
+        return self.session.remember(("deploys", *self._spans), make)
+
+    def marks(self) -> dict[str, int]:
+        """Named instants of the store."""
+        return self.session.store().marks()
 
     def mapped(self, level: Level, *, quantiles: bool = False, selection: Selection | None = None) -> Mapped:
         """The graph of head against base, of the same hours as the diff."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from tracescope.cli import shell
-from tracescope.errors import StoreError, UsageError
-from tracescope.periods import WORDS, format_utc, parse
+from tracescope.errors import StoreError
+from tracescope.periods import check_mark, format_utc, instant_of
 
 
 @click.command(name="mark")
@@ -26,12 +24,9 @@ def mark_command(name: str | None, instant: str | None, store: str | None, tz: s
         for known, at in sorted(marks_in(opened.root).items(), key=lambda pair: pair[1]):
             shell.echo(f"{format_utc(at)}  {known}")
         return
-    if name in WORDS or not re.fullmatch(r"[A-Za-z][\w.-]*", name) or ".." in name:
-        raise UsageError(
-            f"{name!r} cannot name an instant", "start with a letter; letters, digits, . _ and - may follow"
-        )
+    check_mark(name)
     context = shell.context(opened, used.tz)
-    at = context.now_ns if instant is None else parse(f"{instant}/9999-01-01", context).start_ns
+    at = context.now_ns if instant is None else instant_of(instant, context)
     opened.mark(name, at)
     shell.echo(f"{name} is {format_utc(at)}", err=True)
 

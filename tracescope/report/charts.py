@@ -80,9 +80,13 @@ def _points(xs: Sequence[float], ys: Sequence[float]) -> list[str]:
     return [" ".join(run) for run in runs if run]
 
 
-def _svg(style: str, width: float, height: float, title: str, parts: Iterable[str]) -> Markup:
+def _svg(
+    style: str, width: float, height: float, title: str, parts: Iterable[str], *, data: str = ""
+) -> Markup:
     about = escape(shown(title, 400))
-    opening = f'<svg class="{style}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{about}">'
+    opening = (
+        f'<svg class="{style}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{about}"{data}>'
+    )
     return Markup("".join([opening, f"<title>{about}</title>", *parts, "</svg>"]))
 
 
@@ -199,6 +203,14 @@ class Change:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An instant worth a line in every chart: a mark, or a version that appeared."""
+
+    at_ns: int
+    words: str
+
+
 def changes_of(edge: Edge) -> tuple[Change, ...]:
     """The step that an edge's change is, where it is one, to mark in its trends."""
     if edge.change is None:
@@ -229,6 +241,7 @@ def trend(
     measure: Literal["share", "own_ms", "calls_per_unit", "call_ms"] = "share",
     title: str = "",
     changes: Iterable[Change] = (),
+    events: Iterable[Event] = (),
     width: int = 440,
     height: int = 210,
 ) -> Markup:
@@ -260,13 +273,39 @@ def trend(
             )
         parts += frame.curve(side.starts_ns, line)
     parts.append(_line("border", border, frame.above, border, frame.floor))
+    for event in events:
+        parts += _event(frame, event)
     for change in changes:
         parts += _mark(frame, change)
     wide_ns = frame.last_ns - frame.first_ns
     parts.append(_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
     at = min(max(border + 2, frame.left + 110), width - 100)
     parts.append(_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
-    return _svg("chart", width, height, title, parts)
+    return _svg("chart", width, height, title, parts, data=_scale(frame, unit))
+
+
+def _event(frame: Frame, event: Event) -> list[str]:
+    """A line at an instant, with its words for whoever points at it; nothing outside of the chart."""
+    if not frame.first_ns <= event.at_ns <= frame.last_ns:
+        return []
+    if frame.gap_from_ns < event.at_ns < frame.gap_from_ns + frame.gap_ns:
+        return []
+    at = frame.x(event.at_ns)
+    flag = f'<path class="event-flag" d="M{at:.1f} {frame.above}l7 4l-7 4z"/>'
+    line = _line("event", at, frame.above, at, frame.floor)
+    return [f"<g><title>{escape(shown(event.words, 120))}</title>{line}{flag}</g>"]
+
+
+def _scale(frame: Frame, unit: str) -> str:
+    """What a script needs to turn places into instants and values: runs of time, and the value's range."""
+    runs = [(frame.first_ns, frame.last_ns)]
+    if frame.gap_ns > 0:
+        runs = [(frame.first_ns, frame.gap_from_ns), (frame.gap_from_ns + frame.gap_ns, frame.last_ns)]
+    times = ";".join(
+        f"{frame.x(first):.1f},{first / 1e6:.0f},{frame.x(last):.1f},{last / 1e6:.0f}" for first, last in runs
+    )
+    value = f"{frame.floor},{frame.above},{frame.top:g}"
+    return f' data-time="{times}" data-value="{value}" data-unit="{escape(unit)}"'
 
 
 def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 240) -> Markup:

@@ -418,6 +418,12 @@ class TracesPage(TypedDict):
     traces: list[Example]
 
 
+class SearchPage(TypedDict):
+    """What was found by its name: a service, an entry, an edge or a trace, and its page."""
+
+    found: list[dict[str, str]]
+
+
 class StoreState(TypedDict):
     """How full the store is."""
 

@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.report import figures, text
+from tracescope.analysis.report import Told
+from tracescope.report import figures, terms, text
 from tracescope.report import forecast as outlook
 from tracescope.report.charts import shown
 from tracescope.schema import HOUR_NS
@@ -57,6 +58,11 @@ def lead(report: Report) -> str:
     if abs(mix) >= 0.05 * max(abs(clock["delta_ms"]), 1e-9):
         said += f" {text.number(mix, sign=True)} ms is a shift of traffic between entries, nobody's fault."
     return said
+
+
+def by_chance(edge: Edge) -> bool:
+    """Whether a change is not told from chance: its estimate is shown, and stands back."""
+    return edge.standing is not None and edge.standing.told is Told.CHANCE
 
 
 def why(edge: Edge) -> str:
@@ -124,6 +130,8 @@ def environment() -> Environment:
         "tenth": "{:.1f}".format,
         "interval": figures.interval,
         "label": label,
+        "by_chance": by_chance,
+        "term": terms.term,
         "points": points,
         "why": why,
         "cause": cause_words,
@@ -138,7 +146,7 @@ def environment() -> Environment:
 
 def render(name: str, /, **values: Any) -> str:
     """One template with its values."""
-    return environment().get_template(name).render(**values)
+    return terms.with_definitions(environment().get_template(name).render(**values))
 
 
 @lru_cache(maxsize=8)

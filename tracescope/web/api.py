@@ -29,6 +29,9 @@ from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, Example, entry_digits, entry_number
 from tracescope.web import pages
 from tracescope.web.map import narrowed, of_kind
+from tracescope.web.narrow import listed
+from tracescope.web.narrow import narrowed as narrowed_report
+from tracescope.web.search import search as find_names
 from tracescope.web.view import View
 
 Builder = Callable[..., Any]
@@ -51,8 +54,8 @@ def series_json(series: Series) -> dict[str, Any]:
 
 def growth(answers: Answers, view: View) -> contract.Growth:
     """``tracescope.diff/1`` with the view's edges, and the series of those listed."""
-    report = answers.report()
-    edges = pages.listed(report, view)[: view.top]
+    report = narrowed_report(answers.report(), view)
+    edges = listed(report, view)[: view.top]
     keys = tuple(edge.key for edge in edges)
     found = answers.series(keys, SPARK_POINTS)
     series: list[contract.Sides] = [
@@ -96,7 +99,7 @@ def service(answers: Answers, view: View, name: str) -> contract.ServicePage:
 
 def paths(answers: Answers, view: View) -> contract.PathsPage:
     """Entries, and the call paths of the chosen one."""
-    entries = answers.entries()
+    entries = answers.every_entry()
     wanted = entry_number(view.entry) if view.entry else entries[0][0] if entries else 0
     found = answers.paths(wanted) if entries else None
     if found is None and entries:
@@ -151,6 +154,12 @@ def state(answers: Answers, view: View) -> contract.StoreState:
     return {"spans": found.stored, "unsealed_spans": found.landing_spans, "last": iso(found.last_ns)}
 
 
+def search(answers: Answers, view: View) -> contract.SearchPage:
+    """What has the words of ``q`` in its name."""
+    found = find_names(answers, view)["found"]
+    return {"found": [{"what": what, "name": name, "page": url} for what, name, url in found]}
+
+
 def openapi(answers: Answers, view: View) -> Any:
     """OpenAPI 3.1 of these routes."""
     parameters = [
@@ -203,6 +212,7 @@ ROUTES: Final[tuple[tuple[str, Builder], ...]] = (
     ("/api/trace/{trace_id}", trace),
     ("/api/forecast", forecast),
     ("/api/quality", quality),
+    ("/api/search", search),
     ("/api/state", state),
     ("/api/openapi.json", openapi),
 )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -27,8 +27,10 @@ from tracescope.report import page, text
 from tracescope.report.palette import STYLE
 from tracescope.report.review import command_of, review
 from tracescope.session import Answers, Session
-from tracescope.web import api, pages
+from tracescope.web import api, export, pages
 from tracescope.web.map import map_
+from tracescope.web.periods import from_days
+from tracescope.web.search import search
 from tracescope.web.view import View, read
 
 #: Names under which a server on loopback may be asked.
@@ -49,6 +51,10 @@ _STATIC: Final = {
     "tracescope.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+#: Where a form of the page itself may write; a browser says whose form it is.
+_WRITES: Final = ("/mark",)
+#: A form's bytes at most.
+_FORM_BYTES: Final = 4096
 Builder = Callable[..., dict[str, Any]]
 
 
@@ -82,14 +88,15 @@ class Guard:
         await (refused or self._app)(scope, receive, guarded)
 
     def _refused(self, request: Request) -> Response | None:
-        if request.method not in ("GET", "HEAD"):
+        writes = request.method == "POST" and request.url.path in _WRITES
+        if request.method not in ("GET", "HEAD") and not writes:
             return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
         host = request.headers.get("host", "").rpartition("@")[2].lower()
         name = host if host.endswith("]") else host.rsplit(":", 1)[0] if ":" in host else host
         if self._hosts is not None and name not in self._hosts:
             return PlainTextResponse(f"host {name[:80]!r} is not served here\n", 421)
         origin = request.headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != host:
+        if (origin is None and writes) or (origin is not None and origin.partition("://")[2].lower() != host):
             return PlainTextResponse("requests from other sites are refused\n", 403)
         if self._allow is None or self._allow(_bearer(request.headers.get("authorization"))):
             return None
@@ -204,8 +211,44 @@ def make_app(
             body, headers={"content-disposition": 'attachment; filename="tracescope-review.html"'}
         )
 
+    async def days(request: Request) -> Response:
+        asked_for = dict(request.query_params)
+        try:
+            chosen = from_days(asked_for)
+            view = read({k: v for k, v in asked_for.items() if k in View.__dataclass_fields__} | chosen)
+        except TracescopeError as error:
+            return _failed(error, View(), "")
+        return RedirectResponse(view.url(_page_of(asked_for)), 303)
+
+    async def mark(request: Request) -> Response:
+        body = await request.body()
+        asked_for = dict(parse_qsl(body[:_FORM_BYTES].decode("utf-8", "replace")))
+        try:
+            await run_in_threadpool(session.mark, asked_for.get("name", ""), asked_for.get("at", ""))
+            view = read({k: v for k, v in asked_for.items() if k in View.__dataclass_fields__})
+        except TracescopeError as error:
+            return _failed(error, View(), "")
+        return RedirectResponse(view.url(_page_of(asked_for)), 303)
+
+    def file(path: str, media_type: str, build: Callable[..., str | bytes]) -> Route:
+        async def show(request: Request) -> Response:
+            view = View()
+            try:
+                view = read(request.query_params)
+                content = await run_in_threadpool(partial(build, asked(view), view))
+            except TracescopeError as error:
+                return _failed(error, view, "")
+            name = path.rpartition("/")[2]
+            kept = {"content-disposition": f'attachment; filename="tracescope-{name}"'}
+            return Response(content, media_type=media_type, headers=kept)
+
+        return Route(path, show)
+
     routes = [
         Route("/trace", open_trace),
+        Route("/periods", days),
+        Route("/mark", mark, methods=["POST"]),
+        *(file(path, media_type, build) for path, media_type, build in export.FILES),
         Route("/report", report),
         Route("/help/{topic}", manual),
         Route("/static/{name}", _static),
@@ -226,7 +269,14 @@ _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/trace/{trace_id}", "trace.html", pages.trace),
     ("/forecast", "forecast.html", pages.forecast),
     ("/quality", "quality.html", pages.quality),
+    ("/search", "search.html", search),
 )
+
+
+def _page_of(asked_for: Mapping[str, str]) -> str:
+    """The page that a form came from: a path of this site."""
+    path = asked_for.get("page", "/")
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
 def _place(path: str, params: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from tracescope.analysis.topology.graph import Graph, Level
 from tracescope.errors import InputError
 from tracescope.report.svg import Look, arrange, draw
 from tracescope.session import Answers
+from tracescope.web import periods
 from tracescope.web.view import LEVELS, SIDES, View
 
 #: A drawing is shrunk to this part of its size at most, told to the style sheet in hundreds of px.
@@ -58,11 +59,12 @@ def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side
 
 def map_(answers: Answers, view: View) -> Values:
     """Base, head and change at the same places."""
-    whole = of_kind(answers.judged(answers.mapped(cast("Level", view.level))), view)
-    shown, about = narrowed(whole, view)
+    shown, about, whole = of_view(answers, view)
     return {
         "title": "Map",
         "report": answers.report(),
+        "bar": periods.bar(answers, view, answers.report(), "/map"),
+        "here": "/map",
         "headline": f"{len(whole.nodes)} nodes, {len(whole.edges)} edges",
         "about": about,
         "graph": drawn(answers, view, shown, prefix="map", side=cast("Side", view.side))
@@ -75,6 +77,13 @@ def map_(answers: Answers, view: View) -> Values:
         "rows": shown.edges.to_dicts(),
         "most": LISTED_EDGES,
     }
+
+
+def of_view(answers: Answers, view: View) -> tuple[Graph, str, Graph]:
+    """What of the graph a view shows, words about that, and the whole of its kind."""
+    whole = of_kind(answers.judged(answers.mapped(cast("Level", view.level))), view)
+    shown, about = narrowed(whole, view)
+    return shown, about, whole
 
 
 def of_kind(whole: Graph, view: View) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,10 +17,13 @@ from tracescope.analysis.topology.backbone import backbone
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, page, text
+from tracescope.report.cards import Card, cards
 from tracescope.report.figures import share
 from tracescope.report.review import causes_drawn
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
+from tracescope.web import periods
 from tracescope.web.map import drawn
+from tracescope.web.narrow import kept, listed, narrowed, narrows, words
 from tracescope.web.view import View
 
 NAV: Final = (
@@ -30,6 +34,8 @@ NAV: Final = (
     ("/forecast", "Forecast"),
     ("/quality", "Data quality"),
 )
+#: Findings shown before the rest is folded.
+FIRST_CARDS: Final = 3
 #: Spans listed below a waterfall.
 LISTED_SPANS: Final = 1000
 #: Less than a nanosecond is what adding up leaves.
@@ -37,22 +43,11 @@ _ROUNDING_MS: Final = 1e-6
 Values = dict[str, Any]
 
 
-def listed(report: Report, view: View) -> list[Edge]:
-    """Edges that the view's filters leave, best first."""
-    return [
-        edge
-        for edge in report.edges
-        if (not view.kind or edge.kind == view.kind)
-        and (not view.service or view.service in (edge.caller, edge.callee))
-        and abs(page.points(edge)) >= view.min_change
-    ]
-
-
 def common(view: View, path: str) -> Values:
     """Values every page needs; links of the navigation keep the periods and the environment."""
     default = View()
-    kept = {"base", "head", "env"}
-    plain = {name: getattr(default, name) for name in View.__dataclass_fields__ if name not in kept}
+    keeps = {"base", "head", "env", "tz"}
+    plain = {name: getattr(default, name) for name in View.__dataclass_fields__ if name not in keeps}
     return {
         "view": view,
         "plain": plain,
@@ -79,26 +74,33 @@ def _links(view: View, edges: Sequence[Edge]) -> list[str]:
 
 
 def growth(answers: Answers, view: View) -> Values:
-    """One sentence, what is worse, and whether it is real."""
-    report = answers.report()
+    """One sentence, the findings, what is worse, and whether it is real."""
+    whole = answers.report()
+    report = narrowed(whole, view)
     chosen = listed(report, view)
     edges = chosen[: view.top]
+    found = cards(report, answers.marks())
+    graph = answers.judged(answers.mapped("dependency"))
     values: Values = {
         "title": "Growth",
         "report": report,
+        "bar": periods.bar(answers, view, whole, "/"),
         "headline": text.headline(report),
         "lead": page.lead(report),
+        "cards": found,
+        "card_links": [card_links(view, card) for card in found],
+        "most": FIRST_CARDS,
+        "narrowed": words(view),
         "edges": edges,
         "hidden": len(chosen) - len(edges),
         "links": _links(view, edges),
         "sparks": _sparks(answers, view, edges),
-        "services": sorted({end for e in report.edges for end in (e.caller, e.callee) if end}),
-        "entries": answers.entries(),
-        "patterns": report.patterns,
+        "services": sorted({end for e in whole.edges for end in (e.caller, e.callee) if end}),
+        "entries": answers.every_entry(),
         "selected": 0,
         "chosen": edges[0] if edges else None,
         "graph": drawn(
-            answers, view, backbone(answers.judged(answers.mapped("dependency"))), prefix="growth"
+            answers, view, backbone(kept(graph, report.edges) if narrows(view) else graph), prefix="growth"
         ),
     }
     if edges:
@@ -107,10 +109,28 @@ def growth(answers: Answers, view: View) -> Values:
     return {**values, **_first_paths(answers, view), **_first_trace(answers, view, edges)}
 
 
+def card_links(view: View, card: Card) -> Values:
+    """Where a finding's card leads."""
+    before = card.edge.exemplars_base[0] if card.edge is not None and card.edge.exemplars_base else ""
+    return {
+        "edge": view.edge_url(card.finding.cause),
+        "victims": [view.edge_url(victim.edge) for victim in card.victims],
+        "trace": view.url(f"/trace/{card.trace_id}") if card.trace_id else "",
+        "both": view.url(f"/trace/{card.trace_id}", beside=before) if card.trace_id and before else "",
+    }
+
+
 def _trend(answers: Answers, view: View, edge: Edge, measure: Any = "share") -> Any:
     base, head = answers.series((edge.key,), TREND_POINTS)[edge.key]
-    marks, title = charts.changes_of(edge), f"{edge.name}: {measure} over time"
-    return charts.trend(base, head, measure=measure, title=title, changes=marks)
+    ends = [name for name in (edge.caller, edge.callee) if name is not None]
+    return charts.trend(
+        base,
+        head,
+        measure=measure,
+        title=f"{edge.name}: {measure} over time",
+        changes=charts.changes_of(edge),
+        events=periods.events(answers, *ends),
+    )
 
 
 def _first_paths(answers: Answers, view: View) -> Values:
@@ -153,6 +173,8 @@ def edge(answers: Answers, view: View) -> Values:
     return {
         "title": found.name,
         "report": report,
+        "bar": periods.bar(answers, replace(view, base="", head=""), report, "/edge"),
+        "here": "/edge",
         "edge": found,
         "sentence": sentence(found),
         "around": around(view, found),
@@ -240,6 +262,8 @@ def service(answers: Answers, view: View, name: str) -> Values:
     return {
         "title": name,
         "report": report,
+        "bar": periods.bar(answers, view, report, f"/service/{quote(name, safe='')}"),
+        "here": f"/service/{quote(name, safe='')}",
         "name": name,
         "sentence": said.strip() or "It waits for nothing, and nothing of its own was waited for.",
         "around": view.url("/map", service=name, hops=1),
@@ -268,10 +292,16 @@ def _takes(outgoing: Sequence[Edge], unit: str) -> str:
 
 def paths(answers: Answers, view: View) -> Values:
     """The call paths of one entry."""
-    entries = answers.entries()
+    entries = answers.every_entry()
     values: Values = {"title": "Call paths", "entries": entries, "entry": None, "entry_id": 0, "tree": []}
+    values["report"] = None
     if not entries:
         return values
+    try:
+        report = answers.report()
+        values |= {"report": report, "bar": periods.bar(answers, view, report, "/paths")}
+    except InsufficientDataError:  # of one period alone there are call paths, and nothing to compare
+        pass
     wanted = entry_number(view.entry) if view.entry else entries[0][0]
     entry = answers.paths(wanted)
     if entry is None:

@@ -21,6 +21,8 @@ from tracescope.schema import EDGE_KINDS, UNIT_NAMES
 
 LEVELS: Final = ("service", "dependency", "operation")
 SIDES: Final = ("change", "head", "base")
+BY: Final = ("operation", "service", "kind")
+SORTS: Final = ("name", "share", "points", "ms", "credited")
 SPACES: Final = ("open", "closed")
 LONGEST: Final = 16_384
 
@@ -43,6 +45,12 @@ class View:
         Only each entry's requests above this quantile; 0 for all.  Read from raw spans.
     kind, service, min_change
         Narrow the edges listed: their kind, a service at an end, and a least change of share in points.
+    by
+        What a row is: an edge's operation, an edge between services, or a kind.
+    sort
+        Order of the table of edges; empty for the strongest growth first.
+    tz
+        Time zone of calendar words and of the hour of the week; empty for the settings' own.
     top
         Edges listed.
     entry
@@ -57,6 +65,10 @@ class View:
         Of the map: boxes at most, else its backbone.
     spaces, but
         Of the map: whether namespaces are `SPACES`, and those that are not, as `toggled` writes them.
+    beside
+        Of a trace: the id of another one shown beside it.
+    q
+        Words that are searched for.
     growth, horizon
         Of the forecast: today's load times so much; weeks.
     """
@@ -71,6 +83,9 @@ class View:
     kind: str = ""
     service: str = ""
     min_change: float = 0.0
+    by: str = "operation"
+    sort: str = ""
+    tz: str = ""
     top: int = 12
     entry: str = ""
     unit: str = "request"
@@ -84,6 +99,8 @@ class View:
     nodes: int = LARGEST
     spaces: str = "open"
     but: str = ""
+    beside: str = ""
+    q: str = ""
     growth: float = 2.0
     horizon: int = 12
 
@@ -137,6 +154,8 @@ class View:
             exclude=self.exclude or None,
             where=conditions([self.where] if self.where else [], settings.policy),
             quantile=self.quantile or None,
+            by=self.by,
+            zone=self.tz or None,
         )
 
 
@@ -145,6 +164,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "edge_kind": ("", *EDGE_KINDS),
     "unit": UNIT_NAMES,
     "level": LEVELS,
+    "by": BY,
+    "sort": ("", *SORTS),
     "side": SIDES,
     "spaces": SPACES,
 }

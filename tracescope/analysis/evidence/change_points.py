@@ -165,7 +165,7 @@ def find(edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups) -> tup
     if not wanted:
         return tuple(edges)
     bin_ns = _bin(base, head)
-    versions = _versions(base, head)
+    versions = versions_of(base, head)
     series = _series({k: edges[k] for k in wanted}, base, head, bin_ns)
     out = list(edges)
     for k, (starts, values, weights) in series.items():
@@ -234,7 +234,7 @@ def _series(
     return out
 
 
-def _versions(base: PeriodRollups, head: PeriodRollups) -> pl.DataFrame:
+def versions_of(base: PeriodRollups, head: PeriodRollups) -> pl.DataFrame:
     """Versions that appeared after another one of their service: ``service, version, first_ns``."""
     frames = [
         period.tables[name] for period in (base, head) for name in ("service_hours",) if name in period.tables

@@ -13,7 +13,7 @@ addEventListener("pageshow", () => {
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.activeElement.matches("input, select, textarea")) return;
-  const field = document.querySelector("main form input[name=service]") ?? document.querySelector("main form input");
+  const field = document.querySelector("input[name=q]");
   if (field) {
     event.preventDefault();
     field.focus();
@@ -30,4 +30,57 @@ if (document.querySelector("[data-await-spans]")) {
     else setTimeout(look, 3000);
   };
   setTimeout(look, 3000);
+}
+// Charts of time: what a place means, and a new period by dragging over one.
+const reading = Object.assign(document.createElement("div"), { className: "reading", hidden: true });
+document.body.append(reading);
+for (const chart of document.querySelectorAll("svg.chart[data-time]")) {
+  const runs = chart.dataset.time.split(";").map((run) => run.split(",").map(Number));
+  const [floor, above, top] = chart.dataset.value.split(",").map(Number);
+  const points = [...chart.querySelectorAll("polyline.line")].flatMap((line) =>
+    line.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number)));
+  const place = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse()).x;
+  const instant = (x) => {
+    const [x1, t1, x2, t2] = runs.find((run) => x <= run[2]) ?? runs.at(-1);
+    return t1 + ((Math.min(Math.max(x, x1), x2) - x1) / (x2 - x1)) * (t2 - t1);
+  };
+  const mark = (name, x, width) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    for (const [key, value] of Object.entries({ class: name, x, y: above, width, height: floor - above })) made.setAttribute(key, value);
+    chart.append(made);
+    return made;
+  };
+  let from, picked;
+  chart.addEventListener("pointermove", (event) => {
+    const x = place(event);
+    if (picked) { picked.setAttribute("x", Math.min(x, from)); picked.setAttribute("width", Math.abs(x - from)); }
+    const near = points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best), [Infinity, 0]);
+    if (!Number.isFinite(near[0])) return;
+    const value = (floor - near[1]) / (floor - above) * top;
+    const when = new Date(instant(near[0])).toISOString().slice(0, 16).replace("T", " ");
+    reading.textContent = `${when} UTC: ${value.toPrecision(3)} ${chart.dataset.unit}`;
+    reading.hidden = false;
+    reading.style.left = `${Math.min(event.clientX + 12, innerWidth - 220)}px`;
+    reading.style.top = `${event.clientY - 30}px`;
+  });
+  chart.addEventListener("pointerleave", () => { reading.hidden = true; });
+  chart.addEventListener("pointerdown", (event) => {
+    if (event.button || event.pointerType === "touch") return;
+    from = place(event);
+    picked = mark("picked", from, 0);
+    chart.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+  chart.addEventListener("pointerup", (event) => {
+    if (!picked) return;
+    const ends = [instant(from), instant(place(event))].sort((a, b) => a - b);
+    picked.remove();
+    picked = undefined;
+    if (ends[1] - ends[0] < (runs.at(-1)[3] - runs[0][1]) / 100) return;
+    const iso = (ms) => new Date(ms).toISOString().slice(0, 19) + "Z";
+    const query = new URLSearchParams(location.search);
+    query.set("head", `${iso(ends[0])}/${iso(ends[1])}`);
+    query.set("base", `${iso(2 * ends[0] - ends[1])}/${iso(ends[0])}`);
+    location.search = query;
+  });
 }
