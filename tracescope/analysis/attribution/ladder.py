@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.attribution.courses import TOGETHER, Course, together
+from tracescope.analysis.attribution.courses import TOGETHER, Course, place_of, together
 from tracescope.analysis.evidence.change_points import dominant
 from tracescope.analysis.report import Edge, EdgeKey, Effect
 
@@ -119,6 +119,7 @@ def ladder(grown: Grown, paths: pl.DataFrame) -> list[Rung]:
     inside = _inside(grown, paths)
     return [
         *_busy_places(grown, inside),
+        *_shared_pools(grown),
         *_busy_consumers(grown, inside),
         *_full_queues(grown, _routes(paths)),
         *_more_load(grown, inside),
@@ -213,6 +214,24 @@ def _busy_places(grown: Grown, inside: frozenset[Inside]) -> Iterator[Rung]:
         who = outer.caller if itself else outer.callee
         what = f"threads or connections of {who} are held by {name_of(inner)}"
         yield Rung(inner, outer, what, agrees)
+
+
+def _shared_pools(grown: Grown) -> Iterator[Rung]:
+    """Calls of one service wait for connections that its calls to somebody else hold.
+
+    Nothing in the calls themselves says so: it takes a victim that waits, and a cause that does not.
+    """
+    for cause in by_name(list(grown.edges)):
+        course = grown.courses.get(cause)
+        itself_slow = slower(grown.edges[cause]) and course is not None and course.waits is False
+        if cause.callee is None or cause.kind == "queue" or not itself_slow:
+            continue
+        for victim in by_name(list(grown.edges)):
+            beside = victim.caller == cause.caller and place_of(victim) != place_of(cause)
+            if not beside or victim.callee is None or victim.kind == "queue":
+                continue
+            if slower(grown.edges[victim]) and grown.agrees(cause, victim):
+                yield Rung(cause, victim, f"connections of {cause.caller} are held by {name_of(cause)}", False)
 
 
 def _busy_consumers(grown: Grown, inside: frozenset[Inside]) -> Iterator[Rung]:
