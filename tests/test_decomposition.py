@@ -5,6 +5,7 @@ Every tree's clock can be worked out by hand (`tests/simulated.py`), so the orac
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from simulated import (
     Work,
@@ -193,6 +194,40 @@ def test_a_renamed_path_that_also_got_slower_keeps_what_it_got_slower_by() -> No
     report = compare(gateway(table("orders", 5)), gateway(query("postgres/orders", "SELECT orders", 7)))
     assert report.effects_total["latency_unsplit"] == pytest.approx(2.0)
     assert report.effects_total["new"] == report.effects_total["gone"] == 0.0
+
+
+def test_what_grew_below_a_renamed_service_is_credited_to_where_it_grew() -> None:
+    """A new name above, a slower query below: 4 ms of latency at the query, and nothing at the name."""
+
+    def shop(service: str, ms: float, *more: Work) -> Work:
+        return gateway(
+            call(service, "POST /reserve", 3.0, [table("stock", 5), query("redis/hot", "GET", ms), *more])
+        )
+
+    report = compare(
+        shop("inventory", 2.0), shop("stock-keeping", 6.0, query("mongodb/audit", "INSERT", 1.5))
+    )
+    assert told(report) == {
+        "stock-keeping -> redis/hot GET": {"latency_unsplit": 4.0},
+        "stock-keeping -> mongodb/audit INSERT": {"new": 1.5},
+    }
+    assert sum(report.effects_total.values()) == pytest.approx(report.clock["delta_ms"], abs=1e-9)
+    assert edge(report, "stock-keeping -> redis/hot").own_ms_base == pytest.approx(2.0)
+    assert any(
+        "inventory POST /reserve → gateway -> stock-keeping POST /reserve" in note for note in report.notes
+    )
+
+
+def test_a_name_that_changes_in_the_middle_of_head_is_one_path() -> None:
+    """The release is rolled out on some day of HEAD: before and after it is the same call."""
+
+    def program(_rng: np.random.Generator, at: float) -> Work:
+        name = "orders" if at < 0.6 else "orders-v2"
+        return gateway(call(name, "GET /o", 3.0, [table("orders", 5)]))
+
+    report = compare(gateway(ORDERS), program, hours=96)
+    assert told(report) == {}
+    assert edge(report, "orders-v2 (itself)").own_ms_base == pytest.approx(3.0)
 
 
 def test_everything_doubled_is_a_finding_although_no_share_moves() -> None:

@@ -34,6 +34,7 @@ from tracescope.analysis.comparison.entries import adjusted as adjusted_entries
 from tracescope.analysis.comparison.entry_tests import entry_tests
 from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of, units_seen
 from tracescope.analysis.comparison.overlap import check_overlap
+from tracescope.analysis.comparison.renamed import align_renamed
 from tracescope.analysis.comparison.standing import with_standing
 from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
@@ -96,6 +97,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     """
     _check_enough(base, head)
     renamed = check_overlap(base, head)
+    base, head, aligned = align_renamed(base, head)
     matched = blocking.match(slots_of(base), slots_of(head), options.zone)
     sums = condensed(base, head, matched)
     units = {kind: gather(kind, *sums, matched, options.keep_entry) for kind in range(len(schema.UNIT_NAMES))}
@@ -105,7 +107,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
             "insufficient data: no requests in either period",
             "only messages, detached and long-lived work were seen",
         )
-    notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes, *renamed]
+    notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes, *renamed, *aligned]
     splits = {
         kind: causes.split(unit, matched, options.by) for kind, unit in units.items() if unit is not None
     }

@@ -231,7 +231,9 @@ def _shared_pools(grown: Grown) -> Iterator[Rung]:
             if not beside or victim.callee is None or victim.kind == "queue":
                 continue
             if slower(grown.edges[victim]) and grown.agrees(cause, victim):
-                yield Rung(cause, victim, f"connections of {cause.caller} are held by {name_of(cause)}", False)
+                yield Rung(
+                    cause, victim, f"connections of {cause.caller} are held by {name_of(cause)}", False
+                )
 
 
 def _busy_consumers(grown: Grown, inside: frozenset[Inside]) -> Iterator[Rung]:

@@ -1,7 +1,6 @@
 """Effects per edge: the exact decomposition of every replicate, added up from paths to edges.
 
-Renames are netted and what a few blocks carry is set apart as transient, so that neither is
-anybody's growth.
+What a few blocks carry is set apart as transient, so that it is nobody's growth.
 
 Source: design, section 6.
 """
@@ -133,7 +132,6 @@ def split(unit: Unit, matched: blocking.Matched, by: str = "operation") -> Split
     sums_h = _stack(_stack(head[0], _repeat(head[0], n_base)), head[1])
     effects = decompose(sums_b, sums_h, unit.tree)
     effects, chosen = routed(effects, sums_b, sums_h, unit.tree, unit.paths["kind"].to_numpy())
-    effects = _pair_renamed(effects, unit)
     effects["latency"], patterns = starved.credit(effects["latency"], unit, matched)
     names = ["kind", "caller", "callee", "operation"]
     named = unit.paths.with_columns(LEVELS[by])
@@ -169,28 +167,6 @@ def split(unit: Unit, matched: blocking.Matched, by: str = "operation") -> Split
         chosen / MS,
         patterns,
     )
-
-
-def _pair_renamed(effects: dict[str, Floats], unit: Unit) -> dict[str, Floats]:
-    """Net a new and a gone path under one caller with the same leaf: a rename, not a change."""
-    new, gone = effects["new"], effects["gone"]
-    fresh, lost = np.flatnonzero(new[0]), np.flatnonzero(gone[0])
-    if not len(fresh) or not len(lost):
-        return effects
-    rows = unit.paths.select("parent_id", "kind", "callee", "operation").rows()
-    latency = effects["latency"]
-    for a in fresh.tolist():
-        parent, kind, callee, operation = rows[a]
-        for b in lost.tolist():
-            p, k, c, o = rows[b]
-            if p != parent or k != kind or not (c == callee or o == operation):
-                continue
-            net = new[:, a] + gone[:, b]
-            latency[:, a] += net
-            new[:, a], gone[:, b] = 0.0, 0.0
-            lost = lost[lost != b]
-            break
-    return effects
 
 
 def transient(unit: Unit, slot_ns: int) -> Floats:
