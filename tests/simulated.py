@@ -14,7 +14,7 @@ longest branches, which every test can work out by hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -43,6 +43,12 @@ class Work:
     threshold: int = schema.NO_THRESHOLD
     lost: bool = False  # the callee's span never arrives
     peer: str | None = None
+    failed: bool = False
+
+
+def failing(work: Work) -> Work:
+    """The same work, which fails at its end."""
+    return replace(work, failed=True)
 
 
 def serve(service: str, operation: str, ms: float, children: Sequence[Work] = (), **more: int) -> Work:
@@ -102,14 +108,14 @@ class _Trace:
     def span(
         self, parent: int, start: float, end: float, service: str, kind: int, operation: str, *,
         edge_class: int = schema.CLASS_NONE, messaging: int = schema.MSG_NONE, peer: str | None = None,
-        keep: bool = True,
+        keep: bool = True, failed: bool = False,
     ) -> int:  # fmt: skip
         self.spans += 1
         if keep:
             begin, finish = (self.start_ns + round(ms * MS) for ms in (start, end))
             row = (
                 1, self.trace, self.spans, parent, begin, finish, kind, edge_class, messaging, self.threshold,
-                service, peer, operation,
+                service, peer, operation, schema.STATUS_ERROR if failed else schema.STATUS_UNSET,
             )  # fmt: skip
             self.rows.append(row)
         return self.spans
@@ -140,15 +146,19 @@ class _Trace:
         number = self.reserve()
         end = self._body(work, number, work.service, at)
         self._put(
-            number, parent, at, end, work.service, schema.KIND_SERVER, work.operation, keep=not work.lost
-        )
+            number, parent, at, end, work.service, schema.KIND_SERVER, work.operation, keep=not work.lost,
+            failed=work.failed,
+        )  # fmt: skip
         return end
 
     def _call(self, work: Work, parent: int, service: str, at: float) -> float:
         number = self.reserve()
         end = self._server(work, number, service, at)
         kind, about = schema.KIND_CLIENT, schema.CLASS_HTTP
-        self._put(number, parent, at, end, service, kind, work.operation, edge_class=about, peer=work.peer)
+        self._put(
+            number, parent, at, end, service, kind, work.operation, edge_class=about, peer=work.peer,
+            failed=work.failed,
+        )  # fmt: skip
         return end
 
     def _db(self, work: Work, parent: int, service: str, at: float) -> float:
@@ -162,6 +172,7 @@ class _Trace:
             work.operation,
             edge_class=schema.CLASS_DB,
             peer=work.peer,
+            failed=work.failed,
         )
         return end
 
@@ -187,6 +198,13 @@ class _Trace:
         )  # fmt: skip
         return at
 
+    def _publish_alone(self, work: Work, parent: int, service: str, at: float) -> float:
+        self.span(
+            parent, at, at, service, schema.KIND_PRODUCER, work.operation, edge_class=schema.CLASS_MESSAGING,
+            messaging=schema.MSG_SEND, peer=work.peer,
+        )  # fmt: skip
+        return at
+
     def _later(self, work: Work, parent: int, service: str, at: float) -> float:
         self.span(parent, at, at + work.ms, work.service, schema.KIND_INTERNAL, work.operation)
         return at
@@ -198,7 +216,7 @@ def _each(work: Work) -> list[Work]:
 
 _MADE = (
     "trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "kind", "edge_class",
-    "messaging_op", "threshold", "service_name", "peer", "operation",
+    "messaging_op", "threshold", "service_name", "peer", "operation", "status",
 )  # fmt: skip
 
 Program = Callable[[np.random.Generator, float], Work]
@@ -223,7 +241,7 @@ def spans(
     types = schema.dtypes(schema.SPANS)
     frame = pl.DataFrame(rows, schema={name: types[name] for name in _MADE}, orient="row")
     missing = {name: dtype for name, dtype in types.items() if name not in _MADE}
-    fixed = {"environment": "", "name": "", "resource": b"", "raw": b"", "status": 0, "content_hash": 0}
+    fixed = {"environment": "", "name": "", "resource": b"", "raw": b"", "content_hash": 0}
     frame = frame.with_columns(pl.lit(fixed.get(name), dtype).alias(name) for name, dtype in missing.items())
     return frame.select(list(schema.SPANS))
 

@@ -226,4 +226,7 @@ def test_every_metric_is_documented() -> None:
     text = (Path(__file__).parent.parent / "collector-config" / "receiver.md").read_text()
     table = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `tracescope_")}
     from_rollups = {"tracescope_edge_share", "tracescope_edge_headroom"}
+    from_rollups |= {
+        f"tracescope_{of}_{what}" for of in ("entry", "edge") for what in ("error_ratio", "errors_grown")
+    }
     assert table - from_rollups == set(Meters().names())

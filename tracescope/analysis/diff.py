@@ -13,7 +13,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.attribution.failures import with_failures
 from tracescope.analysis.attribution.findings import attribute
 from tracescope.analysis.capacity.arrivals import near
 from tracescope.analysis.capacity.early_warning import stage_between
@@ -32,6 +33,8 @@ from tracescope.analysis.comparison.edges import MIN_EFFECT_PART, adjusted, edge
 from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.comparison.entries import adjusted as adjusted_entries
 from tracescope.analysis.comparison.entry_tests import entry_tests
+from tracescope.analysis.comparison.failures import Asked, compare_failures, on_edges
+from tracescope.analysis.comparison.lost_work import find_lost
 from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of, units_seen
 from tracescope.analysis.comparison.overlap import check_overlap
 from tracescope.analysis.comparison.renamed import align_renamed
@@ -40,7 +43,15 @@ from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report, State
 from tracescope.analysis.rollups.period import PeriodRollups, hours_of
-from tracescope.analysis.verdict import Evidence, data_notes, detectable_ms, entry_states, verdict
+from tracescope.analysis.verdict import (
+    Evidence,
+    data_notes,
+    detectable_ms,
+    entry_states,
+    failing,
+    failing_entries,
+    verdict,
+)
 from tracescope.errors import InsufficientDataError
 
 Floats = NDArray[np.float64]
@@ -122,7 +133,15 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         unit = units[kind]
         assert unit is not None
         edges += edge_rows(unit, split, (base, head), sums, matched, options.min_effect_ms)
-    edges = adjusted(edges, options.alpha)
+    asked = [
+        Asked(unit, splits[kind], matched, _hours(matched, base.slot_ns, head.slot_ns))
+        for kind, unit in units.items()
+        if unit is not None
+    ]
+    tested = np.array([edge.q_value for edge in edges if edge.q_value is not None], np.float64)
+    failures = compare_failures(asked, (base, head), options.alpha, tested)
+    failures = replace(failures, lost=find_lost(asked, failures, options.alpha))
+    edges = on_edges(adjusted(edges, options.alpha), failures)
     looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
     edges = tell_apart(edges, *hours, minimum)
@@ -148,8 +167,9 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
     clocks_ms = {name: each["base_ms"] for name, each in named.items()}
     state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha))
+    state, reasons = failing(state, reasons, failures)
     if state != State.INSUFFICIENT:
-        entries = entry_states(entries, ranked, options.alpha)
+        entries = failing_entries(entry_states(entries, ranked, options.alpha), failures)
     return Report(
         environment=head.environment or base.environment,
         notes=tuple(notes),
@@ -168,8 +188,20 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         edges_in_all=len(ranked),
         patterns=seen,
         detectable_ms=detectable_ms(ranked),
-        findings=() if state == State.INSUFFICIENT else attribute(ranked, *hours, per_request),
+        findings=()
+        if state == State.INSUFFICIENT
+        else with_failures(attribute(ranked, *hours, per_request), failures, ranked),
+        failures=failures,
     )
+
+
+def _hours(matched: blocking.Matched, *slot_ns: int) -> tuple[float, float]:
+    """Hours that count, of base and of head."""
+    base, head = (
+        float(slots.frame["weight"].sum()) * length / schema.HOUR_NS
+        for slots, length in zip((matched.base, matched.head), slot_ns, strict=True)
+    )
+    return base, head
 
 
 def _units_per_request(units: Mapping[int, Unit | None]) -> dict[str, float]:

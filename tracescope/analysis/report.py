@@ -194,6 +194,126 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something happens, of 1, in both periods: failed calls of all calls, for instance.
+
+    ``of_base`` and ``of_head`` are of how many, ``change_ci`` is the 95 % interval of the change.
+    """
+
+    base: float
+    head: float
+    of_base: float
+    of_head: float
+    change_ci: tuple[float, float] | None
+    q_value: float
+    significant: bool
+
+    @property
+    def change(self) -> float:
+        """Head less base."""
+        return self.head - self.base
+
+    @property
+    def grew(self) -> bool:
+        """Whether it happens significantly more often."""
+        return self.significant and self.change > 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFailures:
+    """Units of work of one entry that failed, and what the others took.
+
+    ``ok_ms`` is the mean clock of units that succeeded, ``failed_ms`` of those that failed, None where that
+    was not measured; ``leafless`` how often a unit called nothing; ``arrived_per_h`` and ``completed_per_h``
+    are units, and units that succeeded, an hour.
+    """
+
+    unit: str
+    service: str
+    operation: str
+    rate: Rate
+    leafless: Rate | None
+    ok_ms_base: float | None
+    ok_ms_head: float | None
+    failed_ms_base: float | None
+    failed_ms_head: float | None
+    arrived_per_h_base: float
+    arrived_per_h_head: float
+    completed_per_h_base: float
+    completed_per_h_head: float
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFailures:
+    """Calls of one edge that failed, and calls made again after a failure, of all its calls.
+
+    ``ok_ms`` is the mean duration of a call that succeeded, None where that was not measured.
+    """
+
+    key: EdgeKey
+    rate: Rate
+    retries: Rate | None
+    ok_ms_base: float | None
+    ok_ms_head: float | None
+
+
+class LostKind(StrEnum):
+    """What work is lost."""
+
+    FAILS_EARLY = "fails early"
+    NOT_REACHED = "not reached"
+    RETRIED = "retried"
+    VANISHED = "calls vanished"
+    LEAFLESS = "calls nothing"
+    NOT_COMPLETED = "not completed"
+    NOT_CONSUMED = "not consumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Work that is no longer done, or done in vain, in a sentence; ``edge`` or ``entry`` is where."""
+
+    kind: LostKind
+    sentence: str
+    edge: EdgeKey | None = None
+    entry: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where failures that grew begin: the deepest edge that they can be followed to, and whose they are.
+
+    ``added`` is how many units of the entries fail in head that would not at base's rates, ``rate`` how often
+    the edge itself fails, and ``within`` every edge at and below it.
+    """
+
+    key: EdgeKey
+    rate: Rate
+    entries: tuple[tuple[str, str], ...]
+    added: float
+    within: tuple[EdgeKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Errors and lost work, as changes; rates that never were and are none have no row.
+
+    ``measured`` tells whether both periods' rollups tell what failed units and calls took.
+    """
+
+    measured: bool = True
+    entries: tuple[EntryFailures, ...] = ()
+    edges: tuple[EdgeFailures, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    lost: tuple[Lost, ...] = ()
+
+    @property
+    def grown(self) -> tuple[EntryFailures, ...]:
+        """Entries whose units fail significantly more often."""
+        return tuple(entry for entry in self.entries if entry.rate.grew)
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One edge's change; milliseconds are per unit of work, ``ci`` 95 % or None.
 
@@ -209,6 +329,7 @@ class Edge:
     ``group_share`` its part of that; ``around_ms`` is the clock of all entries that are no slower than
     these; ``min_effect_ms`` is what its change was tested against, ``detectable_ms`` what would have shown,
     and ``rises_in`` are the entries (service, operation) that it adds at least so much to.
+    ``failures`` is how often its calls fail; ``lost`` says why a fall is no improvement, or is empty.
     """
 
     unit: str
@@ -252,6 +373,8 @@ class Edge:
     group_share_head: float | None = None
     rises_in: tuple[tuple[str, str], ...] | None = None
     standing: Standing | None = None
+    failures: EdgeFailures | None = None
+    lost: str = ""
 
     @property
     def key(self) -> EdgeKey:
@@ -293,6 +416,9 @@ class Entry:
     slower: float | None = None
     q_value: float | None = None
     units_seen: float | None = None
+    failures: EntryFailures | None = None
+    ok_ms_base: float | None = None
+    ok_ms_head: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +429,8 @@ class Report:
     victim in one.
     ``detectable_ms`` is the smallest rise at any edge, in ms per request, that would have shown; None where
     nothing could be told.
-    ``clock`` has ``base_ms, head_ms, delta_ms, delta_mix_adjusted_ms, base_raw_ms, head_raw_ms``;
+    ``clock`` has ``base_ms, head_ms, delta_ms, delta_mix_adjusted_ms, base_raw_ms, head_raw_ms``, and
+    ``base_ok_ms, head_ok_ms`` of units that succeeded where these are known;
     ``other_clocks`` the same for message, detached and long-lived units, by unit.
     """
 
@@ -326,3 +453,4 @@ class Report:
     patterns: tuple[Pattern, ...] = ()
     findings: tuple[Finding, ...] = ()
     detectable_ms: float | None = None
+    failures: Failures = Failures()

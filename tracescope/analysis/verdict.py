@@ -15,7 +15,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Edge, Entry, State
+from tracescope.analysis.report import Edge, Entry, Failures, State
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics import significance
 
@@ -249,6 +249,34 @@ def state_of(worse: Sequence[Edge]) -> tuple[State, tuple[str, ...]]:
             *reasons,
         )
     return State.DRIFTING, reasons
+
+
+def failing(state: State, reasons: tuple[str, ...], failures: Failures) -> tuple[State, tuple[str, ...]]:
+    """State and reasons with what fails more often: that is never growth-stable, however quick it is."""
+    if not failures.grown:
+        return state, reasons
+    told = tuple(
+        f"{one.service} {one.operation}: {100 * one.rate.head:.3g} % of its {one.unit}s fail "
+        f"({100 * one.rate.base:.3g} % before)"
+        for one in failures.grown[:3]
+    )
+    if state in (State.GROWTH_STABLE, State.INSUFFICIENT):
+        return State.DRIFTING, told
+    return state, (*reasons, *told)
+
+
+def failing_entries(entries: Sequence[Entry], failures: Failures) -> list[Entry]:
+    """Entries with what fails in each, and no clean bill for those that fail more often."""
+    found = {(one.unit, one.service, one.operation): one for one in failures.entries}
+    out: list[Entry] = []
+    for entry in entries:
+        one = found.get((entry.unit, entry.service, entry.operation))
+        if one is None:
+            out.append(entry)
+            continue
+        worse = one.rate.grew and entry.state == State.GROWTH_STABLE
+        out.append(replace(entry, failures=one, state=State.DRIFTING if worse else entry.state))
+    return out
 
 
 def entry_states(entries: Sequence[Entry], edges: Sequence[Edge], alpha: float = 0.05) -> list[Entry]:

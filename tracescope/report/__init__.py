@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tracescope.analysis.report import EFFECTS
 from tracescope.report.cards import Card, cards
+from tracescope.report.failures import edge_name, failures_json, rate_json
 from tracescope.visible import json_text
 
 if TYPE_CHECKING:
-    from tracescope.analysis.report import Change, Edge, EdgeKey, Entry, Extent, Pattern, Report, Standing
+    from tracescope.analysis.report import Change, Edge, Entry, Extent, Pattern, Report, Standing
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
@@ -77,7 +78,7 @@ def _extent(extent: Extent) -> contract.Extent:
 
 
 def _clock(clock: Mapping[str, float]) -> contract.Clock:
-    return cast("contract.Clock", dict(clock))
+    return cast("contract.Clock", {"base_ok_ms": None, "head_ok_ms": None, **clock})
 
 
 def _change(change: Change) -> contract.ChangePoint:
@@ -142,13 +143,14 @@ def edge_json(edge: Edge) -> contract.Edge:
         "patterns": [_pattern(pattern) for pattern in edge.patterns],
         "change": None if edge.change is None else _change(edge.change),
         "exemplars": {"base": list(edge.exemplars_base), "head": list(edge.exemplars_head)},
+        "errors": None if edge.failures is None else rate_json(edge.failures.rate),
     }
 
 
 def _standing(found: Standing) -> contract.Standing:
     return {
         "told": found.told.value,
-        "follows": None if found.follows is None else _edge_name(found.follows),
+        "follows": None if found.follows is None else edge_name(found.follows),
         "decides": found.decides or None,
     }
 
@@ -173,16 +175,9 @@ def _entry(entry: Entry) -> contract.Entry:
         "slower": entry.slower,
         "q_value": entry.q_value,
         "state": entry.state.value,
-    }
-
-
-def _edge_name(key: EdgeKey) -> contract.EdgeName:
-    return {
-        "unit": key.unit,
-        "kind": key.kind,
-        "caller": key.caller,
-        "callee": key.callee,
-        "operation": key.operation,
+        "errors": None if entry.failures is None else rate_json(entry.failures.rate),
+        "ok_ms_base": entry.ok_ms_base,
+        "ok_ms_head": entry.ok_ms_head,
     }
 
 
@@ -190,7 +185,7 @@ def cause_json(card: Card) -> contract.Cause:
     """One finding of the JSON shape."""
     cause = card.finding
     return {
-        "cause": _edge_name(cause.cause),
+        "cause": edge_name(cause.cause),
         "mechanism": cause.mechanism.value,
         "sentence": cause.sentence,
         "added_ms": cause.added_ms,
@@ -199,7 +194,7 @@ def cause_json(card: Card) -> contract.Cause:
         "added_ms_ci": cause.added_ms_ci,
         "total_ms": cause.total_ms,
         "victims": [
-            {"edge": _edge_name(each.edge), "added_ms": each.added_ms, "unit": each.unit, "how": each.how}
+            {"edge": edge_name(each.edge), "added_ms": each.added_ms, "unit": each.unit, "how": each.how}
             for each in cause.victims
         ],
         "since": None if cause.since is None else _change(cause.since),
@@ -234,6 +229,7 @@ def diff_json(report: Report) -> contract.Diff:
         "edges_in_all": report.edges_in_all,
         "entries": [_entry(entry) for entry in report.entries],
         "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*map(str, EFFECTS), "mix")},
+        "errors": failures_json(report.failures),
         "patterns": [_pattern(pattern) for pattern in report.patterns],
         "rejected": dict(report.rejected),
     }
@@ -258,6 +254,17 @@ def status_json(status: Status) -> contract.Status:
     }
 
 
+def _error_rates(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """How often the calls of a graph's edge fail, of 1, and did in its base; null without calls."""
+    suffixes = [suffix for suffix in ("", "_base") if f"errors{suffix}" in row]
+    return {
+        f"error_rate{suffix}": row[f"errors{suffix}"] / row[f"calls{suffix}"]
+        if row[f"calls{suffix}"]
+        else None
+        for suffix in suffixes
+    }
+
+
 def graph_json(graph: Graph) -> contract.Graph:
     """``tracescope.graph/1``; with a base, edges carry its values as ``..._base``."""
     made: contract.Graph = {
@@ -268,7 +275,7 @@ def graph_json(graph: Graph) -> contract.Graph:
         "end": iso(graph.end_ns),
         "units": dict(graph.units),
         "nodes": graph.nodes.to_dicts(),
-        "edges": graph.edges.to_dicts(),
+        "edges": [{**row, **_error_rates(row)} for row in graph.edges.to_dicts()],
     }
     if graph.base is not None:
         start, end = graph.base

@@ -149,6 +149,8 @@ def sure(found: Finding) -> str:
 
 
 def _adds(found: Finding) -> str:
+    if found.mechanism is Mechanism.ERRORS:  # its sentence says how many fail: a failure is no milliseconds
+        return ""
     said = f"{number(found.added_ms, sign=True)} ms per {found.unit}"
     if len(found.entries) == 1:
         said += f" of {' '.join(found.entries[0])}"

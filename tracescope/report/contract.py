@@ -29,7 +29,7 @@ class Extent(Bounds):
 
 
 class Clock(TypedDict):
-    """Mean latency in ms: of matched hours, raw, and its change."""
+    """Mean latency in ms: of matched hours, raw, its change, and of units that succeeded (null: unknown)."""
 
     base_ms: float
     head_ms: float
@@ -37,6 +37,8 @@ class Clock(TypedDict):
     base_raw_ms: float
     head_raw_ms: float
     delta_mix_adjusted_ms: NotRequired[float]
+    base_ok_ms: float | None
+    head_ok_ms: float | None
 
 
 class Verdict(TypedDict):
@@ -78,6 +80,19 @@ class Pattern(TypedDict):
     operation: str | None
     certainty: str
     evidence: list[str]
+
+
+class Rate(TypedDict):
+    """How often something happens, of 1, and of how many; ``change_ci`` is 95 %."""
+
+    base: float
+    head: float
+    change: float
+    change_ci: Interval | None
+    q_value: float
+    significant: bool
+    of_base: float
+    of_head: float
 
 
 class Exemplars(TypedDict):
@@ -145,6 +160,7 @@ class Edge(TypedDict):
     patterns: list[Pattern]
     change: ChangePoint | None
     exemplars: Exemplars
+    errors: Rate | None
 
 
 class Entry(TypedDict):
@@ -168,6 +184,9 @@ class Entry(TypedDict):
     slower: float | None
     q_value: float | None
     state: str
+    errors: Rate | None
+    ok_ms_base: float | None
+    ok_ms_head: float | None
 
 
 class Victim(TypedDict):
@@ -214,6 +233,62 @@ class Cause(TypedDict):
     next: Next
 
 
+class EntryErrors(TypedDict):
+    """Units of an entry that failed, and what those that did not took; null is unknown."""
+
+    unit: str
+    service: str
+    operation: str
+    rate: Rate
+    leafless: Rate | None
+    ok_ms_base: float | None
+    ok_ms_head: float | None
+    failed_ms_base: float | None
+    failed_ms_head: float | None
+    arrived_per_h_base: float
+    arrived_per_h_head: float
+    completed_per_h_base: float
+    completed_per_h_head: float
+
+
+class EdgeErrors(TypedDict):
+    """Calls of an edge that failed, and were made again; ``ok_ms`` is a successful call's mean duration."""
+
+    edge: EdgeName
+    rate: Rate | None
+    retries: Rate | None
+    ok_ms_base: float | None
+    ok_ms_head: float | None
+
+
+class ErrorOrigin(TypedDict):
+    """Where failures that grew begin; ``added_units`` fail in head that would not at base's rates."""
+
+    edge: EdgeName
+    rate: Rate | None
+    entries: list[EntryName]
+    added_units: float
+
+
+class LostWork(TypedDict):
+    """Work that is no longer done, or done in vain."""
+
+    kind: str
+    sentence: str
+    edge: EdgeName | None
+    entry: EntryName | None
+
+
+class Errors(TypedDict):
+    """Errors and lost work as changes; ``measured``: whether both periods tell what failed work took."""
+
+    measured: bool
+    entries: list[EntryErrors]
+    edges: list[EdgeErrors]
+    origins: list[ErrorOrigin]
+    lost: list[LostWork]
+
+
 class Diff(TypedDict):
     """``tracescope.diff/1``."""
 
@@ -232,6 +307,7 @@ class Diff(TypedDict):
     edges_in_all: int
     entries: list[Entry]
     effects_total: dict[str, float]
+    errors: Errors
     patterns: list[Pattern]
     rejected: dict[str, int]
 

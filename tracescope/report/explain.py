@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.explain import effects_in_order
-from tracescope.report import edge_json, iso
+from tracescope.report import edge_json, failures, iso
 from tracescope.report.figures import between, number
 from tracescope.visible import visible
 
@@ -174,6 +174,7 @@ def explain_text(explained: Explanation) -> RenderableType:
         Text(f"base {_span(report.base)}, head {_span(report.head)} · {edge.kind} · {told}", style="dim"),
         *section(f"why, ms per {edge.unit}", waterfall(effects_in_order(edge))),
         *section("evidence", [f"  {line}" for line in edge.evidence]),
+        *section("errors", [f"  {line}" for line in failures.edge_lines(edge)]),
         *section("load curve", _curve_lines(explained.curve)),
         *section("weeks, base then head", _week_lines(explained.weeks)),
         *section("entries it lies under", _caller_lines(explained.entries, "calls per unit", "ms per unit")),

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import Told
-from tracescope.report import figures, terms, text
+from tracescope.report import failures, figures, terms, text
 from tracescope.report import forecast as outlook
 from tracescope.report.charts import shown
 from tracescope.schema import HOUR_NS
@@ -134,6 +134,7 @@ def environment() -> Environment:
         "term": terms.term,
         "points": points,
         "why": why,
+        "failure_lines": failures.lines,
         "cause": cause_words,
         "trend": outlook.trend_text,
         "what_if": outlook.what_if_text,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.comparison.standing import is_told, standing_words
 from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told
-from tracescope.report import diff_json, edge_json, json_bytes
+from tracescope.report import diff_json, edge_json, failures, json_bytes
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
 from tracescope.report.figures import between, count, day, duration, instant, interval, number, requests
@@ -91,6 +91,8 @@ def why(edge: Edge) -> str:
         pattern.name + ("" if pattern.certainty == PatternCertainty.FOUND else "?")
         for pattern in edge.patterns[:1]
     ]
+    if edge.lost:
+        words = [edge.lost]
     begun = since(edge)
     return ", ".join(words) + (f" {begun}" if begun else "")
 
@@ -201,7 +203,9 @@ def _columns(report: Report) -> list[Column[Edge]]:
         return "dim"
 
     def change(edge: Edge) -> str:
-        return ("bold red" if edge.credited_ms > 0 else "green") if edge.significant else "dim"
+        return (
+            ("bold red" if edge.credited_ms > 0 else "green") if edge.significant and not edge.lost else "dim"
+        )
 
     columns: list[Column[Edge]] = [
         Column("", lambda edge: ranks[id(edge)], right=True, style=dim),
@@ -212,6 +216,7 @@ def _columns(report: Report) -> list[Column[Edge]]:
         Column("ms per unit", _critical_self, 5, right=True),
         Column("credited", _credited, right=True, style=change),
         Column("95 %", _interval, 6, right=True, style=dim),
+        Column("errors", failures.edge_cell, 3, right=True),
         Column("why", why, 2, least=16, folds=True),
     ]
     return [column for column in columns if any(column.cell(edge) for edge in report.edges)]
@@ -231,6 +236,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
     return Group(
         Text(headline(report), style=colour),
         *[Text(line) for line in causes(report, width)],
+        *[Text(line) for line in failures.lines(report)],
         *[Text(line, style="dim") for line in _summary(report)],
         Text(""),
         table(columns, report.edges, width, everything=wide),
@@ -243,6 +249,7 @@ _COLUMNS: Final = (
     "rank", "unit", "kind", "caller", "callee", "operation", "share_base", "share_head", "own_ms_base",
     "own_ms_head", "inclusive_ms_base", "inclusive_ms_head", "credited_ms", "credited_ms_low",
     "credited_ms_high", "q_value", "significant", "calls_per_unit_base", "calls_per_unit_head",
+    "error_rate_base", "error_rate_head",
 )  # fmt: skip
 
 
@@ -250,7 +257,12 @@ def _flat(report: Report) -> Iterable[dict[str, Any]]:
     for rank, edge in enumerate(report.edges, 1):
         row = edge_json(edge)
         low, high = edge.credited_ms_ci or (None, None)
-        yield {**row, "rank": rank, "credited_ms_low": low, "credited_ms_high": high}
+        rate = edge.failures.rate if edge.failures is not None else None
+        errors = {
+            "error_rate_base": None if rate is None else rate.base,
+            "error_rate_head": None if rate is None else rate.head,
+        }
+        yield {**row, "rank": rank, "credited_ms_low": low, "credited_ms_high": high, **errors}
 
 
 def diff_csv(report: Report) -> str:
@@ -302,7 +314,7 @@ def diff_markdown(report: Report) -> str:
     rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
     found = [f"{markdown(line)}  " if line else "" for line in causes(report)]
     lines = [f"**{markdown(headline(report))}**", "", *found]
-    lines += [*_markdown_list(_summary(report)), ""]
+    lines += [*_markdown_list([*failures.lines(report), *_summary(report)]), ""]
     lines += [_markdown_row(head), rule, *rows, "", *_markdown_list(_footer(report))]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -22,11 +22,13 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from tracescope.analysis.report import Failures
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.statistics.sketch import middle_of
 from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.errors import TracescopeError
 from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_ROUTE, QUEUE_WAIT
+from tracescope.serving.failure_metrics import failure_families
 from tracescope.session import Session
 
 #: Pairs of client and server that are shown; the busiest, the rest is counted together.
@@ -109,11 +111,16 @@ class GraphSeries(Collector):
         self._hours: dict[int, dict[_Pair, _Totals]] = {}
         self._settled: dict[_Pair, _Totals] = {}
         self._sequence = -1
+        self._failures = Failures()
         self._verdicts: tuple[float, list[tuple[tuple[str, ...], float, float | None]]] = (-1e9, [])
 
     def describe(self) -> Iterable[Metric]:
         """Names only, so that registering reads no store."""
-        return [*self._graph_families({}), *self._verdict_families([])]
+        return [
+            *self._graph_families({}),
+            *self._verdict_families([]),
+            *failure_families(Failures(), 0),
+        ]
 
     def collect(self) -> Iterator[Metric]:
         """What is known now."""
@@ -126,6 +133,7 @@ class GraphSeries(Collector):
                 self._sequence = -1
             yield from self._graph_families(self._busiest())
             yield from self._verdict_families(self._verdicts[1])
+            yield from failure_families(self._failures, MOST_EDGES)
 
     def _count_hours(self) -> None:
         """Count hours sealed since the last look; an hour that was sealed again counts its difference."""
@@ -163,7 +171,9 @@ class GraphSeries(Collector):
         now = time.monotonic()
         if now - self._verdicts[0] < VERDICT_EVERY_S:
             return
-        edges = self._session.ask().report().edges[:MOST_EDGES]
+        report = self._session.ask().report()
+        edges = report.edges[:MOST_EDGES]
+        self._failures = report.failures
         self._verdicts = (
             now,
             [

@@ -34,6 +34,9 @@ def entry_rows(
     sides = (unit.base, unit.head)
     units = [side.entries["units"].sum(axis=0) for side in sides]
     clock = [side.entries["clock_ns"].sum(axis=0) for side in sides]
+    fine = [u - side.entries["errors"].sum(axis=0) for u, side in zip(units, sides, strict=True)]
+    spent = [c - side.entries["failed_ns"].sum(axis=0) for c, side in zip(clock, sides, strict=True)]
+    known = [period.failures_measured for period in (base, head)]
     totals = [max(u.sum(), 1e-300) for u in units]
     p95 = [quantiles(period, unit.kind) for period in (base, head)]
     mean = [max(c.sum(), 0.0) / t / MS for c, t in zip(clock, totals, strict=True)]
@@ -41,6 +44,10 @@ def entry_rows(
     for row in unit.entries.iter_rows(named=True):
         k = row["index"]
         ms = [float(c[k] / u[k] / MS) if u[k] else None for c, u in zip(clock, units, strict=True)]
+        ok_ms = [
+            float(s[k] / f[k] / MS) if told and f[k] > 0 else None
+            for s, f, told in zip(spent, fine, known, strict=True)
+        ]
         weights = [float(u[k] / t) for u, t in zip(units, totals, strict=True)]
         # shown against the mean of all entries, so that a shift towards a slow entry reads as a rise
         shift = float(split.mix[k]) - (weights[1] - weights[0]) * (mean[0] + mean[1]) / 2
@@ -60,6 +67,8 @@ def entry_rows(
                 mix_ms=shift,
                 state=State.COMPARED if min(units[0][k], units[1][k]) >= FEWEST_UNITS else State.INSUFFICIENT,
                 **_tested(tests, k),
+                ok_ms_base=ok_ms[0],
+                ok_ms_head=ok_ms[1],
             )
         )
     # sums of floats differ in their last digits from run to run

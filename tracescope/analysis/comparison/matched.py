@@ -68,7 +68,9 @@ PATH_SUMS: Final = (
     "calls", "calls_visited", "visits", "own_ns", "inclusive_ns", "child_sum_ns", "child_union_ns",
     "detached_calls",
 )  # fmt: skip
-ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors")
+#: ... and what they tell of failures.
+FAILED_SUMS: Final = ("errors", "busy_ns", "failed_ns", "retries", "calls_in_failed", "own_in_failed_ns")
+ENTRY_SUMS: Final = ("units", "clock_ns", "incomplete", "skewed", "errors", "failed_ns", "leafless")
 #: What graphs and call paths sum, by table.
 SUMMED: Final[Mapping[str, tuple[str, ...]]] = {
     "path_hours": (
@@ -172,7 +174,7 @@ def gather(
             .select(key, *_ROW, *sums)
             .collect()
             for name, key, sums in (
-                ("path_hours", "path_id", (*PATH_SUMS, "units")),
+                ("path_hours", "path_id", (*PATH_SUMS, *FAILED_SUMS, "units")),
                 ("entry_hours", "entry_id", ENTRY_SUMS),
             )
         }
@@ -195,7 +197,13 @@ def gather(
     paths, tree = _tree(_with_ancestors(seen, paths), entries)
     sides = [
         Side(
-            _dense(table["path_hours"], slots, "path_id", paths.select("path_id", "index"), PATH_SUMS),
+            _dense(
+                table["path_hours"],
+                slots,
+                "path_id",
+                paths.select("path_id", "index"),
+                (*PATH_SUMS, *FAILED_SUMS),
+            ),
             _dense(table["entry_hours"], slots, "entry_id", entries.select("entry_id", "index"), ENTRY_SUMS),
             _seen(table["path_hours"], slots, "path_id", paths.select("path_id", "index")),
             _seen(table["entry_hours"], slots, "entry_id", entries.select("entry_id", "index")),
@@ -283,11 +291,17 @@ def units_seen(unit: Unit, period: PeriodRollups, slots: blocking.Slots) -> int:
 
 
 def clock_of(unit: Unit, base: PeriodRollups, head: PeriodRollups) -> dict[str, float]:
-    """Mean clock of both periods in ms, as matched and as it was (``raw``), and its change."""
+    """Mean clock of both periods in ms, as matched and as it was (``raw``), and its change.
+
+    ``ok`` is of units that succeeded, where that was measured.
+    """
     out: dict[str, float] = {}
     for name, side, period in (("base", unit.base, base), ("head", unit.head, head)):
         units, clock = side.entries["units"].sum(), side.entries["clock_ns"].sum()
         out[f"{name}_ms"] = float(clock / units / MS) if units else 0.0
+        fine = units - side.entries["errors"].sum()
+        if period.failures_measured and fine > 0:
+            out[f"{name}_ok_ms"] = float((clock - side.entries["failed_ns"].sum()) / fine / MS)
         rows = period.tables["entry_hours"].filter(pl.col("unit") == unit.kind)
         rows = rows.join(unit.entries.select("entry_id"), on="entry_id", how="semi")
         sums = rows.select(

@@ -58,6 +58,11 @@ class PeriodRollups:
     rules: frozenset[int] = frozenset()
     long_lived: frozenset[int] = frozenset()
 
+    @property
+    def failures_measured(self) -> bool:
+        """Whether all its rows tell what failed units and calls took."""
+        return min(self.rules, default=schema.RULES) >= schema.FAILURES_SINCE
+
     def by_hour(self, ids: Sequence[int], columns: Sequence[str] = schema.HOURLY) -> pl.DataFrame:
         """Rows of ``path_hours`` of every hour, of some call paths and with some columns."""
         if self.hours is not None:
