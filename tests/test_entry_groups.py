@@ -12,7 +12,7 @@ from simulated import START_NS, Work, call, edge, period, query, serve, spans
 from tracescope import schema
 from tracescope.analysis.diff import diff
 from tracescope.analysis.report import Report
-from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, told_apart
+from tracescope.analysis.rollups.long_lived import durations_note, find_long_lived, set_apart
 from tracescope.analysis.rollups.period import PeriodRollups
 
 DAY_NS = schema.DAY_NS
@@ -126,7 +126,7 @@ def test_what_is_set_apart_keeps_everything_but_its_kind() -> None:
     columns = ("slot", "unit", "calls")
     rows = set_apart(lazily, find_long_lived(before)).by_hour(ids, columns)
     assert rows.equals(after.by_hour(ids, columns))
-    assert told_apart(find_long_lived(before), before)[0].startswith("compared apart as long-lived")
+    assert durations_note(find_long_lived(before), before)[0].startswith("compared apart as long-lived")
 
 
 def test_long_lived_work_is_compared_with_a_clock_of_its_own_and_moves_no_verdict_by_staying_open() -> None:

@@ -15,7 +15,7 @@ from test_split import edge
 from tracescope.analysis.capacity import split
 from tracescope.analysis.capacity.arrivals import by_edge, of_periods
 from tracescope.analysis.capacity.fit import shift
-from tracescope.analysis.capacity.offered import Asked, Quiet, aggressor, told_apart
+from tracescope.analysis.capacity.offered import Asked, Quiet, aggressor, call_seconds
 from tracescope.analysis.capacity.split import Modelled, model_edge
 from tracescope.analysis.rollups.period import PeriodRollups
 
@@ -171,7 +171,7 @@ def test_waiting_longer_is_not_being_heavier(
     """Times that rose as a queue in front makes them rise count as they were."""
     times = {("s:db", n, 0): Quiet(s, 0.01) for n, s in enumerate(told)}
     times |= {("s:db", n, 1): Quiet(waits(s), 0.01) for n, s in enumerate(told)}
-    assert {n: told_apart(times)["s:db", n, 1] for n in range(2)} == pytest.approx(dict(enumerate(told)))
+    assert {n: call_seconds(times)["s:db", n, 1] for n in range(2)} == pytest.approx(dict(enumerate(told)))
 
 
 def test_what_chance_makes_heavier_counts_as_before() -> None:
@@ -180,15 +180,15 @@ def test_what_chance_makes_heavier_counts_as_before() -> None:
     heavy = ("s:db", 2, 1)
     times[("s:db", 2, 0)] = Quiet(0.01, 0.02)
     unsure, sure = (times | {heavy: Quiet(0.02, error)} for error in (0.5, 0.02))
-    assert told_apart(unsure)[heavy] == 0.01
-    assert told_apart(sure)[heavy] == pytest.approx(0.02)
+    assert call_seconds(unsure)[heavy] == 0.01
+    assert call_seconds(sure)[heavy] == pytest.approx(0.02)
 
 
 def test_the_victims_page_names_the_aggressor() -> None:
     """The split's evidence, which every page of the edge shows, has the sentence."""
     periods = database([CALM, CALM | {"b": (30_000.0, 20.0)}])
     victim = edge(5.0, caller="a", callee="postgresql/shared", operation="SELECT", credited_ms=5.0)
-    (told,) = split.tell_apart([victim], *periods, minimum_ms=0.1)
+    (told,) = split.split_latency([victim], *periods, minimum_ms=0.1)
     (line,) = [line for line in told.evidence if "b -> postgresql/shared SELECT" in line]
     assert "all of that is" in line
     assert line.endswith("3.33 times the calls")

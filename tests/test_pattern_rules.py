@@ -107,7 +107,7 @@ def test_repeats_that_run_at_the_same_time_are_only_possibly_one_after_another(
 
 # -- made serial ------------------------------------------------------------------------------------
 
-made_serial = patterns._made_serial
+made_serial = patterns._serialised
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tracescope.analysis.capacity.early_warning import fewer_by_chance
+from tracescope.analysis.capacity.early_warning import decrease_p_value
 from tracescope.analysis.statistics.rank_statistics import median_slope, rank_correlation
 
 
@@ -24,7 +24,7 @@ def test_the_median_slope_and_its_interval_are_scipys(n: int, steps: int) -> Non
         for level in (0.68, 0.95):
             expected = stats.theilslopes(y, x, alpha=level)
             found = median_slope(y, x, level)
-            assert found.middle == pytest.approx(expected[0], abs=1e-12)
+            assert found.estimate == pytest.approx(expected[0], abs=1e-12)
             assert (found.low, found.high) == pytest.approx((expected[2], expected[3]), abs=1e-12)
 
 
@@ -41,20 +41,20 @@ def test_the_rank_correlation_and_its_chance_are_scipys(n: int, steps: int) -> N
         expected = stats.kendalltau(x, y, method="asymptotic")
         found = rank_correlation(x, y)
         assert found.tau == pytest.approx(expected.statistic, abs=1e-12)
-        assert found.chance == pytest.approx(expected.pvalue, rel=1e-9)
+        assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9)
 
 
 def test_what_never_changes_goes_along_with_nothing() -> None:
     """Scipy answers NaN for a constant; an answer must not."""
     found = rank_correlation(np.ones(50), np.arange(50.0))
-    assert (found.tau, found.chance) == (0.0, 1.0)
+    assert (found.tau, found.p_value) == (0.0, 1.0)
 
 
 def test_fewer_versions_are_as_unlikely_as_scipys_binomial_test_says() -> None:
     """What `outlook` takes for the chance of so many versions in the first of two equal halves."""
     for before, after in ((0, 6), (6, 0), (5, 2), (20, 9)):
         expected = stats.binomtest(before, before + after, alternative="greater").pvalue
-        assert fewer_by_chance(before, after) == pytest.approx(expected, rel=1e-12)
+        assert decrease_p_value(before, after) == pytest.approx(expected, rel=1e-12)
 
 
 def test_comparing_imports_no_scipy_stats() -> None:

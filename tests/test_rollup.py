@@ -19,7 +19,7 @@ from tracescope import schema
 from tracescope.analysis.rollups.merge import OTHER, Tables, cap_operations, checksum, join_hops, merge
 from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.rollups.process import path_id, process
-from tracescope.analysis.statistics.sketch import ZERO_BIN, middle_of
+from tracescope.analysis.statistics.sketch import ZERO_BIN, midpoint_of
 from tracescope.engine.slices import slices
 from tracescope.kernels.sketch import bin_of
 
@@ -362,7 +362,7 @@ GOLDEN = (-4148852068198171642, -1165553293738020477, 9913718435741770, -3738748
 def test_a_bin_holds_its_values_and_its_middle_is_within_2_2_percent(values: list[int]) -> None:
     """Bin i holds (2^(i/16), 2^((i+1)/16)]; at a border, as far as doubles tell the two apart."""
     bins = bin_of(np.array(values, np.int64))
-    middle = middle_of(bins)
+    middle = midpoint_of(bins)
     for value, number, got in zip(values, bins.tolist(), middle.tolist(), strict=True):
         if value == 0:
             assert (number, got) == (ZERO_BIN, 0.0)
@@ -395,7 +395,7 @@ def test_sketches_merge_by_sum_and_give_quantiles_within_2_2_percent(
     assert merged["count"].to_list() == whole[1].tolist()
     reached = merged["count"].cum_sum().to_numpy()
     at = int(np.searchsorted(reached, q * len(values)))
-    got = middle_of(merged["bin"].to_numpy()[at : at + 1])[0]
+    got = midpoint_of(merged["bin"].to_numpy()[at : at + 1])[0]
     exact = sorted(values)[max(int(np.ceil(q * len(values) - 1e-9)) - 1, 0)]
     assert abs(got - exact) <= 0.022 * exact
 

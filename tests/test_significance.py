@@ -78,10 +78,10 @@ def test_a_difference_has_welchs_error_and_degrees_of_freedom(n: int, m: int, ti
     a, b = seesaw(rng, n), times * seesaw(rng, m)
     found = combine(of_mean(b[:, None]), of_mean(a[:, None]))
     expected = stats.ttest_ind(a, b, equal_var=False)
-    assert found.freedom[0] == pytest.approx(expected.df)
+    assert found.dof[0] == pytest.approx(expected.df)
     assert found.error[0] == pytest.approx(abs((a.mean() - b.mean()) / expected.statistic))
     bounds = expected.confidence_interval(0.95)
-    quantile = float(stats.t.ppf(0.975, found.freedom[0]))
+    quantile = float(stats.t.ppf(0.975, found.dof[0]))
     assert interval(a.mean() - b.mean(), found.error[0], quantile) == pytest.approx((bounds.low, bounds.high))
 
 
@@ -92,19 +92,19 @@ def test_degrees_of_freedom_lie_between_the_smaller_of_both_and_their_sum() -> N
     head = Spread(rng.lognormal(0, 2, 200), rng.integers(1, 40, 200).astype(float))
     found = combine(base, head)
     assert found.error == pytest.approx(np.hypot(base.error, head.error))
-    assert (found.freedom >= np.minimum(base.freedom, head.freedom) - 1e-9).all()
-    assert (found.freedom <= base.freedom + head.freedom + 1e-9).all()
-    alone = combine(base, Spread(0 * head.error, head.freedom))
-    assert alone.freedom == pytest.approx(base.freedom)
+    assert (found.dof >= np.minimum(base.dof, head.dof) - 1e-9).all()
+    assert (found.dof <= base.dof + head.dof + 1e-9).all()
+    alone = combine(base, Spread(0 * head.error, head.dof))
+    assert alone.dof == pytest.approx(base.dof)
 
 
 def test_what_has_no_error_or_an_infinite_one_stays_a_number() -> None:
     """Never NaN; one degree of freedom where nothing is known."""
     zero, never = np.zeros(1), np.array([math.inf])
     none = combine(Spread(zero, np.ones(1)), Spread(zero, np.ones(1)))
-    assert (none.error[0], none.freedom[0]) == (0.0, 1.0)
+    assert (none.error[0], none.dof[0]) == (0.0, 1.0)
     lost = combine(Spread(never, np.ones(1)), Spread(np.ones(1), np.full(1, 9.0)))
-    assert (lost.error[0], lost.freedom[0]) == (math.inf, 1.0)
+    assert (lost.error[0], lost.dof[0]) == (math.inf, 1.0)
     assert interval(1.0, math.inf, 2.0) is None
     assert interval(1.0, 0.5, 2.0) == (0.0, 2.0)
 
@@ -116,8 +116,8 @@ def test_the_error_of_a_mean_of_independent_blocks_is_scipys(blocks: int) -> Non
     found = of_mean(values[:, None])
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert found.error[0] == pytest.approx(stats.sem(values))
-    assert found.freedom[0] == pytest.approx(blocks - 1)
-    quantile = float(stats.t.ppf(0.975, found.freedom[0]))
+    assert found.dof[0] == pytest.approx(blocks - 1)
+    quantile = float(stats.t.ppf(0.975, found.dof[0]))
     assert interval(values.mean(), found.error[0], quantile) == pytest.approx((expected.low, expected.high))
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_noise_is_taken_out_and_costs_its_degree_of_freedom(blocks: i
     found = of_mean(values[:, None], shape)
     design = np.column_stack([np.ones(blocks), shape])
     rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    assert found.freedom[0] == pytest.approx(blocks - 3)
+    assert found.dof[0] == pytest.approx(blocks - 3)
     assert found.error[0] == pytest.approx(math.sqrt(float(rest @ rest) / (blocks - 3) / blocks))
 
 
@@ -148,7 +148,7 @@ def test_intervals_of_correlated_blocks_hold_the_truth_as_often_as_they_say(
     for seed in range(50):
         values = series(np.random.default_rng(1000 * blocks + seed), blocks, 40, correlation)
         found = of_mean(values)
-        reach = stats.t.ppf(0.975, found.freedom) * found.error
+        reach = stats.t.ppf(0.975, found.dof) * found.error
         held.append(np.abs(values.mean(axis=0)) <= reach)
     assert 0.92 <= np.mean(held) <= 0.98, np.mean(held)
 
@@ -172,7 +172,7 @@ def test_more_correlation_means_a_larger_error_and_fewer_degrees_of_freedom() ->
     stirred = rng.permutation(smooth, axis=0)
     alike, mixed = of_mean(smooth), of_mean(stirred)
     assert (alike.error > 1.5 * mixed.error).all()
-    assert (alike.freedom < 0.5 * mixed.freedom).all()
+    assert (alike.dof < 0.5 * mixed.dof).all()
 
 
 def test_the_edges_together_show_correlation_that_one_of_them_hides() -> None:
@@ -203,9 +203,9 @@ def test_a_change_of_level_is_looked_for_and_is_no_noise(at: int) -> None:
     whole = of_mean((quiet + 30.0 * step)[:, None])
     known = of_mean(quiet[:, None], step[:, None] - step.mean())
     assert whole.error[0] == pytest.approx(known.error[0], rel=0.1)
-    assert whole.freedom[0] == pytest.approx(known.freedom[0], rel=0.01)
+    assert whole.dof[0] == pytest.approx(known.dof[0], rel=0.01)
     small = of_mean((quiet + 3.0 * step)[:, None])
-    assert small.freedom[0] > known.freedom[0] or small.error[0] > 1.2 * known.error[0]
+    assert small.dof[0] > known.dof[0] or small.error[0] > 1.2 * known.error[0]
 
 
 def test_a_step_of_one_edge_is_no_step_of_the_others() -> None:
@@ -216,14 +216,14 @@ def test_a_step_of_one_edge_is_no_step_of_the_others() -> None:
     before, after = of_mean(calm), of_mean(stepped)
     others = [0, 1, 3, 4]
     assert after.error[others] == pytest.approx(before.error[others])
-    assert after.freedom[others] == pytest.approx(before.freedom[others])
-    assert after.freedom[2] == pytest.approx(14)
+    assert after.dof[others] == pytest.approx(before.dof[others])
+    assert after.dof[2] == pytest.approx(14)
 
 
 def test_blocks_that_are_too_few_show_no_error_at_all() -> None:
     """One block, or as many columns of shape as blocks: nothing is known, and it says so."""
     one = of_mean(np.array([[1.0], [2.0]]), np.array([[-0.5], [0.5]]))
-    assert (one.error[0], one.freedom[0]) == (math.inf, 1.0)
+    assert (one.error[0], one.dof[0]) == (math.inf, 1.0)
     single = jackknife(np.ones(3), np.ones((1, 3)), np.empty((1, 0)))
     assert np.isinf(single.error).all()
     two = of_mean(np.array([[1.0], [2.0]]))
@@ -282,7 +282,7 @@ def test_few_days_differ_by_at_least_what_days_do(days: int) -> None:
     assert found.error[1] == pytest.approx(math.sqrt((4 * assumed**2 + 2.0 * 25.0) / (4 + 2.0)))
     assert assumed < found.error[1] < 5.0
     assert found.error[2] == pytest.approx(math.sqrt(9.0 / 5.0))
-    assert found.freedom.tolist() == [30.0, 6.0, 5.0]
+    assert found.dof.tolist() == [30.0, 6.0, 5.0]
 
 
 def test_days_that_are_enough_speak_for_themselves() -> None:

@@ -15,7 +15,7 @@ from tracescope import schema
 from tracescope.analysis.capacity import arrivals, split
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.curve import Curve
-from tracescope.analysis.capacity.split import Modelled, load_trend, tell_apart, weeks_to_wall
+from tracescope.analysis.capacity.split import Modelled, load_trend, split_latency, weeks_to_wall
 from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import HOUR_NS
@@ -57,7 +57,7 @@ def periods(
 
 def told(one: Edge, pair: tuple[PeriodRollups, PeriodRollups], others: int = 0) -> Edge:
     quiet = [edge(0.0, operation=f"q{k}", significant=False, effects={}) for k in range(others)]
-    return tell_apart([one, *quiet], *pair, 0.1)[0]
+    return split_latency([one, *quiet], *pair, 0.1)[0]
 
 
 # -- what adds up -----------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_windows_that_are_too_alike_in_time_are_refused() -> None:
     assert fitted.fitted is not None
     for freedom, known in ((2.9, False), (3.1, True)):
         less = replace(fitted, fitted=replace(fitted.fitted, freedom=freedom))
-        found = split._told(edge(), less, 1.0)
+        found = split._with_model(edge(), less, 1.0)
         assert ("latency_load" in found.effects) == known
         assert any("too alike in time" in line for line in found.evidence) != known
 
@@ -163,12 +163,12 @@ def test_an_edge_that_is_worth_no_model_is_left_as_it_is() -> None:
     """Half of the smallest effect that is tested for, unless it is significant."""
     pair = periods(more=1.4)
     small = edge(0.04, significant=False)
-    assert tell_apart([small], *pair, 0.1)[0] is small
-    assert "latency_load" in tell_apart([edge(0.06, significant=False)], *pair, 0.1)[0].effects
-    assert "latency_load" in tell_apart([edge(0.04)], *pair, 0.1)[0].effects
+    assert split_latency([small], *pair, 0.1)[0] is small
+    assert "latency_load" in split_latency([edge(0.06, significant=False)], *pair, 0.1)[0].effects
+    assert "latency_load" in split_latency([edge(0.04)], *pair, 0.1)[0].effects
     strange = edge(9.0, caller="nobody")
-    assert tell_apart([strange], *pair, 0.1)[0] is strange
-    assert not split.worth(edge(0.0, significant=False), 0.0)
+    assert split_latency([strange], *pair, 0.1)[0] is strange
+    assert not split.needs_load_model(edge(0.0, significant=False), 0.0)
 
 
 # -- trends and weeks -------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def test_replicas_are_tried_where_their_number_differs_by_a_fifth() -> None:
     known = replicated(scaled(known=True))
     assert known.replicas == pytest.approx((2.0, 4.0), rel=0.01)
     assert known.fitted is not None
-    (line,) = [one for one in split._told(edge(), known, 1.0).evidence if "replicas" in one]
+    (line,) = [one for one in split._with_model(edge(), known, 1.0).evidence if "replicas" in one]
     assert line.startswith("load is that of each of its 2 → 4 replicas")
     base, head = (arrivals.by_edge(one)[1] for one in scaled(known=True))
     assert base.replicas is not None

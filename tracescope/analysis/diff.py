@@ -25,7 +25,7 @@ from tracescope.analysis.attribution.failures import with_failures
 from tracescope.analysis.attribution.findings import attribute
 from tracescope.analysis.capacity.arrivals import near
 from tracescope.analysis.capacity.early_warning import stage_between
-from tracescope.analysis.capacity.split import edge_key, tell_apart, worth
+from tracescope.analysis.capacity.split import edge_key, needs_load_model, split_latency
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.aggregate import condensed
@@ -142,9 +142,9 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     failures = compare_failures(asked, (base, head), options.alpha, tested)
     failures = replace(failures, lost=find_lost(asked, failures, options.alpha))
     edges = on_edges(adjusted(edges, options.alpha), failures)
-    looked_at = near(map(edge_key, (edge for edge in edges if worth(edge, minimum))), base, head)
+    looked_at = near(map(edge_key, (edge for edge in edges if needs_load_model(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
-    edges = tell_apart(edges, *hours, minimum)
+    edges = split_latency(edges, *hours, minimum)
     total: dict[str, float] = {
         name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS
     }

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from tracescope.analysis.comparison.aggregate import firsts, later_of
+from tracescope.analysis.comparison.aggregate import later_of, representative_hours
 from tracescope.analysis.comparison.blocks import match
 from tracescope.analysis.comparison.matched import slots_of
 from tracescope.analysis.comparison.slowest import thresholds
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
-from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, told_apart
+from tracescope.analysis.rollups.long_lived import durations_note, find_long_lived, set_apart
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.where import Condition
@@ -129,7 +129,7 @@ def read_sides(
     if quantile is None and "entry_sketches" in tables:
         earlier, later, told = _apart(earlier, later, (earlier, later))
         notes += told
-    earlier, later = _named_alike(earlier, later)
+    earlier, later = _under_common_names(earlier, later)
     if environment is None and (told := environment_note(later)):
         notes.append(told)
     if base.start_ns < head.end_ns and head.start_ns < base.end_ns:
@@ -144,7 +144,7 @@ def _apart(
 ) -> tuple[PeriodRollups, PeriodRollups, list[str]]:
     """Both periods with what is long-lived in `whole` set apart, and what to say of it."""
     entries = find_long_lived(*whole)
-    return set_apart(base, entries), set_apart(head, entries), told_apart(entries, *whole)
+    return set_apart(base, entries), set_apart(head, entries), durations_note(entries, *whole)
 
 
 def environment_note(period: PeriodRollups) -> str:
@@ -155,7 +155,7 @@ def environment_note(period: PeriodRollups) -> str:
     return f"environment {period.environment!r}, the busiest; others: {others} (--env)"
 
 
-def _named_alike(base: PeriodRollups, head: PeriodRollups) -> tuple[PeriodRollups, PeriodRollups]:
+def _under_common_names(base: PeriodRollups, head: PeriodRollups) -> tuple[PeriodRollups, PeriodRollups]:
     """Two periods under names that are short in both."""
     tables = shorten(base.tables, head.tables)
     return replace(base, tables=tables[0]), replace(head, tables=tables[1])
@@ -201,10 +201,9 @@ class _Reading:
         earlier, later = self.by_hours(snapshot, unread=True)
         matched = match(slots_of(earlier), slots_of(later), zone)
         last = later_of(earlier, later)
-        alike = firsts(earlier, matched.base, last), firsts(later, matched.head, last)
-        return both(
-            lambda side: read_unread(self.store, snapshot, *side), (earlier, alike[0]), (later, alike[1])
-        )
+        before = representative_hours(earlier, matched.base, last)
+        after = representative_hours(later, matched.head, last)
+        return both(lambda side: read_unread(self.store, snapshot, *side), (earlier, before), (later, after))
 
     def slowest(
         self, snapshot: Snapshot, *, quantile: float

@@ -9,7 +9,7 @@ import polars as pl
 
 from tracescope.analysis.comparison.matched import matched_sums
 from tracescope.analysis.rollups.flows import ALL, Selection, Tables
-from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart, told_apart
+from tracescope.analysis.rollups.long_lived import durations_note, find_long_lived, set_apart
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
 from tracescope.engine.compare import Sides, environment_note
@@ -141,7 +141,7 @@ def _rollups_of(store: SpanStore, period: Period, environment: str | None, budge
             "`tracescope status` shows what the store covers",
         )
     apart = find_long_lived(found)
-    return replace(set_apart(found, apart), notes=(*found.notes, *told_apart(apart, found)))
+    return replace(set_apart(found, apart), notes=(*found.notes, *durations_note(apart, found)))
 
 
 def namespaces(store: SpanStore, start_ns: int, end_ns: int) -> dict[str, str]:

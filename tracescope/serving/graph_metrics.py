@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from tracescope.analysis.report import Failures
 from tracescope.analysis.rollups.flows import weight
-from tracescope.analysis.statistics.sketch import middle_of
+from tracescope.analysis.statistics.sketch import midpoint_of
 from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.errors import TracescopeError
 from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_ROUTE, QUEUE_WAIT
@@ -94,7 +94,7 @@ def hour_totals(tables: Mapping[str, pl.DataFrame]) -> dict[_Pair, _Totals]:
         .group_by(*keys, "bin")
         .agg((pl.col("count") * weight()).sum())
     )
-    seconds = middle_of(bins["bin"].to_numpy()) / 1e9
+    seconds = midpoint_of(bins["bin"].to_numpy()) / 1e9
     for (kind, caller, callee, _, count), value in zip(bins.iter_rows(), seconds.tolist(), strict=True):
         at = next((k for k, bound in enumerate(BOUNDS_S) if value <= bound), len(BOUNDS_S))
         found[_CONNECTION.get(EDGE_KINDS[kind], ""), caller, callee].buckets[at] += count

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.capacity.fit import FEWEST_CALLS, Points
-from tracescope.analysis.capacity.offered import Asked, quiet_times, told_apart
+from tracescope.analysis.capacity.offered import Asked, call_seconds, quiet_times
 from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.instances import Lives, fleets
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -49,9 +49,9 @@ WEEK_NS: Final = 7 * DAY_NS
 #: What calls take in quiet hours is measured once for so long.
 STRETCH_NS: Final = 2 * WEEK_NS
 #: Calls a window should hold, and how many windows a period is cut into at most.
-WANTED_CALLS: Final = 1000
+TARGET_CALLS: Final = 1000
 MOST_POINTS: Final = 120
-WANTED_POINTS: Final = 16
+TARGET_POINTS: Final = 16
 #: Calls that make a slot, or a cell of the daily profile, know its own load.
 KNOWN_CALLS: Final = 400
 KNOWN_CELL: Final = 200
@@ -156,21 +156,21 @@ def near(edges: Iterable[tuple[int, str, str | None, str | None]], *periods: Per
     return paths.join(ids, on="edge_id", how="semi")["path_id"].unique().sort().to_list()
 
 
-def by_edge(period: PeriodRollups, wanted: Collection[int] | None = None) -> dict[int, Arrivals]:
+def by_edge(period: PeriodRollups, edge_ids: Collection[int] | None = None) -> dict[int, Arrivals]:
     """Arrivals of every edge of a period, by ``edge_id``.
 
     Parameters
     ----------
     period
         Its ``path_hours`` and ``paths`` are read, and ``service_hours`` where it has them.
-    wanted
+    edge_ids
         Only these edges; resources are made of all.
     """
-    return of_periods([period], wanted)[0]
+    return of_periods([period], edge_ids)[0]
 
 
 def of_periods(
-    periods: Sequence[PeriodRollups], wanted: Collection[int] | None = None
+    periods: Sequence[PeriodRollups], edge_ids: Collection[int] | None = None
 ) -> list[dict[int, Arrivals]]:
     """Arrivals of every edge of periods that are compared, in calls that count alike in all of them.
 
@@ -178,16 +178,16 @@ def of_periods(
     ----------
     periods
         As of `by_edge`.
-    wanted
+    edge_ids
         Only these edges; resources are made of all.
     """
     reached = [
-        _reached(period, wanted, number if len(periods) > 1 else None)
+        _reached(period, edge_ids, number if len(periods) > 1 else None)
         for number, period in enumerate(periods)
     ]
     counted = pl.concat([rows.filter("counts") for rows in reached]).sort("resource", "stretch", *KEYS)
     # what waits in a topic, and what is put into it, is no work of the topic's
-    seconds = told_apart(quiet_times(counted.filter(pl.col("resource").str.starts_with(SERVICE))))
+    seconds = call_seconds(quiet_times(counted.filter(pl.col("resource").str.starts_with(SERVICE))))
     names = ("resource", "edge_id", "stretch")
     rows = [(*key, value) for key, value in sorted(seconds.items())]
     types = {name: counted.schema[name] for name in names} | {"seconds": pl.Float64()}
@@ -204,17 +204,17 @@ def of_periods(
         found.join(table, on=names, how="left").join(usual, on="resource", how="left").sort(KEYS)
         for found in reached
     ]
-    return [_of_period(found, period, wanted) for period, found in zip(periods, timed, strict=True)]
+    return [_of_period(found, period, edge_ids) for period, found in zip(periods, timed, strict=True)]
 
 
-def _reached(period: PeriodRollups, wanted: Collection[int] | None, number: int | None) -> pl.DataFrame:
+def _reached(period: PeriodRollups, edge_ids: Collection[int] | None, number: int | None) -> pl.DataFrame:
     """Calls of every edge by slot, with the resource they reach, and whether they count for its load.
 
     The stretch of a slot is the `number` of the period, or its fortnight where there is none.
     """
     edges = _edges(period.tables["paths"])
-    if wanted is not None:  # what reaches the resources of these edges
-        reached = edges.filter(pl.col("edge_id").is_in(list(wanted))).select("resource").unique()
+    if edge_ids is not None:  # what reaches the resources of these edges
+        reached = edges.filter(pl.col("edge_id").is_in(list(edge_ids))).select("resource").unique()
         edges = edges.join(reached, on="resource", how="semi")
     ids = period.tables["paths"].select("path_id", "edge_id").join(edges, on="edge_id", how="semi")
     rows = (
@@ -241,7 +241,7 @@ def _reached(period: PeriodRollups, wanted: Collection[int] | None, number: int 
 
 
 def _of_period(
-    timed: pl.DataFrame, period: PeriodRollups, wanted: Collection[int] | None
+    timed: pl.DataFrame, period: PeriodRollups, edge_ids: Collection[int] | None
 ) -> dict[int, Arrivals]:
     """Arrivals of the edges wanted, of all that reach their resources and what a call counts for there."""
     weight = (pl.col("seconds") / pl.col("usual")).fill_null(1.0)
@@ -252,8 +252,8 @@ def _of_period(
         ((pl.col("calls") * weight).sum() ** 2 / (pl.col("calls") * weight**2).sum()).alias("counted"),
     )
     asked = _asked(counting, period)
-    if wanted is not None:
-        timed = timed.filter(pl.col("edge_id").is_in(list(wanted)))
+    if edge_ids is not None:
+        timed = timed.filter(pl.col("edge_id").is_in(list(edge_ids)))
     # a call that got slower itself is no load for itself
     itself = pl.when("counts").then(pl.col("arrived") * (before - weight)).otherwise(0.0)
     joined = (
@@ -342,7 +342,7 @@ def _smooth(start: Ints, observed: Floats, counted: Floats, period: PeriodRollup
 
 
 def points(arrivals: Arrivals, now_ns: int, period: int) -> Points:
-    """Windows of about `WANTED_CALLS` calls of one edge at one load.
+    """Windows of about `TARGET_CALLS` calls of one edge at one load.
 
     Parameters
     ----------
@@ -360,7 +360,7 @@ def points(arrivals: Arrivals, now_ns: int, period: int) -> Points:
     """
     total = float(arrivals.calls.sum())
     count = int(
-        min(max(total // WANTED_CALLS, min(WANTED_POINTS, total // (1.5 * FEWEST_CALLS))), MOST_POINTS)
+        min(max(total // TARGET_CALLS, min(TARGET_POINTS, total // (1.5 * FEWEST_CALLS))), MOST_POINTS)
     )
     if count < 1:
         return _group(arrivals, np.zeros(len(arrivals.load), np.int64), now_ns, period)
@@ -402,23 +402,23 @@ def _group(arrivals: Arrivals, number: Ints, now_ns: int, period: int) -> Points
     return Points(*(getattr(made, name)[order] for name in Points.__dataclass_fields__))
 
 
-def _calibrated(made: Points, arrivals: Arrivals) -> Points:
+def _calibrated(points: Points, arrivals: Arrivals) -> Points:
     """Loads shrunk to their mean by the part of their variance that is counting noise."""
-    if len(made) < 3:
-        return made
+    if len(points) < 3:
+        return points
     clumped = float(arrivals.calls.sum() / max(arrivals.units.sum(), 1.0))
-    per_point = float(arrivals.counted.sum()) / max(len(made), 1)
+    per_point = float(arrivals.counted.sum()) / max(len(points), 1)
     noise = clumped / per_point
-    log = np.log(made.load)
+    log = np.log(points.load)
     seen = float(np.var(log, ddof=1))
     reliable = max(1 - noise / seen, 0.0) if seen > 0 else 0.0
     reliable = reliable if reliable >= LEAST_RELIABLE else 0.0
     return Points(
-        made.weeks,
+        points.weeks,
         np.exp(log.mean() + reliable * (log - log.mean())),
-        made.latency_s,
-        made.calls,
-        made.period,
+        points.latency_s,
+        points.calls,
+        points.period,
     )
 
 

@@ -180,10 +180,10 @@ def _velocity(period: PeriodRollups) -> Sign:
     words = f"{before / weeks:.1f} then {after / weeks:.1f} new versions a week"
     if before + after < 6:
         return Sign(3, False, f"{words}: too few to tell", known=False)
-    return Sign(3, fewer_by_chance(int(before), int(after)) < 0.05, words)
+    return Sign(3, decrease_p_value(int(before), int(after)) < 0.05, words)
 
 
-def fewer_by_chance(before: int, after: int) -> float:
+def decrease_p_value(before: int, after: int) -> float:
     """How likely two equal times give so many counts in the first, or more, by chance.
 
     Two Poisson counts of one rate: given their sum, the first is binomial with 1/2.

@@ -88,7 +88,7 @@ def quiet_times(counted: pl.DataFrame) -> dict[tuple[str, int, int], Quiet]:
     return out
 
 
-def told_apart(times: Mapping[tuple[str, int, int], Quiet]) -> dict[tuple[str, int, int], float]:
+def call_seconds(times: Mapping[tuple[str, int, int], Quiet]) -> dict[tuple[str, int, int], float]:
     """Seconds that a call counts for in every stretch: those of its first one, unless it clearly got heavier.
 
     Parameters

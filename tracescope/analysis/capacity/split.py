@@ -1,7 +1,7 @@
-"""Latency of every edge told apart: slower because of more load, or slower at the same load.
+"""Split the latency effect of every edge: slower because of more load, or slower at the same load.
 
 What the load explains is `latency_load`; the rest of the latency effect is `latency_growth`, so the sum
-is kept exactly.  Where load and growth cannot be told apart the effect stays `latency_unsplit`, and the
+is kept exactly.  Where load and growth cannot be separated the effect stays `latency_unsplit`, and the
 edge's evidence says why.
 
 Source: design, sections 6 and 7.
@@ -31,7 +31,7 @@ from tracescope.analysis.statistics.rank_statistics import median_slope
 Floats = NDArray[np.float64]
 
 #: Edges whose latency effect is under this part of the smallest effect tested for are left unsplit.
-WORTH: Final = 0.5
+MODEL_PART: Final = 0.5
 MOST_EDGES: Final = 30
 #: Periods whose middles are closer than this know no growth per week.
 LEAST_WEEKS: Final = 0.5
@@ -160,13 +160,13 @@ def is_wait(edge: Edge) -> bool:
     return edge.kind == "queue" and edge.operation == schema.QUEUE_WAIT
 
 
-def worth(edge: Edge, minimum_ms: float) -> bool:
+def needs_load_model(edge: Edge, minimum_ms: float) -> bool:
     """Whether what an edge's latency did is worth a load model."""
     latency = abs(edge.effects.get(Effect.UNSPLIT, 0.0))
-    return edge.significant or latency >= WORTH * minimum_ms > 0
+    return edge.significant or latency >= MODEL_PART * minimum_ms > 0
 
 
-def tell_apart(
+def split_latency(
     edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups, minimum_ms: float
 ) -> list[Edge]:
     """Split the latency effects that are worth it, and say how far the wall is.
@@ -184,7 +184,7 @@ def tell_apart(
     worthy = [
         (abs(edge.effects.get(Effect.UNSPLIT, 0.0)), number)
         for number, edge in enumerate(edges)
-        if worth(edge, minimum_ms)
+        if needs_load_model(edge, minimum_ms)
     ]
     chosen = {number for _, number in sorted(worthy, reverse=True)[:MOST_EDGES]}
     keys = {number: ids.get(edge_key(edges[number])) for number in chosen}
@@ -200,11 +200,11 @@ def tell_apart(
             continue
         edge = edges[number]
         modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
-        told = _told(edge, modelled, wider)
+        split = _with_model(edge, modelled, wider)
         loudest = aggressor(key, before[key].asked, after[key].asked)
         if loudest is not None and edge.credited_ms > 0:
-            told = replace(told, evidence=(*told.evidence, loudest.words(names[loudest.edge])))
-        out[number] = told
+            split = replace(split, evidence=(*split.evidence, loudest.words(names[loudest.edge])))
+        out[number] = split
     return out
 
 
@@ -232,7 +232,7 @@ def _log_mean(a: float, b: float) -> float:
     return a if abs(a - b) < 1e-12 * a else (b - a) / math.log(b / a)
 
 
-def _told(edge: Edge, modelled: Modelled, wider: float) -> Edge:
+def _with_model(edge: Edge, modelled: Modelled, wider: float) -> Edge:
     """An edge with what its load model says; unsplit, with the reason, where it says nothing.
 
     Intervals of the parts are `wider` than those of any edge; see `_selected`.
@@ -243,24 +243,24 @@ def _told(edge: Edge, modelled: Modelled, wider: float) -> Edge:
         said = _by_base_alone(modelled.points) or modelled.reason
         assert said is not None
         return replace(edge, evidence=(*edge.evidence, said))
-    told = model.shift(fitted, modelled.points)
+    shift = model.shift(fitted, modelled.points)
     reason = None
     if fitted.freedom < 3:
         reason = "not identifiable: the windows are too alike in time to count as independent"
-    elif told.load_error > max(model.MOST_UNCERTAIN, 0.3 * abs(told.load + told.growth)):
+    elif shift.load_error > max(model.MOST_UNCERTAIN, 0.3 * abs(shift.load + shift.growth)):
         reason = (
             f"not identifiable: what more load explains is uncertain "
-            f"({(math.exp(told.load) - 1) * 100:+.0f} %, standard error {told.load_error * 100:.0f} %)"
+            f"({(math.exp(shift.load) - 1) * 100:+.0f} %, standard error {shift.load_error * 100:.0f} %)"
         )
     if reason is not None:
         return replace(edge, evidence=(*edge.evidence, reason))
-    scale = _scale(edge, latency, told)
-    by_load = scale * told.load
+    scale = _scale(edge, latency, shift)
+    by_load = scale * shift.load
     effects = {name: value for name, value in edge.effects.items() if name != Effect.UNSPLIT}
     effects |= {Effect.LOAD: by_load, Effect.GROWTH: latency - by_load}
     intervals = {name: value for name, value in edge.effects_ci.items() if name != Effect.UNSPLIT}
     whole = edge.effects_ci.get(Effect.UNSPLIT)
-    spread = 1.96 * wider * scale * told.load_error
+    spread = 1.96 * wider * scale * shift.load_error
     intervals[Effect.LOAD] = (by_load - spread, by_load + spread)
     if whole is not None:
         half = math.hypot(wider * (whole[1] - whole[0]) / 2, spread)
@@ -276,11 +276,11 @@ def _told(edge: Edge, modelled: Modelled, wider: float) -> Edge:
         headroom=room.times if room is not None and room.bends else None,
         headroom_at_least=room.times if room is not None and room.lower_bound else None,
         weeks_to_wall=weeks_to_wall(modelled),
-        evidence=(*edge.evidence, *_evidence(modelled, told)),
+        evidence=(*edge.evidence, *_evidence(modelled, shift)),
     )
 
 
-def _scale(edge: Edge, latency: float, told: model.Shift) -> float:
+def _scale(edge: Edge, latency: float, shift: model.Shift) -> float:
     """Milliseconds of the latency effect for each log unit by which a call itself got slower.
 
     A branch of a fan-out that becomes the slowest is waited for more than it got slower: calls that take
@@ -288,23 +288,23 @@ def _scale(edge: Edge, latency: float, told: model.Shift) -> float:
     together, so they share it as they share the calls' own change.  Else, and where that change is hardly
     more than its error, a log unit is worth the edge's own time.
     """
-    change = told.load + told.growth
-    if told.load * told.growth > 0 and change * latency > 0 and abs(change) > 2 * told.load_error:
+    change = shift.load + shift.growth
+    if shift.load * shift.growth > 0 and change * latency > 0 and abs(change) > 2 * shift.load_error:
         return latency / change
     return _log_mean(edge.own_ms_base, edge.own_ms_head)
 
 
-def _evidence(modelled: Modelled, told: model.Shift) -> list[str]:
+def _evidence(modelled: Modelled, shift: model.Shift) -> list[str]:
     """What the split rests on."""
     fitted, points = modelled.fitted, modelled.points
     assert fitted is not None
     loads = [float(np.exp(model.mean_load(points.select(points.period == number)))) for number in (0, 1)]
     more = (loads[1] / loads[0] - 1) * 100
-    by_load, by_growth = ((math.exp(part) - 1) * 100 for part in (told.load, told.growth))
+    by_load, by_growth = ((math.exp(part) - 1) * 100 for part in (shift.load, shift.growth))
     how = ", a step between the periods" if fitted.step else ""
     out = [
         f"load {more:+.0f} % explains {by_load:+.0f} % of latency; at equal load it is "
-        f"{by_growth:+.0f} % ({_pct(told.growth_interval)}){how}"
+        f"{by_growth:+.0f} % ({_pct(shift.growth_interval)}){how}"
     ]
     if modelled.replicas is not None:
         before, now = modelled.replicas
@@ -334,7 +334,7 @@ def load_trend(weeks: Floats, peaks: Floats) -> tuple[float, float]:
         return 0.0, math.inf
     found = median_slope(np.log(peaks), weeks, 0.68)
     fewest = 0.02 / float(np.ptp(weeks))
-    return found.middle, max((found.high - found.low) / 2, fewest)
+    return found.estimate, max((found.high - found.low) / 2, fewest)
 
 
 def weeks_to_wall(modelled: Modelled) -> float | None:

@@ -52,7 +52,7 @@ def later_of(base: PeriodRollups, head: PeriodRollups) -> PeriodRollups:
 
 
 def _condensed(period: PeriodRollups, slots: blocking.Slots, later: PeriodRollups) -> PeriodRollups:
-    every = firsts(period, slots, later)
+    every = representative_hours(period, slots, later)
     hours = period.tables["path_hours"]
     if hours["slot"].n_unique() < WORTH * every["first"].n_unique():
         return period
@@ -79,7 +79,7 @@ def _extreme(name: str) -> pl.Expr:
     return pl.when(pl.col(name) > 0).then(pl.col(name)).min().fill_null(0)
 
 
-def firsts(period: PeriodRollups, slots: blocking.Slots, later: PeriodRollups) -> pl.DataFrame:
+def representative_hours(period: PeriodRollups, slots: blocking.Slots, later: PeriodRollups) -> pl.DataFrame:
     """``slot, first``: every hour of a period, and the first of those that count as it does.
 
     Days are counted back from the end of the later period, as weeks are; hours that lie in the later

@@ -94,7 +94,7 @@ class _Tested:
         """Of every edge."""
         if not self.enough:
             return [None] * len(self.value)
-        quantiles = student_quantile(self.spread.freedom, 0.975)
+        quantiles = student_quantile(self.spread.dof, 0.975)
         known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
         return [interval(*one) for one in known]
 
@@ -114,7 +114,7 @@ class _Tested:
             return np.ones(len(size))
         sure = np.where(size > minimum, np.inf, -np.inf)
         t = np.divide(size - minimum, error, out=sure, where=error > 0)
-        return np.where(np.isfinite(error), student_cdf(self.spread.freedom, -t), 1.0)
+        return np.where(np.isfinite(error), student_cdf(self.spread.dof, -t), 1.0)
 
 
 def edge_rows(

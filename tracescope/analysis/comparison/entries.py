@@ -21,7 +21,7 @@ from tracescope.analysis.report import Entry, State
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.statistics.significance import benjamini_hochberg
-from tracescope.analysis.statistics.sketch import middle_of
+from tracescope.analysis.statistics.sketch import midpoint_of
 
 #: Fewer units of work than this are too few to compare.
 FEWEST_UNITS: Final = 10
@@ -118,5 +118,5 @@ def quantiles(period: PeriodRollups, kind: int) -> dict[int, float]:
         .agg(pl.col("bin").min())
         .collect(engine="streaming")
     )
-    values = middle_of(rows["bin"].to_numpy()) / MS
+    values = midpoint_of(rows["bin"].to_numpy()) / MS
     return dict(zip(rows["entry_id"].to_list(), values.tolist(), strict=True))

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Entries within so many times of one another are alike.
-ALIKE: Final = 30.0
+GROUP_STEP: Final = 30.0
 #: A group with less than this part of all units, and of all time, does not matter by itself.
 MATTERS: Final = 0.01
 
@@ -81,10 +81,10 @@ def add_up(values: Floats, number: Ints, size: int) -> Floats:
 
 
 def _by_size(mean: Floats, count: Floats) -> Ints:
-    """How many steps of `ALIKE` each mean lies above the median over units; none below it."""
+    """How many steps of `GROUP_STEP` each mean lies above the median over units; none below it."""
     order = np.argsort(mean, kind="stable")
     reached = np.cumsum(count[order])
     middle = order[np.searchsorted(reached, reached[-1] / 2)] if len(order) and reached[-1] > 0 else 0
     usual = max(float(mean[middle]), 1.0) if len(mean) else 1.0
-    steps = np.log(np.maximum(mean / usual, 1.0)) / np.log(ALIKE)
+    steps = np.log(np.maximum(mean / usual, 1.0)) / np.log(GROUP_STEP)
     return np.floor(steps + 0.5).astype(np.int64)

@@ -53,7 +53,7 @@ class Events:
     def bound(self, shown: Spread) -> Spread:
         """Spread that is no surer than so many events allow."""
         return Spread(
-            np.maximum(shown.error, self.error), np.minimum(shown.freedom, np.maximum(self.count - 1, 1.0))
+            np.maximum(shown.error, self.error), np.minimum(shown.dof, np.maximum(self.count - 1, 1.0))
         )
 
 

@@ -40,7 +40,7 @@ class Renamed:
 
     before: Name
     after: Name
-    alike: float
+    similarity: float
 
     def __str__(self) -> str:
         return f"{' '.join(self.before)} → {' '.join(self.after)}"
@@ -113,10 +113,10 @@ def _renamed(
         Renamed(a, b, alike)
         for a in gone
         for b in new
-        if (alike := _alike(a, b, below[0].get(a, frozenset()), below[1].get(b, frozenset())))
+        if (alike := _similarity(a, b, below[0].get(a, frozenset()), below[1].get(b, frozenset())))
         >= LOOKS_RENAMED
     ]
-    found.sort(key=lambda pair: (-pair.alike, pair.before, pair.after))
+    found.sort(key=lambda pair: (-pair.similarity, pair.before, pair.after))
     taken: set[tuple[str, Name]] = set()
     out: list[Renamed] = []
     for pair in found:
@@ -134,9 +134,9 @@ def _only(mine: Mapping[Name, int], other: Mapping[Name, int]) -> list[Name]:
     return sorted(names, key=lambda name: (-mine[name], name))[:RENAMED_AMONG]
 
 
-def _below(period: PeriodRollups, wanted: list[Name]) -> dict[Name, frozenset[tuple[str | None, ...]]]:
+def _below(period: PeriodRollups, entry_names: list[Name]) -> dict[Name, frozenset[tuple[str | None, ...]]]:
     """What each entry calls: kind, callee and operation of the edges below it."""
-    names = pl.DataFrame(wanted, schema=["service", "operation"], orient="row")
+    names = pl.DataFrame(entry_names, schema=["service", "operation"], orient="row")
     entries = period.tables["entries"].join(names, on=["service", "operation"], how="semi")
     calls = period.tables["paths"].filter(pl.col("kind") != schema.EDGE_KINDS.index("self"))
     rows = calls.join(
@@ -148,7 +148,7 @@ def _below(period: PeriodRollups, wanted: list[Name]) -> dict[Name, frozenset[tu
     return {name: frozenset(edges) for name, edges in out.items()}
 
 
-def _alike(
+def _similarity(
     a: Name, b: Name, below_a: frozenset[tuple[str | None, ...]], below_b: frozenset[tuple[str | None, ...]]
 ) -> float:
     """How much two entries are alike: the mean of what they call and what they are called.
@@ -156,11 +156,11 @@ def _alike(
     Of entries that call nothing only names are left, and those of short routes are alike by chance: the
     service or the operation has to be the same then.
     """
-    names = (_similar(a[0], b[0]) + _similar(a[1], b[1])) / 2
+    names = (_likeness(a[0], b[0]) + _likeness(a[1], b[1])) / 2
     if not below_a and not below_b:
         return names if a[0] == b[0] or a[1] == b[1] else 0.0
     return (names + len(below_a & below_b) / len(below_a | below_b)) / 2
 
 
-def _similar(a: str, b: str) -> float:
+def _likeness(a: str, b: str) -> float:
     return SequenceMatcher(None, a, b, autojunk=False).ratio()

@@ -94,7 +94,7 @@ def attach(
     base: PeriodRollups,
     head: PeriodRollups,
     sums: tuple[PeriodRollups, PeriodRollups],
-    made: Sequence[Pattern] = (),
+    known: Sequence[Pattern] = (),
 ) -> tuple[tuple[Edge, ...], tuple[Pattern, ...]]:
     """Name the patterns of the first significant edges.
 
@@ -106,7 +106,7 @@ def attach(
         What they were compared in.
     sums
         The same as `tracescope.analysis.comparison.aggregate` adds it up.
-    made
+    known
         Patterns that are known already, by the edge's name.
 
     Returns
@@ -114,16 +114,16 @@ def attach(
     edges
         With their patterns.
     patterns
-        All of them, those of `made` first.
+        All of them, those of `known` first.
     """
     wanted = [k for k, e in enumerate(edges) if e.significant and e.credited_ms > 0 and e.note is None]
     sides = [sums_by_edge(period) for period in sums] if wanted else []
-    out, found = list(edges), list(made)
+    out, found = list(edges), list(known)
     for k in wanted[:MOST_EDGES]:
         edge = edges[k]
         key = (edge.unit, edge.kind, edge.caller, edge.callee, edge.operation)
         both = [side.get(key) for side in sides]
-        mine = [p for p in made if p.edge == edge.name and p.operation in (None, edge.operation)]
+        mine = [p for p in known if p.edge == edge.name and p.operation in (None, edge.operation)]
         if both[1] is not None:
             before = both[0] or _Side(*[0.0] * 8, fan=1.0)
             seen = [pattern for rule in _RULES for pattern in rule(edge, before, both[1])]
@@ -197,7 +197,7 @@ def _n_plus_one(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
     return _named(edge, "n+1", serial and head.fan < OVERLAPS * 1.5, each, order)
 
 
-def _made_serial(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
+def _serialised(edge: Edge, base: _Side, head: _Side) -> list[Pattern]:
     """The caller's calls overlapped, and overlap less; this one came onto the path."""
     if dominant(edge) != Effect.CRITICALITY or base.fan < OVERLAPS or head.fan > 0.95 * base.fan:
         return []
@@ -277,7 +277,7 @@ def _backing_off(pattern: Pattern, edge: Edge, edges: Sequence[Edge]) -> Pattern
 
 
 _RULES: Final[tuple[Callable[[Edge, _Side, _Side], list[Pattern]], ...]] = (
-    _n_plus_one, _made_serial, _stragglers, _queue, _gap, _retries,
+    _n_plus_one, _serialised, _stragglers, _queue, _gap, _retries,
 )  # fmt: skip
 
 
@@ -312,7 +312,7 @@ def _contention(edge: Edge, head: PeriodRollups) -> list[Pattern]:
     slow = hours["own_ns"].to_numpy() / hours["visits"].to_numpy()
     busy = hours["load"].to_numpy()
     told = rank_correlation(slow, busy.astype(np.float64))
-    if told.tau < TOGETHER or told.chance > 0.001:
+    if told.tau < TOGETHER or told.p_value > 0.001:
         return []
     quiet, full = np.quantile(busy, [0.25, 0.75])
     low, high = (float(np.median(slow[at])) / 1e6 for at in (busy <= quiet, busy >= full))
@@ -348,9 +348,10 @@ def _weekly(edge: Edge, base: PeriodRollups, head: PeriodRollups) -> list[Patter
         return []
     at, rate = (np.array(column, np.float64) for column in zip(*points, strict=True))
     slope = median_slope(np.log(rate), at)
-    if not slope.low > 0 or np.expm1(slope.middle) < 0.01:
+    if not slope.low > 0 or np.expm1(slope.estimate) < 0.01:
         return []
-    each = f"{np.expm1(slope.middle) * 100:+.1f} % calls for each {edge.unit} a week over {len(points)} weeks"
+    rise = np.expm1(slope.estimate) * 100
+    each = f"{rise:+.1f} % calls for each {edge.unit} a week over {len(points)} weeks"
     return _named(
         edge, "calls grow", True, each, f"at least {np.expm1(slope.low) * 100:+.1f} % with 95 % certainty"
     )

@@ -25,7 +25,7 @@ from tracescope import schema
 from tracescope.analysis.report import EdgeKey
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
-from tracescope.analysis.statistics.sketch import middle_of
+from tracescope.analysis.statistics.sketch import midpoint_of
 
 Floats = NDArray[np.float64]
 
@@ -375,4 +375,4 @@ def quantile_of(sketch: pl.DataFrame, part: float) -> float | None:
     reached = summed["count"].cum_sum()
     # 1e-9: weighted counts that add up to exactly the quantile must reach it
     first = int((reached >= part * reached[-1] * (1 - 1e-9)).arg_max() or 0)
-    return float(middle_of(summed["bin"].to_numpy()[first : first + 1])[0]) / _MS
+    return float(midpoint_of(summed["bin"].to_numpy()[first : first + 1])[0]) / _MS

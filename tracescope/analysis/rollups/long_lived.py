@@ -23,7 +23,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
-from tracescope.analysis.statistics.sketch import middle_of
+from tracescope.analysis.statistics.sketch import midpoint_of
 
 #: What takes less than this is something that somebody waits for.
 PATIENCE_NS: Final = 10 * 10**9
@@ -49,7 +49,7 @@ def typical(period: PeriodRollups) -> dict[int, tuple[float, float]]:
         .group_by("entry_id", maintain_order=True)
         .first()
     )
-    middles = middle_of(rows["bin"].to_numpy()).tolist()
+    middles = midpoint_of(rows["bin"].to_numpy()).tolist()
     return dict(
         zip(rows["entry_id"].to_list(), zip(middles, rows["total"].to_list(), strict=True), strict=True)
     )
@@ -102,7 +102,7 @@ def set_apart(period: PeriodRollups, entries: frozenset[int]) -> PeriodRollups:
     return replace(period, tables=tables, hours=None if read is None else by_hour, long_lived=entries)
 
 
-def told_apart(entries: frozenset[int], *periods: PeriodRollups) -> list[str]:
+def durations_note(entries: frozenset[int], *periods: PeriodRollups) -> list[str]:
     """What to say of entries that are set apart for their durations, and how long they take."""
     if not entries:
         return []

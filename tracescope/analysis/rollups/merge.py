@@ -216,11 +216,11 @@ def _withdrawn(polls: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Table
     own = polls.join(itself.select(path_id="parent_id", own="path_id"), on="path_id")
     paths = pl.concat([polls, own.with_columns(path_id="own").select(polls.columns)])
 
-    def rows(frame: pl.DataFrame, name: str, less: tuple[str, ...]) -> pl.DataFrame:
+    def rows(frame: pl.DataFrame, name: str, lowered: tuple[str, ...]) -> pl.DataFrame:
         return frame.select(
             pl.col(column)
             if column in schema.KEYS[name]
-            else (pl.col("less") if column in less else pl.lit(0, pl.Int64)).alias(column)
+            else (pl.col("less") if column in lowered else pl.lit(0, pl.Int64)).alias(column)
             for column in schema.ROLLUPS[name]
         )
 

@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 class Slope:
     """Median slope of all pairs of points, and its interval."""
 
-    middle: float
+    estimate: float
     low: float
     high: float
 
@@ -35,7 +35,7 @@ class Correlation:
     """Kendall's tau-b, and how likely one as far from 0 is by chance (two-sided, large samples)."""
 
     tau: float
-    chance: float
+    p_value: float
 
 
 def _ties(values: Floats) -> Ints:

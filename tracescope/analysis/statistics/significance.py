@@ -37,8 +37,8 @@ KNOWN_FROM: Final = 4
 #: days cannot tell, and two that are alike by chance must not make anything certain.
 DAYS_DIFFER: Final = 0.15
 #: Degrees of freedom of that where the days seem no worse, and where they seem worse.
-SURE: Final = 30.0
-UNSURE: Final = 4.0
+PRIOR_DOF_ALIKE: Final = 30.0
+PRIOR_DOF_WORSE: Final = 4.0
 #: Part of what a statistic was computed from that is rounding.
 ROUNDING: Final = 1e-9
 #: From so many blocks on, an edge may show more correlation than all edges together.
@@ -50,7 +50,7 @@ class Spread:
     """Standard errors and effective degrees of freedom ``(k,)`` of some statistics."""
 
     error: Floats
-    freedom: Floats
+    dof: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class _Moments:
         that they show on average, which is less; increasing.
     inflation
         Variance of the mean, for each unit of the residuals' sum of squares.
-    freedom
+    dof
         Degrees of freedom of that sum of squares (Satterthwaite).
     """
 
@@ -79,7 +79,7 @@ class _Moments:
     lagged: Floats
     shown: Floats
     inflation: Floats
-    freedom: Floats
+    dof: Floats
 
 
 @lru_cache(maxsize=64)
@@ -184,15 +184,15 @@ def jackknife(
     if n >= ALONE_FROM:
         correlation = np.maximum(np.interp(r, moments.lagged, CORRELATIONS), together)
     variance = power * np.interp(correlation, CORRELATIONS, moments.inflation)
-    freedom = np.interp(correlation, CORRELATIONS, moments.freedom)
+    dof = np.interp(correlation, CORRELATIONS, moments.dof)
     for at in np.unique(stepped[stepped >= 0]).tolist():
         mine = stepped == at
         column = (np.arange(n) >= at).astype(np.float64)
         own = _moments(n, np.ascontiguousarray(np.column_stack([shape, column])).tobytes())
         variance[mine] = power[mine] * np.interp(correlation[mine], CORRELATIONS, own.inflation)
-        freedom[mine] = np.interp(correlation[mine], CORRELATIONS, own.freedom)
-    freedom = np.maximum(freedom, 1.0)
-    return Spread(np.sqrt(variance), freedom)
+        dof[mine] = np.interp(correlation[mine], CORRELATIONS, own.dof)
+    dof = np.maximum(dof, 1.0)
+    return Spread(np.sqrt(variance), dof)
 
 
 def of_few_days(shown: Spread, scale: Floats, days: int) -> Spread:
@@ -215,10 +215,10 @@ def of_few_days(shown: Spread, scale: Floats, days: int) -> Spread:
         return shown
     apart = np.abs(np.subtract.outer(np.arange(days), np.arange(days)))
     assumed = DAYS_DIFFER * scale * math.sqrt(float((UNKNOWN**apart).mean()))
-    known = shown.freedom + UNSURE
-    drawn = np.sqrt((UNSURE * assumed**2 + shown.freedom * shown.error**2) / known)
+    known = shown.dof + PRIOR_DOF_WORSE
+    drawn = np.sqrt((PRIOR_DOF_WORSE * assumed**2 + shown.dof * shown.error**2) / known)
     alike = assumed >= shown.error
-    return Spread(np.where(alike, assumed, drawn), np.where(alike, SURE, known))
+    return Spread(np.where(alike, assumed, drawn), np.where(alike, PRIOR_DOF_ALIKE, known))
 
 
 def _usual_lag(residual: Floats) -> float:
@@ -250,10 +250,10 @@ def combine(base: Spread, head: Spread) -> Spread:
     """Standard error of a difference of independent periods (Welch and Satterthwaite)."""
     a, b = base.error**2, head.error**2
     total = a + b
-    below = a**2 / base.freedom + b**2 / head.freedom
+    below = a**2 / base.dof + b**2 / head.dof
     known = (below > 0) & np.isfinite(below) & np.isfinite(total)
-    freedom = np.divide(total**2, below, out=np.ones_like(total), where=known)
-    return Spread(np.sqrt(total), np.maximum(freedom, 1.0))
+    dof = np.divide(total**2, below, out=np.ones_like(total), where=known)
+    return Spread(np.sqrt(total), np.maximum(dof, 1.0))
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
@@ -278,7 +278,7 @@ def shrink(value: Floats, error: Floats) -> Floats:
     return value * (1 - part**2)
 
 
-def interval(middle: float, error: float, quantile: float) -> tuple[float, float] | None:
-    """``middle`` give or take ``quantile`` errors; None where that is not finite."""
-    low, high = middle - quantile * error, middle + quantile * error
+def interval(estimate: float, error: float, quantile: float) -> tuple[float, float] | None:
+    """``estimate`` give or take ``quantile`` errors; None where that is not finite."""
+    low, high = estimate - quantile * error, estimate + quantile * error
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None

@@ -18,7 +18,7 @@ PER_OCTAVE: Final = 16
 ZERO_BIN: Final = -PER_OCTAVE
 
 
-def middle_of(bins: NDArray[np.int16]) -> NDArray[np.float64]:
+def midpoint_of(bins: NDArray[np.int16]) -> NDArray[np.float64]:
     """Geometric middle of each bin ``(n,)``, in the unit of the values; 0 for the zero bin."""
-    middle = np.exp2((bins.astype(np.float64) + 0.5) / PER_OCTAVE)
-    return np.where(bins == ZERO_BIN, 0.0, middle)
+    midpoint = np.exp2((bins.astype(np.float64) + 0.5) / PER_OCTAVE)
+    return np.where(bins == ZERO_BIN, 0.0, midpoint)

@@ -34,7 +34,7 @@ from tracescope.analysis.rollups.flows import (
     services_of,
     weight,
 )
-from tracescope.analysis.statistics.sketch import middle_of
+from tracescope.analysis.statistics.sketch import midpoint_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -295,7 +295,7 @@ def _quantiles(sketches: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         .agg((pl.col("count") * pl.col("factor")).sum())
         .sort("bin")
     )
-    middles = middle_of(binned["bin"].to_numpy()) / 1e6
+    middles = midpoint_of(binned["bin"].to_numpy()) / 1e6
     reached = pl.col("count").cum_sum()
     return (
         binned.with_columns(pl.Series("ms", middles))
