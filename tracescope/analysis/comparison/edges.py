@@ -102,8 +102,8 @@ class _Tested:
         """The smallest change of every edge that `POWER` of such periods would have shown, past `minimum`."""
         if not self.enough:
             return [None] * len(self.value)
-        freedom = np.maximum(self.spread.freedom, FEWEST_FREEDOM)
-        quantiles = student_quantile(freedom, 0.975) + student_quantile(freedom, POWER)
+        dof = np.maximum(self.spread.dof, FEWEST_FREEDOM)
+        quantiles = student_quantile(dof, 0.975) + student_quantile(dof, POWER)
         reach = minimum + quantiles * self.spread.error
         return [one if math.isfinite(one) else None for one in reach.tolist()]
 

@@ -87,9 +87,9 @@ def entry_tests(
     rise, spread = means[1] - means[0] - np.append(mixed, split.routed.sum()), combine(*spreads)
     alike = np.abs(mixed) < MIXED_PART * np.abs(rise[:-1])
     known = np.isfinite(spread.error) & matched.enough & (means[0] > 0) & (means[1] > 0)
-    freedom = np.where(known, spread.freedom, 1.0)
+    dof = np.where(known, spread.dof, 1.0)
     error = np.where(known, spread.error, np.inf)
-    reach = student_quantile(freedom, CERTAIN) * error
+    reach = student_quantile(dof, CERTAIN) * error
     matters = np.minimum(MATTERS_PART * np.maximum(means[0], means[0][-1]), (MANY_TIMES - 1) * means[0])
     over = rise - matters
     t = np.divide(over, error, out=np.where(over > 0, np.inf, -np.inf), where=error > 0)
@@ -99,12 +99,12 @@ def entry_tests(
         for side, each in zip((base, head), slots, strict=True)
     ]
     ranks = rank_test(counted[0], counted[1], matched)
-    fair = np.maximum(freedom, FEWEST_FREEDOM)
+    fair = np.maximum(dof, FEWEST_FREEDOM)
     return EntryTests(
         rise,
         reach,
         (student_quantile(fair, CERTAIN) + student_quantile(fair, POWER)) * error,
-        np.where(known, student_cdf(freedom, -np.where(np.isnan(t), -np.inf, t)), 1.0),
+        np.where(known, student_cdf(dof, -np.where(np.isnan(t), -np.inf, t)), 1.0),
         np.append(np.where(alike & (over[:-1] > 0), ranks.p_rise, 1.0), 1.0),
         np.append(ranks.slower, 0.5),
         np.array([np.append(side.seen, side.seen.sum()) for side in sides]),
@@ -126,4 +126,4 @@ def _mean(side: Side, slots: blocking.Slots, parts: Floats) -> tuple[Floats, Spr
     if slots.daily:
         spread = of_few_days(spread, whole, slots.blocks)
     seen = np.append(side.seen, side.seen.sum())
-    return whole, Spread(spread.error, np.minimum(spread.freedom, np.maximum(seen - 1, 1.0)))
+    return whole, Spread(spread.error, np.minimum(spread.dof, np.maximum(seen - 1, 1.0)))

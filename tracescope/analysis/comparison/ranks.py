@@ -43,13 +43,13 @@ class Counts:
 class Ranks:
     """What ranks say of each thing ``(k,)``.
 
-    ``slower`` as above; ``shift`` its distance from a half over its standard error, of ``freedom``;
+    ``slower`` as above; ``shift`` its distance from a half over its standard error, of ``dof``;
     ``p_rise`` and ``p_fall`` of the hypotheses that it is at most `LEAST_SHIFT` from a half on either side.
     """
 
     slower: Floats
     shift: Floats
-    freedom: Floats
+    dof: Floats
     p_rise: Floats
     p_fall: Floats
 
@@ -115,18 +115,18 @@ def rank_test(base: Counts, head: Counts, matched: blocking.Matched) -> Ranks:
     ):
         shown = jackknife(slower, without, slots.shape, 1.0, may_step=False)
         events = np.maximum(held.sum(axis=1) - 1, 1.0)
-        spreads.append(Spread(shown.error, np.minimum(shown.freedom, events)))
+        spreads.append(Spread(shown.error, np.minimum(shown.dof, events)))
     spread = combine(*spreads)
     tied = 1 - ((total_b + total_h) ** 3).sum(axis=1) / np.maximum((n + m) ** 3, 1.0)
     least = np.sqrt(np.maximum(tied, 0.0) * (n + m + 1) / np.maximum(12 * n * m, 1.0))
     error = np.maximum(spread.error, least)
     known = (n > 1) & (m > 1) & np.isfinite(error) & (error > 0)
-    error, freedom = np.where(known, error, 1.0), np.where(known, spread.freedom, 1.0)
+    error, dof = np.where(known, error, 1.0), np.where(known, spread.dof, 1.0)
     shift = np.where(known, slower - 0.5, 0.0)
     p_rise, p_fall = (
-        np.where(known, student_cdf(freedom, -(sign * shift - LEAST_SHIFT) / error), 1.0) for sign in (1, -1)
+        np.where(known, student_cdf(dof, -(sign * shift - LEAST_SHIFT) / error), 1.0) for sign in (1, -1)
     )
-    return Ranks(np.where(known, slower, 0.5), shift / error, freedom, p_rise, p_fall)
+    return Ranks(np.where(known, slower, 0.5), shift / error, dof, p_rise, p_fall)
 
 
 def _aligned(base: Counts, head: Counts) -> tuple[Floats, Floats]:
