@@ -75,7 +75,7 @@ class Compared:
         """95 % interval of the change of one rate."""
         if not self.enough:
             return None
-        quantile = float(student_quantile(self.spread.freedom[k], 0.975))
+        quantile = float(student_quantile(self.spread.dof[k], 0.975))
         return interval(float(self.head[k] - self.base[k]), float(self.spread.error[k]), quantile)
 
 
@@ -118,7 +118,7 @@ def compare_rates(
     t = np.divide(
         size - floor, spread.error, out=np.where(size > floor, np.inf, -np.inf), where=spread.error > 0
     )
-    p = np.minimum(2 * student_cdf(spread.freedom, -t), 1.0)
+    p = np.minimum(2 * student_cdf(spread.dof, -t), 1.0)
     p = np.where(np.isfinite(spread.error) & matched.enough, np.maximum(p, _exact(events, seen)), 1.0)
     return Compared(rates[0], rates[1], spread, p, matched.enough)
 
