@@ -482,9 +482,10 @@ class Trace:
         return f"trace {self.model.trace_id}: {len(self.spans)} spans, {len(self.segments)} segments"
 
     def _repr_html_(self) -> str:
-        from tracescope.report import charts, page
+        from tracescope.report import page
+        from tracescope.report.waterfall import waterfall
 
-        return Picture(str(charts.waterfall(self.model)), page.asset("tracescope.css")).html()
+        return Picture(str(waterfall(self.model)), page.asset("tracescope.css")).html()
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -7,6 +7,7 @@ not given.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -115,6 +116,9 @@ class Settings:
     cors_max_age_s: int = _doc("seconds that a browser may remember what is allowed", 0, least=0)
     self_tracing: str = _doc("address of a Collector that gets traces of `serve` itself; none when empty", "")
     log_format: str = _doc("form of `serve`'s event lines on stderr: `logfmt` or `json`", "logfmt")
+    trace_url: str = _doc(
+        "address of a trace elsewhere, as `https://jaeger.example/trace/{trace_id}`; linked on its page", ""
+    )
     slo: dict[str, float] = _doc(  # noqa: RUF009
         'a table of entries and the mean ms that is their wall, as `"gateway POST /checkout" = 250`',
         factory=dict,
@@ -154,6 +158,11 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}") from error
     if wanted is int and isinstance(value, float) and value != found:
         raise ConfigError(f"{place}: {name} is {value!r}, not int")
+    if name == "trace_url" and found and not re.match(r"https?://[^\s{}]+.*\{trace_id\}", found):
+        raise ConfigError(
+            f"{place}: trace_url is {value!r}, no address of a trace",
+            "write {trace_id} where the id belongs, as in https://jaeger.example/trace/{trace_id}",
+        )
     about = _ABOUT[name]
     if about["least"] is not None and not found >= about["least"]:
         raise ConfigError(f"{place}: {name} is {found}; it must be at least {about['least']}")

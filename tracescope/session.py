@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 import polars as pl
 
@@ -37,6 +37,7 @@ from tracescope.analysis.report import Appeared, Edge, EdgeKey, Report
 from tracescope.analysis.rollups.flows import ALL, Selection, Tables, weight
 from tracescope.analysis.rollups.long_lived import set_apart
 from tracescope.analysis.rollups.period import PeriodRollups, both
+from tracescope.analysis.rollups.span_details import SpanDetails, details
 from tracescope.analysis.rollups.trace_path import TracePath, critical_path, trace_hex
 from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
@@ -45,6 +46,7 @@ from tracescope.engine.forecast import foresee
 from tracescope.engine.graph import Mapped, map_period, map_sides
 from tracescope.engine.question import KeepEntry, Question
 from tracescope.engine.rollups import Budget, trace_spans
+from tracescope.engine.trace_search import Search, Wanted, begins_with, search
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, check_mark, instant_of, parse
@@ -425,23 +427,45 @@ class Answers:
 
         return self._remember("quantiles", make, edge)
 
+    def search(self, wanted: Wanted, *, side: Literal["base", "head"] = "head", most: int = 50) -> Search:
+        """Traces of a period that are what is wanted; read from raw spans, as long as those are kept."""
+        sides = self._sides()
+        period = sides.periods[0 if side == "base" else 1]
+
+        def make(store: SpanStore) -> Search:
+            chosen = replace(wanted, environment=wanted.environment or sides.head.environment)
+            return search(store, period.start_ns, period.end_ns, chosen, most=most)
+
+        return self._remember("search", make, wanted, side, most)
+
+    def span_details(self, digits: str, span_id: str) -> SpanDetails:
+        """What one span of a trace carries; raises InputError where there is none."""
+        whole, words = _trace_words(digits)
+        rows = self.session.remember(("spans", whole), lambda store: trace_spans(store, *words))
+        return details(rows, span_id)
+
     def trace(self, digits: str, *, near_periods: bool = False) -> TracePath:
         """One trace with its critical path; raises InputError when it is not here.
 
         With `near_periods` an example of the question's periods is found without looking through the
         whole store.
         """
-        if not digits or len(digits) > 32 or any(c not in "0123456789abcdefABCDEF" for c in digits):
-            raise UsageError(f"invalid trace ID {digits[:40]!r}: expected 32 hex digits")
-        whole = digits.zfill(32).lower()
-        words = [int.from_bytes(bytes.fromhex(part), "big", signed=True) for part in (whole[:16], whole[16:])]
+        whole, words = _trace_words(digits)
         sides = self._sides() if near_periods else None
 
         def make(store: SpanStore) -> TracePath:
             near = None if sides is None else partial(_hours_of, sides, words[0], words[1])
             spans = trace_spans(store, words[0], words[1], near=near)
             if spans.is_empty():
-                raise InputError(f"no trace {whole} in the store", "its raw spans may have been removed")
+                begun = begins_with(store, digits.lower()) if len(digits) < len(whole) else []
+                if len(begun) == 1:
+                    return critical_path(trace_spans(store, *_trace_words(begun[0])[1]))
+                raise InputError(
+                    f"no trace {whole} in the store",
+                    f"these begin with {digits}: {', '.join(begun)}"
+                    if begun
+                    else "its raw spans may have been removed",
+                )
             return critical_path(spans)
 
         return self.session.remember(("trace", whole), make)
@@ -449,6 +473,15 @@ class Answers:
     def status(self) -> Status:
         """What the store holds."""
         return self.session.status()
+
+
+def _trace_words(digits: str) -> tuple[str, tuple[int, int]]:
+    """A trace id with all its digits, and its halves as they are kept; raises UsageError."""
+    if not digits or len(digits) > 32 or any(c not in "0123456789abcdefABCDEF" for c in digits):
+        raise UsageError(f"invalid trace ID {digits[:40]!r}: expected 32 hex digits")
+    whole = digits.zfill(32).lower()
+    high, low = (int.from_bytes(bytes.fromhex(part), "big", signed=True) for part in (whole[:16], whole[16:]))
+    return whole, (high, low)
 
 
 def _with_sketches(sums: tuple[Tables, Tables], sketched: tuple[Tables, Tables]) -> tuple[Tables, Tables]:

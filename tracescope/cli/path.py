@@ -22,12 +22,17 @@ def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, out
         raise UsageError(f"{trace_id!r} is no trace id", "give its 32 hex digits")
     from tracescope.analysis.rollups.trace_path import critical_path
     from tracescope.engine.rollups import trace_spans
+    from tracescope.engine.trace_search import begins_with
     from tracescope.report import path_json, text
 
     opened = shell.existing(used.store)
     digits = trace_id.zfill(32)
-    words = [int.from_bytes(bytes.fromhex(half), "big", signed=True) for half in (digits[:16], digits[16:])]
-    spans = trace_spans(opened, *words)
+    spans = trace_spans(opened, *_words(digits))
+    if spans.is_empty() and len(trace_id) < len(digits):
+        begun = begins_with(opened, trace_id.lower())
+        if len(begun) > 1:
+            raise InputError(f"{len(begun)} traces and more begin with {trace_id}", "\n  ".join(begun))
+        spans = trace_spans(opened, *_words(begun[0])) if begun else spans
     if spans.is_empty():
         raise InputError(
             f"no trace {digits} in {used.store}",
@@ -38,3 +43,11 @@ def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, out
         shell.emit(shell.to_json(path_json(found)), output)
     else:
         shell.show(lambda width: text.path_text(found, width=width), output)
+
+
+def _words(digits: str) -> tuple[int, int]:
+    """Both halves of an id as they are kept."""
+    high, low = (
+        int.from_bytes(bytes.fromhex(half), "big", signed=True) for half in (digits[:16], digits[16:])
+    )
+    return high, low

@@ -1,4 +1,4 @@
-"""Small pictures as SVG text: sparkline, trend, icicle of call paths, waterfall of a trace, effect bars.
+"""Small pictures as SVG text: sparkline, trend, icicle of call paths, effect bars.
 
 Pure functions of data.  Geometry stands in attributes and looks in classes, so that a page may forbid
 inline styles and a dark theme is a matter of the style sheet.  Everything that comes from spans is
@@ -14,18 +14,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-import polars as pl
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from tracescope.report.names import one_line
-from tracescope.report.text import duration, number, since
+from tracescope.report.text import number, since
 
 if TYPE_CHECKING:
     from tracescope.analysis.evidence.series import CallPath, EntryPaths, Series
     from tracescope.analysis.explain import LoadCurve
     from tracescope.analysis.report import Edge
-    from tracescope.analysis.rollups.trace_path import TracePath
 
 #: Part of a trend's width that stands for the time between two periods.
 BREAK: Final = 0.03
@@ -55,16 +53,19 @@ def change_class(base: float, head: float, only: str | None = None) -> str:
     return "flat"
 
 
-def _rect(style: str, x: float, y: float, width: float, height: float) -> str:
+def draw_rect(style: str, x: float, y: float, width: float, height: float) -> str:
+    """A rectangle of a class."""
     box = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
     return f'<rect class="{style}" {box}/>'
 
 
-def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+def draw_line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    """A line of a class."""
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(style: str, x: float, y: float, text: str, *, anchor: str = "start", limit: int = 200) -> str:
+def draw_text(style: str, x: float, y: float, text: str, *, anchor: str = "start", limit: int = 200) -> str:
+    """Words of a class, cleaned and shortened."""
     words = escape(shown(text, limit))
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
 
@@ -80,9 +81,10 @@ def _points(xs: Sequence[float], ys: Sequence[float]) -> list[str]:
     return [" ".join(run) for run in runs if run]
 
 
-def _svg(
+def svg_of(
     style: str, width: float, height: float, title: str, parts: Iterable[str], *, data: str = ""
 ) -> Markup:
+    """A picture with its title and what a script needs of it."""
     about = escape(shown(title, 400))
     opening = (
         f'<svg class="{style}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{about}"{data}>'
@@ -104,7 +106,7 @@ def sparkline(
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     parts = [f'<svg class="spark" {size} aria-hidden="true">']
     if split is not None and 0 < split < len(values):
-        parts.append(_rect("spark-base", 0, 0, xs[split] - step / 2, height))
+        parts.append(draw_rect("spark-base", 0, 0, xs[split] - step / 2, height))
     for run in _points(xs, ys):
         first, last = run.split(" ")[0].split(",")[0], run.split(" ")[-1].split(",")[0]
         parts.append(f'<polygon class="spark-area" points="{first},{height - 1} {run} {last},{height - 1}"/>')
@@ -169,8 +171,8 @@ class Frame:
         parts: list[str] = []
         for tick in ticks:
             y = self.y(tick)
-            parts.append(_line("grid", self.left, y, self.width - self.right, y))
-            parts.append(_text("axis", self.left - 6, y + 4, f"{tick:.3g} {unit}".strip(), anchor="end"))
+            parts.append(draw_line("grid", self.left, y, self.width - self.right, y))
+            parts.append(draw_text("axis", self.left - 6, y + 4, f"{tick:.3g} {unit}".strip(), anchor="end"))
         return parts
 
     def curve(self, starts: Sequence[float], values: NDArray[np.float64], style: str = "line") -> list[str]:
@@ -225,9 +227,9 @@ def _mark(frame: Frame, change: Change) -> list[str]:
     at, tall = frame.x(change.at_ns), frame.floor - frame.above
     late = at > frame.width * 0.6
     return [
-        _rect("change-band", low, frame.above, max(high - low, 1), tall),
-        _line("change", at, frame.above, at, frame.floor),
-        _text(
+        draw_rect("change-band", low, frame.above, max(high - low, 1), tall),
+        draw_line("change", at, frame.above, at, frame.floor),
+        draw_text(
             "change-text", at + (-6 if late else 6), frame.above + 14, change.words,
             anchor="end" if late else "start", limit=60,
         ),
@@ -264,7 +266,7 @@ def trend(
     gap = max(next_ - last - room, 0.0)
     frame = Frame(begin, end, ticks[-1], width, height, gap_from_ns=last + room / 2, gap_ns=gap)
     border = frame.x((last + next_) / 2)
-    parts = [_rect("chart-base", frame.left, frame.above, border - frame.left, frame.floor - frame.above)]
+    parts = [draw_rect("chart-base", frame.left, frame.above, border - frame.left, frame.floor - frame.above)]
     parts += frame.grid(ticks, unit)
     for side, line in zip((base, head), both, strict=True):
         if share:
@@ -272,16 +274,16 @@ def trend(
                 side.starts_ns, side.share_low * scale, np.minimum(side.share_high * scale, frame.top)
             )
         parts += frame.curve(side.starts_ns, line)
-    parts.append(_line("border", border, frame.above, border, frame.floor))
+    parts.append(draw_line("border", border, frame.above, border, frame.floor))
     for event in events:
         parts += _event(frame, event)
     for change in changes:
         parts += _mark(frame, change)
     wide_ns = frame.last_ns - frame.first_ns
-    parts.append(_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
+    parts.append(draw_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
     at = min(max(border + 2, frame.left + 110), width - 100)
-    parts.append(_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
-    return _svg("chart", width, height, title, parts, data=_scale(frame, unit))
+    parts.append(draw_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
+    return svg_of("chart", width, height, title, parts, data=_scale(frame, unit))
 
 
 def _event(frame: Frame, event: Event) -> list[str]:
@@ -292,7 +294,7 @@ def _event(frame: Frame, event: Event) -> list[str]:
         return []
     at = frame.x(event.at_ns)
     flag = f'<path class="event-flag" d="M{at:.1f} {frame.above}l7 4l-7 4z"/>'
-    line = _line("event", at, frame.above, at, frame.floor)
+    line = draw_line("event", at, frame.above, at, frame.floor)
     return [f"<g><title>{escape(shown(event.words, 120))}</title>{line}{flag}</g>"]
 
 
@@ -317,7 +319,7 @@ def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 240) -> Mark
     frame = Frame(0.0, steps[-1], ticks[-1], width, height)
     parts = frame.grid(ticks, "ms")
     for step in steps:
-        parts.append(_text("axis", frame.x(step), height - 10, f"{step:.3g}", anchor="middle"))
+        parts.append(draw_text("axis", frame.x(step), height - 10, f"{step:.3g}", anchor="middle"))
     for sample in curve.samples:
         style = "dot2" if sample.period == "base" else "dot"
         at = f'cx="{frame.x(sample.load):.1f}" cy="{frame.y(sample.ms):.1f}"'
@@ -327,7 +329,7 @@ def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 240) -> Mark
         style = "line2" if line.period == "base" else "line"
         parts += frame.curve(line.loads, np.array(shown_ms), style)
     title = "mean time of a call by load of its resource, calls a second; base grey and dashed, head blue"
-    return _svg("chart", width, height, title, parts)
+    return svg_of("chart", width, height, title, parts)
 
 
 def _path_label(path: CallPath) -> str:
@@ -393,91 +395,10 @@ def _box(
 ) -> str:
     x, y, width, height = place
     room = int((width - 8) / 6.6)
-    text = _text("label", x + 5, y + height - 9, label, limit=room) if room >= 3 else ""
-    box = _rect(style, x, y, max(width - 1, 0.5), height - 1)
+    text = draw_text("label", x + 5, y + height - 9, label, limit=room) if room >= 3 else ""
+    box = draw_rect(style, x, y, max(width - 1, 0.5), height - 1)
     whole = f"<g><title>{escape(shown(about, 400))}</title>{box}{text}</g>"
     return f'<a href="{escape(href)}" aria-label="{escape(shown(about, 400))}">{whole}</a>' if href else whole
-
-
-def waterfall(trace: TracePath, *, width: int = 1480, row: int = 22, most: int = 400) -> Markup:
-    """A trace as bars of time, its critical path underlined; repeats of one call stand together.
-
-    A message's wait in its queue is a thin line before its consumer.  At most `most` rows: the rest is
-    counted in the last one.
-    """
-    spans = trace.spans
-    length = max(int((spans["start_ns"] + spans["duration_ns"]).max() or 1), 1)  # pyright: ignore[reportArgumentType]
-    segments: dict[int, list[tuple[int, int]]] = {}
-    for span, start, end in trace.segments.select("span", "start_ns", "end_ns").iter_rows():
-        segments.setdefault(span, []).append((start, end))
-    waits = _waits(trace)
-    rows = list(grouped(trace))
-    hidden = max(len(rows) - most, 0)
-    parts: list[str] = []
-    left, right = 340, 90
-    scale = (width - left - right) / length
-    for line, repeats in enumerate(rows[:most]):
-        span, y = spans.row(repeats[0], named=True), line * row + 2
-        name = f"{span['service']} {span['operation']}" + (f" ×{len(repeats)}" if len(repeats) > 1 else "")
-        indent = min(span["depth"], 16) * 12
-        parts.append(f'<g class="{_row_class(trace, repeats)}">')
-        total = sum(spans.item(at, "duration_ns") for at in repeats)
-        own = sum(spans.item(at, "own_ns") for at in repeats)
-        about = f"{name}: {duration(total)}, {duration(own)} of it on the critical path"
-        parts.append(f"<title>{escape(shown(about, 400))}</title>")
-        parts.append(_text("wf-name", indent + 4, y + 14, name, limit=max((left - indent) // 7, 8)))
-        if repeats[0] in waits:
-            begin, wait = waits[repeats[0]]
-            parts.append(_rect("wf-wait", left + scale * begin, y + 8, scale * wait, 2))
-        last = 0.0
-        for at in repeats:
-            x = left + scale * spans.item(at, "start_ns")
-            size = max(scale * spans.item(at, "duration_ns"), 1.0)
-            parts.append(_rect("wf-bar", x, y + 3, size, 11))
-            for start, end in segments.get(at, ()):
-                parts.append(
-                    _rect("wf-crit", left + scale * start, y + 14, max(scale * (end - start), 0.7), 3)
-                )
-            last = max(last, x + size)
-        parts.append(_text("wf-time", last + 5, y + 13, duration(total)) + "</g>")
-    height = row * (min(len(rows), most) + (1 if hidden else 0)) + 4
-    if hidden:
-        parts.append(_text("wf-name", 4, height - 8, f"{hidden} more rows"))
-    title = f"trace {trace.trace_id}, {len(spans)} spans over {duration(length)}"
-    return _svg("waterfall", width, height, title, parts)
-
-
-def _waits(trace: TracePath) -> dict[int, tuple[int, int]]:
-    """Row of a message's first span -> start and length of its wait in ns."""
-    first: dict[int, int] = {}
-    for at, unit in enumerate(trace.spans["unit"].to_list()):
-        first.setdefault(unit, at)
-    rows = trace.units.filter(pl.col("wait_ns") > 0).select("unit", "start_ns", "wait_ns").iter_rows()
-    return {first[unit]: (start, wait) for unit, start, wait in rows if unit in first}
-
-
-def _row_class(trace: TracePath, repeats: Sequence[int]) -> str:
-    spans = trace.spans
-    style = "wf-path" if any(spans.item(at, "on_path") for at in repeats) else "wf-off"
-    style += " wf-error" if any(spans.item(at, "error") for at in repeats) else ""
-    return style + (" wf-detached" if spans.item(repeats[0], "detached") else "")
-
-
-def grouped(trace: TracePath) -> Iterable[list[int]]:
-    """Rows of a waterfall: runs of three or more leaf calls alike under one parent are one row."""
-    spans = trace.spans
-    depth = spans["depth"].to_list()
-    names = spans.select("parent_span_id", "service", "operation", "peer").rows()
-    leaf = [at + 1 == len(depth) or depth[at + 1] <= depth[at] for at in range(len(depth))]
-    at = 0
-    while at < len(depth):
-        run = [at]
-        while leaf[at] and run[-1] + 1 < len(depth) and leaf[run[-1] + 1] and names[run[-1] + 1] == names[at]:
-            run.append(run[-1] + 1)
-        if len(run) < 3:
-            run = [at]
-        yield run
-        at = run[-1] + 1
 
 
 def effect_bars(effects: Sequence[tuple[str, float]], *, width: int = 560, row: int = 24) -> Markup:
@@ -490,13 +411,13 @@ def effect_bars(effects: Sequence[tuple[str, float]], *, width: int = 560, row: 
     scale = (width - left - right) / max(high - low, 1e-12)
     height = row * (len(effects) + 1)
     zero = left - low * scale
-    parts = [_line("grid", zero, 0, zero, height)]
+    parts = [draw_line("grid", zero, 0, zero, height)]
     for line, (name, value) in enumerate([*effects, ("in all", marks[-1])]):
         whole = line == len(effects)
         begin = 0.0 if whole else marks[line]
         a, b = sorted((zero + begin * scale, zero + (begin + value) * scale))
         style, y = "sum" if whole else "more" if value > 0 else "less", line * row
-        parts.append(_text("axis", left - 8, y + 16, name, anchor="end", limit=28))
-        parts.append(_rect(style, a, y + 4, max(b - a, 1), row - 8))
-        parts.append(_text("axis", b + 5, y + 16, f"{number(value, sign=True)} ms"))
-    return _svg("effects", width, height, "causes of the change", parts)
+        parts.append(draw_text("axis", left - 8, y + 16, name, anchor="end", limit=28))
+        parts.append(draw_rect(style, a, y + 4, max(b - a, 1), row - 8))
+        parts.append(draw_text("axis", b + 5, y + 16, f"{number(value, sign=True)} ms"))
+    return svg_of("effects", width, height, "causes of the change", parts)

@@ -489,9 +489,11 @@ class PathsPage(TypedDict):
 
 
 class TracesPage(TypedDict):
-    """Example traces."""
+    """Example traces, those that were looked for, and whether these are all."""
 
     traces: list[Example]
+    found: list[dict[str, Any]]
+    whole: bool
 
 
 class SearchPage(TypedDict):

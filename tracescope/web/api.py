@@ -118,9 +118,11 @@ def _examples(examples: Sequence[Example]) -> list[contract.Example]:
 
 
 def traces(answers: Answers, view: View) -> contract.TracesPage:
-    """Example traces."""
+    """Traces that are looked for, the slowest first, and example traces."""
     key = view.edge_key if view.edge_kind else None
-    return {"traces": _examples(answers.examples(key))}
+    found = answers.search(pages.wanted(answers, view), side="base" if view.side == "base" else "head")
+    rows = [{**asdict(one), "start": iso(one.start_ns)} for one in found.traces]
+    return {"traces": _examples(answers.examples(key)), "found": rows, "whole": found.whole}
 
 
 def trace(answers: Answers, view: View, trace_id: str) -> contract.Path:

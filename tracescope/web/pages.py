@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tracescope import schema
 from tracescope.analysis.capacity.forecast_verdict import entry_states
 from tracescope.analysis.evidence.series import CallPath
 from tracescope.analysis.explain import sentence
 from tracescope.analysis.report import Edge, EdgeKey, Report
+from tracescope.analysis.rollups.where import conditions
 from tracescope.analysis.topology.backbone import backbone
+from tracescope.engine.trace_search import Wanted
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
 from tracescope.report import charts, page, text
 from tracescope.report.cards import Card, cards
-from tracescope.report.figures import share
+from tracescope.report.figures import between, share
 from tracescope.report.review import causes_drawn
+from tracescope.report.waterfall import length_of, waterfall
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import periods
 from tracescope.web.map import drawn
@@ -158,7 +161,7 @@ def _first_trace(answers: Answers, view: View, edges: Sequence[Edge]) -> Values:
             except InputError:  # its raw spans have gone
                 continue
             return {
-                "trace": charts.waterfall(trace, most=24),
+                "trace": waterfall(trace, most=24),
                 "trace_url": view.url(f"/trace/{trace_id}"),
             }
     return {"trace": "", "trace_url": ""}
@@ -331,19 +334,51 @@ def reading_order(entry_id: int, rows: Sequence[CallPath]) -> list[tuple[int, Ca
 
 
 def traces(answers: Answers, view: View) -> Values:
-    """Examples of an edge, or of everything."""
+    """Traces that are looked for, and examples of an edge or of everything."""
     key = view.edge_key if view.edge_kind else None
     about = f"{view.caller} → {view.callee or '(itself)'} {view.operation}".strip() if key else ""
-    return {"title": "Traces", "about": about, "examples": answers.examples(key)}
+    found = answers.search(wanted(answers, view), side="base" if view.side == "base" else "head")
+    return {
+        "title": "Traces",
+        "about": about,
+        "examples": answers.examples(key),
+        "found": found,
+        "looked": None
+        if found.hours is None
+        else between(found.hours[0] * schema.HOUR_NS, (found.hours[1] + 1) * schema.HOUR_NS),
+        "services": answers.sides().head.tables["paths"]["caller"].unique().sort().to_list(),
+    }
+
+
+def wanted(answers: Answers, view: View) -> Wanted:
+    """Which traces a view looks for."""
+    return Wanted(
+        service=view.service,
+        operation=view.op,
+        where=conditions([view.where] if view.where else [], answers.settings.policy),
+        least_ms=view.min_ms,
+        most_ms=view.max_ms,
+        failed=bool(view.failed),
+        environment=view.env,
+    )
 
 
 def trace(answers: Answers, view: View, trace_id: str) -> Values:
-    """One trace."""
-    found = answers.trace(trace_id, near_periods=bool(view.base))
+    """One trace, perhaps with a span's details, perhaps beside another trace."""
+    near = bool(view.base)
+    found = answers.trace(trace_id, near_periods=near)
+    other = answers.trace(view.beside, near_periods=near) if view.beside else None
+    length = max(length_of(found), length_of(other)) if other is not None else 0
+    out = answers.settings.trace_url
     return {
         "title": f"Trace {found.trace_id}",
         "trace": found,
-        "picture": charts.waterfall(found),
+        "picture": waterfall(found, length_ns=length),
+        "other": other,
+        "other_picture": waterfall(other, length_ns=length) if other is not None else "",
+        "details": answers.span_details(trace_id, view.span) if view.span else None,
+        "out": out.replace("{trace_id}", found.trace_id) if out else "",
+        "out_name": urlsplit(out).hostname or "",
         "units": found.units.to_dicts(),
         "spans": found.spans.head(LISTED_SPANS).to_dicts(),
         "more": max(len(found.spans) - LISTED_SPANS, 0),

@@ -65,8 +65,10 @@ class View:
         Of the map: boxes at most, else its backbone.
     spaces, but
         Of the map: whether namespaces are `SPACES`, and those that are not, as `toggled` writes them.
-    beside
-        Of a trace: the id of another one shown beside it.
+    op, min_ms, max_ms, failed
+        Of traces that are looked for: letters of a span's operation, how long they took, 1 for failed ones.
+    span, beside
+        Of a trace: the id of a span whose details are shown, and of another trace shown beside it.
     q
         Words that are searched for.
     growth, horizon
@@ -99,6 +101,11 @@ class View:
     nodes: int = LARGEST
     spaces: str = "open"
     but: str = ""
+    op: str = ""
+    min_ms: float = 0.0
+    max_ms: float = 0.0
+    failed: int = 0
+    span: str = ""
     beside: str = ""
     q: str = ""
     growth: float = 2.0
@@ -174,6 +181,9 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "min_change": (0, 100),
     "quantile": (0, 0.9999),
     "hops": (0, 20),
+    "min_ms": (0, 1e12),
+    "max_ms": (0, 1e12),
+    "failed": (0, 1),
     "nodes": (2, 2000),
     "growth": (0.1, 1000),
     "horizon": (1, 520),
