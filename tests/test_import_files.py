@@ -549,3 +549,43 @@ def test_a_conflict_between_two_spans_is_still_told_after_a_rebuild(tmp_path: Pa
         assert tracescope(verb, "--store", store).returncode == 0, verb
     assert tracescope("import", tmp_path / "two.jsonl", "--store", store).returncode == 0
     assert conflicts() == 1
+
+
+def _peak_mib(folder: Path, file: Path, memory_mb: int) -> float:
+    """Largest memory of an import, in a process of its own."""
+    store = str(folder / f"store-{memory_mb}")
+    command = [sys.executable, "-m", "tracescope", "import", str(file), "--store", store]
+    child = subprocess.Popen([*command, "--memory-mb", str(memory_mb)], stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = status
+    assert status == 0
+    return used.ru_maxrss / 1024
+
+
+def _write_jaeger(file: Path, spans: int) -> None:
+    """One answer of Jaeger's API, in traces of 50 spans."""
+    line = (
+        b'{"traceID":"%032x","spanID":"%016x","operationName":"GET /carts","references":[],"startTime":%d,'
+        b'"duration":900,"tags":[{"key":"span.kind","type":"string","value":"server"},'
+        b'{"key":"user_agent.original","type":"string","value":"' + b"a" * 120 + b'"}],"processID":"p1"}'
+    )
+    with file.open("wb") as out:
+        out.write(b'{"data":[')
+        for number in range(1, spans, 50):
+            starts = ((number + k, 1_795_000_000_000_000 + number * 10_000) for k in range(50))
+            of_trace = b",".join(line % (number, span, start) for span, start in starts)
+            processes = b'"processes":{"p1":{"serviceName":"cart","tags":[]}}'
+            out.write(b'%s{"spans":[%s],%s}' % (b"," if number > 1 else b"", of_trace, processes))
+        out.write(b"]}")
+
+
+def test_an_import_keeps_to_its_memory_however_large_the_file_is(tmp_path: Path) -> None:
+    """The peak of the whole process is below `memory_mb`, and less where that is less."""
+    small, large = tmp_path / "small.json", tmp_path / "large.json"
+    _write_jaeger(small, 100)
+    _write_jaeger(large, 600_000)
+    _peak_mib(tmp_path, small, 2048)  # compiles, if that is still to be done
+    roomy, tight = (_peak_mib(tmp_path, large, memory_mb) for memory_mb in (1024, 576))
+    assert roomy < 1024
+    assert tight < 576
+    assert tight < roomy - 50

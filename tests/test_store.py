@@ -18,6 +18,7 @@ import pytest
 import stores
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
+from tracescope.engine import import_files as importing
 from tracescope.engine.import_files import import_files
 from tracescope.engine.rebuild import rebuild
 from tracescope.engine.rollups import RollupRequest, rollups, trace_spans
@@ -318,7 +319,7 @@ def test_rows_of_a_seal_that_was_never_published_do_not_count_after_room_was_mad
     with monkeypatch.context() as patch, store.group("import") as group:
         patch.setattr(type(store.sealed), "publish", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
-            seal(store, unlanded=Unlanded([Batch("late", later, {}, ARRIVED)], group))
+            seal(store, unlanded=Unlanded([Batch.of("late", later, {}, ARRIVED)], group))
     done = reclaim(store, 1)
     assert done.hours == 1
     left = store.sealed.scan(store.sealed.pointer(), "spans").collect()
@@ -410,8 +411,9 @@ def test_an_import_larger_than_its_memory_gives_the_same(
 
     land_aside = LandingGroup.land
     monkeypatch.setattr(LandingGroup, "land", noted)
+    monkeypatch.setattr(importing, "LEAST_BYTES", 8_000_000)
     results = []
-    for name, memory_bytes, aside in (("roomy", 1 << 30, 0), ("tight", 8_000_000, 1)):
+    for name, memory_bytes, aside in (("roomy", 1 << 30, 0), ("tight", 1, 1)):
         staged.clear()
         store = new_store(tmp_path / name)
         done = import_files(store, files, arrived_ns=ARRIVED, memory_bytes=memory_bytes)
@@ -446,7 +448,7 @@ def test_an_import_of_an_hour_that_retention_closes_meanwhile_is_refused(tmp_pat
     import_files(store, files[1:], arrived_ns=ARRIVED)
     old = spans(LINES.format(name="c")).with_columns(pl.col("start_ns", "end_ns") - 1_000 * HOUR)
     with store.group("import") as group:
-        held = Unlanded([Batch("late", old, {}, ARRIVED)], group)
+        held = Unlanded([Batch.of("late", old, {}, ARRIVED)], group)
         prune(store, now_ns=ARRIVED + 15 * 24 * HOUR, spans_days=14, rollups_days=800)
         seal(store, unlanded=held)
     # the fourth starts in the hour after, which is open

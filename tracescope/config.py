@@ -82,7 +82,11 @@ class Settings:
     workers: int = _doc(
         "slices and files worked on at once", factory=lambda: min(os.cpu_count() or 1, 8), least=1
     )
-    memory_mb: int = _doc("memory that importing and sealing may use, in MiB", 768, least=64)
+    memory_mb: int = _doc(
+        "memory of an import, the program included (it takes 560 at least), and what sealing may use, in MiB",
+        768,
+        least=64,
+    )
     grpc: str = _doc("address of the OTLP gRPC receiver; `off` for none", "127.0.0.1:4317")
     http: str = _doc("address of the OTLP HTTP receiver; `off` for none", "127.0.0.1:4318")
     web: str = _doc("address of the web page; `off` for none", "127.0.0.1:8317")

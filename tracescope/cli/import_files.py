@@ -11,6 +11,8 @@ import click
 from tracescope.cli import shell
 from tracescope.visible import line
 
+#: Freed memory that is kept, by the block and in all: what chunks are turned into is about as large.
+_KEPT_BYTES = 4 * 1024 * 1024
 #: Skipped files that are named.
 _SHOWN = 3
 FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
@@ -27,7 +29,12 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
     help="What the files are.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Chunks worked on at once.")
-@click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that importing may use.")
+@click.option(
+    "--memory-mb",
+    type=click.IntRange(64),
+    metavar="MIB",
+    help="Memory that the import may take, the program included: never less than 560.",
+)
 @shell.store_option
 def import_command(
     files: tuple[str, ...], form: str, workers: int | None, memory_mb: int | None, store: str | None
@@ -41,10 +48,10 @@ def import_command(
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files
     from tracescope.report.text import count
-    from tracescope.serving.allocator import keep_blocks
+    from tracescope.serving.allocator import give_back, keep_blocks
     from tracescope.store import open_store
 
-    keep_blocks()
+    keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
     opened = open_store(used.store, create=True)
     begun = time.monotonic()
     with progress_bar() as advance:
@@ -57,6 +64,7 @@ def import_command(
             memory_bytes=used.memory_mb * 1024 * 1024,
             policy=used.policy,
             progress=advance,
+            let_go=give_back,
         )
     took = max(time.monotonic() - begun, 1e-9)
     refused = ", ".join(f"{n} {reason}" for reason, n in sorted(result.rejected.items()))

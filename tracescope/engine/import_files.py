@@ -16,9 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from tracescope import keeping
+from tracescope import keeping, schema
 from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
@@ -77,12 +77,29 @@ class _Terms(NamedTuple):
     policy: Policy
 
 
-def _decode(chunk: Chunk, terms: _Terms) -> tuple[Batch, Counter[str]]:
+class _Decoded(NamedTuple):
+    """Spans of a chunk, the bytes that they take in memory, and documents skipped."""
+
+    batch: Batch
+    size: int
+    skipped: Counter[str]
+
+
+#: What the interpreter, the libraries, the compiled code and chunks in work take, in any import.
+PROGRAM_BYTES: Final = 336 * 1024 * 1024
+#: Beside them at least so much is used for spans, whatever the settings say.
+LEAST_BYTES: Final = 176 * 1024 * 1024
+#: What is written aside is written in pieces of so many bytes at least.
+_LEAST_ASIDE: Final = 4 * 1024 * 1024
+#: A decoded span's integers, and sixteen bytes for each of its strings, wherever their text is.
+_ROW_BYTES: Final = sum(16 if kind in ("String", "Binary") else 8 for kind in schema.SPANS.values())
+
+
+def _decode(chunk: Chunk, terms: _Terms) -> _Decoded:
     """Decode one chunk."""
     import polars as pl
 
     from tracescope.ingest.decode import assemble, fingerprint, scan
-    from tracescope.schema import HOUR_NS
 
     requests = chunk.requests()
     try:
@@ -92,46 +109,67 @@ def _decode(chunk: Chunk, terms: _Terms) -> tuple[Batch, Counter[str]]:
     name, decoded = fingerprint(found), assemble(found, terms.policy)
     spans, rejected = decoded.spans, dict(decoded.rejected)
     if terms.closed:
-        kept = spans.filter(~(pl.col("start_ns") // HOUR_NS).is_in(terms.closed))
+        kept = spans.filter(~(pl.col("start_ns") // schema.HOUR_NS).is_in(terms.closed))
         if len(kept) < len(spans):
             rejected["hour_closed"] = len(spans) - len(kept)
         spans = kept
-    return Batch(f"i-{name}", spans, rejected, terms.arrived_ns), requests.skipped
+    size = _ROW_BYTES * len(spans) + sum(each.nbytes for each in (found.raw, found.resource_raw, found.heap))
+    return _Decoded(Batch.of(f"i-{name}", spans, rejected, terms.arrived_ns), size, requests.skipped)
 
 
-def _stage(group: LandingGroup, batch: Batch) -> None:
-    """Write a batch to where it lands from."""
+def _stage(group: LandingGroup, batches: list[Batch]) -> None:
+    """Write batches to where they land from, as one: files of few rows cost more than their rows."""
+    import polars as pl
+
+    rejected: Counter[str] = Counter()
+    for batch in batches:
+        rejected.update(batch.rejected)
+    spans = pl.concat([batch.spans for batch in batches])
     group.land(
-        batch.spans,
-        batch=batch.name,
-        accepted=len(batch.spans),
-        rejected=batch.rejected,
-        arrived_ns=batch.arrived_ns,
+        spans,
+        batch=batches[0].name,
+        accepted=len(spans),
+        rejected=rejected,
+        arrived_ns=batches[0].arrived_ns,
+        also=[batch.name for batch in batches[1:]],
     )
 
 
 class _Hold:
     """Takes batches: into memory while they fit, then to disk."""
 
-    def __init__(self, group: LandingGroup, memory_bytes: int) -> None:
+    def __init__(self, group: LandingGroup, room_bytes: int) -> None:
         self._group = group
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = room_bytes * 9 // 20
+        self._aside_bytes = max(_LEAST_ASIDE, room_bytes // 16)
         self._lock = threading.Lock()
+        self._aside: list[Batch] = []
+        self._waiting_bytes = 0
         self.batches: list[Batch] = []
         self.used_bytes = 0
 
     def decode(self, chunk: Chunk, terms: _Terms) -> _Counts:
         """Decode one chunk and keep its spans."""
-        batch, skipped = _decode(chunk, terms)
-        size = batch.spans.estimated_size()
+        made = _decode(chunk, terms)
+        full: list[Batch] = []
         with self._lock:
-            fits = self.used_bytes + size <= self._memory_bytes
-            if fits:
-                self.used_bytes += int(size)
-                self.batches.append(batch)
-        if not fits:
-            _stage(self._group, batch)
-        return _Counts(len(batch.spans), batch.rejected, skipped)
+            if self.used_bytes + made.size <= self._memory_bytes:
+                self.used_bytes += made.size
+                self.batches.append(made.batch)
+            else:
+                self._aside.append(made.batch)
+                self._waiting_bytes += made.size
+                if self._waiting_bytes >= self._aside_bytes:
+                    full, self._aside, self._waiting_bytes = self._aside, [], 0
+        if full:
+            _stage(self._group, full)
+        return _Counts(len(made.batch.spans), made.batch.rejected, made.skipped)
+
+    def finish(self) -> None:
+        """Write what waits to be written."""
+        if self._aside:
+            _stage(self._group, self._aside)
+            self._aside = []
 
 
 def _results(
@@ -171,6 +209,7 @@ def import_files(
     memory_bytes: int = 768 * 1024 * 1024,
     policy: Policy = keeping.DEFAULT,
     progress: Callable[[str, int, int, int], None] | None = None,
+    let_go: Callable[[], object] = lambda: None,
 ) -> ImportResult:
     """Import files and seal what they complete.
 
@@ -181,11 +220,14 @@ def import_files(
     arrived_ns
         Now.
     workers, memory_bytes
-        Chunks in work at once, and what they may take together.
+        Chunks in work at once, and what the process may take, the program itself included: never less
+        than PROGRAM_BYTES and LEAST_BYTES together.
     policy
         Which attributes are kept, beside what is built in.
     progress
         Called with file, bytes read of it, its size (0: unknown) and spans so far.
+    let_go
+        Called when all is read: returns freed memory that the process keeps.
 
     Raises
     ------
@@ -202,20 +244,23 @@ def import_files(
         store.group(f"import-{arrived_ns}") as group,
         closing(read(paths, form, skipped)) as chunks,
     ):
-        hold = _Hold(group, memory_bytes * 2 // 3)
+        room = max(memory_bytes - PROGRAM_BYTES, LEAST_BYTES)
+        hold = _Hold(group, room)
         for chunk, taken in _results(hold, chunks, terms, workers):
             result.read += taken.accepted + sum(taken.rejected.values())
             result.rejected.update(taken.rejected)
             result.skipped.update(taken.skipped)
             if progress is not None:
                 progress(chunk.source, chunk.position, chunk.total, result.read)
+        hold.finish()
+        let_go()
         try:
-            left = memory_bytes - hold.used_bytes
+            left = room - hold.used_bytes
             seal(store, workers=workers, memory_bytes=left, unlanded=Unlanded(hold.batches, group))
             group.drop()
         except StoreBusyError:  # whoever seals next finds them landed
-            for batch in hold.batches:
-                _stage(group, batch)
+            if hold.batches:
+                _stage(group, hold.batches)
             result.sealed = False
     result.new = store.stored() - before
     return result

@@ -10,7 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
+from tracescope.analysis.rollups.merge import Sum, cap_operations, join_hops
 from tracescope.engine.days import fold
 from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal
@@ -101,5 +101,8 @@ def _rolled(
     begin, end = run
     spans = source(store, snapshot, begin, end).scan()
     keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    tables = merge([each.tables for each in process_slices(spans, keep, room.memory_bytes, room.workers)])
+    total = Sum(room.memory_bytes // 8)
+    for each in process_slices(spans, keep, room.memory_bytes, room.workers):
+        total.add(each.tables)
+    tables = total.tables()
     return cap_operations(join_hops(tables, hop_halves(stored, tables["hop_halves"], begin, end)))

@@ -17,18 +17,18 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import cap_operations, carry_counts, join_hops, merge
+from tracescope.analysis.rollups.merge import Sum, cap_operations, carry_counts, join_hops
 from tracescope.engine.days import fold
 from tracescope.engine.slices import (
     DEFAULT_MEMORY,
     HOP_WINDOW_HOURS,
-    SPAN_BYTES,
     Room,
     affected,
     by_slice,
     hop_halves,
     runs,
     source,
+    spans_of,
 )
 from tracescope.engine.unlanded import Unlanded
 from tracescope.store import Snapshot, SpanStore
@@ -37,6 +37,9 @@ from tracescope.store.sealed import READERS_S, Rewrite
 
 #: Spans written together, where memory allows: files of few rows cost more than their rows.
 _WRITTEN = 200_000
+
+#: This part of the memory may be rollups that wait to be added up, and as much those that wait to be written.
+_SUMMED = 8
 
 #: Publications between two looks for files that nobody names any more.
 _SWEPT_EVERY = 16
@@ -100,7 +103,7 @@ def seal(
 def _along(snapshot: Snapshot, unlanded: Unlanded) -> Snapshot:
     """A snapshot with what has not landed."""
     staged = unlanded.group.files()
-    hours = sorted({*snapshot.landed, *staged, *unlanded.hours()})
+    hours = sorted({*snapshot.landed, *staged, *unlanded.counts()})
     return replace(
         snapshot, landed={hour: snapshot.landed.get(hour, []) + staged.get(hour, []) for hour in hours}
     )
@@ -166,11 +169,11 @@ class _Sealing:
             partial = process(part, keep=keep)
             return partial.tables, partial.spans()
 
-        tables: list[dict[str, pl.DataFrame]] = []
+        total = Sum(self.room.memory_bytes // _SUMMED)
         for rolled, kept in by_slice(rows, self.room.memory_bytes, self.room.workers, work):
-            tables.append(rolled)
+            total.add(rolled)
             self.spans.add(kept)
-        merged = merge(tables)
+        merged = total.tables()
         halves = hop_halves(self.rolled.scan, merged["hop_halves"], begin, end)
         merged = cap_operations(join_hops(merged, halves))
         former = {hour for hour in self.pointer.hours if begin <= hour < end}
@@ -209,9 +212,10 @@ def _seal(
     held = {*snapshot.landed, *snapshot.pointer.hours}
     pointer = store.sealed.settle()
     done = 0
-    with _Writer(store, pointer, min(_WRITTEN, room.memory_bytes // SPAN_BYTES)) as spans:
-        made = _Sealing(store, snapshot, room, unlanded, pointer, Rewrite(store.sealed, pointer), spans)
-        for begin, end in runs(targets, held):
+    with _Writer(store, pointer, min(_WRITTEN, room.spans)) as spans:
+        rolled = Rewrite(store.sealed, pointer, min(Rewrite.FULL_BYTES, room.memory_bytes // _SUMMED))
+        made = _Sealing(store, snapshot, room, unlanded, pointer, rolled, spans)
+        for begin, end in runs(targets, held, spans_of(snapshot, unlanded), room):
             made.run(begin, end)
             if made.rolled.full:
                 made.write()

@@ -10,8 +10,9 @@ Results do not depend on how hours are run together, nor on slices.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,14 +27,18 @@ from tracescope.store import Snapshot, SpanStore
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.process import Partial
 
-#: Bytes that a span costs while it is sealed: measured 1,150 and what is read of it, some 450 with ten
-#: attributes; and some room.
-SPAN_BYTES = 2_000
+#: Bytes that a span costs while a slice is worked on: measured 1,150 and what is read of it, some 450 with
+#: ten attributes; and some room.  What waits and is written meanwhile counts as one more worker's slice.
+SPAN_BYTES = 1_800
+#: Bytes of a landed file that a span takes, roughly.
+_LANDED_BYTES = 100
 DEFAULT_MEMORY = 768 * 1024 * 1024
 #: Ids looked at to cut slices.
 _SAMPLED = 16_384
-#: Hours worked on together.
+#: Hours worked on together, and slices of them; of fewer hours those around cost more than they themselves.
 RUN_HOURS = 24 * 7
+_RUN_SLICES = 16
+_LEAST_RUN = 4
 HOP_WINDOW_HOURS = 24
 
 T = TypeVar("T")
@@ -47,6 +52,11 @@ class Room(NamedTuple):
     workers: int
     memory_bytes: int
 
+    @property
+    def spans(self) -> int:
+        """Spans of one slice."""
+        return max(1, self.memory_bytes // (SPAN_BYTES * (self.workers + 1)))
+
 
 def affected(hours: Sequence[int]) -> list[int]:
     """Hours whose traces change when spans that start in `hours` come.
@@ -57,23 +67,45 @@ def affected(hours: Sequence[int]) -> list[int]:
     return sorted({h for hour in hours for h in range(hour - _AFTER, hour + _AFTER + 1)})
 
 
-def runs(hours: Sequence[int], held: Collection[int] = ()) -> Iterator[tuple[int, int]]:
+def runs(
+    hours: Sequence[int],
+    held: Collection[int] = (),
+    spans: Mapping[int, int] | None = None,
+    room: Room | None = None,
+) -> Iterator[tuple[int, int]]:
     """Ascending hours as half-open runs, each of at most RUN_HOURS of them.
 
     A run goes on over hours that are not among `hours`, as long as none of these is `held`: where nothing
-    is, nothing starts.
+    is, nothing starts.  Where it is known how many `spans` hours have, a run ends when it has as many slices
+    as are worth reading all of its hours for each.
     """
     others = sorted(set(held).difference(hours))
-    begin = last = count = 0
+    begin = last = count = size = 0
     for hour in hours:
         broken = bisect_left(others, hour) != bisect_left(others, last) if held else hour != last + 1
-        if count and (broken or count == RUN_HOURS):
+        own = 0 if spans is None else spans.get(hour, 0)
+        large = room is not None and count >= _LEAST_RUN and size + own > _RUN_SLICES * room.spans
+        if count and (broken or large or count == RUN_HOURS):
             yield begin, last + 1
-            count = 0
+            count = size = 0
         begin = hour if not count else begin
-        last, count = hour, count + 1
+        last, count, size = hour, count + 1, size + own
     if count:
         yield begin, last + 1
+
+
+def spans_of(found: Snapshot, unlanded: Unlanded | None = None) -> dict[int, int]:
+    """How many spans start in each hour, roughly: copies are counted as often as they came."""
+    counts = {hour: state.spans for hour, state in found.pointer.hours.items() if state.has_raw}
+    for hour, paths in found.landed.items():
+        size = 0
+        for path in paths:
+            with suppress(FileNotFoundError):  # sealed by another process a moment ago
+                size += path.stat().st_size
+        counts[hour] = counts.get(hour, 0) + size // _LANDED_BYTES
+    for hour, count in unlanded.counts().items() if unlanded is not None else ():
+        counts[hour] = counts.get(hour, 0) + count
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +157,7 @@ def source(
 def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:
     """Cut spans by trace id so that `workers` slices fit into `memory_bytes` together."""
     count = int(spans.select(pl.len()).collect().item())
-    parts = max(1, -(-count * SPAN_BYTES * workers // memory_bytes))
+    parts = max(1, -(-count // Room(workers, memory_bytes).spans))
     if count > 200_000:
         parts = max(parts, 2 * workers)  # one half is written while the other is worked on
     if parts == 1:

@@ -6,9 +6,11 @@ durable when its last hour is: until then nothing of it is visible, and whoever 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from tracescope import schema
@@ -19,16 +21,31 @@ _HOUR = pl.col("start_ns") // schema.HOUR_NS
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Decoded spans, and what they count in a ledger; see `SpanStore.land`."""
+    """Decoded spans, and what they count in a ledger; see `SpanStore.land`.
+
+    Attributes
+    ----------
+    name, spans, rejected, arrived_ns
+        As they land.
+    counts
+        Spans by the hour they start in.
+    """
 
     name: str
     spans: pl.DataFrame
     rejected: dict[str, int]
     arrived_ns: int
+    counts: dict[int, int]
+
+    @classmethod
+    def of(cls, name: str, spans: pl.DataFrame, rejected: dict[str, int], arrived_ns: int) -> Batch:
+        """Count the spans by hour."""
+        hours, counts = np.unique(spans["start_ns"].to_numpy() // schema.HOUR_NS, return_counts=True)
+        return cls(name, spans, rejected, arrived_ns, dict(zip(hours.tolist(), counts.tolist(), strict=True)))
 
     def hours(self) -> set[int]:
         """Hours that its spans start in."""
-        return set(self.spans.select(_HOUR.unique())["start_ns"].to_list())
+        return set(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +63,20 @@ class Unlanded:
     batches: list[Batch]
     group: LandingGroup
 
-    def hours(self) -> set[int]:
-        """Hours that any of those in memory starts in."""
-        return {hour for batch in self.batches for hour in batch.hours()}
+    def counts(self) -> Counter[int]:
+        """Those in memory by the hour they start in."""
+        total: Counter[int] = Counter()
+        for batch in self.batches:
+            total.update(batch.counts)
+        return total
 
     def near(self, hours: Iterable[int]) -> list[pl.LazyFrame]:
         """Those in memory that start in `hours`."""
         wanted = set(hours)
         found: list[pl.LazyFrame] = []
         for batch in self.batches:
-            some = wanted.intersection(batch.hours())
-            if some == batch.hours():
+            some = wanted.intersection(batch.counts)
+            if len(some) == len(batch.counts):
                 found.append(batch.spans.lazy())
             elif some:
                 found.append(batch.spans.lazy().filter(_HOUR.is_in(some)))

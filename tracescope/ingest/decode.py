@@ -62,6 +62,11 @@ def _keys(policy: Policy) -> wire.Keys:
     )
 
 
+_INTEGERS: dict[Any, Any] = {pl.Int8: np.int8, pl.Int64: np.int64}
+#: What stands for a string that is not there: null, a service's name, an environment's.
+_OTHERWISE = (None, schema.UNKNOWN_SERVICE, "")
+
+
 class _Strings:
     """Distinct strings of a scan."""
 
@@ -69,14 +74,33 @@ class _Strings:
         bounds = np.column_stack([scan.strings[:, 0], scan.strings[:, 0] + scan.strings[:, 1]])
         data = memoryview(scan.heap.data)
         self.values = [str(data[at:end], "utf-8", "replace") for at, end in bounds.tolist()]
-        self._with_null = pl.Series("", [*self.values, None], dtype=pl.String)
+        self._otherwise = {text: len(self.values) + at for at, text in enumerate(_OTHERWISE)}
+        self._all = pl.Series("", [*self.values, *_OTHERWISE], dtype=pl.String)
 
-    def gather(self, codes: np.ndarray[Any, Any]) -> pl.Series:
-        """The strings of `codes` ``(n,)``; null for -1."""
-        return self._with_null[np.where(codes >= 0, codes, len(self.values))]
+    def gather(self, codes: np.ndarray[Any, Any], otherwise: str | None = None) -> pl.Series:
+        """The strings of `codes` ``(n,)``; for -1 what is said otherwise, one of `_OTHERWISE`."""
+        return self._all[np.where(codes >= 0, codes, self._otherwise[otherwise])]
+
+    def without_empty(self, codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """`codes`, but -1 for the empty string."""
+        empty = np.array([not text for text in self.values] + [True])  # [-1]: none
+        return np.where(empty[codes], -1, codes)
 
 
-def _resolve(scan: wire.Scan, strings: _Strings, named: dict[str, str]) -> dict[str, pl.Series]:
+#: Combinations of values whose meaning is remembered: the same ones come in every request.
+_REMEMBERED = 8192
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _meaning_of(
+    found: tuple[tuple[str, str], ...], kind: int, name: str, named: tuple[tuple[str, str], ...]
+) -> tuple[semconv.Meaning, str]:
+    """What a combination of values, by their fields, means, and the span's templated name."""
+    said = semconv.meaning(dict(found), kind, name, dict(named))
+    return said, said.operation if said.edge_class == schema.CLASS_DB else template_name(name)
+
+
+def _resolve(scan: wire.Scan, strings: _Strings, named: tuple[tuple[str, str], ...]) -> dict[str, pl.Series]:
     """Class, messaging operation, peer, operation, outcome and templated name of every span.
 
     Resolved once for each distinct combination of attribute values and name.
@@ -84,7 +108,7 @@ def _resolve(scan: wire.Scan, strings: _Strings, named: dict[str, str]) -> dict[
     text = strings.values
     pairs = scan.rows[:, wire.C_COMBINATION] * len(text) + scan.rows[:, wire.C_NAME]
     distinct, number = np.unique(pairs, return_inverse=True)
-    used = [k for k in range(len(_SPAN_FIELDS)) if (scan.combinations[:, k + 1] >= 0).any()]
+    used = np.flatnonzero((scan.combinations[:, 1 : len(_SPAN_FIELDS) + 1] >= 0).any(axis=0)).tolist()
     values = scan.combinations[:, [0, *(k + 1 for k in used)]].tolist()
     fields = [_SPAN_FIELDS[k] for k in used]
     meanings: list[semconv.Meaning] = []
@@ -92,12 +116,10 @@ def _resolve(scan: wire.Scan, strings: _Strings, named: dict[str, str]) -> dict[
     for pair in distinct.tolist():
         combination, name = divmod(pair, len(text))
         kind, *codes = values[combination]
-        found = {
-            field: text[code] for field, code in zip(fields, codes, strict=True) if code >= 0 and text[code]
-        }
-        said = semconv.meaning(found, kind, text[name], named)
+        found = tuple([(fields[k], text[code]) for k, code in enumerate(codes) if code >= 0 and text[code]])
+        said, templated = _meaning_of(found, kind, text[name], named)
         meanings.append(said)
-        names.append(said.operation if said.edge_class == schema.CLASS_DB else template_name(text[name]))
+        names.append(templated)
     table = {
         "edge_class": pl.Series([m.edge_class for m in meanings], dtype=pl.Int8),
         "messaging_op": pl.Series([m.messaging_op for m in meanings], dtype=pl.Int8),
@@ -178,31 +200,34 @@ def assemble(found: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
     strings = _Strings(found)
     rows = found.rows
     resource = rows[:, wire.C_RESOURCE]
-    of_resource = {
-        name: strings.gather(found.resource_codes[:, len(_SPAN_FIELDS) + at])[resource]
+    codes = {
+        name: found.resource_codes[:, len(_SPAN_FIELDS) + at][resource]
         for at, name in enumerate(_RESOURCE_FIELDS)
     }
+    codes["service_name"] = strings.without_empty(codes["service_name"])
+    otherwise = {"service_name": schema.UNKNOWN_SERVICE, "environment": ""}
+    of_resource = {name: strings.gather(code, otherwise.get(name)) for name, code in codes.items()}
     plain = {
         "trace_hi": wire.C_TRACE_HI, "trace_lo": wire.C_TRACE_LO, "span_id": wire.C_SPAN,
         "parent_span_id": wire.C_PARENT, "start_ns": wire.C_START, "end_ns": wire.C_END,
         "kind": wire.C_KIND, "status": wire.C_STATUS, "threshold": wire.C_THRESHOLD,
         "content_hash": wire.C_HASH,
     }  # fmt: skip
+    kinds = schema.dtypes(schema.SPANS)
     columns: dict[str, pl.Series] = {
-        name: pl.Series(np.ascontiguousarray(rows[:, at])) for name, at in plain.items()
+        name: pl.Series(rows[:, at].astype(_INTEGERS[kinds[name]])) for name, at in plain.items()
     }
-    columns |= of_resource | _resolve(found, strings, dict(policy.names))
+    columns |= of_resource | _resolve(found, strings, policy.names)
     unset = columns["status"] == schema.STATUS_UNSET
     columns["status"] = columns["status"].set(unset & columns.pop("failed"), schema.STATUS_ERROR)
     columns["host"] = strings.gather(_hosts(found, strings))
-    columns["service_name"] = columns["service_name"].replace("", None).fill_null(schema.UNKNOWN_SERVICE)
-    columns["environment"] = columns["environment"].fill_null("")
     columns["scope"] = strings.gather(rows[:, wire.C_SCOPE])
-    columns["raw"] = _pieces(found.raw, rows[:, wire.C_RAW_END])
-    columns["resource"] = _pieces(found.resource_raw, found.resource_end)[resource]
+    # copies: what a table refers to must not be the room that the scan was made in
+    columns["raw"] = _pieces(found.raw.copy(), rows[:, wire.C_RAW_END])
+    columns["resource"] = _pieces(found.resource_raw.copy(), found.resource_end)[resource]
     columns["links"] = _links(found)
-    spans = pl.DataFrame({name: columns[name] for name in schema.SPANS})
-    spans = spans.cast(schema.dtypes(schema.SPANS))  # pyright: ignore[reportArgumentType]
+    # every column has its type already: a frame's cast is planned as a query, which costs as much again
+    spans = pl.DataFrame([columns[name].alias(name) for name in schema.SPANS])
     return _without_flaws(spans, rows[:, wire.C_FLAWS])
 
 

@@ -383,11 +383,11 @@ class _Plain:
         some: list[Message] = []
         size = 0
         for message in messages:
-            some.append(message)
-            size += len(message.data)
-            if size >= CHUNK_BYTES:
+            if some and size + len(message.data) > CHUNK_BYTES:
                 yield self._chunk(some, kind, zstd)
                 some, size = [], 0
+            some.append(message)
+            size += len(message.data)
         if some:
             yield self._chunk(some, kind, zstd)
 

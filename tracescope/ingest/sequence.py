@@ -26,7 +26,7 @@ from tracescope.errors import InputError
 from tracescope.kernels.outline import BEGIN, DEPTH, DOCUMENT, END, MORE, TOO_DEEP, Outline
 
 #: A run of items ends at so many bytes; what is smaller is never taken apart.
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 2 * 1024 * 1024
 #: Documents of more are put aside, and read in portions.
 LARGE_BYTES = 4 * CHUNK_BYTES
 _BLOCK = 1024 * 1024

@@ -11,6 +11,7 @@ noted for whoever reads it the slow way.
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ SPAN_TEXT = 24
 GROWTH = 4
 
 
+#: Rooms for texts of up to so many bytes are kept: to clear a fresh one costs as much as to fill it.
+_KEPT_BYTES = 4 * 1024 * 1024
+_kept = threading.local()
+
+
 class Groups(NamedTuple):
     """What is written, and where what stands in it."""
 
@@ -45,7 +51,21 @@ class Groups(NamedTuple):
 
     @classmethod
     def of(cls, size: int) -> Groups:
-        """Room for what a text of `size` bytes can become."""
+        """Room for what a text of `size` bytes can become; a thread keeps it, and has it back empty."""
+        made: Groups | None = getattr(_kept, "made", None)
+        if made is None or len(made.out) < GROWTH * size + 64:
+            made = cls._new(size)
+            if size <= _KEPT_BYTES:
+                _kept.made = made
+            return made
+        made.groups[: made.counts[N_GROUPS]] = 0
+        made.slots.fill(-1)
+        made.doubles[0] = 0
+        made.counts.fill(0)
+        return made
+
+    @classmethod
+    def _new(cls, size: int) -> Groups:
         most = most_spans(size)
         return cls(
             out=np.empty(GROWTH * size + 64, np.uint8),

@@ -22,13 +22,19 @@ KEPT_BYTES: Final = 64 * 1024 * 1024
 ARENAS: Final = 3
 
 
-def keep_blocks() -> bool:
-    """Let this process keep freed blocks; whether its C library can."""
+def keep_blocks(mapped_bytes: int = MAPPED_BYTES, kept_bytes: int = KEPT_BYTES) -> bool:
+    """Let this process keep freed blocks; whether its C library can.
+
+    Parameters
+    ----------
+    mapped_bytes, kept_bytes
+        Larger blocks are not kept; and of a heap's end so many bytes are.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # musl has none, and keeps blocks of its own accord
         return False
-    chosen = ((_MMAP_THRESHOLD, MAPPED_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, ARENAS))
+    chosen = ((_MMAP_THRESHOLD, mapped_bytes), (_TRIM_THRESHOLD, kept_bytes), (_ARENA_MAX, ARENAS))
     done = [mallopt(parameter, value) == 1 for parameter, value in chosen]  # each, whatever the others say
     return all(done)
 

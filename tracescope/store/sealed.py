@@ -438,13 +438,15 @@ class Rewrite:
     ----------
     sealed, pointer
         Where; the pointer changes when `write` is called.
+    full_bytes
+        Rows gathered beyond which they should be written.
     """
 
-    #: Rows gathered beyond which they should be written.
     FULL_BYTES: Final = 128 * 1024 * 1024
 
-    def __init__(self, sealed: Sealed, pointer: Pointer) -> None:
+    def __init__(self, sealed: Sealed, pointer: Pointer, full_bytes: int = FULL_BYTES) -> None:
         self._sealed = sealed
+        self._full_bytes = full_bytes
         self.pointer = pointer
         self._tables: dict[str, list[pl.DataFrame]] = {}
         self._hours: set[int] = set()
@@ -453,7 +455,7 @@ class Rewrite:
     @property
     def full(self) -> bool:
         """Whether what is gathered takes much memory."""
-        return self._size > self.FULL_BYTES
+        return self._size > self._full_bytes
 
     def add(self, tables: Mapping[str, pl.DataFrame], hours: Collection[int]) -> None:
         """Rollups of some hours, none of them added since the last `write`, and dimensions."""

@@ -80,6 +80,38 @@ def merge(partials: Sequence[Mapping[str, pl.DataFrame]]) -> Tables:
     return merged
 
 
+class Sum:
+    """Adds partial rollups up as they come, so that few wait at once.
+
+    Parameters
+    ----------
+    waiting_bytes
+        What may wait before it is added up; more where the sum itself is larger.
+    """
+
+    def __init__(self, waiting_bytes: int) -> None:
+        self._parts: list[Tables] = []
+        self._size = 0
+        self._most = self._waiting = waiting_bytes
+
+    def add(self, tables: Tables) -> None:
+        """Take one partial."""
+        self._parts.append(tables)
+        self._size += _bytes_of(tables)
+        if self._size > self._most and len(self._parts) > 1:
+            self._parts = [merge(self._parts)]
+            self._size = _bytes_of(self._parts[0])
+            self._most = max(self._waiting, 2 * self._size)
+
+    def tables(self) -> Tables:
+        """The sum of all."""
+        return merge(self._parts)
+
+
+def _bytes_of(tables: Tables) -> int:
+    return sum(int(frame.estimated_size()) for frame in tables.values())
+
+
 def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Tables:
     """Join consumers to producers in other traces, and add the waits.
 
