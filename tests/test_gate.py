@@ -10,7 +10,7 @@ from simulated import Work, call, compare, edge, publish, query, serve
 
 from tracescope.analysis.diff import Options
 from tracescope.analysis.gate import parse_gate
-from tracescope.analysis.report import Report
+from tracescope.analysis.report import Finding, Mechanism, Report, Victim
 from tracescope.cli import main
 from tracescope.errors import UsageError
 
@@ -170,3 +170,18 @@ def test_a_broken_gate_says_each_measure_in_its_unit(report: Report) -> None:
     assert parse_gate("db.share>0").broken(one) == ["db: share 25.0% -> 12.5% (-12.5 pp)"]
     unsure = replace(report, edges=(replace(edge, significant=False),))
     assert parse_gate("db.calls>0").broken(unsure) == ["db: calls 1 -> 3.5 (+2.5); could be chance"]
+
+
+def test_a_broken_gate_says_what_makes_its_edge_grow(report: Report) -> None:
+    """Who waits for somebody else is not to be mended itself."""
+    first, second = (edge(report, "cart -> postgresql/cart", operation) for operation in ("SELECT", "INSERT"))
+    found = Finding(
+        first.key, Mechanism.CONTENDED, "", 1.0, "request",
+        victims=(Victim(second.key, 1.0, "request", "waits for a row"),),
+    )  # fmt: skip
+    explained = replace(report, findings=(found,))
+    lines = parse_gate("cart -> postgresql/cart.ms>+9ms").broken(explained)
+    assert sum("because of" in line for line in lines) == 1
+    (told,) = [line for line in lines if "because of" in line]
+    assert told.startswith("cart -> postgresql/cart INSERT: ")
+    assert told.endswith("because of cart -> postgresql/cart SELECT: waits for a row")

@@ -56,7 +56,7 @@ class Gate:
             measured = self._measured(base, head)
             if measured is not None and self._holds(measured):
                 chance = "" if any(edge.significant for edge in edges) else "; could be chance"
-                lines.append(f"{name}: {_words(self.measure, base, head)}{chance}")
+                lines.append(f"{name}: {_words(self.measure, base, head)}{chance}{_because(edges, report)}")
         return lines
 
     def _subjects(self, report: Report) -> list[tuple[str, list[Edge]]]:
@@ -91,6 +91,18 @@ class Gate:
         if self.inclusive and math.isclose(measured, self.value, rel_tol=1e-12):
             return True
         return measured > self.value if self.above else measured < self.value
+
+
+def _because(edges: Sequence[Edge], report: Report) -> str:
+    """What makes an edge grow that is a victim; empty for a cause, and for several edges."""
+    if len(edges) != 1:
+        return ""
+    for found in report.findings:
+        for victim in found.victims:
+            if victim.edge == edges[0].key:
+                cause = f"{found.cause.name} {found.cause.operation or ''}".rstrip()
+                return f"; because of {cause}: {victim.how}"
+    return ""
 
 
 def _level(edges: Sequence[Edge], measure: str, which: str) -> float | None:

@@ -25,7 +25,8 @@ from tracescope.visible import line, visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tracescope.analysis.report import Edge, Extent, Report
+    from tracescope.analysis.report import Edge, EdgeKey, Extent, Report
+    from tracescope.analysis.report import Finding as Cause
     from tracescope.analysis.rollups.trace_path import TracePath
     from tracescope.analysis.topology.findings import Finding
     from tracescope.analysis.topology.graph import Graph
@@ -106,7 +107,7 @@ def since(edge: Edge) -> str:
     return f"since {day(edge.change.at_ns)}{beside}"
 
 
-def _label(edge: Edge) -> str:
+def _label(edge: Edge | EdgeKey) -> str:
     return f"{edge.caller} (itself)" if edge.callee is None else f"{edge.caller} → {edge.callee}"
 
 
@@ -146,10 +147,22 @@ def headline(report: Report) -> str:
     worse = [edge for edge in report.edges if edge.significant and edge.credited_ms > 0]
     if not worse:
         return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
+    if report.findings:
+        return f"{report.state}: {_first_cause(report.findings)}"
     first = worse[0]
     more = f", and {len(worse) - 1} more edges grow" if len(worse) > 1 else ""
     takes = f"{number(first.credited_ms, sign=True)} ms per {first.unit}"
     return f"{report.state}: {_label(first)} takes {takes}{more}"
+
+
+def _first_cause(findings: Sequence[Cause]) -> str:
+    """The first cause, what waits for it, and how many more there are, as a clause."""
+    first = findings[0]
+    takes = f"{_label(first.cause)} takes {number(first.added_ms, sign=True)} ms per {first.unit}"
+    waiting = len(first.victims)
+    below = f", {waiting} more edge{'s wait' if waiting > 1 else ' waits'} for it" if waiting else ""
+    others = len(findings) - 1
+    return takes + below + (f", and {others} more cause{'s' if others > 1 else ''}" if others else "")
 
 
 def causes(report: Report, width: int = UNBOUNDED) -> list[str]:

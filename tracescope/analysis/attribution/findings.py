@@ -66,9 +66,9 @@ OF_PATTERN: Final[dict[str, Mechanism]] = {
     "n+1": Mechanism.N_PLUS_ONE,
     "made serial": Mechanism.SERIALISED,
 }
-#: A rise that a rung explains may be less sure than one that nothing does: larger than this part of half
-#: its 95 % interval, so that an interval of 80 % does not hold zero.
-LIKELY: Final = 0.65
+#: A rise that a rung explains may be less sure than one that nothing does: larger than this part of half of its
+#: 95 % interval, which is one standard error.
+LIKELY: Final = 0.5
 #: ... and this part of the smallest effect.
 WORTH: Final = 0.5
 
