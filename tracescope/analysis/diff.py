@@ -50,6 +50,7 @@ from tracescope.analysis.verdict import (
     entry_states,
     failing,
     failing_entries,
+    grows,
     verdict,
 )
 from tracescope.errors import InsufficientDataError
@@ -166,7 +167,9 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     ranked = with_standing(ranked, options.alpha)
     named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
     clocks_ms = {name: each["base_ms"] for name, each in named.items()}
-    state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha))
+    growing = {(e.unit, e.service, e.operation) for e in entries if grows(e, options.alpha)}
+    findings = attribute(ranked, growing, hours, per_request) if matched.enough else ()
+    state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha, findings=findings))
     state, reasons = failing(state, reasons, failures)
     if state != State.INSUFFICIENT:
         entries = failing_entries(entry_states(entries, ranked, options.alpha), failures)
@@ -188,9 +191,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         edges_in_all=len(ranked),
         patterns=seen,
         detectable_ms=detectable_ms(ranked),
-        findings=()
-        if state == State.INSUFFICIENT
-        else with_failures(attribute(ranked, *hours, per_request), failures, ranked),
+        findings=() if state == State.INSUFFICIENT else with_failures(findings, failures, ranked),
         failures=failures,
     )
 

@@ -15,7 +15,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Edge, Entry, Failures, State
+from tracescope.analysis.report import Edge, Entry, Failures, Finding, State
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics import significance
 
@@ -113,6 +113,8 @@ class Evidence:
         What a q-value must not exceed.
     failing
         Sentences on entries and edges whose failures grow: nothing that fails more often is growth-stable.
+    findings
+        Causes of growth, told from their victims.
     """
 
     edges: Sequence[Edge]
@@ -121,6 +123,7 @@ class Evidence:
     entries: Sequence[Entry] = ()
     alpha: float = 0.05
     failing: Sequence[str] = ()
+    findings: Sequence[Finding] = ()
 
 
 def verdict(found: Evidence) -> tuple[State, tuple[str, ...]]:
@@ -134,9 +137,9 @@ def verdict(found: Evidence) -> tuple[State, tuple[str, ...]]:
         return State.INSUFFICIENT, ("too few blocks of time to tell change from chance",)
     waited = [edge for edge in found.edges if not _stays_open(edge)]
     worse = [edge for edge in waited if edge.significant and edge.credited_ms > 0]
-    slower = [_grown(entry) for entry in found.entries if _grows(entry, found.alpha)]
+    slower = [_grown(entry) for entry in found.entries if grows(entry, found.alpha)]
     if worse or slower or found.failing:
-        state, reasons = state_of(worse) if worse else (State.DRIFTING, ())
+        state, reasons = state_of(worse, found.findings) if worse else (State.DRIFTING, ())
         return state, (*reasons, *(slower[:MOST_ENTRIES] if not worse else ()), *found.failing)
     unsure = _unsure(found, waited)
     return (State.INSUFFICIENT, (unsure,)) if unsure else (State.GROWTH_STABLE, (_earned(found),))
@@ -191,7 +194,7 @@ def detectable_ms(edges: Sequence[Edge]) -> float | None:
     return max((reach for reach in known if reach is not None), default=None)
 
 
-def _grows(entry: Entry, alpha: float) -> bool:
+def grows(entry: Entry, alpha: float) -> bool:
     """Whether an entry's own clock grows significantly, whatever its part of all requests."""
     return not _is_long(entry) and entry.q_value is not None and entry.q_value <= alpha
 
@@ -233,11 +236,16 @@ def _clock_around(edge: Edge, clocks_ms: Mapping[str, float]) -> float:
     return edge.around_ms if edge.around_ms else clocks_ms.get(edge.unit, math.inf)
 
 
-def state_of(worse: Sequence[Edge]) -> tuple[State, tuple[str, ...]]:
-    """State and reasons from edges that grow significantly, worst first."""
+def state_of(worse: Sequence[Edge], findings: Sequence[Finding] = ()) -> tuple[State, tuple[str, ...]]:
+    """State and reasons from edges that grow significantly, worst first.
+
+    Where findings tell causes from victims, these are the reasons.
+    """
     if not worse:
         return State.GROWTH_STABLE, ("no edge takes significantly more time than before",)
     reasons = tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
+    if findings:
+        reasons = tuple(one.sentence for one in findings[:3])
     full = [edge for edge in worse if edge.weeks_to_wall == 0]
     if full:
         return State.AT_THE_WALL, (f"{full[0].name} has no headroom left at peak load", *reasons)
@@ -293,7 +301,7 @@ def entry_states(entries: Sequence[Entry], edges: Sequence[Edge], alpha: float =
         if state != State.INSUFFICIENT:
             state = state_of(own)[0]
             if not own:
-                state = State.DRIFTING if _grows(entry, alpha) else _quiet(entry)
+                state = State.DRIFTING if grows(entry, alpha) else _quiet(entry)
         out.append(replace(entry, state=state))
     return out
 

@@ -12,7 +12,7 @@ Source: design, section 7 (findings explain each other).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +50,9 @@ from tracescope.analysis.rollups.period import PeriodRollups
 if TYPE_CHECKING:
     import networkx as nx
 
+#: What names an entry: unit, service, operation.
+Entered = tuple[str, str, str]
+
 #: What an edge's largest effect is called where nothing more is known of it.
 OF_EFFECT: Final[dict[Effect, Mechanism]] = {
     Effect.CALLS: Mechanism.MORE_CALLS,
@@ -66,8 +69,8 @@ OF_PATTERN: Final[dict[str, Mechanism]] = {
     "n+1": Mechanism.N_PLUS_ONE,
     "made serial": Mechanism.SERIALISED,
 }
-#: A rise that a rung explains may be less sure than one that nothing does: larger than this part of half of its
-#: 95 % interval, which is one standard error.
+#: A rise that a rung explains may be less sure than one that nothing does: larger than this part of half of
+#: its 95 % interval, which is one standard error.
 LIKELY: Final = 0.5
 #: ... and this part of the smallest effect.
 WORTH: Final = 0.5
@@ -75,11 +78,12 @@ WORTH: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """Edges that grew with the graph of their rungs, and what is needed to tell of them."""
+    """Edges that grew, those of them that are ``sure``, the graph of their rungs, and what tells of them."""
 
     edges: Mapping[EdgeKey, Edge]
     courses: Mapping[EdgeKey, Course]
     per_request: Mapping[str, float]
+    sure: frozenset[EdgeKey]
     graph: nx.DiGraph[EdgeKey]
 
     def per_unit(self, key: EdgeKey) -> float:
@@ -89,7 +93,10 @@ class _Story:
 
 
 def attribute(
-    edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups, per_request: Mapping[str, float]
+    edges: Sequence[Edge],
+    entries: Collection[Entered],
+    periods: tuple[PeriodRollups, PeriodRollups],
+    per_request: Mapping[str, float],
 ) -> tuple[Finding, ...]:
     """Findings of a comparison.
 
@@ -97,12 +104,16 @@ def attribute(
     ----------
     edges
         In the order of the report.
-    base, head
-        Their hours, and those of whatever reaches the same resources.
+    entries
+        Unit, service and operation of the entries whose own clock grows significantly.
+    periods
+        Hours of the edges, and of whatever reaches the same resources, of base and of head.
     per_request
         Units of each kind for one request.
     """
-    if not any(grew(edge) for edge in edges):
+    base, head = periods
+    sure = frozenset(edge.key for edge in edges if grew(edge) or _vouched(edge, entries))
+    if not sure:
         return ()
     every = {edge.key: edge for edge in edges}
     likely = {edge.key: edge for edge in edges if _likely(edge)}
@@ -112,11 +123,11 @@ def attribute(
     held = resources(seen)
     paths = pl.concat([period.tables["paths"] for period in (base, head)]).unique("path_id")
     rungs = [*ladder(grown, paths), *contended(grown, held), *held_meanwhile(grown, held, paths)]
-    story = _Story(every, seen, per_request, _graph(likely, rungs))
+    story = _Story(every, seen, per_request, sure, _graph(likely, rungs))
     _break_circles(story)
     _leave_unsure(story)
     made = [_finding(story, cause, victims) for cause, victims in _by_cause(story).items()]
-    made = [found for found in made if _sure(every, found)]
+    made = [found for found in made if sure & {found.cause, *(victim.edge for victim in found.victims)}]
     return tuple(
         sorted(made, key=lambda found: (_long(found.cause), -round(found.total_ms, 9), str(found.cause)))
     )
@@ -125,6 +136,14 @@ def attribute(
 def grew(edge: Edge) -> bool:
     """Whether an edge takes significantly more time, and somebody waits for it."""
     return edge.significant and edge.credited_ms > 0 and not _stays_open(edge.key)
+
+
+def _vouched(edge: Edge, entries: Collection[Entered]) -> bool:
+    """Whether an edge rises in an entry whose own clock grew, though among all edges it is not sure."""
+    low = (edge.credited_ms_ci or (0.0, 0.0))[0]
+    if low <= 0 or edge.note is not None or _stays_open(edge.key):
+        return False
+    return any((edge.unit, *entry) in entries for entry in edge.rises_in or ())
 
 
 def _stays_open(key: EdgeKey) -> bool:
@@ -234,11 +253,6 @@ def _weight(story: _Story, root: EdgeKey) -> float:
     return max(story.per_unit(root), max(direct, default=0.0) if not _likely(story.edges[root]) else 0.0)
 
 
-def _sure(edges: Mapping[EdgeKey, Edge], found: Finding) -> bool:
-    """Whether a finding holds an edge that grew significantly."""
-    return any(grew(edges[key]) for key in (found.cause, *(victim.edge for victim in found.victims)))
-
-
 # -- words ----------------------------------------------------------------------------------------
 
 
@@ -262,7 +276,7 @@ def _finding(story: _Story, cause: EdgeKey, victims: Sequence[EdgeKey]) -> Findi
         total_ms=total,
         victims=tuple(told),
         since=edge.change,
-        certainty=Certainty.CLEAR if sure and not hidden else Certainty.CONSISTENT,
+        certainty=Certainty.CLEAR if sure and not hidden and edge.significant else Certainty.CONSISTENT,
         q_value=edge.q_value,
         evidence=_evidence(story, edge),
         weeks_to_wall=edge.weeks_to_wall,
