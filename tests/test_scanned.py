@@ -140,13 +140,13 @@ def test_only_what_is_known_to_be_small_enough_lands_together(tmp_path, monkeypa
 
 def test_an_answer_waits_for_a_drain_that_is_behind(tmp_path, monkeypatch) -> None:
     """But not for one that has taken nothing lately: what was sent is durable, and senders go on."""
-    monkeypatch.setattr(journals, "ATTACHED_BYTES", 4_000)
+    monkeypatch.setattr(journals, "ATTACHED_BYTES", 24_000)
     monkeypatch.setattr(journals, "DRAINED_LATELY_S", 3600.0)
     monkeypatch.setattr("tracescope.ingest.intake.PACE_S", 3600.0)
     monkeypatch.setattr("tracescope.serving.runtime.DRAIN_TICK_S", 3600.0)  # drained by hand
     with Running(tmp_path / "store") as receiver:
         receiver.send(request(0, 50))
-        assert receiver.journal.attached_bytes > 3_000
+        assert receiver.journal.attached_bytes > 15_000
         assert not receiver.journal.outruns_drain
         receiver.runtime._drain(0.0)
         answer = receiver.export.future(request(50, 50).SerializeToString())

@@ -271,6 +271,7 @@ REJECT_REASONS: Final[dict[str, str]] = {
     "future_time": "start or end time more than a day after the span arrived",
     "too_old": "start time more than twenty years before the span arrived",
     "too_long": "longer than 31 days",
+    "too_large": "more than 1 MiB, less what is not kept",
     "damaged": "they were acknowledged, and the file that held them was damaged",
     "hour_closed": "the raw spans of its hour have been removed by retention",
 }

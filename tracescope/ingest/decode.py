@@ -25,6 +25,10 @@ from tracescope.operations import template_name
 #: A span may start so long after it arrived, clocks being what they are.
 FUTURE_NS = 24 * schema.HOUR_NS
 
+#: What wire.FLAW_* are called.
+_REASONS = (
+    "invalid_trace_id", "invalid_span_id", "invalid_time", "future_time", "too_old", "too_long", "too_large",
+)  # fmt: skip
 _SPAN_FIELDS = tuple(semconv.SPAN_ATTRIBUTES)
 _RESOURCE_FIELDS = tuple(semconv.RESOURCE_ATTRIBUTES)
 _FIELDS = len(_SPAN_FIELDS) + len(_RESOURCE_FIELDS)
@@ -228,20 +232,21 @@ def assemble(found: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
     columns["links"] = _links(found)
     # every column has its type already: a frame's cast is planned as a query, which costs as much again
     spans = pl.DataFrame([columns[name].alias(name) for name in schema.SPANS])
-    return _without_flaws(spans, rows[:, wire.C_FLAWS])
+    return Decoded(spans, judge(found)[1])
 
 
 def fingerprint(found: wire.Scan) -> str:
     """What tells the spans of a scan from any others: a digest of their ids and contents, in order."""
-    about = (wire.C_TRACE_HI, wire.C_TRACE_LO, wire.C_SPAN, wire.C_HASH, wire.C_FLAWS)
-    return hashlib.blake2b(found.rows[:, about].tobytes(), digest_size=12).hexdigest()
+    about = (wire.C_TRACE_HI, wire.C_TRACE_LO, wire.C_SPAN, wire.C_HASH)
+    digest = hashlib.blake2b(found.rows[:, about].tobytes(), digest_size=12)
+    digest.update(found.flawed.tobytes())
+    return digest.hexdigest()
 
 
 def judge(found: wire.Scan) -> tuple[int, dict[str, int]]:
     """Spans of a scan that are accepted, and refused by reason."""
-    flaws = found.rows[:, wire.C_FLAWS]
-    rejected = _reasons(flaws)
-    return len(flaws) - sum(rejected.values()), rejected
+    counts = zip(_REASONS, found.flawed.tolist(), strict=True)
+    return len(found.rows), {reason: count for reason, count in counts if count}
 
 
 def _links(scan: wire.Scan) -> pl.Series:
@@ -251,31 +256,3 @@ def _links(scan: wire.Scan) -> pl.Series:
         return pl.Series([None], dtype=pl.Binary).new_from_index(0, len(count))
     links = _pieces(scan.links.reshape(-1), 24 * np.cumsum(count))
     return links.set(pl.Series(count == 0), None)
-
-
-def _reasons(flaws: np.ndarray[Any, Any]) -> dict[str, int]:
-    """Flawed spans by the first reason of each."""
-    rejected: dict[str, int] = {}
-    if not flaws.any():
-        return rejected
-    left = flaws.copy()
-    reasons = {
-        wire.FLAW_TRACE_ID: "invalid_trace_id",
-        wire.FLAW_SPAN_ID: "invalid_span_id",
-        wire.FLAW_TIME: "invalid_time",
-        wire.FLAW_FUTURE: "future_time",
-        wire.FLAW_OLD: "too_old",
-        wire.FLAW_LONG: "too_long",
-    }
-    for flaw, reason in reasons.items():
-        hit = (left & flaw) != 0
-        if count := int(hit.sum()):
-            rejected[reason] = count
-        left[hit] = 0
-    return rejected
-
-
-def _without_flaws(spans: pl.DataFrame, flaws: np.ndarray[Any, Any]) -> Decoded:
-    """Refuse flawed spans."""
-    rejected = _reasons(flaws)
-    return Decoded(spans.filter(pl.Series(flaws == 0)) if rejected else spans, rejected)

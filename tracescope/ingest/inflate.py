@@ -17,6 +17,8 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 #: A zstd frame may ask for a window of at most so many bytes.
 ZSTD_WINDOW_BYTES: Final = 64 * 1024 * 1024
 _MAX_MEMBERS: Final = 64
+#: A zstd frame is read in pieces of so many bytes: no more than 32 MiB can come of one.
+_PIECE_BYTES: Final = 1024
 
 
 def _too_large(limit: int) -> TooLargeError:
@@ -55,43 +57,32 @@ def gunzip(data: bytes, limit: int) -> bytes:
     raise InputError(f"more than {_MAX_MEMBERS} gzip members in one request")
 
 
-def inflated_size(data: bytes) -> int:
-    """Bytes that a body, gzip or plain, claims to inflate to; only a hint, which may lie."""
-    if not data.startswith(GZIP_MAGIC) or len(data) < 18:
-        return len(data)
-    return max(int.from_bytes(data[-4:], "little"), len(data))
-
-
 def unzstd(data: bytes, limit: int) -> bytes:
     """Inflate zstd frames to at most `limit` bytes; raises as `gunzip` does."""
     import zstandard
 
-    out = bytearray()
-    if not data:
-        raise InputError("the zstd stream is empty")
-    try:
-        reader = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).stream_reader(
-            data, read_across_frames=True
-        )
-        while piece := reader.read(min(1 << 20, limit + 1 - len(out))):
-            out += piece
-            if len(out) > limit:
+    out: list[bytes] = []
+    left = limit
+    frames = 0
+    inflater = None
+    for at in range(0, len(data), _PIECE_BYTES):
+        piece = data[at : at + _PIECE_BYTES]
+        while piece:
+            if inflater is None:
+                frames += 1
+                if frames > _MAX_MEMBERS:
+                    raise InputError(f"more than {_MAX_MEMBERS} zstd frames in one request")
+                inflater = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
+            try:
+                out.append(inflater.decompress(piece))
+            except zstandard.ZstdError as error:
+                raise InputError(f"the zstd stream is damaged: {error}") from error
+            left -= len(out[-1])
+            if left < 0:
                 raise _too_large(limit)
-    except zstandard.ZstdError as error:
-        raise InputError(f"the zstd stream is damaged: {error}") from error
-    if not _complete(data):
-        raise InputError("the zstd stream ends early")
-    return bytes(out)
-
-
-def _complete(data: bytes) -> bool:
-    """Whether the last zstd frame ends where the data does."""
-    import zstandard
-
-    while data:
-        inflater = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
-        inflater.decompress(data)
-        if not inflater.eof:
-            return False
-        data = inflater.unused_data
-    return True
+            piece = b""
+            if inflater.eof:
+                piece, inflater = inflater.unused_data, None
+    if inflater is not None or not frames:
+        raise InputError("the zstd stream ends early" if frames else "the zstd stream is empty")
+    return b"".join(out)

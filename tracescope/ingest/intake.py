@@ -19,11 +19,13 @@ from typing import Final, Literal
 from tracescope import keeping
 from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
 from tracescope.ingest.decode import judge, scan
-from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, inflated_size, unzstd
+from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, unzstd
+from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
 from tracescope.ingest.otlp_framing import stray_of
 from tracescope.ingest.scanned import Scanned
 from tracescope.keeping import Policy
+from tracescope.kernels import wire
 from tracescope.store.journal import Journal
 
 Transport = Literal["grpc", "http"]
@@ -38,14 +40,18 @@ PACE_S: Final = 0.25
 _PACE_STEP_S: Final = 0.01
 #: Requests up to this size, inflated, are checked on the event loop; larger ones would hold it up.
 INLINE_BYTES: Final = 512 * 1024
+#: ... of JSON, which may have to be read value by value.
+INLINE_JSON_BYTES: Final = 64 * 1024
+#: A span counts as so many bytes at least: what its row and its part of a table take is not in its bytes.
+BYTES_A_SPAN: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A request that may be kept: what goes into the journal, its inflated size, and what is in it."""
+    """A request that may be kept: what goes into the journal, what it weighs there, and what is in it."""
 
     record: bytes
-    plain_bytes: int
+    weight: int
     accepted: int
     rejected: dict[str, int]
     scanned: Scanned
@@ -59,8 +65,8 @@ class Intake:
     ----------
     journal, meters
         Where bytes go, and what is counted.
-    max_request_bytes
-        Limit of a request, as sent and inflated.
+    limits
+        Of a request, as sent and inflated.
     max_in_flight_bytes
         Limit of all unanswered requests' bytes together.
     pressure
@@ -71,7 +77,7 @@ class Intake:
 
     journal: Journal
     meters: Meters = field(default_factory=Meters)
-    max_request_bytes: int = MAX_REQUEST_BYTES
+    limits: Limits = field(default_factory=Limits)
     max_in_flight_bytes: int = 2 * MAX_REQUEST_BYTES
     pressure: str = ""
     policy: Policy = keeping.DEFAULT
@@ -137,9 +143,8 @@ class Intake:
         arrived_ns = time.time_ns()
         self.hold(len(body))
         try:
-            if to_protobuf is None and encoding != "zstd" and inflated_size(body) <= INLINE_BYTES:
-                checked = self._check(body, encoding, None, arrived_ns)
-            else:
+            checked = self._check_small(body, encoding, to_protobuf, arrived_ns)
+            if checked is None:
                 loop = asyncio.get_running_loop()
                 checked = await loop.run_in_executor(
                     self._threads, self._check, body, encoding, to_protobuf, arrived_ns
@@ -165,9 +170,9 @@ class Intake:
         OverloadedError
             It may be sent again later.
         """
-        if size > self.max_request_bytes:
+        if size > self.limits.request_bytes:
             raise TooLargeError(
-                f"the request has {size} bytes; at most {self.max_request_bytes} are taken",
+                f"the request has {size} bytes; at most {self.limits.request_bytes} are taken",
                 "send smaller batches, or raise --max-request-mb",
             )
         if self.journal.error is not None:
@@ -179,28 +184,58 @@ class Intake:
                 f"not accepting spans: {self._in_flight} bytes of requests are in work", RETRY_AFTER_S
             )
 
+    def _check_small(
+        self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
+    ) -> _Checked | None:
+        """Check a request here and now; None for one that is large, whatever it says of its size."""
+        most = INLINE_BYTES if to_protobuf is None else INLINE_JSON_BYTES
+        if len(body) > most:
+            return None
+        try:
+            plain = _inflated(body, encoding, most)
+        except TooLargeError:
+            return None
+        return self._read(body, plain, encoding, to_protobuf, arrived_ns)
+
     def _check(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
     ) -> _Checked:
-        """Inflate a request and read it, as the drain will not need to."""
-        record = plain = body
-        if encoding == "gzip" or body.startswith(GZIP_MAGIC):
-            plain = gunzip(body, self.max_request_bytes)
-        elif encoding == "zstd":
-            record = plain = unzstd(body, self.max_request_bytes)
+        """Check a request, whatever its size."""
+        plain = _inflated(body, encoding, self.limits.request_bytes)
+        return self._read(body, plain, encoding, to_protobuf, arrived_ns)
+
+    def _read(
+        self,
+        body: bytes,
+        plain: bytes,
+        encoding: Encoding,
+        to_protobuf: Callable[[bytes], bytes] | None,
+        arrived_ns: int,
+    ) -> _Checked:
+        """Read a request, as the drain will not need to."""
+        record = plain if encoding == "zstd" else body
         if to_protobuf is not None:
             record = plain = to_protobuf(plain)
+            self._refuse_larger(len(plain), self.limits.request_bytes, "bytes as protobuf")
+        if len(plain) > self.limits.request_spans * wire.LEAST_SPAN:
+            self._refuse_larger(wire.count_spans(plain), self.limits.request_spans, "spans")
         found = scan([plain], arrived_ns, self.policy)
         accepted, rejected = judge(found)
         if not accepted and (stray := stray_of(plain)):
             raise InputError(stray)
-        return _Checked(record, len(plain), accepted, rejected, Scanned.of(found, arrived_ns))
+        weight = max(len(plain), BYTES_A_SPAN * accepted)
+        return _Checked(record, weight, accepted, rejected, Scanned.of(found, arrived_ns))
+
+    @staticmethod
+    def _refuse_larger(size: int, most: int, what: str) -> None:
+        if size > most:
+            raise TooLargeError(
+                f"the request has {size} {what}; at most {most} are taken", "send smaller batches"
+            )
 
     async def _keep(self, checked: _Checked) -> None:
         durable = self._on_loop(
-            self.journal.append(
-                checked.record, checked.scanned.arrived_ns, checked.plain_bytes, checked.scanned
-            )
+            self.journal.append(checked.record, checked.scanned.arrived_ns, checked.weight, checked.scanned)
         )
         done, _ = await asyncio.wait((durable,), timeout=FSYNC_DEADLINE_S)
         if not done:
@@ -234,8 +269,14 @@ class Intake:
         return self._in_flight
 
     def close(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown()
+        """Let the threads go; what they have not begun is not begun."""
+        self._threads.shutdown(cancel_futures=True)
+
+
+def _inflated(body: bytes, encoding: Encoding, limit: int) -> bytes:
+    if encoding == "gzip" or body.startswith(GZIP_MAGIC):
+        return gunzip(body, limit)
+    return unzstd(body, limit) if encoding == "zstd" else body
 
 
 def explain(rejected: dict[str, int]) -> str:

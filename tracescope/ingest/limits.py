@@ -13,6 +13,10 @@ class Limits:
     ----------
     request_bytes
         Of a request, as sent and inflated.
+    request_spans
+        Of a request: a span of forty bytes takes as much room as one of four hundred.
+    json_values
+        Of a JSON request that is not written as senders write it, and so is read value by value.
     connections
         Open at once, a transport; more are turned away.
     streams
@@ -26,6 +30,8 @@ class Limits:
     """
 
     request_bytes: int = 64 * 1024 * 1024
+    request_spans: int = 200_000
+    json_values: int = 1_000_000
     connections: int = 2048
     streams: int = 128
     header_bytes: int = 16 * 1024

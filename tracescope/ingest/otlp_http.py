@@ -14,6 +14,7 @@ import math
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -58,17 +59,32 @@ class _RefusedError(Exception):
         self.answer = answer
 
 
-def transcode(text: bytes) -> bytes:
+def transcode(text: bytes, most_values: int) -> bytes:
     """ExportTraceServiceRequest bytes of a JSON request.
+
+    Parameters
+    ----------
+    text
+        The request.
+    most_values
+        How many values it may have where they must be read one by one.
 
     Raises
     ------
     InputError
         The text is no JSON, no OTLP, or has no span but members that no request has.
+    TooLargeError
+        It has too many values.
     """
     written = plain_json.transcode(text)
     if written is not None and otlp_framing.holds_item(written):
         return written
+    values = sum(map(text.count, (b",", b"[", b"{")))
+    if values > most_values:
+        raise TooLargeError(
+            f"the request has about {values} JSON values; at most {most_values} are taken",
+            "send smaller batches",
+        )
     try:
         document: Any = otlp_json.parse(text)
         if written is None:
@@ -111,7 +127,7 @@ class Traces:
         try:
             with self._counted():
                 body, encoding = await self._read(scope["method"], kind, headers, receive)
-            rejected = await self.intake.accept("http", body, encoding, transcode if kind == JSON else None)
+            rejected = await self.intake.accept("http", body, encoding, self._to_protobuf(kind))
         except _RefusedError as refused:
             answer = refused.answer
         except TooLargeError as error:
@@ -128,6 +144,9 @@ class Traces:
             return
         refusal = failure(answer.code, answer.message, kind)
         await _reply(send, answer.status, kind, refusal, (*answer.headers, *shared))
+
+    def _to_protobuf(self, kind: str) -> Callable[[bytes], bytes] | None:
+        return partial(transcode, most_values=self.limits.json_values) if kind == JSON else None
 
     @contextmanager
     def _counted(self) -> Generator[None]:

@@ -12,14 +12,17 @@ The merged scan says what one scan of all requests in their order would say, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracescope.kernels import wire
 from tracescope.kernels.wire import I32, I64, U8
+
+#: More strings for each span than instrumentation sends: then those that no span names are looked for.
+_STRINGS_A_SPAN: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Scanned:
         When the request arrived.
     strings
         Its distinct strings, UTF-8, by code.
-    rows, combinations, resource_codes, links, raw, resource_raw, resource_end
+    rows, combinations, resource_codes, links, raw, resource_raw, resource_end, flawed
         As in `wire.Scan`; `raw` and `resource_raw` end with what was kept.
     """
 
@@ -45,10 +48,13 @@ class Scanned:
     raw: U8
     resource_raw: U8
     resource_end: I64
+    flawed: I64
 
     @classmethod
     def of(cls, found: wire.Scan, arrived_ns: int) -> Scanned:
         """Keep of a scan what outlives its room; the large arrays are shared, not copied."""
+        if len(found.strings) > _STRINGS_A_SPAN * (len(found.rows) + _STRINGS_A_SPAN):
+            found = _with_named_strings(found)
         text = found.heap.tobytes()  # slices of bytes cost a third of slices of views
         begins, sizes = found.strings[:, 0].tolist(), found.strings[:, 1].tolist()
         kept = int(found.rows[-1, wire.C_RAW_END]) if len(found.rows) else 0
@@ -63,7 +69,34 @@ class Scanned:
             raw=found.raw[:kept],
             resource_raw=found.resource_raw[:about].copy(),
             resource_end=found.resource_end,
+            flawed=found.flawed,
         )
+
+
+def _with_named_strings(found: wire.Scan) -> wire.Scan:
+    """A scan less the strings that no span of it names: those of spans and resources that are not kept."""
+    named = np.zeros(len(found.strings) + 1, bool)  # the last stands for -1, no string
+    rows = found.rows.copy()
+    for codes in (
+        rows[:, wire.C_NAME],
+        rows[:, wire.C_SCOPE],
+        found.combinations[:, 1:],
+        found.resource_codes,
+    ):
+        named[codes] = True
+    numbers = np.where(named, np.cumsum(named) - 1, -1).astype(np.int32)
+    numbers[-1] = -1
+    for column in (wire.C_NAME, wire.C_SCOPE):
+        rows[:, column] = numbers[rows[:, column]]
+    combinations = found.combinations.copy()
+    combinations[:, 1:] = numbers[combinations[:, 1:]]
+    return replace(
+        found,
+        rows=rows,
+        combinations=combinations,
+        resource_codes=numbers[found.resource_codes],
+        strings=found.strings[named[:-1]],
+    )
 
 
 def _starts(sizes: Sequence[int]) -> I64:
@@ -130,6 +163,7 @@ def merge(requests: Sequence[Scanned]) -> wire.Scan:
         raw=np.concatenate([one.raw for one in requests]),
         resource_raw=np.concatenate([one.resource_raw for one in requests]),
         resource_end=ends,
+        flawed=np.sum([one.flawed for one in requests], axis=0),
         heap=np.frombuffer(b"".join(codes.strings), np.uint8),
     )
 

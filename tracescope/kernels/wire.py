@@ -67,12 +67,21 @@ U8 = NDArray[np.uint8]
 #: Integer columns of a row.
 (
     C_TRACE_HI, C_TRACE_LO, C_SPAN, C_PARENT, C_START, C_END, C_KIND, C_STATUS, C_THRESHOLD,
-    C_RAW_END, C_HASH, C_LINKS_AT, C_LINKS, C_RESOURCE, C_FLAWS, C_NAME, C_SCOPE, C_COMBINATION,
-) = range(18)  # fmt: skip
-COLUMNS = 18
+    C_RAW_END, C_HASH, C_LINKS_AT, C_LINKS, C_RESOURCE, C_NAME, C_SCOPE, C_COMBINATION,
+) = range(17)  # fmt: skip
+COLUMNS = 17
 
-#: Bits of C_FLAWS.
-FLAW_TRACE_ID, FLAW_SPAN_ID, FLAW_TIME, FLAW_FUTURE, FLAW_OLD, FLAW_LONG = 1, 2, 4, 8, 16, 32
+#: Why a span has no row; the first that holds counts.
+FLAW_TRACE_ID, FLAW_SPAN_ID, FLAW_TIME, FLAW_FUTURE, FLAW_OLD, FLAW_LONG, FLAW_LARGE = range(7)
+FLAWS = 7
+#: No span without a flaw is shorter: two ids and a start, with a tag and a length each.
+LEAST_SPAN = 18 + 10 + 9
+#: A span whose kept bytes are more is flawed; a resource keeps no further attribute beyond.
+LARGEST_SPAN, LARGEST_RESOURCE = 1024 * 1024, 16 * 1024
+#: So much of a name, or of a value that says what a span means, is looked at.
+LONGEST_STRING = 1024
+#: A longer value is cut, unless settings keep its key.
+LONGEST_VALUE = 64 * 1024
 #: Before the latest start that is believed, nobody began a span: clocks that were never set say 1970 or 1980.
 OLDEST_NS = 20 * 365 * 86_400_000_000_000
 #: No span goes on for longer.
@@ -169,8 +178,8 @@ class Room(NamedTuple):
         Attribute keys met, ``(KEYS, 8)``: K_*; hash table of their numbers, 0 for empty; their bytes end
         to end.
     used
-        ``(11,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows,
-        resources, keys met, end of ``key_bytes``, ``slots`` in use less one.
+        ``(11 + FLAWS,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows,
+        resources, keys met, end of ``key_bytes``, ``slots`` in use less one; then spans with each flaw.
     """
 
     window: U8
@@ -194,7 +203,7 @@ class Room(NamedTuple):
 
 
 _STRINGS, _COMBINATIONS, _LINKS, _HEAP, _RESOURCE_RAW, _RAW, _ROWS, _RESOURCES, _KEYS, _KEY_BYTES = range(10)
-_MASK = 10
+_MASK, _FLAWED = 10, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +213,9 @@ class Scan:
     Attributes
     ----------
     rows
-        ``(n, COLUMNS)`` int64, one row a span, in wire order.
+        ``(n, COLUMNS)`` int64, one row a span without a flaw, in wire order.
+    flawed
+        ``(FLAWS,)`` spans that have no row, by FLAW_*.
     combinations
         ``(c, fields + 1)`` int32: kind and the string codes (-1: absent) of attribute fields.
     resource_codes
@@ -228,6 +239,7 @@ class Scan:
     resource_raw: U8
     resource_end: I64
     heap: U8
+    flawed: I64
 
 
 # -- attributes ----------------------------------------------------------------------------------
@@ -348,7 +360,7 @@ def _key(room, data, at, size, before, keys):
 def _is_denied(room, key, data, at, size, form, keys):
     """Whether a met key's attribute is cut, given its value: `form` is the field of AnyValue that it is."""
     denied = room.met[key, K_DENIED]
-    if denied == KNOWN and form <= DOUBLE:  # nearly all
+    if denied == KNOWN and form <= DOUBLE and size <= LONGEST_VALUE:  # nearly all
         return False
     return denied == CUT or _is_cut(data, at, size, form, denied, keys)
 
@@ -356,6 +368,8 @@ def _is_denied(room, key, data, at, size, form, keys):
 @bare
 def _is_cut(data, at, size, form, denied, keys):
     """`_is_denied` of what depends on the value."""
+    if size > LONGEST_VALUE and denied != KEPT:
+        return True
     if form == STRING:
         if denied == CUT_WITH_QUERY:
             return _has_query(data, at, size)
@@ -599,8 +613,19 @@ def _any_attribute(data, at, end):
 
 @inlined
 def _intern(room, data, at, size):
-    """Code of a byte string of `data`."""
+    """Code of a byte string of `data`, of its front where it is too long."""
+    if size > LONGEST_STRING:
+        size = _front(data, at)
     return _intern_hashed(room, data, at, size, _string_hash(data, at, size))
+
+
+@bare
+def _front(data, at):
+    """Bytes of a long string's front that end where a character does."""
+    size = np.int64(LONGEST_STRING)
+    while size > LONGEST_STRING - 4 and byte(data, at + size) & 0xC0 == 0x80:
+        size -= 1
+    return size
 
 
 @inlined
@@ -660,6 +685,8 @@ _IN_QUERY = _classes(word=(_LETTERS + "_", _LETTER), digit=(_DIGITS, _DIGIT), qu
 def _fold_path(data, at, size, out, to):
     """Copy a path or URL without its query, numbers and long hex segments as ``{id}``; the end."""
     k = np.int64(0)
+    if size > LONGEST_STRING:
+        size = _front(data, at)
     while True:
         begin, seen, counts = k, np.int64(0), np.int64(0)
         while k < size:
@@ -733,7 +760,7 @@ def _decimal(value, out, to):
 def _list(data, at, size, out, to):
     """Copy the strings of an ArrayValue that has been checked, with commas between; where they end."""
     begin, end = to, at + size
-    while at < end:
+    while at < end and to - begin <= LONGEST_STRING:
         number, wire, after, _ = tag(data, at, end)
         at, _ = skip(data, number, wire, after, end)
         if number != 1 or wire != DELIMITED:
@@ -851,7 +878,10 @@ def _keep_nested(room, at, after, begin, end, to, part, keys):
 
 @bare
 def _count_bare(data, at, end):
-    """Spans and resources of one request, its three outer levels checked; offset and error."""
+    """Spans and resources of one request, its three outer levels checked; offset and error.
+
+    A span that is too short for one is not among them, nor a resource without others.
+    """
     spans, resources = 0, 0
     while at < end:
         number, wire, after, error = tag(data, at, end)
@@ -862,7 +892,7 @@ def _count_bare(data, at, end):
             return spans, resources, at, error
         if number != 1 or wire != DELIMITED:
             continue
-        resources += 1
+        before = spans
         _, inner, _ = length(data, after, end)
         while inner < at:
             number, wire, after, error = tag(data, inner, at)
@@ -881,7 +911,8 @@ def _count_bare(data, at, end):
                 scope, error = skip(data, number, wire, after, inner)
                 if error:
                     return spans, resources, scope, error
-                spans += number == 2 and wire == DELIMITED
+                spans += number == 2 and wire == DELIMITED and scope - after > LEAST_SPAN
+        resources += spans > before
     return spans, resources, np.int64(at), np.int64(OK)
 
 
@@ -960,6 +991,7 @@ def _resource(room, at, end, resource, keys):
     """
     data, met = room.window, room.met
     kept, to = at, room.used[_RESOURCE_RAW]  # what stands before `kept` is copied or cut
+    most = to + LARGEST_RESOURCE
     while at < end:
         begin = at
         number, wire, after, error = tag(data, at, end)
@@ -969,13 +1001,16 @@ def _resource(room, at, end, resource, keys):
         if error:
             return at, error
         if number != 1 or wire != DELIMITED:
+            if to + at - kept > most:
+                to = copy(data, kept, begin - kept, room.resource_raw, to)
+                kept = at
             continue
         _, first, _ = length(data, after, end)
         ka, ks, va, vs, form, where, error = _attribute(data, first, at)
         if error:
             return where, error
         key = _key(room, data, ka, ks, np.int64(0), keys)
-        if _is_denied(room, key, data, va, vs, form, keys):
+        if to + at - kept > most or _is_denied(room, key, data, va, vs, form, keys):
             to = copy(data, kept, begin - kept, room.resource_raw, to)
             kept = at
         field = met[key, K_FIELD]
@@ -1071,15 +1106,18 @@ def _status(data, at, end, code):
 
 
 @inlined
-def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start, keys):
-    """One Span into its row, its kept bytes at `raw_at` of ``room.raw``; offset and error."""
+def _span(room, at, end, number_of_span, row, raw_at, resource_hash, latest_start, keys):
+    """One Span into its row, its kept bytes at `raw_at` of ``room.raw``; flaw (-1: none), offset and error.
+
+    What a span with a flaw has written into its row is the next span's to write over.
+    """
     data, best, codes = room.window, room.best, room.codes
     codes[:] = -1
-    better = _RANKS * number_of_row  # than all of the spans before, whose ranks need not be forgotten
+    better = _RANKS * number_of_span  # than all of the spans before, whose ranks need not be forgotten
     met, key = room.met, np.int64(0)
     combined = np.uint64(0)
     kept, to = at, raw_at  # what stands before `kept` is copied or cut
-    row[C_THRESHOLD] = -1
+    row[C_THRESHOLD], row[C_PARENT], row[C_KIND], row[C_STATUS] = -1, 0, 0, 0
     row[C_LINKS_AT] = room.used[_LINKS]
     trace_at, trace_size = np.int64(0), np.int64(0)
     span_at, span_size = np.int64(0), np.int64(0)
@@ -1090,16 +1128,16 @@ def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start
         begin = at
         number, wire, after, error = tag(data, at, end)
         if error:
-            return after, error
+            return np.int64(-1), after, error
         if wire == DELIMITED:
             size, first, error = length(data, after, end)
             if error:
-                return first, error
+                return np.int64(-1), first, error
             at = first + size
             if number == _ATTRIBUTE:
                 ka, ks, va, vs, form, where, error = _attribute(data, first, at)
                 if error:
-                    return where, error
+                    return np.int64(-1), where, error
                 key = _key(room, data, ka, ks, key, keys)
                 if _is_denied(room, key, data, va, vs, form, keys):
                     if begin > kept:
@@ -1129,7 +1167,7 @@ def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start
             elif number == _STATUS:
                 row[C_STATUS], dirty, where, error = _status(data, first, at, row[C_STATUS])
                 if error:
-                    return where, error
+                    return np.int64(-1), where, error
                 if dirty:
                     to = copy(data, kept, begin - kept, room.raw, to)
                     to = _keep_nested(room, begin, after, first, at, to, number, keys)
@@ -1137,14 +1175,14 @@ def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start
             elif number == _EVENT or number == _LINK:
                 dirty, where, error = _event_or_link(room, first, at, number, keys)
                 if error:
-                    return where, error
+                    return np.int64(-1), where, error
                 if dirty:
                     to = copy(data, kept, begin - kept, room.raw, to)
                     to = _keep_nested(room, begin, after, first, at, to, number, keys)
                     kept = at
         elif wire == FIXED_64 and (number == _START or number == _END):
             if end - after < 8:
-                return after, np.int64(SHORT_64)
+                return np.int64(-1), after, np.int64(SHORT_64)
             if number == _START:
                 start = little_endian(data, after)
             else:
@@ -1153,19 +1191,49 @@ def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start
         elif wire == VARINT and number == _KIND:
             value, at = varint(data, after, end)
             if at < 0:
-                return after, np.int64(BAD_VARINT)
+                return np.int64(-1), after, np.int64(BAD_VARINT)
             row[C_KIND] = np.int64(value) & 0xFFFFFFFF
         else:
             at, error = skip(data, number, wire, after, end)
             if error:
-                return at, error
+                return np.int64(-1), at, error
+    row[C_RAW_END] = copy(data, kept, end - kept, room.raw, to)
+    flaw = np.int64(-1)
+    if row[C_RAW_END] - raw_at > LARGEST_SPAN:
+        flaw = np.int64(FLAW_LARGE)
+    most = np.uint64(0x7FFFFFFFFFFFFFFF)
+    if start == 0 or start > most or stop > most:
+        flaw = np.int64(FLAW_TIME)
+    else:
+        row[C_START], row[C_END] = np.int64(start), np.int64(stop)
+        if row[C_START] > latest_start or row[C_END] > latest_start:
+            flaw = np.int64(FLAW_FUTURE)
+        elif row[C_START] < latest_start - OLDEST_NS:
+            flaw = np.int64(FLAW_OLD)
+        elif row[C_END] > row[C_START] and row[C_END] - row[C_START] > LONGEST_NS:
+            flaw = np.int64(FLAW_LONG)
+    row[C_SPAN] = big_endian(data, span_at) if span_size == 8 else 0
+    if row[C_SPAN] == 0 or (parent_size != 0 and parent_size != 8):
+        flaw = np.int64(FLAW_SPAN_ID)
+    row[C_TRACE_HI] = big_endian(data, trace_at) if trace_size == 16 else 0
+    row[C_TRACE_LO] = big_endian(data, trace_at + 8) if trace_size == 16 else 0
+    if row[C_TRACE_HI] == 0 and row[C_TRACE_LO] == 0:
+        flaw = np.int64(FLAW_TRACE_ID)
+    if flaw >= 0:
+        room.used[_LINKS] = row[C_LINKS_AT]
+        return flaw, np.int64(at), np.int64(OK)
+    if parent_size == 8:
+        row[C_PARENT] = big_endian(data, parent_at)
     row[C_LINKS] = room.used[_LINKS] - row[C_LINKS_AT]
     if row[C_KIND] > 5:
         row[C_KIND] = 0
     if row[C_STATUS] > 2:
         row[C_STATUS] = 0
     named = _string_hash(data, name_at, name_size)
-    row[C_NAME] = _intern_hashed(room, data, name_at, name_size, named)
+    if name_size > LONGEST_STRING:
+        row[C_NAME] = _intern(room, data, name_at, name_size)
+    else:
+        row[C_NAME] = _intern_hashed(room, data, name_at, name_size, named)
     codes[0] = row[C_KIND]
     if row[C_KIND] == KIND_SERVER:
         for k in range(len(keys.of_calls)):
@@ -1174,32 +1242,8 @@ def _span(room, at, end, number_of_row, row, raw_at, resource_hash, latest_start
                 combined ^= _mix(field, codes[field + 1])
                 codes[field + 1] = -1
     row[C_COMBINATION] = _combine(room, combined ^ _mix(-1, row[C_KIND]), len(codes))
-    if trace_size == 16:
-        row[C_TRACE_HI], row[C_TRACE_LO] = big_endian(data, trace_at), big_endian(data, trace_at + 8)
-    if span_size == 8:
-        row[C_SPAN] = big_endian(data, span_at)
-    if parent_size == 8:
-        row[C_PARENT] = big_endian(data, parent_at)
-    flaws = 0
-    if row[C_TRACE_HI] == 0 and row[C_TRACE_LO] == 0:
-        flaws |= FLAW_TRACE_ID
-    if row[C_SPAN] == 0 or (parent_size != 0 and parent_size != 8):
-        flaws |= FLAW_SPAN_ID
-    most = np.uint64(0x7FFFFFFFFFFFFFFF)
-    if start == 0 or start > most or stop > most:
-        flaws |= FLAW_TIME
-    else:
-        row[C_START], row[C_END] = np.int64(start), np.int64(stop)
-        if row[C_START] > latest_start or row[C_END] > latest_start:
-            flaws |= FLAW_FUTURE
-        if row[C_START] < latest_start - OLDEST_NS:
-            flaws |= FLAW_OLD
-        if row[C_END] > row[C_START] and row[C_END] - row[C_START] > LONGEST_NS:
-            flaws |= FLAW_LONG
-    row[C_FLAWS] = flaws
-    row[C_RAW_END] = copy(data, kept, end - kept, room.raw, to)
     row[C_HASH] = np.int64(hash_bytes(room.raw, raw_at, row[C_RAW_END] - raw_at, resource_hash ^ named))
-    return np.int64(at), np.int64(OK)
+    return flaw, np.int64(at), np.int64(OK)
 
 
 @bare
@@ -1207,6 +1251,7 @@ def _scan_bare(room, bounds, latest_start, keys):
     """Fill `room` from a window whose outer levels `_count` has checked; payload, offset and error."""
     data = room.window
     row, resource, raw_at = room.used[_ROWS], room.used[_RESOURCES], room.used[_RAW]
+    span = row + room.used[_FLAWED : _FLAWED + FLAWS].sum()
     for payload in range(len(bounds) - 1):
         at, end = bounds[payload], bounds[payload + 1]
         while at < end:
@@ -1215,7 +1260,8 @@ def _scan_bare(room, bounds, latest_start, keys):
             if number != 1 or wire != DELIMITED:
                 continue
             _, first, _ = length(data, after, end)
-            kept_from = room.used[_RESOURCE_RAW]
+            kept_from, rows_before = room.used[_RESOURCE_RAW], row
+            room.resource_codes[resource, :] = -1
             room.best[:] = _UNRANKED
             inner = first
             while inner < at:  # the resource first, wherever it stands
@@ -1254,14 +1300,21 @@ def _scan_bare(room, bounds, latest_start, keys):
                     _, value, _ = length(data, after, inner)
                     here = room.rows[row]
                     here[C_RESOURCE], here[C_SCOPE] = resource, scope_code
-                    where, error = _span(
-                        room, value, k, row, here, raw_at, resource_hash, latest_start[payload], keys
+                    flaw, where, error = _span(
+                        room, value, k, span, here, raw_at, resource_hash, latest_start[payload], keys
                     )
                     if error:
                         return payload, where, error
-                    raw_at = here[C_RAW_END]
-                    row += 1
-            resource += 1
+                    span += 1
+                    if flaw >= 0:
+                        room.used[_FLAWED + flaw] += 1
+                    else:
+                        raw_at = here[C_RAW_END]
+                        row += 1
+            if row > rows_before:
+                resource += 1
+            else:  # nobody needs it
+                room.used[_RESOURCE_RAW] = kept_from
     room.used[_ROWS], room.used[_RESOURCES], room.used[_RAW] = row, resource, raw_at
     return 0, np.int64(0), np.int64(OK)
 
@@ -1350,6 +1403,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
     itself), or is a span's name; a link has 24 bytes of ids.  Memory never written costs nothing.
     """
     strings = size // 4 + spans + 512
+    spans, resources = spans + 1, resources + 1  # the last ones are for what turns out to have a flaw
     slots = np.empty(max(SLOTS, _power_of_two(2 * strings)), np.int32)
     slots[:SLOTS] = 0
     return Room(
@@ -1357,7 +1411,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         heap=np.empty(_HEAP_FACTOR * size + 64, np.uint8),
         rows=np.zeros((spans, COLUMNS), np.int64),
         combinations=np.empty((spans, fields + 1), np.int32),
-        resource_codes=np.full((resources, fields), -1, np.int32),
+        resource_codes=np.empty((resources, fields), np.int32),
         resource_end=np.zeros(resources, np.int64),
         strings=np.empty((strings, 2), np.int64),
         slots=slots,
@@ -1370,7 +1424,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         met=_no_keys(),
         key_slots=np.zeros(4 * KEYS, np.int32),
         key_bytes=np.empty(32 * KEYS, np.uint8),
-        used=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, SLOTS - 1]),
+        used=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, SLOTS - 1] + [0] * FLAWS),
     )
 
 
@@ -1419,6 +1473,11 @@ class _Windows:
             spans += int(found[0])
             resources += int(found[1])
         return bounds, spans, resources
+
+
+def count_spans(payload: bytes) -> int:
+    """How many rows a request can have at most; raises MalformedOtlpError as `scan` does."""
+    return _Windows([payload]).fill(range(1))[1]
 
 
 def scan(payloads: list[bytes], latest_start: I64, keys: Keys, fields: int) -> Scan:
@@ -1471,7 +1530,7 @@ def _scan_windows(
     for group in windows.groups:
         bounds, spans, resources = first or windows.fill(group)
         first = None
-        if used[_ROWS] + spans > len(room.rows) or used[_RESOURCES] + resources > len(room.resource_end):
+        if used[_ROWS] + spans >= len(room.rows) or used[_RESOURCES] + resources >= len(room.resource_end):
             return None
         number, where, error = _scan(room, bounds, latest_start[group.start : group.stop], keys)
         if error:
@@ -1486,6 +1545,7 @@ def _scan_windows(
         resource_raw=room.resource_raw[: used[_RESOURCE_RAW]],
         resource_end=room.resource_end[: used[_RESOURCES]],
         heap=room.heap[: used[_HEAP]],
+        flawed=used[_FLAWED:].copy(),
     )
 
 

@@ -105,9 +105,7 @@ class Runtime:
     def __post_init__(self) -> None:
         memory = self.used.max_memory_mb * _MIB
         in_flight = max(memory // _IN_FLIGHT_SHARE, self.limits.request_bytes) if memory else 2**31
-        self.intake = Intake(
-            self.journal, self.meters, self.limits.request_bytes, in_flight, policy=self.used.policy
-        )
+        self.intake = Intake(self.journal, self.meters, self.limits, in_flight, policy=self.used.policy)
         self._clock = Clock(self.store)
         self._pressure = Pressure(memory, self.used.max_disk_mb * _MIB)
         self.meters.disk_limit.set(self.used.max_disk_mb * _MIB)
