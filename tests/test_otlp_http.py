@@ -454,11 +454,14 @@ def test_headers_beyond_the_limit_are_refused(receiver) -> None:
 
 def test_more_connections_than_allowed_are_turned_away_with_retry_after(receiver) -> None:
     """Those that are open go on."""
-    many = [raw(receiver) for _ in range(24)]
+    idle = [raw(receiver) for _ in range(20)]
+    more = [raw(receiver) for _ in range(4)]
     try:
-        answers = [answered(connection) for connection in many]
+        for connection in more:
+            connection.sendall(b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        answers = [answered(connection) for connection in more]
     finally:
-        for connection in many:
+        for connection in (*idle, *more):
             connection.close()
     turned_away = [answer for answer in answers if b" 503 " in answer]
     assert len(turned_away) == 4

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import http.client
 import ipaddress
+import socket
 import ssl
+import time
 from pathlib import Path
 
 import grpc
@@ -19,6 +22,7 @@ from receivers import Running, eventually, request
 from tracescope import config
 from tracescope.errors import ConfigError
 from tracescope.ingest.access import Tokens
+from tracescope.serving.descriptors import RESERVED, connections_of
 from tracescope.serving.listen import bind, bound
 from tracescope.serving.runtime import open_sockets, prepare
 
@@ -193,3 +197,62 @@ def test_defaults_listen_on_loopback_only(monkeypatch) -> None:
     assert [settings.grpc, settings.http, settings.web] == [
         "127.0.0.1:4317", "127.0.0.1:4318", "127.0.0.1:8317",
     ]  # fmt: skip
+
+
+def asked(address: str, path: str, *, method: str = "GET") -> int:
+    """Status of one request on a connection of its own; 0 when it is closed without an answer."""
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    except (ConnectionError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_port_full_of_idle_connections_still_answers_who_watches(tmp_path) -> None:
+    """Senders are told to come again, health and readiness are told, and places become free again."""
+    with Running(tmp_path, {"max_connections": 5, "slow_client_s": 4}) as receiver:
+        where = receiver.runtime.addresses["http"]
+        host, _, port = where.rpartition(":")
+        idle = [socket.create_connection((host, int(port))) for _ in range(5)]
+        try:
+            eventually(lambda: asked(where, "/v1/traces", method="POST") == 503, "it is full")
+            assert asked(where, "/healthz") == 200
+            assert asked(where, "/readyz") == 200
+            eventually(lambda: asked(where, "/v1/traces", method="POST") == 415, "they were ended")
+        finally:
+            for one in idle:
+                one.close()
+
+
+def test_half_a_tls_handshake_is_ended_and_does_not_keep_others_out(tmp_path) -> None:
+    """A client that begins one and says no more is gone after the time that a slow client has."""
+    cert, key = Authority(tmp_path).issue("server")
+    used = {"tls_cert": cert, "tls_key": key, "slow_client_s": 2}
+    with Running(tmp_path / "store", used) as receiver:
+        host, _, port = receiver.runtime.addresses["http"].rpartition(":")
+        half = socket.create_connection((host, int(port)), timeout=30)
+        half.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        begin = time.monotonic()
+        assert half.recv(1) == b""
+        assert time.monotonic() - begin < 20  # asyncio's own patience is a minute
+        half.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked_for", "ports", "each"), [(1024, 2048, 3, 288), (65_536, 2048, 3, 2048), (161, 9, 1, 1)]
+)
+def test_connections_leave_files_for_the_store(limit: int, asked_for: int, ports: int, each: int) -> None:
+    """All ports full, a receiver can still write its journal."""
+    assert connections_of(limit, asked_for, ports) == each
+    assert ports * each + RESERVED <= max(limit, RESERVED + ports)
+
+
+def test_a_limit_that_leaves_nothing_is_refused_with_what_to_do() -> None:
+    """Better than a receiver that cannot open its journal."""
+    with pytest.raises(ConfigError, match=r"may open 160 files") as refused:
+        connections_of(160, 10, 1)
+    assert "ulimit" in str(refused.value.hint)

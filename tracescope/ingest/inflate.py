@@ -16,7 +16,7 @@ from tracescope.errors import InputError, TooLargeError
 GZIP_MAGIC: Final = b"\x1f\x8b"
 #: A zstd frame may ask for a window of at most so many bytes.
 ZSTD_WINDOW_BYTES: Final = 64 * 1024 * 1024
-_MAX_MEMBERS: Final = 64
+MAX_MEMBERS: Final = 64
 #: A zstd frame is read in pieces of so many bytes: no more than 32 MiB can come of one.
 _PIECE_BYTES: Final = 1024
 
@@ -39,7 +39,7 @@ def gunzip(data: bytes, limit: int) -> bytes:
     """
     out: list[bytes] = []
     left = limit
-    for _ in range(_MAX_MEMBERS):
+    for _ in range(MAX_MEMBERS):
         inflater = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         try:
             piece = inflater.decompress(data, left + 1)
@@ -54,7 +54,7 @@ def gunzip(data: bytes, limit: int) -> bytes:
         data = inflater.unused_data
         if not data:
             return out[0] if len(out) == 1 else b"".join(out)
-    raise InputError(f"more than {_MAX_MEMBERS} gzip members in one request")
+    raise InputError(f"more than {MAX_MEMBERS} gzip members in one request")
 
 
 def unzstd(data: bytes, limit: int) -> bytes:
@@ -70,8 +70,8 @@ def unzstd(data: bytes, limit: int) -> bytes:
         while piece:
             if inflater is None:
                 frames += 1
-                if frames > _MAX_MEMBERS:
-                    raise InputError(f"more than {_MAX_MEMBERS} zstd frames in one request")
+                if frames > MAX_MEMBERS:
+                    raise InputError(f"more than {MAX_MEMBERS} zstd frames in one request")
                 inflater = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
             try:
                 out.append(inflater.decompress(piece))

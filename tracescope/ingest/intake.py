@@ -143,11 +143,11 @@ class Intake:
         arrived_ns = time.time_ns()
         self.hold(len(body))
         try:
-            checked = self._check_small(body, encoding, to_protobuf, arrived_ns)
+            checked = self.check_small(body, encoding, to_protobuf, arrived_ns)
             if checked is None:
                 loop = asyncio.get_running_loop()
                 checked = await loop.run_in_executor(
-                    self._threads, self._check, body, encoding, to_protobuf, arrived_ns
+                    self._threads, self.check, body, encoding, to_protobuf, arrived_ns
                 )
             if checked.accepted or checked.rejected:
                 await self._keep(checked)
@@ -184,7 +184,7 @@ class Intake:
                 f"not accepting spans: {self._in_flight} bytes of requests are in work", RETRY_AFTER_S
             )
 
-    def _check_small(
+    def check_small(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
     ) -> _Checked | None:
         """Check a request here and now; None for one that is large, whatever it says of its size."""
@@ -197,7 +197,7 @@ class Intake:
             return None
         return self._read(body, plain, encoding, to_protobuf, arrived_ns)
 
-    def _check(
+    def check(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
     ) -> _Checked:
         """Check a request, whatever its size."""

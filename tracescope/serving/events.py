@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections import Counter
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 import orjson
 
 from tracescope.visible import json_text
 
 Form = Literal["logfmt", "json"]
+#: Lines of the same words that libraries may log in a minute.
+LIKE_LINES: Final = 10
 Value = str | int | float | bool | None
 
 
@@ -59,11 +62,25 @@ class Events:
 
 
 class _Handler(logging.Handler):
+    """Writes what libraries log; the same words at most `LIKE_LINES` times a minute."""
+
     def __init__(self, events: Events) -> None:
         super().__init__(logging.WARNING)
         self._events = events
+        self._minute = 0
+        self._said: Counter[tuple[str, str]] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
+        words = record.name, str(record.msg)[:80]
+        if (minute := int(record.created // 60)) != self._minute:
+            for (name, _), count in self._said.items():
+                if count > LIKE_LINES:
+                    self._events("log_repeated", level="warning", logger=name, left_out=count - LIKE_LINES)
+            self._minute = minute
+            self._said.clear()
+        self._said[words] += 1
+        if self._said[words] > LIKE_LINES:
+            return
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"

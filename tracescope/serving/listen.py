@@ -1,13 +1,16 @@
 """HTTP listeners on the one event loop: bound before anything starts, patient only so long.
 
-uvicorn serves; what it does not limit is limited here: connections, and the time that a client may
-take to send its headers.  The body's time is the application's to limit.
+uvicorn serves; what it does not limit is limited here: connections, those whose TLS handshake goes on
+included, and the time that a client may take for that and to send its headers.  The body's time is the
+application's to limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +27,18 @@ from tracescope.ingest.meters import Meters
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+log = logging.getLogger(__name__)
+
 KEEP_ALIVE_S: Final = 120
+#: So many connections more than the limit are answered that there are too many; further ones are closed.
+_TOLD: Final = 16
+#: When no file can be opened, the next connection is waited for so long.
+_NO_FILES_S: Final = 0.5
 _LAST_PORT: Final = 65_535
-_FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
+#: What they may ask nevertheless: who watches must not be locked out by who fills the port.
+_WATCHED: Final = ("/healthz", "/readyz", "/metrics")
+#: ... and how long they may take.
+_SPARE_S: Final = 2.0
 _SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -89,14 +99,14 @@ def _protocol(limits: Limits, meters: Meters) -> type[asyncio.Protocol]:
 
     class Patient(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _patience_s: float = limits.slow_client_s
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             super().connection_made(transport)
             meters.connections.inc()
             if len(self.connections) > limits.connections:
-                transport.write(_FULL)
-                transport.close()
-                return
+                self.app = _spare(self.app)
+                self._patience_s = min(_SPARE_S, limits.slow_client_s)
             self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -118,7 +128,7 @@ def _protocol(limits: Limits, meters: Meters) -> type[asyncio.Protocol]:
             return cycle is None or cycle.response_complete
 
         def _watch(self) -> None:
-            self._timer = self.loop.call_later(limits.slow_client_s, self._end)
+            self._timer = self.loop.call_later(self._patience_s, self._end)
 
         def _rest(self) -> None:
             if self._timer is not None:
@@ -134,12 +144,81 @@ def _protocol(limits: Limits, meters: Meters) -> type[asyncio.Protocol]:
     return Patient
 
 
+def _spare(app: Any) -> Any:
+    """An application for one connection too many: it answers who watches, and nobody else."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] in _WATCHED:
+            await app(scope, receive, send)
+            return
+        headers = [(b"retry-after", b"1"), (b"content-length", b"0"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    return answer
+
+
 class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs the loop."""
+    """A server that accepts connections itself, and leaves signals to whoever runs the loop."""
+
+    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._accepting: list[asyncio.Task[None]] = []
+        self._opening: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers: list[asyncio.Server] = []
+        self._accepting = [asyncio.create_task(self._accept(one)) for one in sockets or ()]
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ended = [*self._accepting, *self._opening]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                opened, _ = await loop.sock_accept(listening)
+            except OSError as error:  # no file can be opened, or the client has gone
+                log.warning("a connection cannot be accepted: %s", error.strerror)
+                await asyncio.sleep(_NO_FILES_S)
+                continue
+            if len(self.server_state.connections) + len(self._opening) >= self._limits.connections + _TOLD:
+                opened.close()
+                continue
+            task = asyncio.create_task(self._open(opened))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open(self, opened: socket.socket) -> None:
+        """Let a connection in, after its handshake where there is TLS."""
+        tls = self.config.ssl
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                opened,
+                ssl=tls,
+                ssl_handshake_timeout=self._limits.slow_client_s if tls is not None else None,
+            )
+        except (OSError, ssl.SSLError) as error:
+            opened.close()
+            log.debug("a connection was not opened: %s", error)
+        except asyncio.CancelledError:
+            opened.close()
+            raise
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +273,7 @@ async def listen(
     config.load()
     if tls is not None:
         config.ssl = tls.context()
-    server = _Server(config)
+    server = _Server(config, limits)
     task = asyncio.create_task(server.serve(sockets=[opened]))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)

@@ -26,6 +26,7 @@ from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
 from tracescope.schema import HOUR_NS
 from tracescope.serving.allocator import give_back
+from tracescope.serving.descriptors import connections_of, raise_limit
 from tracescope.serving.events import Events
 from tracescope.serving.listen import Listener, bind, is_loopback, listen
 from tracescope.serving.pressure import Pressure
@@ -232,7 +233,16 @@ class Runtime:
             from tracescope.serving.tracing import SelfTracing, otlp_exporter
 
             self._tracing = SelfTracing(otlp_exporter(self.used.self_tracing, self.addresses))
-        self.events("listening", **self.addresses, store=self.used.store, tls=self.access.tls is not None)
+        self.events(
+            "listening",
+            **self.addresses,
+            store=self.used.store,
+            tls=self.access.tls is not None,
+            connections=self.limits.connections,
+        )
+        if self.limits.connections < self.settings.max_connections:
+            asked, left = self.settings.max_connections, self.limits.connections
+            self.events("fewer_connections", level="warning", asked=asked, a_port=left, why="open files")
 
     async def _close_listeners(self) -> None:
         grace = max(1.0, self.used.stop_grace_s / 2)
@@ -441,9 +451,10 @@ def prepare(settings: config.Settings) -> tuple[Access, Limits]:
     """
     tls = Tls.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     tokens = Tokens.read(settings.token_file) if settings.token_file else None
+    ports = sum(address != "off" for address in (settings.grpc, settings.http, settings.web))
     limits = Limits(
         request_bytes=settings.max_request_mb * _MIB,
-        connections=settings.max_connections,
+        connections=connections_of(raise_limit(), settings.max_connections, ports),
         streams=settings.max_streams,
         slow_client_s=settings.slow_client_s,
     )
