@@ -240,8 +240,8 @@ class Runtime:
             tls=self.access.tls is not None,
             connections=self.limits.connections,
         )
-        if self.limits.connections < self.settings.max_connections:
-            asked, left = self.settings.max_connections, self.limits.connections
+        if self.limits.connections < self.used.max_connections:
+            asked, left = self.used.max_connections, self.limits.connections
             self.events("fewer_connections", level="warning", asked=asked, a_port=left, why="open files")
 
     async def _close_listeners(self) -> None:
