@@ -39,6 +39,7 @@ from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather,
 from tracescope.analysis.comparison.overlap import check_overlap
 from tracescope.analysis.comparison.renamed import align_renamed
 from tracescope.analysis.comparison.standing import with_standing
+from tracescope.analysis.comparison.tail import compare_tails
 from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Extent, Report, State
@@ -51,6 +52,7 @@ from tracescope.analysis.verdict import (
     failing,
     failing_entries,
     grows,
+    tailing,
     verdict,
 )
 from tracescope.errors import InsufficientDataError
@@ -142,6 +144,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     tested = np.array([edge.q_value for edge in edges if edge.q_value is not None], np.float64)
     failures = compare_failures(asked, (base, head), options.alpha, tested)
     failures = replace(failures, lost=find_lost(asked, failures, options.alpha))
+    tails = compare_tails(units, (base, head), matched, options.alpha, tested)
     edges = on_edges(adjusted(edges, options.alpha), failures)
     looked_at = near(map(edge_key, (edge for edge in edges if needs_load_model(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
@@ -170,7 +173,8 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     growing = {(e.unit, e.service, e.operation) for e in entries if grows(e, options.alpha)}
     findings = attribute(ranked, growing, hours, per_request) if matched.enough else ()
     state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha, findings=findings))
-    state, reasons = failing(state, reasons, failures)
+    findings = () if state == State.INSUFFICIENT else findings
+    state, reasons = tailing(*failing(state, reasons, failures), tails)
     if state != State.INSUFFICIENT:
         entries = failing_entries(entry_states(entries, ranked, options.alpha), failures)
     return Report(
@@ -193,6 +197,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         detectable_ms=detectable_ms(ranked),
         findings=() if state == State.INSUFFICIENT else with_failures(findings, failures, ranked),
         failures=failures,
+        tails=tails,
     )
 
 

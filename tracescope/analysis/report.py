@@ -257,6 +257,35 @@ class EdgeFailures:
     ok_ms_head: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A quantile `q` of an entry's clock that changed, in ms, and the mean beside it.
+
+    ``beyond`` is the part of units slower than base's quantile; ``flat`` where the mean hardly moved.
+    """
+
+    unit: str
+    service: str
+    operation: str
+    q: float
+    ms_base: float
+    ms_head: float
+    mean_base: float
+    mean_head: float
+    beyond: Rate
+    flat: bool
+
+    @property
+    def name(self) -> str:
+        """As people call it: ``p99``."""
+        return f"p{100 * self.q:.3g}"
+
+    @property
+    def grew(self) -> bool:
+        """Whether more units are slow."""
+        return self.beyond.grew
+
+
 class LostKind(StrEnum):
     """What work is lost."""
 
@@ -454,3 +483,4 @@ class Report:
     findings: tuple[Finding, ...] = ()
     detectable_ms: float | None = None
     failures: Failures = Failures()
+    tails: tuple[Tail, ...] = ()

@@ -15,7 +15,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Edge, Entry, Failures, Finding, State
+from tracescope.analysis.report import Edge, Entry, Failures, Finding, State, Tail
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics import significance
 
@@ -27,6 +27,8 @@ NEAR_WEEKS: Final = 12.0
 LOST_PART: Final = 0.001
 #: ... or what part of them has clocks that could not be reconciled.
 SKEWED_PART: Final = 0.01
+#: Units of work beyond this many times those of base are more load.
+MORE_LOAD: Final = 1.1
 #: A rise by this part of base's clock that could be chance must not pass as growth-stable.
 UNSURE_PART: Final = 0.1
 #: A rise at one edge by this part of base's clock must have been able to show for a clean bill of health, and
@@ -269,6 +271,23 @@ def failing(state: State, reasons: tuple[str, ...], failures: Failures) -> tuple
         for one in failures.grown[:3]
     )
     if state in (State.GROWTH_STABLE, State.INSUFFICIENT):
+        return State.DRIFTING, told
+    return state, (*reasons, *told)
+
+
+def tailing(state: State, reasons: tuple[str, ...], tails: Sequence[Tail]) -> tuple[State, tuple[str, ...]]:
+    """State and reasons with entries of which more are slow, though their means are flat: no clean bill.
+
+    Where more came than before, load may have made them slow: then it is a reason, and no state.
+    """
+    grown = [tail for tail in tails if tail.grew and tail.flat]
+    told = tuple(
+        f"{tail.service} {tail.operation}: {tail.name} {tail.ms_base:.3g} to {tail.ms_head:.3g} ms, "
+        "though the mean is flat"
+        for tail in grown[:2]
+    )
+    alone = any(tail.beyond.of_head <= MORE_LOAD * tail.beyond.of_base for tail in grown)
+    if state == State.GROWTH_STABLE and alone:
         return State.DRIFTING, told
     return state, (*reasons, *told)
 

@@ -289,6 +289,21 @@ class Errors(TypedDict):
     lost: list[LostWork]
 
 
+class Tail(TypedDict):
+    """A quantile of an entry's clock that changed; ``beyond``: units slower than base's quantile, of 1."""
+
+    unit: str
+    service: str
+    operation: str
+    quantile: float
+    ms_base: float
+    ms_head: float
+    mean_ms_base: float
+    mean_ms_head: float
+    beyond: Rate | None
+    flat_mean: bool
+
+
 class Diff(TypedDict):
     """``tracescope.diff/1``."""
 
@@ -308,6 +323,7 @@ class Diff(TypedDict):
     entries: list[Entry]
     effects_total: dict[str, float]
     errors: Errors
+    tails: list[Tail]
     patterns: list[Pattern]
     rejected: dict[str, int]
 

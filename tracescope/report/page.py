@@ -15,7 +15,7 @@ from markupsafe import Markup
 from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import Told
-from tracescope.report import failures, figures, terms, text
+from tracescope.report import failures, figures, tails, terms, text
 from tracescope.report import forecast as outlook
 from tracescope.report.charts import shown
 from tracescope.schema import HOUR_NS
@@ -101,6 +101,11 @@ def _seen(value: Any) -> Any:
     return lines(value) if isinstance(value, str) else value
 
 
+def beside_latency(report: Report) -> list[str]:
+    """What a page tells beside latency: errors, lost work and the tail."""
+    return [*failures.lines(report), *tails.lines(report)]
+
+
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates, with every filter they use."""
@@ -134,7 +139,7 @@ def environment() -> Environment:
         "term": terms.term,
         "points": points,
         "why": why,
-        "failure_lines": failures.lines,
+        "failure_lines": beside_latency,
         "cause": cause_words,
         "trend": outlook.trend_text,
         "what_if": outlook.what_if_text,
