@@ -204,7 +204,8 @@ def test_csv_has_a_row_an_edge_and_nothing_a_spreadsheet_runs(hostile: Graph) ->
 
 
 _MERMAID_LINE = re.compile(
-    r"""flowchart\ LR | \ \ classDef\ \w+\ [\w:#,\ -]+
+    r"""flowchart\ LR | \ \ linkStyle\ \d+\ stroke:\#[0-9a-f]{6},stroke-width:[\d.]+px
+      | \ \ classDef\ \w+\ [\w:#,\ -]+
       | \ \ n\d+(\["[^"]*"\]|\[\("[^"]*"\)\]|\(\["[^"]*"\]\)|\{\{"[^"]*"\}\}|\[\["[^"]*"\]\]):::\w+
       | \ \ n\d+\ (-->|==>|-\.->)\|"[^"]*"\|\ n\d+""",
     re.VERBOSE,

@@ -357,7 +357,9 @@ class Answers:
 
     def judged(self, mapped: Mapped) -> Graph:
         """A graph of both periods, with the report's word on which of its changes are more than chance."""
-        return judged(mapped.graph, self.report().edges)
+        report = self.report()
+        clocks = {"request": report.clock, **report.other_clocks}
+        return judged(mapped.graph, report.edges, {unit: clock["base_ms"] for unit, clock in clocks.items()})
 
     def grown_entry(self) -> EntryPaths | None:
         """Call paths of the entry that is asked for, or of the one whose clock grew most."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.report import graph_json
 from tracescope.report.names import KEPT, csv_cell, one_line, shortened
+from tracescope.report.palette import color_of
+from tracescope.report.svg import Look, ink
 
 if TYPE_CHECKING:
     from tracescope.analysis.topology.graph import Graph
@@ -58,9 +60,18 @@ def _said(edge: Mapping[str, Any], *, compared: bool) -> str:
         text = f"{shortened(edge['operation'])}: {text}"
     if compared:
         chance = edge.get("significant") is False
-        text += ", ~" if chance else f", {edge['change'] * 100:+.1f} pt"
+        adds = f", {edge['added_ms']:+.3g} ms" if "added_ms" in edge else f", {edge['change'] * 100:+.1f} pt"
+        text += ", ~" if chance else adds
         text += "" if edge["state"] == "both" else f" {edge['state']}"
     return text
+
+
+def growth_color(graph: Graph, edge: Mapping[str, Any]) -> str:
+    """The colour of what an edge adds, as in drawings; empty where nothing is compared or nothing grew."""
+    if graph.base is None or edge.get("significant") is False:
+        return ""
+    name = ink(edge, Look(), compared=True)
+    return "" if name == "flat" else color_of(name)
 
 
 def as_dot(graph: Graph) -> str:
@@ -77,6 +88,7 @@ def as_dot(graph: Graph) -> str:
         lines.append(f"  {quoted(ids[node['id']])} [shape={_DOT_SHAPES[node['type']]}, label={label}];")
     for edge in graph.edges.iter_rows(named=True):
         style = ", style=dashed" if edge["kind"] == "queue" else ""
+        style += f', color="{color}", fontcolor="{color}"' if (color := growth_color(graph, edge)) else ""
         lines.append(
             f"  {quoted(ids[edge['caller']])} -> {quoted(ids[edge['callee']])} "
             f"[label={quoted(_said(edge, compared=graph.base is not None))}, "
@@ -100,16 +112,20 @@ def as_mermaid(graph: Graph) -> str:
         return _MERMAID_PLAIN.sub(lambda found: f"#{ord(found[0])};", raw)
 
     numbers = {name: f"n{at}" for at, name in enumerate(graph.nodes["id"].to_list())}
+    colored: list[str] = []
     lines = ["flowchart LR"]
     for node in graph.nodes.iter_rows(named=True):
         left, right = _MERMAID_SHAPES[node["type"]]
         label = text(shortened(node["name"]) or "(no name)")
         lines.append(f'  {numbers[node["id"]]}{left}"{label}"{right}:::{node["type"]}')
-    for edge in graph.edges.iter_rows(named=True):
+    for at, edge in enumerate(graph.edges.iter_rows(named=True)):
+        if color := growth_color(graph, edge):
+            colored.append(f"  linkStyle {at} stroke:{color},stroke-width:{1 + 8 * edge['share']:.1f}px")
         arrow = "-.->" if edge["kind"] == "queue" else "==>" if edge["share"] > 0.1 else "-->"
         label = text(_said(edge, compared=graph.base is not None))
         lines.append(f'  {numbers[edge["caller"]]} {arrow}|"{label}"| {numbers[edge["callee"]]}')
     lines += [
+        *colored,
         "  classDef service fill:#ffffff,stroke:#5d6778,color:#1d2433",
         "  classDef database fill:#fdf3df,stroke:#d8b163,color:#1d2433",
         "  classDef queue fill:#e2f4ee,stroke:#66b39a,color:#1d2433",
@@ -129,7 +145,8 @@ def as_graphml(graph: Graph) -> str:
         made.add_node(numbers[node["id"]], label=shortened(node["name"]), **_plain(node))
     for at, edge in enumerate(graph.edges.iter_rows(named=True)):
         caller, callee = numbers[edge["caller"]], numbers[edge["callee"]]
-        made.add_edge(caller, callee, key=f"e{at}", **_plain(edge))
+        color = growth_color(graph, edge)
+        made.add_edge(caller, callee, key=f"e{at}", **_plain(edge), **({"color": color} if color else {}))
     return "\n".join(nx.generate_graphml(made, named_key_ids=True)) + "\n"
 
 
@@ -164,6 +181,7 @@ def as_cytoscape(graph: Graph) -> dict[str, Any]:
                 "key": f"e{at}",
                 "source": numbers[edge["caller"]],
                 "target": numbers[edge["callee"]],
+                **({"color": color} if (color := growth_color(graph, edge)) else {}),
             }
         }
         for at, edge in enumerate(graph.edges.iter_rows(named=True))

@@ -56,6 +56,9 @@ _RULES: Final = """
 .ts-line{fill:none}
 .ts-tip{stroke:none}
 .ts-own{fill:var(--ts-own)}
+.ts-tint{fill-opacity:.22;stroke:none}
+.ts-badge{font-size:9px;fill:var(--ts-muted)}
+.ts-badge.ts-up2{fill:var(--ts-up3);font-weight:700}
 .ts-box{stroke-width:1}
 .ts-mark{fill:none;stroke-width:1.1;stroke-linejoin:round;stroke-linecap:round}
 .ts-box.ts-external{stroke-dasharray:3 2}
@@ -75,6 +78,7 @@ def _sheet() -> str:
     for name in INKS:
         rules.append(f".ts-line.ts-{name}{{stroke:var(--ts-{name})}}")
         rules.append(f".ts-tip.ts-{name}{{fill:var(--ts-{name})}}")
+        rules.append(f".ts-tint.ts-{name}{{fill:var(--ts-{name})}}")
         if name not in ("flat", "absent"):
             rules.append(f".ts-say.ts-{name}{{fill:var(--ts-{name})}}")
     for name in MARKS:
@@ -92,6 +96,11 @@ STYLE: Final = (
     f".ts-graph{{{_variables(0)}}}\n"
     f"@media (prefers-color-scheme:dark){{.ts-graph{{{_variables(1)}}}}}\n{_sheet()}\n"
 )
+
+
+def color_of(name: str) -> str:
+    """A colour by its name, for light paper: forms of other programs know no variables."""
+    return _COLORS[name][0]
 
 
 def style(theme: Literal["auto", "light", "dark"]) -> str:

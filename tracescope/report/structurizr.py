@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tracescope.report.export import distinct, measures
+from tracescope.report.export import distinct, growth_color, measures
 from tracescope.report.names import one_line, shortened
+from tracescope.report.palette import color_of
 
 if TYPE_CHECKING:
     from tracescope.analysis.topology.graph import Graph
@@ -85,11 +86,20 @@ def _relations(graph: Graph, ids: Mapping[str, str]) -> list[str]:
             text = f"{about} ~{number}"
         taken.add((*ends, text))
         technology = _TECHNOLOGY[edge["kind"]]
-        tag = ' "Queue hop"' if edge["kind"] == "queue" else ""
+        tags = ["Queue hop"] if edge["kind"] == "queue" else []
+        tags += [_GROWTH[color]] if (color := growth_color(graph, edge)) in _GROWTH else []
+        tag = f' "{",".join(tags)}"' if tags else ""
         out.append(f'{ends[0]} -> {ends[1]} {quoted(text)} "{technology}"{tag}')
     return out
 
 
+#: Colour of what an edge adds -> its tag.
+_GROWTH: Final = {
+    color_of("up3"): "Adds much",
+    color_of("up2"): "Adds more",
+    color_of("up1"): "Adds some",
+    color_of("down"): "Takes less",
+}
 _STYLES: Final = (
     "    styles {",
     '      element "Service" {',
@@ -109,5 +119,10 @@ _STYLES: Final = (
     '      relationship "Queue hop" {',
     "        style dashed",
     "      }",
+    *(
+        line
+        for color, tag in _GROWTH.items()
+        for line in (f'      relationship "{tag}" {{', f"        color {color}", "      }")
+    ),
     "    }",
 )

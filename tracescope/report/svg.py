@@ -4,8 +4,9 @@
     draw(graph, arranged, Look(view="base"))       # boxes stay where they are
     draw(graph, arranged, Look(view="change"))
 
-Width is the share of the clock, colour its change, dashes are queue hops; the bar in a box is a
-service's own work.  Colours are CSS variables that follow light and dark; there is no script, no
+Width is the share of the clock, colour what its change adds to the mean, dashes are queue hops; the bar
+in a box is a service's own work, its tint what that adds.
+Colours are CSS variables that follow light and dark; there is no script, no
 `style` attribute and no foreign resource, so a page with a strict content policy can hold it (with
 `STYLE` in its own style sheet and ``embed_style=False``).  Every name is escaped, and shortened.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from tracescope.report.figures import number
 from tracescope.report.layout import Box, Layout, Link, Place, Route, layout
 from tracescope.report.names import escaped, one_line, shortened, text_width
 from tracescope.report.palette import INKS, MARKS, STYLE, style
@@ -34,6 +36,8 @@ BOX_HEIGHT: Final = 26.0
 _MARGIN: Final = 18.0
 _FONT: Final = 11.0
 _LETTERS: Final = 26
+#: Room of a badge in a box.
+_BADGE: Final = 44.0
 _LEGEND: Final = 34.0
 _THICKEST: Final = 9.0
 #: A figure stands beside a line, never on it, when that is how far from its middle it would be.
@@ -42,6 +46,9 @@ THICK: Final = 10.0
 _CACHES: Final = ("redis", "memcached", "valkey", "hazelcast", "keydb")
 #: A change of share below this is not labelled; a share below this neither.
 _WORTH_A_LABEL: Final = 0.004
+
+#: Steps of what an edge adds, in parts of the mean clock before.
+_STEPS: Final = (0.01, 0.05)
 
 _Row = Mapping[str, Any]
 
@@ -101,7 +108,12 @@ def thickness(share: float) -> float:
 def arrange(graph: Graph, *, width: Width = "share", widest: float = 1400.0) -> Layout:
     """Lay out a graph's boxes and edges; the same for every view of it."""
     boxes = [
-        Box(node["id"], 1.06 * text_width(label_of(node), _FONT) + 38, BOX_HEIGHT, node["entry"])
+        Box(
+            node["id"],
+            1.06 * text_width(label_of(node), _FONT) + 38 + (_BADGE if node.get("inside") else 0.0),
+            BOX_HEIGHT,
+            node["entry"],
+        )
         for node in graph.nodes.iter_rows(named=True)
     ]
     links: list[Link] = []
@@ -111,11 +123,20 @@ def arrange(graph: Graph, *, width: Width = "share", widest: float = 1400.0) -> 
     return layout(boxes, links, widest=widest)
 
 
+def ink_of(part: float) -> str:
+    """Which of `INKS` shows what something adds, in parts of the mean clock before."""
+    if part <= 0:
+        return "down" if part < 0 else "flat"
+    return "up3" if part > _STEPS[1] else "up2" if part > _STEPS[0] else "up1"
+
+
 def ink(edge: _Row, look: Look, *, compared: bool) -> str:
     """Which of `INKS` an edge or node is drawn in."""
     if compared and look.view == "change":
         if edge.get("significant") is False:
             return "flat"
+        if "added_part" in edge:
+            return ink_of(edge["added_part"])
         points = 100 * (edge[look.width] - edge[f"{look.width}_base"])
         if points <= -1:
             return "down"
@@ -140,7 +161,8 @@ def draw(graph: Graph, arranged: Layout, look: Look | None = None) -> str:
     look = look or Look()
     compared = graph.base is not None
     top = _MARGIN + (26.0 if look.heading else 0.0)
-    legend = _legend(look, compared=compared) if look.legend else ("", 0.0)
+    judged = "added_part" in graph.edges.columns
+    legend = _legend(look, compared=compared, judged=judged) if look.legend else ("", 0.0)
     width = max(arranged.width + 2 * _MARGIN, legend[1] + 2 * _MARGIN)
     height = arranged.height + top + _MARGIN + (_LEGEND if look.legend else 0.0)
     title = look.title or f"Dependencies of {graph.environment or 'the system'}"
@@ -183,11 +205,19 @@ def _sentence(edge: _Row, *, compared: bool) -> str:
     operation = f" {shortened(edge['operation'])}" if edge["operation"] else ""
     text = f"{name}{operation}, {edge['kind']}: {edge['share'] * 100:.1f} % of the clock"
     if compared:
-        text += ", no clear change" if edge.get("significant") is False else f", {_points(edge['change'])}"
+        text += ", no clear change" if edge.get("significant") is False else f", {_added(edge)}"
         text += "" if edge["state"] == "both" else f", {edge['state']}"
     if edge["calls_per_unit"]:
         text += f", {edge['calls_per_unit']:.3g} calls per {edge['unit']}"
     return text
+
+
+def _added(edge: _Row) -> str:
+    """What an edge adds, in ms where the graph was judged, else how its share changed."""
+    if "added_ms" not in edge:
+        return _points(edge["change"])
+    per = "" if edge["unit"] == "request" else f" / {edge['unit']}"
+    return f"{number(edge['added_ms'], sign=True)} ms{per}"
 
 
 def _points(change: float) -> str:
@@ -220,7 +250,9 @@ def _by_strength(graph: Graph, look: Look, *, compared: bool) -> list[int]:
 
     def strength(at: int) -> tuple[float, float, int]:
         edge = rows[at]
-        change = edge[look.width] - edge[f"{look.width}_base"] if compared and look.view == "change" else 0.0
+        change = 0.0
+        if compared and look.view == "change":
+            change = edge.get("added_part", edge[look.width] - edge[f"{look.width}_base"])
         return (-abs(change), -_shown_share(edge, look, compared=compared), at)
 
     return sorted(range(len(rows)), key=strength)
@@ -266,9 +298,9 @@ def path_data(route: Route, arrow: float = 0.0) -> str:
     x, y = points[-1]
     points[-1] = (x + arrow if route.back else x - arrow, y)
     parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
-    for number in range(1, len(points)):
-        (x0, y0), (x1, y1) = points[number - 1], points[number]
-        if number % 2 == 0 or abs(y0 - y1) < 0.05:
+    for at in range(1, len(points)):
+        (x0, y0), (x1, y1) = points[at - 1], points[at]
+        if at % 2 == 0 or abs(y0 - y1) < 0.05:
             parts.append(f"L{x1:.1f} {y1:.1f}")
         else:
             middle = (x0 + x1) / 2
@@ -324,12 +356,22 @@ def _node(node: _Row, place: Place, look: Look, *, faint: bool, compared: bool) 
             f'<rect class="ts-own" x="{x + 6:.1f}" y="{y + height - 4:.1f}" width="{long:.1f}" '
             'height="2" rx="1"/>'
         )
+    tint = ""
+    if compared and look.view == "change" and node.get("own_added_part"):
+        title += f", {number(node['own_added_ms'], sign=True)} ms of its own"
+        tint = (
+            f'<rect class="ts-tint ts-{ink_of(node["own_added_part"])}" x="{x:.1f}" y="{y:.1f}" '
+            f'width="{width:.1f}" height="{height:.1f}" rx="{round_by:g}"/>'
+        )
+    badge = _badge(node, place)
+    title += f", {node['inside']} nodes inside" if node.get("inside") else ""
+    title += f", {node['growing']} of its edges grow" if node.get("inside") and node.get("growing") else ""
     drawn = (
         f'<rect class="ts-box ts-{mark}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
-        f'rx="{round_by:g}"/>'
+        f'rx="{round_by:g}"/>{tint}'
         f'<path class="ts-mark ts-{mark}" transform="translate({x + 9:.1f} {y + height / 2 - 5:.1f})" '
         f'd="{MARKS[mark]}"/><text class="ts-name" x="{x + 25:.1f}" y="{y + height / 2 + 3.8:.1f}">'
-        f"{escaped(label_of(node))}</text>{bar}"
+        f"{escaped(label_of(node))}</text>{bar}{badge}"
     )
     body = _linked(drawn, look.node_href(node) if look.node_href else None, title)
     entry = " ts-entry" if node["entry"] else ""
@@ -337,6 +379,18 @@ def _node(node: _Row, place: Place, look: Look, *, faint: bool, compared: bool) 
     return (
         f'<g class="ts-node{entry}{ghost}" data-node="{escaped(one_line(node["id"]))}">'
         f"<title>{escaped(title)}</title>{body}</g>"
+    )
+
+
+def _badge(node: _Row, place: Place) -> str:
+    """What is inside of a collapsed box: how many nodes, and how much of it grows."""
+    if not node.get("inside"):
+        return ""
+    right, middle = place.x + place.width - 6, place.y + place.height / 2 + 3.4
+    growing = f'<tspan class="ts-badge ts-up2">▲{node["growing"]} </tspan>' if node.get("growing") else ""
+    return (
+        f'<text class="ts-badge" x="{right:.1f}" y="{middle:.1f}" text-anchor="end">{growing}'
+        f"{node['inside']}</text>"
     )
 
 
@@ -377,6 +431,8 @@ def _labels(graph: Graph, arranged: Layout, look: Look, *, compared: bool) -> li
 def _figure(edge: _Row, look: Look, *, compared: bool) -> str | None:
     if compared and look.view == "change":
         change = edge[look.width] - edge[f"{look.width}_base"]
+        if "added_ms" in edge:
+            return None if not edge["added_ms"] else _added(edge)
         if abs(change) < _WORTH_A_LABEL:
             return None
         return _points(change) + ("" if edge["state"] == "both" else f" {edge['state']}")
@@ -412,10 +468,14 @@ _CHANGES: Final = (
     ("up3", "> +4 pt"), ("up2", "+1 … 4"), ("up1", "+0.4 … 1"), ("flat", "no clear change"),
     ("down", "< −1 pt"),
 )  # fmt: skip
+_ADDS: Final = (
+    ("up3", "over 5 % of the mean"), ("up2", "1 … 5 %"), ("up1", "less"), ("flat", "no clear change"),
+    ("down", "takes less"),
+)  # fmt: skip
 _SHARES: Final = (("share3", "> 10 %"), ("share2", "3 … 10"), ("share1", "1 … 3"), ("flat", "less"))
 
 
-def _legend(look: Look, *, compared: bool) -> tuple[str, float]:
+def _legend(look: Look, *, compared: bool, judged: bool) -> tuple[str, float]:
     """The legend and its width in px."""
     change = compared and look.view == "change"
     what = "share of the clock" if look.width == "share" else "share of the clock with all below"
@@ -428,8 +488,8 @@ def _legend(look: Look, *, compared: bool) -> tuple[str, float]:
         out.append(f'<text class="ts-legend" x="{x:.1f}" y="4">{escaped(text)}</text>')
         x += 1.14 * text_width(text, _FONT) + 12  # wider fonts than the one estimated for
 
-    say(f"width = {what}{of}; colour = {'change of share' if change else 'share'}")
-    for color, text in _CHANGES if change else _SHARES:
+    say(f"width = {what}{of}; colour = {_colour(change, judged)}")
+    for color, text in (_ADDS if judged else _CHANGES) if change else _SHARES:
         out.append(f'<path class="ts-line ts-{color}" d="M{x:.1f} 0h22" stroke-width="3.5"/>')
         x += 28
         say(text)
@@ -440,3 +500,10 @@ def _legend(look: Look, *, compared: bool) -> tuple[str, float]:
     x += 28
     say("own work")
     return "".join(out), x
+
+
+def _colour(change: bool, judged: bool) -> str:
+    """What colours of edges tell."""
+    if not change:
+        return "share"
+    return "milliseconds added" if judged else "change of share"

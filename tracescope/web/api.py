@@ -69,7 +69,7 @@ def map_(answers: Answers, view: View) -> contract.Graph:
     whole = of_kind(answers.mapped(cast("Level", view.level), quantiles=True).graph, view)
     default = View()
     wanted = [getattr(view, name) != getattr(default, name) for name in ("service", "nodes", "spaces", "but")]
-    return graph_json(narrowed(whole, view)[0] if any(wanted) else whole)
+    return graph_json(narrowed(whole, view.resolved(len(whole.nodes)))[0] if any(wanted) else whole)
 
 
 def edge(answers: Answers, view: View) -> contract.EdgePage:

@@ -8,7 +8,7 @@ namespace to the map with it open.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from tracescope.errors import InputError
 from tracescope.report.svg import Look, arrange, draw
 from tracescope.session import Answers
 from tracescope.web import periods
-from tracescope.web.view import LEVELS, SIDES, View
+from tracescope.web.view import LEVELS, SIDES, ZOOMS, View
 
 #: A drawing is shrunk to this part of its size at most, told to the style sheet in hundreds of px.
 SMALLEST: Final = 0.85
@@ -34,10 +34,7 @@ Values = dict[str, Any]
 
 def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side = "change") -> Markup:
     """A judged graph as a part of a page, its boxes and edges being links."""
-    best: dict[tuple[str, str, str], str] = {}
-    for found in answers.report().edges:
-        if found.callee is not None:
-            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(found.key))
+    best = edge_links(answers, view)
     names = dict(shown.nodes.select("id", "name").iter_rows())
 
     def edge_href(row: Mapping[str, Any]) -> str | None:
@@ -53,13 +50,47 @@ def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side
     look = Look(view=side, prefix=prefix, embed_style=False, node_href=node_href, edge_href=edge_href)
     arranged = arrange(shown)
     # names stay readable: a wide drawing is scrolled sideways rather than shrunk below this
-    hundreds = min(round(arranged.width * SMALLEST / 100), MOST_HUNDREDS)
-    return Markup(f'<div class="wide w{hundreds}">{draw(shown, arranged, look)}</div>')
+    scale = view.zoom / 100 if view.zoom else SMALLEST
+    hundreds = min(round(arranged.width * scale / 100), MOST_HUNDREDS)
+    return Markup(
+        f'<div class="wide w{hundreds}" tabindex="0" role="group" aria-label="Map, scrolls" data-zooms>'
+        f"{draw(shown, arranged, look)}</div>"
+    )
+
+
+def edge_links(answers: Answers, view: View) -> dict[tuple[str, str, str], str]:
+    """The page of the edge that grew most, by kind, caller and callee."""
+    best: dict[tuple[str, str, str], str] = {}
+    for found in answers.report().edges:
+        if found.callee is not None:
+            best.setdefault((found.kind, found.caller, found.callee), view.edge_url(found.key))
+    return best
+
+
+#: Orders of the list below the map, the largest first.
+_ORDERS: Final[dict[str, Callable[[Values], Any]]] = {
+    "name": lambda row: (row["caller"], row["callee"]),
+    "share": lambda row: -row["share"],
+    "points": lambda row: -abs(row["change"]),
+    "credited": lambda row: -row["added_ms"],
+    "ms": lambda row: -row["calls"],
+}
+
+
+def rows_of(answers: Answers, view: View, shown: Graph) -> list[Values]:
+    """Edges of the map as rows with their pages, what adds most first unless asked otherwise."""
+    links, names = edge_links(answers, view), dict(shown.nodes.select("id", "name").iter_rows())
+    rows = [
+        {**row, "url": links.get((row["kind"], names[row["caller"]], names[row["callee"]]), "")}
+        for row in shown.edges.iter_rows(named=True)
+    ]
+    return sorted(rows, key=_ORDERS[view.sort or "credited"])
 
 
 def map_(answers: Answers, view: View) -> Values:
     """Base, head and change at the same places."""
     shown, about, whole = of_view(answers, view)
+    view = view.resolved(len(whole.nodes))
     return {
         "title": "Map",
         "report": answers.report(),
@@ -74,7 +105,11 @@ def map_(answers: Answers, view: View) -> Values:
         "views": SIDES,
         "names": whole.nodes["name"].to_list(),
         "spaces": spaces(whole, view),
-        "rows": shown.edges.to_dicts(),
+        "rows": rows_of(answers, view, shown),
+        "zooms": [
+            ("fit" if zoom == 0 else f"{zoom} %", view.url("/map", zoom=zoom), zoom == view.zoom)
+            for zoom in ZOOMS
+        ],
         "most": LISTED_EDGES,
     }
 
@@ -82,7 +117,7 @@ def map_(answers: Answers, view: View) -> Values:
 def of_view(answers: Answers, view: View) -> tuple[Graph, str, Graph]:
     """What of the graph a view shows, words about that, and the whole of its kind."""
     whole = of_kind(answers.judged(answers.mapped(cast("Level", view.level))), view)
-    shown, about = narrowed(whole, view)
+    shown, about = narrowed(whole, view.resolved(len(whole.nodes)))
     return shown, about, whole
 
 

@@ -15,6 +15,7 @@ from tracescope.analysis.explain import sentence
 from tracescope.analysis.report import Edge, EdgeKey, Report
 from tracescope.analysis.rollups.where import conditions
 from tracescope.analysis.topology.backbone import backbone
+from tracescope.analysis.topology.graph import Graph
 from tracescope.engine.trace_search import Wanted
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.periods import WORDS
@@ -26,6 +27,7 @@ from tracescope.report.waterfall import length_of, waterfall
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import periods
 from tracescope.web.map import drawn
+from tracescope.web.map import narrowed as narrowed_map
 from tracescope.web.narrow import kept, listed, narrowed, narrows, words
 from tracescope.web.view import View
 
@@ -102,14 +104,19 @@ def growth(answers: Answers, view: View) -> Values:
         "entries": answers.every_entry(),
         "selected": 0,
         "chosen": edges[0] if edges else None,
-        "graph": drawn(
-            answers, view, backbone(kept(graph, report.edges) if narrows(view) else graph), prefix="growth"
-        ),
+        "graph": drawn(answers, view, _pictured(graph, report, view), prefix="growth"),
     }
     if edges:
         values["trend"] = _trend(answers, view, edges[0])
         values["sentence"] = sentence(edges[0])
     return {**values, **_first_paths(answers, view), **_first_trace(answers, view, edges)}
+
+
+def _pictured(graph: Graph, report: Report, view: View) -> Graph:
+    """What of the graph the first page draws: what the filters leave, a large one by its namespaces."""
+    if narrows(view):
+        return backbone(kept(graph, report.edges))
+    return narrowed_map(graph, replace(view.resolved(len(graph.nodes)), hops=0))[0]
 
 
 def card_links(view: View, card: Card) -> Values:

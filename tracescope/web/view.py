@@ -23,7 +23,9 @@ LEVELS: Final = ("service", "dependency", "operation")
 SIDES: Final = ("change", "head", "base")
 BY: Final = ("operation", "service", "kind")
 SORTS: Final = ("name", "share", "points", "ms", "credited")
-SPACES: Final = ("open", "closed")
+SPACES: Final = ("auto", "open", "closed")
+#: Width of the map in per cent of its drawing; 0 fits the page.
+ZOOMS: Final = (0, 100, 150, 200)
 LONGEST: Final = 16_384
 
 
@@ -64,7 +66,10 @@ class View:
     nodes
         Of the map: boxes at most, else its backbone.
     spaces, but
-        Of the map: whether namespaces are `SPACES`, and those that are not, as `toggled` writes them.
+        Of the map: whether namespaces are `SPACES` (``auto``: one node each where the graph is large), and
+        those that are not, as `toggled` writes them.
+    zoom
+        Of the map: per cent of its size; 0 fits the page as far as names stay readable.
     op, min_ms, max_ms, failed
         Of traces that are looked for: letters of a span's operation, how long they took, 1 for failed ones.
     span, beside
@@ -99,8 +104,9 @@ class View:
     side: str = "change"
     hops: int = 0
     nodes: int = LARGEST
-    spaces: str = "open"
+    spaces: str = "auto"
     but: str = ""
+    zoom: int = 0
     op: str = ""
     min_ms: float = 0.0
     max_ms: float = 0.0
@@ -128,6 +134,12 @@ class View:
         return self.url(
             path, unit=unit, edge_kind=kind, caller=caller, callee=callee or "", operation=operation or ""
         )
+
+    def resolved(self, nodes: int) -> View:
+        """The view with ``auto`` decided for a graph of so many nodes."""
+        if self.spaces != "auto":
+            return self
+        return replace(self, spaces="closed" if nodes > LARGEST else "open")
 
     def closes(self, space: str) -> bool:
         """Whether the map shows a namespace as one node."""
@@ -181,6 +193,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "min_change": (0, 100),
     "quantile": (0, 0.9999),
     "hops": (0, 20),
+    "zoom": (0, 400),
     "min_ms": (0, 1e12),
     "max_ms": (0, 1e12),
     "failed": (0, 1),

@@ -22,6 +22,7 @@ from tracescope.analysis.topology.graph import COMPARED, Graph
 #: Nodes above which a drawing starts with the backbone.
 LARGEST: Final = 60
 #: Sums over the edges that a collapsed edge stands for; the rest of `COMPARED` has no sum.
+_OWN: Final = ("own_added_ms", "own_added_part")
 _ADDITIVE: Final = ("calls", "sampled_calls", "errors", "calls_per_unit", "share", "own_ms")
 
 
@@ -46,7 +47,10 @@ def collapsed(graph: Graph, namespaces: Iterable[str] | None = None) -> Graph:
 
     Edges between the same two ends and of one kind become one: calls, own time and shares add up;
     inclusive time, which overlaps, is the largest of them; quantiles, which do not add, are null.
+    Nodes get ``inside``, how many nodes each stands for, and where the graph is judged ``growing``, how
+    many edges and services in it take significantly more time; 0 for what is one node.
     """
+    graph = _counted(graph)
     wanted = set(graph.nodes["namespace"].to_list()) - {""} if namespaces is None else set(namespaces)
     ids = dict(graph.nodes.select("id", "namespace").iter_rows())
     plain = set(graph.nodes.filter(~pl.col("namespace").is_in(sorted(wanted)))["id"].to_list())
@@ -63,12 +67,35 @@ def collapsed(graph: Graph, namespaces: Iterable[str] | None = None) -> Graph:
             pl.col("entry").any(),
             pl.col("units", "calls").sum(),
             pl.col(shares).filter(pl.col("type") == "service").sum(),
+            *[pl.col(name).sum() for name in _OWN if name in graph.nodes.columns],
+            pl.len().cast(pl.Int64).alias("inside"),
+            pl.col("growing").sum(),
         )
         .with_columns(pl.col("namespace").replace_strict(box, return_dtype=pl.String).alias("id"))
         .select(graph.nodes.columns)
     )
     nodes = pl.concat([graph.nodes.filter(~inside), merged]).sort("id")
     return replace(graph, nodes=nodes, edges=_merged(graph, moved))
+
+
+def _counted(graph: Graph) -> Graph:
+    """A graph whose nodes carry ``inside`` and, for the namespaces they are in, ``growing``."""
+    space = dict(graph.nodes.select("id", "namespace").iter_rows())
+    growing = dict.fromkeys(space, 0)
+    if "added_ms" in graph.edges.columns:
+        for caller, callee, added in graph.edges.select("caller", "callee", "added_ms").iter_rows():
+            if added > 0 and space[caller] and space[caller] == space[callee]:
+                growing[caller] += 1
+    if "own_added_ms" in graph.nodes.columns:
+        for name, added in graph.nodes.select("id", "own_added_ms").iter_rows():
+            growing[name] += added > 0
+    counts = [growing[name] for name in graph.nodes["id"].to_list()]
+    return replace(
+        graph,
+        nodes=graph.nodes.with_columns(
+            pl.lit(0, pl.Int64).alias("inside"), pl.Series("growing", counts, pl.Int64)
+        ),
+    )
 
 
 def _merged(graph: Graph, moved: dict[str, str]) -> pl.DataFrame:
@@ -93,6 +120,7 @@ def _merged(graph: Graph, moved: dict[str, str]) -> pl.DataFrame:
         *(pl.lit(None, pl.Float64).alias(name) for name in names if name not in (*added, *largest)),
         *([_state(), pl.col("change").sum()] if graph.base is not None else []),
         *([pl.col("significant").any()] if "significant" in edges.columns else []),
+        *[pl.col(name).sum() for name in ("added_ms", "added_part") if name in edges.columns],
     )
     order = ["inclusive_ms", "caller", "callee", "kind"]
     return grouped.select(graph.edges.columns).sort(order, descending=[True, False, False, False])

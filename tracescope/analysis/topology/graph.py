@@ -16,7 +16,7 @@ Source: design, sections 2 (shares) and 8 (the JSON shape).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -398,29 +398,69 @@ def _compared(head: pl.DataFrame, base: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def judged(graph: Graph, changes: Iterable[Edge]) -> Graph:
-    """A compared graph with ``significant``: whether `diff` finds that the edge's change is no chance.
+def judged(graph: Graph, changes: Iterable[Edge], clocks_ms: Mapping[str, float]) -> Graph:
+    """A compared graph with what `diff` finds of its edges and of its services' own work.
 
-    An edge that stands for several operations is significant when one of them is; a contracted queue
-    when the wait is.  A shift of traffic between entries moves shares, but is no edge's doing: there
-    it stays false.
+    Edges get ``significant`` (whether the change is no chance), ``added_ms`` per unit of work and
+    ``added_part`` of base's clock; nodes get the latter two of their own work as ``own_added_ms`` and
+    ``own_added_part``.  What is not significant adds 0.  An edge that stands for several operations is
+    significant when one of them is; a contracted queue when the wait is.  A shift of traffic between
+    entries moves shares, but is no edge's doing: there it stays false.
+
+    Parameters
+    ----------
+    graph
+        Of head against base.
+    changes
+        The diff's edges.
+    clocks_ms
+        Base's mean clock of each kind of unit.
     """
-    found: set[tuple[str, str, str, str | None]] = set()
+    added: dict[tuple[str, str, str, str | None], tuple[float, float]] = {}
+    own: dict[str, tuple[float, float]] = {}
     for change in changes:
-        if change.significant and change.callee is not None:
-            operation = change.operation if graph.level == "operation" else None
-            found.add((change.kind, change.caller, change.callee, operation))
-            if graph.level == "service" and change.operation == schema.QUEUE_WAIT:
-                found.add((change.kind, "", change.callee, None))
+        if not change.significant:
+            continue
+        clock = clocks_ms.get(change.unit, 0.0)
+        more = (change.credited_ms, change.credited_ms / clock if clock else 0.0)
+        if change.callee is None:
+            own[change.caller] = _both(own.get(change.caller), more)
+            continue
+        operation = change.operation if graph.level == "operation" else None
+        key = (change.kind, change.caller, change.callee, operation)
+        added[key] = _both(added.get(key), more)
+        if graph.level == "service" and change.operation == schema.QUEUE_WAIT:
+            key = (change.kind, "", change.callee, None)
+            added[key] = _both(added.get(key), more)
     names = dict(graph.nodes.select("id", "name").iter_rows())
-    marks = [
-        (kind, names[caller], names[callee], operation) in found
-        or (kind == "queue" and (kind, "", names[callee], None) in found)
+    found = [
+        added.get((kind, names[caller], names[callee], operation))
+        or (added.get((kind, "", names[callee], None)) if kind == "queue" else None)
         for kind, caller, callee, operation in graph.edges.select(
             "kind", "caller", "callee", "operation"
         ).iter_rows()
     ]
-    return replace(graph, edges=graph.edges.with_columns(pl.Series("significant", marks, pl.Boolean)))
+    mine = [
+        own.get(name, _NOTHING) if kind == "service" else _NOTHING
+        for name, kind in graph.nodes.select("name", "type").iter_rows()
+    ]
+    edges = graph.edges.with_columns(
+        pl.Series("significant", [each is not None for each in found], pl.Boolean),
+        *_columns(("added_ms", "added_part"), [each or _NOTHING for each in found]),
+    )
+    nodes = graph.nodes.with_columns(_columns(("own_added_ms", "own_added_part"), mine))
+    return replace(graph, nodes=nodes, edges=edges)
+
+
+_NOTHING: Final = (0.0, 0.0)
+
+
+def _both(known: tuple[float, float] | None, more: tuple[float, float]) -> tuple[float, float]:
+    return more if known is None else (known[0] + more[0], known[1] + more[1])
+
+
+def _columns(names: tuple[str, str], pairs: Sequence[tuple[float, float]]) -> list[pl.Series]:
+    return [pl.Series(name, [pair[at] for pair in pairs], pl.Float64) for at, name in enumerate(names)]
 
 
 def _united(head: pl.DataFrame, base: pl.DataFrame) -> pl.DataFrame:

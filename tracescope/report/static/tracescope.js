@@ -84,3 +84,28 @@ for (const chart of document.querySelectorAll("svg.chart[data-time]")) {
     location.search = query;
   });
 }
+// The map: closer with Ctrl and the wheel, moved by dragging; without a script it scrolls, and links zoom.
+for (const frame of document.querySelectorAll("[data-zooms]")) {
+  const svg = frame.querySelector("svg");
+  let held;
+  frame.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    const box = svg.getBoundingClientRect();
+    const wide = Math.min(Math.max(box.width * (event.deltaY < 0 ? 1.15 : 1 / 1.15), frame.clientWidth / 2), 6000);
+    const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    Object.assign(svg.style, { width: `${wide}px`, maxWidth: "none", minWidth: "0" });
+    const now = svg.getBoundingClientRect();
+    frame.scrollLeft += now.left + x * now.width - event.clientX;
+    frame.scrollTop += now.top + y * now.height - event.clientY;
+  }, { passive: false });
+  frame.addEventListener("pointerdown", (event) => {
+    if (event.button || event.pointerType === "touch" || event.target.closest("a")) return;
+    held = [event.clientX + frame.scrollLeft, event.clientY + frame.scrollTop];
+    frame.setPointerCapture(event.pointerId);
+  });
+  frame.addEventListener("pointermove", (event) => {
+    if (held) [frame.scrollLeft, frame.scrollTop] = [held[0] - event.clientX, held[1] - event.clientY];
+  });
+  frame.addEventListener("pointerup", () => { held = undefined; });
+}
