@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from test_load_model import of_curve, period_of
+from test_load_model import period_of
 
 from tracescope import schema
 from tracescope.analysis.capacity import arrivals, split
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.curve import Curve
-from tracescope.analysis.capacity.split import Modelled, load_trend, split_latency, weeks_to_wall
+from tracescope.analysis.capacity.split import load_trend, split_latency
 from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import HOUR_NS
@@ -186,47 +186,6 @@ def test_the_trend_of_peaks_is_the_median_slope_with_a_68_percent_interval() -> 
     assert load_trend(weeks, np.exp(0.03 * weeks)) == (pytest.approx(0.03), pytest.approx(0.02 / 9))
     assert load_trend(weeks[:2], peaks[:2]) == (0.0, math.inf)
     assert math.isfinite(load_trend(weeks[:3], peaks[:3])[1])
-
-
-def modelled(growth: float, peak: float, trend: float, *, step: bool = False) -> Modelled:
-    """A load model whose numbers are given: a wall at 4 calls/s, load that grows by `trend` a week."""
-    zero = np.zeros(model.DRAWS)
-    draws = {"r0_s": zero, "capacity": np.linspace(5.9, 6.1, model.DRAWS), "shape": zero, "growth": zero}
-    fitted = model.Fit(CURVE, growth, step, draws, 0.01, 50.0, 0.0, 3.0)
-    weeks = np.arange(-8.0, 0.0) + 0.5
-    points = of_curve(Curve(0.01, 60.0, 0.0), np.random.default_rng(1))  # middles about eight weeks apart
-    return Modelled(points, fitted, None, peak, weeks, peak * np.exp(trend * weeks))
-
-
-def test_weeks_to_the_wall_are_headroom_over_growth_of_load_and_of_work() -> None:
-    """By hand; a step counts by the week; none without growth, or beyond what anybody knows."""
-    assert weeks_to_wall(modelled(0.01, 2.0, 0.02)) == pytest.approx(math.log(2.0) / 0.03)
-    assert weeks_to_wall(modelled(0.01, 4.5, 0.02)) == 0.0
-    assert weeks_to_wall(modelled(-0.03, 2.0, 0.02)) is None
-    assert weeks_to_wall(modelled(0.0, 2.0, 0.0)) is None
-    assert weeks_to_wall(modelled(0.0, 2.0, math.log(2.0) / 103)) == pytest.approx(103)
-    assert weeks_to_wall(modelled(0.0, 2.0, math.log(2.0) / 105)) is None
-    step = modelled(0.08, 2.0, 0.0, step=True)
-    apart = split.weeks_apart(step.points)
-    assert apart == pytest.approx(8.0, abs=0.7)
-    assert step.growth_per_week == pytest.approx(0.08 / apart)
-    assert weeks_to_wall(step) == pytest.approx(math.log(2.0) * apart / 0.08)
-    few = modelled(0.01, 2.0, 0.02)
-    assert weeks_to_wall(replace(few, weeks=few.weeks[:2], peaks=few.peaks[:2])) is None
-    assert replace(few, fitted=None).growth_per_week is None
-    assert weeks_to_wall(replace(few, fitted=None)) is None
-
-
-def test_a_step_between_periods_that_touch_knows_no_growth_a_week() -> None:
-    """Under half a week between their middles."""
-    step = modelled(0.08, 2.0, 0.0, step=True)
-
-    def moved(apart: float) -> Modelled:
-        weeks = np.where(step.points.period > 0, -1.0, -1.0 - apart)
-        return replace(step, points=replace(step.points, weeks=weeks))
-
-    assert moved(0.49).growth_per_week is None
-    assert moved(0.51).growth_per_week == pytest.approx(0.08 / 0.51)
 
 
 def test_a_branch_that_becomes_the_slowest_shares_what_it_is_waited_for() -> None:

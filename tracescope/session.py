@@ -42,7 +42,7 @@ from tracescope.analysis.rollups.trace_path import TracePath, critical_path, tra
 from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
 from tracescope.engine.compare import Sides, compare_sides, read_sides
-from tracescope.engine.forecast import foresee
+from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
 from tracescope.engine.question import KeepEntry, Question
 from tracescope.engine.rollups import Budget, trace_spans
@@ -288,7 +288,12 @@ class Answers:
     def explain(self, edge: Edge) -> Explanation:
         """What one edge of the report rests on."""
         report, sides = self.report(), self._sides()
-        return self._remember("explain", lambda _: explain(report, edge, sides.base, sides.head), edge.key)
+
+        def make(store: SpanStore) -> Explanation:
+            past = past_of_paths(store, sides.head.environment, sides.until_ns, self._budget)
+            return explain(report, edge, sides.base, sides.head, past)
+
+        return self._remember("explain", make, edge.key)
 
     def series(self, edges: Sequence[EdgeKey], points: int) -> dict[EdgeKey, tuple[Series, Series]]:
         """Both periods' series of some edges."""
@@ -383,17 +388,19 @@ class Answers:
         )
 
     def forecast(self, *, horizon_weeks: float, multiples: Sequence[float] = ()) -> tuple[Forecast, Outlook]:
-        """The last half year continued to the horizon, and what so many times the load would do."""
+        """The half year until HEAD's end continued to the horizon, and what so many times the load does."""
         asked = tuple(multiples)
 
         def make(store: SpanStore) -> tuple[Forecast, Outlook]:
+            base, head, _ = self.question.periods(self.session.context(store))
             return foresee(
                 store,
                 horizon_weeks=horizon_weeks,
                 multiples=asked,
                 slo_ms=self.settings.slo,
-                environment=self.question.environment or None,
+                environment=self.question.environment or busiest(store, head, self._budget),
                 keep_entry=self.question.keep_entry(),
+                until_ns=max(base.end_ns, head.end_ns),
                 budget=self._budget,
             )
 

@@ -25,6 +25,7 @@ from tracescope.analysis.attribution.failures import with_failures
 from tracescope.analysis.attribution.findings import attribute
 from tracescope.analysis.capacity.arrivals import near
 from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.capacity.edge_walls import Past, with_walls
 from tracescope.analysis.capacity.split import edge_key, needs_load_model, split_latency
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
@@ -92,7 +93,9 @@ def _check_enough(base: PeriodRollups, head: PeriodRollups) -> None:
             )
 
 
-def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options()) -> Report:
+def diff(
+    base: PeriodRollups, head: PeriodRollups, options: Options = Options(), past: Past | None = None
+) -> Report:
     """Compare two periods.
 
     Parameters
@@ -101,6 +104,8 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
         Their rollups.
     options
         See `Options`.
+    past
+        Where headroom, drift and weeks to the wall come from; None for what the two periods hold.
 
     Raises
     ------
@@ -148,7 +153,7 @@ def diff(base: PeriodRollups, head: PeriodRollups, options: Options = Options())
     edges = on_edges(adjusted(edges, options.alpha), failures)
     looked_at = near(map(edge_key, (edge for edge in edges if needs_load_model(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
-    edges = split_latency(edges, *hours, minimum)
+    edges = split_latency(with_walls(edges, minimum, hours, past), *hours, minimum)
     total: dict[str, float] = {
         name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS
     }

@@ -20,7 +20,9 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.capacity.arrivals import WEEK_NS, edge_ids, near, of_periods
+from tracescope.analysis.capacity.edge_walls import Past, standing, with_wall
 from tracescope.analysis.capacity.split import Modelled, edge_key, is_wait, model_edge
+from tracescope.analysis.capacity.walls import EdgeCurve, Wall
 from tracescope.analysis.comparison.causes import cause_clause
 from tracescope.analysis.report import EFFECTS, Edge, Effect, Report
 from tracescope.analysis.rollups.flows import weight
@@ -78,7 +80,9 @@ class Caller:
 class LoadCurve:
     """The load model of the edge; ``reason`` says why there is none.
 
-    ``capacity`` is None where load does nothing; ``contention`` and ``coherency`` are the law's a and b.
+    Samples and lines are of the two periods.  What is known of the wall is of all that was seen until the
+    later one's end, as in the forecast: ``capacity`` is None where no wall is in sight; ``contention`` and
+    ``coherency`` are the law's a and b.
     """
 
     reason: str | None
@@ -92,7 +96,7 @@ class LoadCurve:
     peak_load_per_s: float
     headroom: float | None
     headroom_interval: tuple[float, float | None] | None
-    lower_bound: bool
+    headroom_at_least: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,9 @@ def choose(edges: Sequence[Edge], text: str, operation: str | None = None) -> Ed
     raise UsageError(f"no edge {text!r} in these periods", "`tracescope diff --all` lists them")
 
 
-def explain(report: Report, edge: Edge, base: PeriodRollups, head: PeriodRollups) -> Explanation:
+def explain(
+    report: Report, edge: Edge, base: PeriodRollups, head: PeriodRollups, past: Past | None = None
+) -> Explanation:
     """Explain one edge of a report.
 
     Parameters
@@ -150,6 +156,8 @@ def explain(report: Report, edge: Edge, base: PeriodRollups, head: PeriodRollups
         The comparison, and which of its edges.
     base, head
         What they were made of.
+    past
+        As of `tracescope.analysis.diff.diff`.
     """
     looked_at = set(near([edge_key(edge)], base, head))
     for period in (base, head) if edge.callee is not None else ():
@@ -162,7 +170,10 @@ def explain(report: Report, edge: Edge, base: PeriodRollups, head: PeriodRollups
         before, after = of_periods([base, head], [key])
         if key in before and key in after:
             modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
-    curve = None if modelled is None else _curve(modelled)
+    found = standing([edge], (base, head), past).get(edge_key(edge))
+    if edge.headroom is None and edge.headroom_at_least is None:  # the diff looks where latency did something
+        edge = with_wall(edge, found)
+    curve = None if modelled is None else _curve(modelled, found)
     weeks = tuple(
         week for name, period in (("base", base), ("head", head)) for week in _weeks(name, period, edge, key)
     )
@@ -206,30 +217,33 @@ def sentence(edge: Edge) -> str:
     return "".join(said)
 
 
-def _curve(modelled: Modelled) -> LoadCurve:
-    points, fitted, room = modelled.points, modelled.fitted, modelled.room
+def _curve(modelled: Modelled, found: tuple[EdgeCurve, Wall] | None) -> LoadCurve:
+    points, fitted = modelled.points, modelled.fitted
     names = ("base", "head")
     samples = tuple(
         Sample(names[int(p)], float(x), float(r) * 1e3, float(n))
         for p, x, r, n in zip(points.period, points.load, points.latency_s, points.calls, strict=True)
     )
-    if fitted is None or room is None:
-        return LoadCurve(
-            modelled.reason, samples, (), None, None, None, None, False, modelled.peak_load, None, None, False
-        )
     lines: list[Line] = []
-    curve = fitted.curve
-    for number, name in enumerate(names):
+    for number, name in enumerate(names if fitted is not None else ()):
+        assert fitted is not None
         mine = points.select(points.period == number)
         time = float(number) - 1 if fitted.step else float(np.average(mine.weeks, weights=mine.calls))
         loads = np.linspace(0, float(mine.load.max()), CURVE_POINTS)
-        ms = curve.latency_s(loads, fitted.growth * time) * 1e3
+        ms = fitted.curve.latency_s(loads, fitted.growth * time) * 1e3
         lines.append(Line(name, tuple(loads.tolist()), tuple(ms.tolist())))
-    bends = room.bends and math.isfinite(curve.capacity)
+    step = fitted is not None and fitted.step
+    if found is None or found[0].fitted is None:
+        reason = modelled.reason if found is None else found[1].reason or modelled.reason
+        return LoadCurve(
+            reason, samples, tuple(lines), None, None, None, None, step, modelled.peak_load, None, None, None
+        )
+    curve, wall = found[0].fitted.curve, found[1]
+    seen = wall.headroom is not None and math.isfinite(curve.capacity)
     return LoadCurve(
-        None, samples, tuple(lines), curve.r0_s * 1e3, curve.capacity if bends else None,
-        curve.contention if bends else 0.0, curve.coherency if bends else 0.0, fitted.step,
-        modelled.peak_load, room.times, room.interval, room.lower_bound,
+        None, samples, tuple(lines), curve.r0_s * 1e3, curve.capacity if seen else None,
+        curve.contention if seen else 0.0, curve.coherency if seen else 0.0, step,
+        found[0].peak_load, wall.headroom, wall.headroom_interval, wall.headroom_at_least,
     )  # fmt: skip
 
 

@@ -352,6 +352,8 @@ class Edge:
     ``growth_pct_per_week`` (drift at equal load), ``load_elasticity``, ``headroom`` and
     ``weeks_to_wall`` are the load model's, None where not identifiable; ``headroom_at_least`` is what
     headroom is at least where nobody has seen the wall; ``evidence`` are sentences.
+    Their ``ci`` are 80 %.  ``weeks_to_clock_wall`` is when the clock around it is three times its low-load
+    value because of this edge: it is at its wall later than an edge that is a small part of it.
     ``change`` is None where no instant can be told: what creeps has none.
     ``standing`` is what the change amounts to; None where edges were added up to other rows.
     ``group_ms`` is base's clock of the groups of entries that it stands in, per unit of all, and the
@@ -404,6 +406,10 @@ class Edge:
     standing: Standing | None = None
     failures: EdgeFailures | None = None
     lost: str = ""
+    growth_pct_per_week_ci: tuple[float, float] | None = None
+    headroom_ci: tuple[float, float | None] | None = None
+    weeks_to_wall_ci: tuple[float | None, float | None] | None = None
+    weeks_to_clock_wall: float | None = None
 
     @property
     def key(self) -> EdgeKey:

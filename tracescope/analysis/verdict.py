@@ -248,14 +248,15 @@ def state_of(worse: Sequence[Edge], findings: Sequence[Finding] = ()) -> tuple[S
     reasons = tuple(f"{edge.name}: {edge.credited_ms:+.3g} ms per {edge.unit}" for edge in worse[:3])
     if findings:
         reasons = tuple(one.sentence for one in findings[:3])
-    full = [edge for edge in worse if edge.weeks_to_wall == 0]
+    left = {edge.key: edge.weeks_to_clock_wall for edge in worse if edge.weeks_to_clock_wall is not None}
+    full = [edge for edge in worse if left.get(edge.key) == 0]
     if full:
         return State.AT_THE_WALL, (f"{full[0].name} has no headroom left at peak load", *reasons)
-    near = [edge for edge in worse if edge.weeks_to_wall is not None and edge.weeks_to_wall <= NEAR_WEEKS]
+    near = [edge for edge in worse if edge.key in left and left[edge.key] <= NEAR_WEEKS]
     if near:
-        soonest = min(near, key=lambda edge: edge.weeks_to_wall or 0.0)
+        soonest = min(near, key=lambda edge: left[edge.key])
         return State.APPROACHING, (
-            f"{soonest.name} reaches its wall in {soonest.weeks_to_wall:.1f} weeks",
+            f"{soonest.name} takes the clock to its wall in {left[soonest.key]:.1f} weeks",
             *reasons,
         )
     return State.DRIFTING, reasons

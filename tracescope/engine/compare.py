@@ -17,6 +17,7 @@ from tracescope.analysis.rollups.long_lived import durations_note, find_long_liv
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.where import Condition
+from tracescope.engine.forecast import past_of_paths
 from tracescope.engine.rollups import (
     BUDGET,
     Budget,
@@ -65,6 +66,11 @@ class Sides:
     periods: tuple[Period, Period]
     where: tuple[Condition, ...]
     notes: tuple[str, ...]
+
+    @property
+    def until_ns(self) -> int:
+        """End of the later period."""
+        return max(period.end_ns for period in self.periods)
 
     def check_filled(self, store: SpanStore) -> None:
         """Raise InsufficientDataError when a period holds no traces."""
@@ -234,7 +240,9 @@ def compare_sides(store: SpanStore, sides: Sides, options: Options) -> Report:
         A period holds too little.
     """
     sides.check_filled(store)
-    report = diff(sides.base, sides.head, options)
+    report = diff(
+        sides.base, sides.head, options, past_of_paths(store, sides.head.environment, sides.until_ns)
+    )
     return replace(report, notes=(*sides.notes, *report.notes), rejected=store.rejected())
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
+import polars as pl
+
+from tracescope import schema
+from tracescope.analysis.capacity.arrivals import near
+from tracescope.analysis.capacity.edge_walls import Past
 from tracescope.analysis.capacity.forecast import MULTIPLES, Forecast, forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook, outlook
+from tracescope.analysis.capacity.walls import FEWEST_WEEKS
+from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.engine.question import KeepEntry
-from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, rollups
+from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, readable, rollups, rollups_in
 from tracescope.errors import InsufficientDataError
+from tracescope.periods import Period
 from tracescope.schema import DAY_NS, HOUR_NS
 from tracescope.store import SpanStore
 
@@ -18,17 +27,55 @@ from tracescope.store import SpanStore
 PAST_NS: Final = 26 * 7 * DAY_NS
 
 
-def past(store: SpanStore, environment: str | None, budget: Budget = BUDGET) -> PeriodRollups:
-    """Rollups of the half year until the last span, by the hour."""
+def past(
+    store: SpanStore, environment: str | None, budget: Budget = BUDGET, *, until_ns: int | None = None
+) -> PeriodRollups:
+    """Rollups of the half year until the last span, or an earlier instant, by the hour."""
+    return rollups(store, _request(store, environment, budget, until_ns))
+
+
+def _request(
+    store: SpanStore, environment: str | None, budget: Budget, until_ns: int | None
+) -> RollupRequest:
     first, last = store.extent()
     if not first:
         raise InsufficientDataError(
             "insufficient data: the store is empty", "`tracescope import FILE` or `tracescope serve` fills it"
         )
     end = -(-last // HOUR_NS) * HOUR_NS
+    if until_ns is not None and until_ns < last:
+        end = until_ns // HOUR_NS * HOUR_NS
     start = max(first // HOUR_NS * HOUR_NS, end - PAST_NS)
     tables = ("path_hours", "entry_hours", "service_hours")
-    return rollups(store, RollupRequest(start, end, environment=environment, tables=tables, budget=budget))
+    return RollupRequest(start, end, environment=environment, tables=tables, budget=budget)
+
+
+def busiest(store: SpanStore, period: Period, budget: Budget = BUDGET) -> str | None:
+    """The environment that a diff takes where nobody chose: the busiest of HEAD; None where HEAD is empty."""
+    request = RollupRequest(period.start_ns, period.end_ns, tables=("entry_hours",), budget=budget)
+    found = rollups(store, request)
+    return found.environment if found.environments else None
+
+
+def past_of_paths(store: SpanStore, environment: str, until_ns: int, budget: Budget = BUDGET) -> Past | None:
+    """What `past` reads of all that reaches the resources of some call paths, as it is asked for.
+
+    None where less was seen than a forecast needs.
+    """
+    request = replace(_request(store, environment, budget, until_ns), unread=True)
+    if request.end_ns - request.start_ns < FEWEST_WEEKS * 7 * DAY_NS:
+        return None
+
+    def read(ids: Sequence[int]) -> PeriodRollups:
+        found = store.reading(lambda snapshot: rollups_in(store, snapshot, request))
+        names = {name: found.tables[name] for name in schema.DIMENSIONS}
+        found = readable(store, replace(found, tables={**found.tables, **shorten(names)[0]}))
+        paths = found.tables["paths"]
+        edges = paths.filter(pl.col("path_id").is_in(list(ids)))
+        keys = edges.select("kind", "caller", "callee", "operation").unique().iter_rows()
+        return found.of_paths(near(keys, found))
+
+    return read
 
 
 def foresee(
@@ -39,13 +86,14 @@ def foresee(
     slo_ms: Mapping[str, float],
     environment: str | None = None,
     keep_entry: KeepEntry | None = None,
+    until_ns: int | None = None,
     budget: Budget = BUDGET,
 ) -> tuple[Forecast, Outlook]:
     """Forecast from a store's last half year, with its verdict; no `multiples` are `MULTIPLES`.
 
     Of the entries that `keep_entry` keeps; the load of what they share with others is everybody's.
     """
-    found = past(store, environment, budget)
+    found = past(store, environment, budget, until_ns=until_ns)
     made = forecast(
         found,
         horizon_weeks=horizon_weeks,

@@ -314,6 +314,11 @@ def read_unread(
     return replace(period, tables=tables, unread=(), hours=_Hours(store, period))
 
 
+def readable(store: SpanStore, period: PeriodRollups) -> PeriodRollups:
+    """A period whose unread hours are read when some of their call paths are asked for."""
+    return replace(period, hours=_Hours(store, period)) if period.unread else period
+
+
 def _whole_days(pointer: Pointer, hours: Sequence[int]) -> dict[int, list[int]]:
     """Days that count and whose sealed hours are all among `hours`, with these."""
     held = set(pointer.days)

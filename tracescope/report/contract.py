@@ -151,10 +151,14 @@ class Edge(TypedDict):
     calls_per_unit_base: float
     calls_per_unit_head: float
     growth_pct_per_week: float | None
+    growth_pct_per_week_ci: tuple[float, float] | None
     load_elasticity: float | None
     headroom: float | None
+    headroom_ci: tuple[float, float | None] | None
     headroom_at_least: float | None
     weeks_to_wall: float | None
+    weeks_to_wall_ci: tuple[float | None, float | None] | None
+    weeks_to_clock_wall: float | None
     note: str | None
     evidence: list[str]
     patterns: list[Pattern]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.explain import effects_in_order
 from tracescope.report import edge_json, failures, iso
-from tracescope.report.figures import between, number
+from tracescope.report.figures import between, number, times_text
 from tracescope.visible import visible
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def _curve_lines(curve: LoadCurve | None) -> list[str]:
     if curve.reason is not None:
         return [*plot(curve), f"  {curve.reason}"]
     capacity = "none in sight" if curve.capacity_per_s is None else f"{number(curve.capacity_per_s)} calls/s"
-    room = "?" if curve.headroom is None else f"{'≥ ' if curve.lower_bound else ''}{number(curve.headroom)}×"
-    if curve.headroom_interval is not None and not curve.lower_bound:
+    room = times_text(curve.headroom, curve.headroom_at_least)
+    if curve.headroom_interval is not None:
         low, high = curve.headroom_interval
         room += f" ({number(low)} … {'?' if high is None else number(high)})"
     return [

@@ -105,3 +105,10 @@ def _day(found: datetime) -> str:
 
 def _clock(ns: int) -> str:
     return "%H:%M:%S" if ns % MINUTE_NS else "%H:%M"
+
+
+def times_text(known: float | None, at_least: float | None) -> str:
+    """A multiple of today's load; at least that where nobody saw the wall."""
+    if known is not None:
+        return f"{number(known)}×"
+    return "?" if at_least is None else f"≥ {number(at_least)}×"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import State
 from tracescope.report import iso
-from tracescope.report.figures import between, number
+from tracescope.report.figures import between, number, times_text
 from tracescope.visible import visible
 
 if TYPE_CHECKING:
@@ -81,13 +81,6 @@ def weeks_text(weeks: float | None, interval: tuple[float | None, float | None] 
         return f"> {number(least)}" if least else "?"
     ends = [number(low) if low is not None else "?", number(high) if high is not None else f"> {beyond:.0f}"]
     return f"{number(weeks)} ({ends[0]} … {ends[1]})"
-
-
-def times_text(known: float | None, at_least: float | None) -> str:
-    """A multiple; at least that where nobody saw the wall."""
-    if known is not None:
-        return f"{number(known)}×"
-    return "?" if at_least is None else f"≥ {number(at_least)}×"
 
 
 def headroom_text(edge: EdgeForecast | EntryForecast) -> str:

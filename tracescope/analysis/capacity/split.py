@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.arrivals import Arrivals, edge_ids, edge_names, of_periods, points
-from tracescope.analysis.capacity.fit import Fit, Headroom, Points
+from tracescope.analysis.capacity.fit import Fit, Points
 from tracescope.analysis.capacity.levels import judge
 from tracescope.analysis.capacity.offered import aggressor
 from tracescope.analysis.report import Edge, Effect
@@ -33,14 +33,10 @@ Floats = NDArray[np.float64]
 #: Edges whose latency effect is under this part of the smallest effect tested for are left unsplit.
 MODEL_PART: Final = 0.5
 MOST_EDGES: Final = 30
-#: Periods whose middles are closer than this know no growth per week.
-LEAST_WEEKS: Final = 0.5
 #: Replicas must differ by this factor for the load of each to be tried beside the load of all, and
 #: ``n * log(mean square)`` by which it must fit better: else noise would choose.
 MORE_REPLICAS: Final = 1.2
 CLEARLY_BETTER: Final = 6.0
-#: Beyond so many weeks nobody knows.
-MOST_WEEKS: Final = 104.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +53,6 @@ class Modelled:
         Why it was refused; None where it was not.
     peak_load
         Arrivals a second at the resource in the busiest hours of the last week.
-    weeks, peaks
-        Weeks from now ``(w,)`` and the peak load of each, over all replicas.
     replicas
         Mean live replicas of each period where loads are those of each replica; None where of all.
     """
@@ -67,50 +61,22 @@ class Modelled:
     fitted: Fit | None
     reason: str | None
     peak_load: float
-    weeks: Floats
-    peaks: Floats
     replicas: tuple[float, ...] | None = None
-
-    @property
-    def growth_per_week(self) -> float | None:
-        """Log growth a week at equal load."""
-        if self.fitted is None:
-            return None
-        if not self.fitted.step:
-            return self.fitted.growth
-        apart = weeks_apart(self.points)
-        return self.fitted.growth / apart if apart >= LEAST_WEEKS else None
-
-    @property
-    def room(self) -> Headroom | None:
-        """Load at the wall over peak load."""
-        return None if self.fitted is None else self.fitted.headroom(self.peak_load)
-
-
-def weeks_apart(points: Points) -> float:
-    """Weeks between the middles of base and head."""
-    middle = [
-        float(np.average(points.weeks[rows], weights=points.calls[rows]))
-        for rows in (points.period == 0, points.period == 1)
-    ]
-    return middle[1] - middle[0]
 
 
 def model_edge(base: Arrivals, head: Arrivals, now_ns: int, *, waits: bool) -> Modelled:
     """Fit one edge's load model to two periods, or say why not."""
     made = Points.join([points(base, now_ns, 0), points(head, now_ns, 1)])
-    (wb, pb), (wh, ph) = base.weekly_peaks(now_ns), head.weekly_peaks(now_ns)
-    weeks, peaks = np.concatenate([wb, wh]), np.concatenate([pb, ph])
     reason = model.refusal(made)
     if reason is not None:
-        return Modelled(made, None, reason, head.peak_load, weeks, peaks)
+        return Modelled(made, None, reason, head.peak_load)
     fitted = model.better(made, waits=waits)
     apart = of_each((base, head), now_ns, fitted, model.refusal, waits=waits)
     if apart is not None:
         each, made, fitted = apart
         live = tuple(float(np.mean(side.replicas)) for side in (base, head) if side.replicas is not None)
-        return Modelled(made, fitted, None, each[-1].peak_load, weeks, peaks, live)
-    return Modelled(made, fitted, None, head.peak_load, weeks, peaks)
+        return Modelled(made, fitted, None, each[-1].peak_load, live)
+    return Modelled(made, fitted, None, head.peak_load)
 
 
 def of_each(
@@ -166,10 +132,20 @@ def needs_load_model(edge: Edge, minimum_ms: float) -> bool:
     return edge.significant or latency >= MODEL_PART * minimum_ms > 0
 
 
+def worthy(edges: Sequence[Edge], minimum_ms: float) -> list[int]:
+    """Numbers of the edges whose latency did most, at most `MOST_EDGES`."""
+    sizes = [
+        (abs(edge.effects.get(Effect.UNSPLIT, 0.0)), number)
+        for number, edge in enumerate(edges)
+        if needs_load_model(edge, minimum_ms)
+    ]
+    return [number for _, number in sorted(sizes, reverse=True)[:MOST_EDGES]]
+
+
 def split_latency(
     edges: Sequence[Edge], base: PeriodRollups, head: PeriodRollups, minimum_ms: float
 ) -> list[Edge]:
-    """Split the latency effects that are worth it, and say how far the wall is.
+    """Split the latency effects that are worth it.
 
     Parameters
     ----------
@@ -181,12 +157,7 @@ def split_latency(
         Smallest effect tested for.
     """
     ids = edge_ids([base, head])
-    worthy = [
-        (abs(edge.effects.get(Effect.UNSPLIT, 0.0)), number)
-        for number, edge in enumerate(edges)
-        if needs_load_model(edge, minimum_ms)
-    ]
-    chosen = {number for _, number in sorted(worthy, reverse=True)[:MOST_EDGES]}
+    chosen = worthy(edges, minimum_ms)
     keys = {number: ids.get(edge_key(edges[number])) for number in chosen}
     wanted = {key for key in keys.values() if key is not None}
     if not wanted:
@@ -265,17 +236,11 @@ def _with_model(edge: Edge, modelled: Modelled, wider: float) -> Edge:
     if whole is not None:
         half = math.hypot(wider * (whole[1] - whole[0]) / 2, spread)
         intervals[Effect.GROWTH] = (latency - by_load - half, latency - by_load + half)
-    growth = modelled.growth_per_week
-    room = modelled.room
     return replace(
         edge,
         effects=effects,
         effects_ci=intervals,
-        growth_pct_per_week=None if growth is None else (math.exp(growth) - 1) * 100,
         load_elasticity=fitted.curve.elasticity(modelled.peak_load),
-        headroom=room.times if room is not None and room.bends else None,
-        headroom_at_least=room.times if room is not None and room.lower_bound else None,
-        weeks_to_wall=weeks_to_wall(modelled),
         evidence=(*edge.evidence, *_evidence(modelled, shift)),
     )
 
@@ -311,15 +276,6 @@ def _evidence(modelled: Modelled, shift: model.Shift) -> list[str]:
         out.append(
             f"load is that of each of its {before:.3g} → {now:.3g} replicas: this fits better than all of it"
         )
-    room = modelled.room
-    if room is not None and not room.bends:
-        out.append(
-            f"the wall lies beyond the loads that were seen: up to {fitted.highest:.3g} calls/s load hardly "
-            f"slows it down, so headroom is at least {room.times:.3g} times peak load, and nobody has seen "
-            "how much more"
-        )
-    elif room is not None and room.lower_bound:
-        out.append("headroom is a lower bound: peak load is under half of the fitted capacity")
     return out
 
 
@@ -335,24 +291,6 @@ def load_trend(weeks: Floats, peaks: Floats) -> tuple[float, float]:
     found = median_slope(np.log(peaks), weeks, 0.68)
     fewest = 0.02 / float(np.ptp(weeks))
     return found.estimate, max((found.high - found.low) / 2, fewest)
-
-
-def weeks_to_wall(modelled: Modelled) -> float | None:
-    """Weeks until latency is three times its low-load value, at today's growth; None: not in sight."""
-    room, growth = modelled.room, modelled.growth_per_week
-    if room is None or not room.bends or growth is None:
-        return None
-    headroom = room.times
-    trend, error = load_trend(modelled.weeks, modelled.peaks)
-    if not math.isfinite(error):
-        return None
-    if headroom <= 1:
-        return 0.0
-    rate = trend + growth
-    if rate <= 0:
-        return None
-    weeks = math.log(headroom) / rate
-    return weeks if weeks <= MOST_WEEKS else None
 
 
 def _by_base_alone(points: Points) -> str | None:

@@ -30,11 +30,13 @@ from tracescope.analysis.capacity.split import load_trend, of_each
 from tracescope.analysis.capacity.trends import LEVEL, Trend, chance, pct
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import student_quantile
+from tracescope.schema import HOUR_NS
 
 Floats = NDArray[np.float64]
 
-#: Weeks that a trend needs.
+#: Weeks that a trend needs, and a drift.
 FEWEST_WEEKS: Final = 3
+LEAST_WEEKS: Final = 1.0
 #: A forecast reaches so many times as far as what was seen.
 REACH: Final = 2.0
 #: A latency whose 80 % interval is wider than this factor is not known: its wall may lie inside.
@@ -232,7 +234,9 @@ def wall_of(curve: EdgeCurve, now_ns: int, seen: float) -> Wall:
     low, high = fitted.interval(fitted.draws["growth"], LEVEL)
     wide = float(student_quantile(fitted.freedom, 0.5 + LEVEL / 2))
     drifts = fitted.growth, (high - low) / 2 / wide, fitted.freedom
-    drift = Trend(pct(fitted.growth), (pct(low), pct(high)), chance(*drifts))
+    drift = Trend(None, None)
+    if seen >= LEAST_WEEKS:
+        drift = Trend(pct(fitted.growth), (pct(low), pct(high)), chance(*drifts))
     weeks: tuple[float | None, tuple[float | None, float | None] | None] = None, None
     if math.isfinite(error) and seen >= FEWEST_WEEKS:
         weeks = weeks_left(fitted, curve.peak_load, room, (slope, error, len(at)), reach)
@@ -277,17 +281,49 @@ def weeks_left(
     return known(point), (known(low), known(high))
 
 
-def walls_of(period: PeriodRollups, wanted: Collection[int]) -> Mapping[int, tuple[EdgeCurve, Wall]]:
-    """Curve and wall of some edges as of a period's end, by ``edge_id``.
+def walls_of(
+    period: PeriodRollups, wanted: Mapping[int, Collection[int]]
+) -> dict[int, tuple[EdgeCurve, Wall]]:
+    """Curve and wall of some edges as of a period's end.
 
     Parameters
     ----------
     period
         ``path_hours`` of all that reaches their resources, ``entry_hours``, and ``service_hours`` where
         replicas are known: all that was seen until now, hourly.
+    wanted
+        Call paths of each edge, which are the same in every period, by any number.
+
+    Returns
+    -------
+    dict
+        By the same numbers; edges that were not seen are left out.
     """
-    seen = weeks_seen(period)
+    seen, paths = weeks_seen(period), period.tables["paths"]
+    edges: dict[int, int] = {}
+    for number, ids in wanted.items():
+        mine = paths.filter(pl.col("path_id").is_in(list(ids)))["edge_id"]
+        if not mine.is_empty():
+            edges[number] = int(mine.min())  # pyright: ignore[reportArgumentType]
+    curves = curves_of(period, set(edges.values()))
     return {
-        edge: (curve, wall_of(curve, period.end_ns, seen))
-        for edge, curve in curves_of(period, wanted).items()
+        number: (curves[edge], wall_of(curves[edge], period.end_ns, seen))
+        for number, edge in edges.items()
+        if edge in curves
     }
+
+
+def until(base: PeriodRollups, head: PeriodRollups) -> PeriodRollups:
+    """Two periods as all that was seen until the later one's end; only that where slots are not hours."""
+    early, late = sorted((base, head), key=lambda period: period.end_ns)
+    if early.slot_ns != HOUR_NS or late.slot_ns != HOUR_NS:
+        return late
+    before = pl.col("slot") < late.start_ns // HOUR_NS  # what both hold counts once
+    tables = {
+        name: pl.concat([early.tables[name].filter(before), late.tables[name]], how="diagonal")
+        for name in ("path_hours", "entry_hours", "service_hours")
+        if name in early.tables and name in late.tables
+    }
+    sides = [side.tables["paths"] for side in (early, late)]
+    tables["paths"] = pl.concat(sides, how="diagonal").unique("path_id", keep="last", maintain_order=True)
+    return PeriodRollups(min(early.start_ns, late.start_ns), late.end_ns, HOUR_NS, late.environment, tables)
