@@ -206,7 +206,7 @@ def _waits(paths: pl.DataFrame) -> frozenset[int]:
 
 def weeks_seen(period: PeriodRollups) -> float:
     """From the first unit of work, or the period's start, to its end; 0 where there is none."""
-    hours = period.tables["entry_hours"]
+    hours = period.tables.get("entry_hours", period.tables["path_hours"])
     if hours.is_empty():
         return 0.0
     first = int(hours["slot"].min()) * period.slot_ns  # pyright: ignore[reportArgumentType, reportOperatorIssue]
