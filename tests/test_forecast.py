@@ -323,7 +323,7 @@ def test_an_entry_of_the_diff_has_the_state_of_its_own_edges() -> None:
     edge = Edge(
         "request", "db", "gateway", "postgresql/shop", "SELECT", False, 0.5, 0.6, None, 5.0, 7.0,
         5.0, 7.0, 2.0, (1.5, 2.5), 2.0, 0.001, True, {"latency_growth": 2.0}, {}, 1.0, 1.0, None,
-        (), (), weeks_to_wall=5.0, rises_in=(("gateway", "GET /"),),
+        (), (), weeks_to_clock_wall=5.0, rises_in=(("gateway", "GET /"),),
     )  # fmt: skip
     entries = [
         Entry("request", "gateway", name, 100.0, 100.0, 9.0, 9.0, None, None, 0.5, 0.5, 0.0, "compared")
@@ -331,5 +331,5 @@ def test_an_entry_of_the_diff_has_the_state_of_its_own_edges() -> None:
     ]
     found = entry_states(entries, [edge])
     assert [entry.state for entry in found] == ["approaching", "growth-stable"]
-    assert state_of([replace(edge, weeks_to_wall=None)])[0] == "drifting"
-    assert state_of([replace(edge, weeks_to_wall=0.0)])[0] == "at the wall"
+    assert state_of([replace(edge, weeks_to_clock_wall=None, weeks_to_wall=0.0)])[0] == "drifting"
+    assert state_of([replace(edge, weeks_to_clock_wall=0.0)])[0] == "at the wall"

@@ -54,12 +54,12 @@ def test_edges_that_take_more_time_are_drifting_near_or_at_their_wall() -> None:
     """The soonest within twelve weeks is named; three edges are reasons."""
     assert state_of([]) == ("growth-stable", ("no edge takes significantly more time than before",))
     assert state_of([edge()]) == ("drifting", ("shop -> stock: +4 ms per request",))
-    late, near, soon = (edge(weeks_to_wall=weeks, caller=f"c{weeks}") for weeks in (12.1, 12.0, 3.0))
+    late, near, soon = (edge(weeks_to_clock_wall=weeks, caller=f"c{weeks}") for weeks in (12.1, 12.0, 3.0))
     assert state_of([late])[0] == "drifting"
     state, reasons = state_of([late, near, soon])
-    assert (state, reasons[0]) == ("approaching", "c3.0 -> stock reaches its wall in 3.0 weeks")
+    assert (state, reasons[0]) == ("approaching", "c3.0 -> stock takes the clock to its wall in 3.0 weeks")
     assert len(reasons) == 4
-    full = edge(weeks_to_wall=0.0, caller="full")
+    full = edge(weeks_to_clock_wall=0.0, caller="full")
     state, reasons = state_of([late, soon, full, edge(), edge()])
     assert (state, reasons[0]) == ("at the wall", "full -> stock has no headroom left at peak load")
     assert len(reasons) == 4

@@ -102,6 +102,12 @@ class Arrivals:
         """The same edge, with the load of each replica; None where replicas are not known."""
         return None if self.replicas is None else replace(self, load=self.load / self.replicas)
 
+    def select(self, rows: Ints) -> Arrivals:
+        """Only some of the slots."""
+        replicas = None if self.replicas is None else self.replicas[rows]
+        names = ("start_ns", "calls", "units", "own_s", "load", "counted")
+        return replace(self, replicas=replicas, **{name: getattr(self, name)[rows] for name in names})
+
     @property
     def peak_load(self) -> float:
         """Load that the busiest twentieth of the slots of the last week reach."""

@@ -175,7 +175,7 @@ def curve_of(arrivals: Arrivals, now_ns: int, *, waits: bool) -> EdgeCurve:
     waits
         Whether the edge is a queue's wait.
     """
-    made = points(arrivals, now_ns, 0)
+    made = _points(arrivals, now_ns)
     reason = refusal(made)
     if reason is not None:
         return EdgeCurve(None, reason, arrivals, arrivals, made, None)
@@ -187,6 +187,13 @@ def curve_of(arrivals: Arrivals, now_ns: int, *, waits: bool) -> EdgeCurve:
         reason = "not identifiable: the windows are too alike in time to count"
         return EdgeCurve(None, reason, arrivals, arrivals, made, None)
     return EdgeCurve(fitted, None, loads, arrivals, made, fitted.headroom(loads.peak_load))
+
+
+def _points(arrivals: Arrivals, now_ns: int) -> Points:
+    """Windows of all that was seen; weeks of silence between two stretches are no window."""
+    breaks = np.flatnonzero(np.diff(arrivals.start_ns) > WEEK_NS) + 1
+    rows = np.split(np.arange(len(arrivals.start_ns)), breaks)
+    return Points.join([points(arrivals.select(mine), now_ns, 0) for mine in rows])
 
 
 def curves_of(period: PeriodRollups, wanted: Collection[int]) -> dict[int, EdgeCurve]:
