@@ -187,25 +187,28 @@ def _fewer_consumers(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, 
 # -- resources that several share ---------------------------------------------------------------------------
 
 
-def _crowded(cores: int = 2) -> System:
-    """A shop whose stock database is busy."""
-    return s.shop().having(Size("stock cores", cores))
+def _crowded(scale: float = 1.0, cores: int = 1) -> System:
+    """A shop whose stock database is busy to nearly 60 % at peak."""
+    system = s.shop(scale).having(Size("stock cores", cores))
+    for name, ms in ((s.SELECT_STOCK, 18.0), (s.UPDATE_STOCK, 28.0), (s.SELECT_ALL, 60.0)):
+        system = _with(system, name, ms=ms)
+    return system
 
 
 @_world("noisy neighbour, heavier calls")
 def _noisy_heavier(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """An export reads far more at each call, and everybody at its database waits."""
-    changes = (Change(s.SELECT_ALL, "ms", times=draw(8, 10)),)
+    changes = (Change(s.SELECT_ALL, "ms", times=draw(3, 4)),)
     truth = Truth((MOVEMENTS,), victims=(STOCK_UPDATE, STOCK_SELECT), never=(STOCK_UPDATE, STOCK_SELECT))
-    return _crowded(1 + round(draw(0.6, 1.4))), changes, Calendar(), truth
+    return _crowded(), changes, Calendar(), truth
 
 
 @_world("noisy neighbour, more calls")
 def _noisy_more(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """Each export makes many more of the same calls, and everybody at its database waits."""
-    changes = (Change(f"{s.EXPORT} > {s.SELECT_ALL}", "times", to=draw(8, 10)),)
+    changes = (Change(f"{s.EXPORT} > {s.SELECT_ALL}", "times", to=draw(3, 4)),)
     truth = Truth((MOVEMENTS,), MORE_CALLS, victims=(STOCK_UPDATE,), never=(STOCK_UPDATE, STOCK_SELECT))
-    return _crowded(1 + round(draw(0.6, 1.4))), changes, Calendar(), truth
+    return _crowded(), changes, Calendar(), truth
 
 
 @_world("neighbour holds a lock")
@@ -504,18 +507,15 @@ def _more_users(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth
 @_world("more users, busy database")
 def _busier(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """Load rises, and with it the wait at a database."""
-    system = s.shop(0.75).having(Size("stock cores", 1), Size("shipping cores", 1))
-    return _nothing(system, load=True, growth_per_week=draw(0.03, 0.06))
+    return _nothing(_crowded(0.9), load=True, growth_per_week=draw(0.03, 0.06))
 
 
 @_world("a burst of users in HEAD")
 def _more_in_head(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """All of HEAD has more users than all of BASE."""
-    times = draw(1.25, 1.45)
+    times = draw(1.2, 1.35)
     users = (s.ORDER, s.PRODUCT, s.SEARCH, s.EXPORT)
-    return _nothing(
-        _crowded(2), *(Change(f"users {name}", "per_s", times=times) for name in users), load=True
-    )
+    return _nothing(_crowded(), *(Change(f"users {name}", "per_s", times=times) for name in users), load=True)
 
 
 @_world("mix shift")
@@ -527,7 +527,7 @@ def _mix(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
 @_world("neighbour has more users")
 def _neighbour(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """More exports are asked for, and the database that they share is busier: load, not growth."""
-    return _nothing(_crowded(2), Change(f"users {s.EXPORT}", "per_s", times=draw(3, 5)), load=True)
+    return _nothing(_crowded(), Change(f"users {s.EXPORT}", "per_s", times=draw(2, 3)), load=True)
 
 
 @_world("noisy days")
@@ -545,12 +545,11 @@ def _thin(_: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
 @_world("thin traffic, pure contention")
 def _thin_contention(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """A busy database of which few calls are seen, and more load in HEAD."""
-    system = s.shop().having(Size("stock cores", 1))
     times = draw(1.2, 1.3)
     changes = (
         Change(f"users {name}", "per_s", times=times) for name in (s.ORDER, s.PRODUCT, s.SEARCH, s.EXPORT)
     )
-    return _nothing(system, *changes, load=True, window_s=0.6)
+    return _nothing(_crowded(), *changes, load=True, window_s=0.6, every_hours=1)
 
 
 @_world("one bad afternoon")
