@@ -192,3 +192,26 @@ def test_the_victims_page_names_the_aggressor() -> None:
     (line,) = [line for line in told.evidence if "b -> postgresql/shared SELECT" in line]
     assert "all of that is" in line
     assert line.endswith("3.33 times the calls")
+
+
+def test_who_waits_behind_longer_calls_is_not_told_to_grow() -> None:
+    """Behind longer calls one waits longer than load alone makes it: left unsplit, and why."""
+    rows = [CALM, CALM | {"b": (9_000.0, 60.0)}]
+    periods = database(rows)
+    slower = (
+        periods[1]
+        .tables["path_hours"]
+        .with_columns(
+            own_all_ns=pl.when(pl.col("path_id") == 1)
+            .then(pl.col("own_all_ns") * 1.3)
+            .otherwise(pl.col("own_all_ns"))
+            .cast(pl.Int64)
+        )
+    )
+    behind = [periods[0], replace(periods[1], tables=periods[1].tables | {"path_hours": slower})]
+    victim = edge(9.0, caller="a", callee="postgresql/shared", operation="SELECT", credited_ms=9.0)
+    (told,) = split.split_latency([victim], *behind, minimum_ms=0.1)
+    assert told.effects == victim.effects
+    assert split.BEHIND_LONGER in told.evidence
+    (plain,) = split.split_latency([victim], *periods, minimum_ms=0.1)
+    assert "latency_load" in plain.effects

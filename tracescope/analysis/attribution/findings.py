@@ -303,6 +303,8 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
             return mechanism
     key, course = edge.key, story.courses.get(edge.key)
     shared = [other for other in victims if other.callee == key.callee is not None and other.kind == key.kind]
+    if is_wait(key) and dominant(edge) is Effect.LOAD:
+        return Mechanism.QUEUE
     if is_wait(key):
         return Mechanism.CONSUMER if course is None or course.waits is not True else Mechanism.QUEUE
     if more_calls(edge) and (dominant(edge) in (Effect.CALLS, Effect.NEW) or any(map(is_wait, victims))):

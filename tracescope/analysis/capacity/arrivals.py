@@ -84,6 +84,8 @@ class Arrivals:
         Live instances of the resource, where it is a service whose instances are known.
     asked
         What every edge that reaches the resource asks of it, by ``edge_id``; empty for a topic.
+    arrived
+        The edge's own calls, weighted by their sampling; None: they are as many as were counted.
     """
 
     start_ns: Ints
@@ -96,6 +98,7 @@ class Arrivals:
     noise: float
     replicas: Floats | None = None
     asked: Mapping[int, Asked] = field(default_factory=dict[int, Asked])
+    arrived: Floats | None = None
 
     @property
     def each(self) -> Arrivals | None:
@@ -319,6 +322,7 @@ def _arrivals(
         noise,
         None if living is None else np.maximum(living.between(begin, end), 1.0),
         asked,
+        arrived.astype(np.float64),
     )
 
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.arrivals import Arrivals, edge_ids, edge_names, of_periods, points
+from tracescope.analysis.capacity.backlog import Backlog, follow, remembers
 from tracescope.analysis.capacity.fit import Fit, Points
 from tracescope.analysis.capacity.levels import judge
-from tracescope.analysis.capacity.offered import aggressor
+from tracescope.analysis.capacity.offered import HEAVIER, aggressor
 from tracescope.analysis.report import Edge, Effect
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import normal_quantile
@@ -37,6 +38,8 @@ MOST_EDGES: Final = 30
 #: ``n * log(mean square)`` by which it must fit better: else noise would choose.
 MORE_REPLICAS: Final = 1.2
 CLEARLY_BETTER: Final = 6.0
+#: Why a wait for a resource is not split.
+BEHIND_LONGER: Final = "not identifiable: who waits behind calls that got longer waits longer at equal load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +174,48 @@ def split_latency(
             continue
         edge = edges[number]
         modelled = model_edge(before[key], after[key], head.end_ns, waits=is_wait(edge))
-        split = _with_model(edge, modelled, wider)
+        remembered = is_wait(edge) and (remembers(before[key]) or remembers(after[key]))
+        followed = follow(before[key], after[key]) if remembered else None
         loudest = aggressor(key, before[key].asked, after[key].asked)
+        if followed is not None:
+            split = _of_the_past(edge, followed, wider)
+        elif loudest is not None and loudest.each >= HEAVIER and _grew(modelled):
+            split = replace(edge, evidence=(*edge.evidence, BEHIND_LONGER))
+        else:
+            split = _with_model(edge, modelled, wider)
         if loudest is not None and edge.credited_ms > 0:
             split = replace(split, evidence=(*split.evidence, loudest.words(names[loudest.edge])))
         out[number] = split
     return out
+
+
+def _grew(modelled: Modelled) -> bool:
+    """Whether a load model tells growth beyond chance."""
+    fitted = modelled.fitted
+    return fitted is not None and model.shift(fitted, modelled.points).growth_interval[0] > 0
+
+
+def _of_the_past(edge: Edge, found: Backlog, wider: float) -> Edge:
+    """A wait told apart by its backlog: what BASE's consumers would have made of HEAD's arrivals is load."""
+    latency = edge.effects.get(Effect.UNSPLIT, 0.0)
+    rise = found.head_s - found.base_s
+    beyond = found.head_s - found.expected_s
+    error = 1.96 * wider * found.error_s
+    part = 1.0 if abs(beyond) <= error else (found.expected_s - found.base_s) / rise if rise else 1.0
+    by_load, half = latency * part, abs(latency * error / rise) if rise else 0.0
+    effects = {name: value for name, value in edge.effects.items() if name != Effect.UNSPLIT}
+    intervals = {name: value for name, value in edge.effects_ci.items() if name != Effect.UNSPLIT}
+    effects |= {Effect.LOAD: by_load, Effect.GROWTH: latency - by_load}
+    intervals |= {
+        Effect.LOAD: (by_load - half, by_load + half),
+        Effect.GROWTH: (latency - by_load - half, latency - by_load + half),
+    }
+    said = (
+        f"messages wait longer than load is counted, so their backlog is followed: base's consumers, at "
+        f"{found.capacity:.3g} a second, would make of {found.more:.2f} times the arrivals a wait of "
+        f"{found.expected_s:.3g} s (± {error:.2g}), {found.head_s:.3g} s are seen"
+    )
+    return replace(edge, effects=effects, effects_ci=intervals, evidence=(*edge.evidence, said))
 
 
 def _selected(chosen: int, tested: int) -> float:

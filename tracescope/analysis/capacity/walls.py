@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.arrivals import WEEK_NS, Arrivals, by_edge, points
+from tracescope.analysis.capacity.backlog import remembers
 from tracescope.analysis.capacity.fit import DRAWS, SAME_LOAD, Fit, Headroom, Points
 from tracescope.analysis.capacity.split import load_trend, of_each
 from tracescope.analysis.capacity.trends import LEVEL, Trend, chance, pct
@@ -177,6 +178,8 @@ def curve_of(arrivals: Arrivals, now_ns: int, *, waits: bool) -> EdgeCurve:
     """
     made = _points(arrivals, now_ns)
     reason = refusal(made)
+    if waits and remembers(arrivals):
+        reason = "not identifiable: messages wait longer than load is counted, a backlog is load of the past"
     if reason is not None:
         return EdgeCurve(None, reason, arrivals, arrivals, made, None)
     fitted = model.better(made, waits=waits)
