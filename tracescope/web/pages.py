@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from tracescope import schema
+from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast
 from tracescope.analysis.capacity.forecast_verdict import entry_states
 from tracescope.analysis.evidence.series import CallPath
 from tracescope.analysis.explain import sentence
@@ -23,6 +25,7 @@ from tracescope.report import charts, page, text
 from tracescope.report.cards import Card, cards
 from tracescope.report.figures import between, share
 from tracescope.report.review import causes_drawn
+from tracescope.report.wall import date_of, riskiest, wall_chart
 from tracescope.report.waterfall import length_of, waterfall
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import periods
@@ -39,6 +42,8 @@ NAV: Final = (
     ("/forecast", "Forecast"),
     ("/quality", "Data quality"),
 )
+#: Walls that are drawn.
+MOST_WALLS: Final = 3
 #: Findings shown before the rest is folded.
 FIRST_CARDS: Final = 3
 #: Spans listed below a waterfall.
@@ -398,15 +403,38 @@ def forecast(answers: Answers, view: View) -> Values:
         found, outlook = answers.forecast(horizon_weeks=view.horizon, multiples=view.multiples)
     except InsufficientDataError as error:
         return {"title": "Forecast", "forecast": None, "insufficient": f"{error.message}; {error.hint or ''}"}
+
+    def links(edges: Sequence[EdgeForecast]) -> list[str]:
+        return [view.edge_url(EdgeKey(e.unit, e.kind, e.caller, e.callee, e.operation)) for e in edges]
+
+    ranked = riskiest(found.edges)
+    known = tuple(edge for edge in ranked if edge.headroom is not None)
+    unknown = tuple(edge for edge in ranked if edge.headroom is None)
     return {
         "title": "Forecast",
-        "forecast": found,
+        "forecast": replace(found, edges=known, entries=tuple(sorted(found.entries, key=_soonest))),
         "outlook": outlook,
-        "links": [
-            view.edge_url(EdgeKey(e.unit, e.kind, e.caller, e.callee, e.operation)) for e in found.edges
+        "links": links(known),
+        "unknown": unknown,
+        "unknown_links": links(unknown),
+        "walls": [
+            (
+                edge,
+                links([edge])[0],
+                wall_chart(edge, found.end_ns, found.horizon_weeks),
+                date_of(edge, found.end_ns),
+            )
+            for edge in known[:MOST_WALLS]
+            if edge.headroom is not None
         ],
         "states": entry_states(outlook.entries),
     }
+
+
+def _soonest(one: EntryForecast) -> tuple[float, float, str, str]:
+    """Entries by how soon they reach their wall; those that nobody knows of by how fast demand grows."""
+    weeks = math.inf if one.weeks is None else one.weeks
+    return weeks, -(one.demand.pct_per_week or 0.0), one.service, one.operation
 
 
 def quality(answers: Answers, view: View) -> Values:
