@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from stores import sealed_checksum
 
+from tracescope import demo
 from tracescope.demo import DAYS, payloads
+from tracescope.engine.seal import seal
+from tracescope.ingest.decode import decode
 from tracescope.schema import HOUR_NS, KIND_CONSUMER, KIND_PRODUCER
+from tracescope.store import open_store
 
 NOW_NS = 1_795_519_253 * 10**9
 
@@ -68,3 +74,29 @@ def test_the_same_seed_gives_the_same_bytes_and_the_days_end_now() -> None:
         NOW_NS // HOUR_NS * HOUR_NS,
     ]
     assert len(list(payloads(3, NOW_NS))) == DAYS
+
+
+def test_what_is_sealed_from_memory_is_what_would_have_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same spans and rollups as day by day through landing; nothing is left to land."""
+    two_days = list(payloads(7, NOW_NS, days=2))
+    monkeypatch.setattr(demo, "payloads", lambda _seed, _now_ns: iter(two_days))
+    monkeypatch.setattr(demo, "DAYS", 2)
+    stores = [open_store(tmp_path / name, create=True, demo=True) for name in ("memory", "landed")]
+    told: list[tuple[int, int]] = []
+    demo.generate(stores[0], seed=7, now_ns=NOW_NS, progress=lambda *done: told.append(done))
+    for number, (end_ns, payload) in enumerate(two_days):
+        decoded = decode([payload], end_ns)
+        stores[1].land(
+            decoded.spans, batch=f"{number}", accepted=decoded.accepted, rejected=decoded.rejected,
+            arrived_ns=NOW_NS,
+        )  # fmt: skip
+    seal(stores[1])
+    assert told == [(1, 2), (2, 2)]
+    assert sealed_checksum(stores[0]) == sealed_checksum(stores[1])
+    status = [store.status() for store in stores]
+    assert status[0].stored == status[1].stored > 1000
+    assert status[0].accepted == status[1].accepted
+    for name in ("landing", "staging"):
+        assert not list((tmp_path / "memory" / name).iterdir())

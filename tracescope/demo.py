@@ -412,9 +412,17 @@ def payloads(seed: int, now_ns: int, days: int = DAYS) -> Iterator[tuple[int, by
 
 
 def generate(
-    store: SpanStore, *, seed: int = 1, now_ns: int, progress: Callable[[int, int], None] | None = None
+    store: SpanStore,
+    *,
+    seed: int = 1,
+    now_ns: int,
+    workers: int = 2,
+    memory_bytes: int = 768 * 1024 * 1024,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Land the shop's three months in `store`.
+    """Seal the shop's three months into `store`, all at once.
+
+    They need not land first: until they are sealed, whoever makes them can make them again.
 
     Parameters
     ----------
@@ -424,19 +432,24 @@ def generate(
         Same seed and hour, same spans.
     now_ns
         The demo ends at this instant's hour.
+    workers, memory_bytes
+        Slices sealed at once, and what they may take together, beside the spans themselves.
     progress
-        Called with days done and days in all.
+        Called with days made and days in all.
     """
+    from tracescope.engine.seal import seal
+    from tracescope.engine.unlanded import Batch, Unlanded
     from tracescope.ingest.decode import decode
 
-    for number, (end_ns, payload) in enumerate(payloads(seed, now_ns), 1):
-        decoded = decode([payload], end_ns)
-        store.land(
-            decoded.spans,
-            batch=f"demo-{number:03d}",
-            accepted=decoded.accepted,
-            rejected=decoded.rejected,
-            arrived_ns=now_ns,
-        )
+    batches: list[Batch] = []
+    week: list[tuple[int, bytes]] = []
+    for number, day in enumerate(payloads(seed, now_ns), 1):
+        week.append(day)
+        if len(week) == 7 or number == DAYS:
+            decoded = decode([payload for _, payload in week], [end_ns for end_ns, _ in week])
+            batches.append(Batch.of(f"demo-{number:03d}", decoded.spans, decoded.rejected, now_ns))
+            week.clear()
         if progress is not None:
             progress(number, DAYS)
+    with store.group("demo") as group:
+        seal(store, workers=workers, memory_bytes=memory_bytes, unlanded=Unlanded(batches, group))

@@ -30,7 +30,6 @@ def demo_command(seed: int, store: str | None, shown: bool, form: str, output: s
     must not be blamed. --open shows the same on the web page, until Ctrl-C.
     """
     from tracescope import demo
-    from tracescope.engine.seal import seal
     from tracescope.periods import first_and_last, format_utc
     from tracescope.store import open_store
 
@@ -48,12 +47,14 @@ def demo_command(seed: int, store: str | None, shown: bool, form: str, output: s
             opened,
             seed=seed,
             now_ns=now,
+            workers=used.workers,
+            memory_bytes=used.memory_mb * 1024 * 1024,
             progress=lambda done, days: status.update(
                 f"making three months of a growing shop: day {done} of {days}"
+                if done < days
+                else "finding critical paths …"
             ),
         )
-        status.update("finding critical paths …")
-        seal(opened, workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024)
     periods = first_and_last(shell.context(opened, "UTC"))
     base, head = (f"{format_utc(one.start_ns)}/{format_utc(one.end_ns)}" for one in periods)
     asked = replace(used, store=str(path), tz="UTC", env="", include="", exclude="")
