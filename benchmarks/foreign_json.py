@@ -202,6 +202,10 @@ def _write(folder: Path, count: int) -> dict[str, Path]:
     return files
 
 
+#: Modules are read compiled, as those of an installed program are; a checkout's own folders stay clean.
+_BYTECODE = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "tracescope-bytecode")}
+
+
 class Cost(NamedTuple):
     """CPU seconds of a process and all it started, and its largest memory."""
 
@@ -213,7 +217,10 @@ class Cost(NamedTuple):
 def run(*command: str) -> Cost:
     """What a command costs."""
     begun = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    compiled = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    child = subprocess.Popen(
+        command, env=compiled | _BYTECODE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     said = child.stderr.read() if child.stderr else b""
     _, status, used = os.wait4(child.pid, 0)
     if status:

@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
+import stores
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
@@ -14,11 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tracescope.cli import main
 from tracescope.config import Settings
+from tracescope.engine.forecast import past
+from tracescope.engine.seal import seal
 from tracescope.ingest.meters import Meters
+from tracescope.schema import UNIT_LONG, UNIT_REQUEST
 from tracescope.serving import graph_metrics as gauges
 from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.session import Session
-from tracescope.store import open_store
+from tracescope.store import SpanStore, open_store
 
 DATA = Path(__file__).parent / "data"
 DASHBOARD = Path(__file__).parent.parent / "examples" / "grafana-dashboard.json"
@@ -100,3 +105,40 @@ def test_the_dashboard_asks_for_series_that_exist() -> None:
     assert len(asked) > 10
     for name in asked:
         assert re.sub(r"_(total|bucket|sum|count)$", "", name) in known, name
+
+
+def _with_a_feed(folder: Path) -> SpanStore:
+    """Requests of a second, and feeds that stay open for a quarter of an hour, both below a gateway."""
+    lines = [
+        line
+        for number in range(24)
+        for at in [f"10:{number * 2:02}:00"]
+        for line in (f"R{number} gateway GET-/rooms {at} +2s", f"  R{number} rooms list {at} +1s")
+    ]
+    for number in range(4):
+        lines += [
+            f"F{number} gateway GET-/feed 10:0{number}:00 +900s",
+            f"  F{number} rooms follow 10:0{number}:00 +890s",
+        ]
+    store = stores.new_store(folder / "store")
+    stores.land(store, stores.spans("\n".join(lines)), "all")
+    seal(store)
+    return store
+
+
+def test_long_lived_work_is_a_connection_of_its_own_kind(tmp_path: Path) -> None:
+    """A feed of a quarter of an hour is no call that took a quarter of an hour, and no attribute says so."""
+    store = _with_a_feed(tmp_path)
+    made = GraphSeries(Session(store.root, Settings(store=str(store.root), tz="UTC")))
+    made._since = min(store.sealed.pointer().hours)
+    found = samples(made)["traces_service_graph_request_client_seconds_sum"]
+    seconds = {labels["connection_type"]: value for labels, value in found if labels["server"] == "rooms"}
+    assert seconds == {"": pytest.approx(24.0), "long_lived": pytest.approx(4 * 890.0)}
+
+
+def test_a_forecast_sets_long_lived_work_apart_as_a_diff_does(tmp_path: Path) -> None:
+    """The clock of requests is theirs alone, and a note says what was set apart."""
+    found = past(_with_a_feed(tmp_path), None)
+    clocks = dict(found.tables["entry_hours"].group_by("unit").agg(pl.col("clock_ns").sum()).iter_rows())
+    assert clocks == {UNIT_REQUEST: 24 * 2 * 10**9, UNIT_LONG: 4 * 900 * 10**9}
+    assert any("GET-/feed" in note for note in found.notes)

@@ -46,7 +46,7 @@ VERBS: Final = {
 
 
 #: New objects between looks for cycles: importing modules makes many of the one and few of the other.
-_OBJECTS: Final = 50_000
+_OBJECTS: Final = 1_000_000
 
 
 def _say(text: str) -> None:
@@ -75,6 +75,9 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Print what failed and what to do next; nothing a user can cause is a traceback."""
         gc.set_threshold(_OBJECTS)
+        os.environ.setdefault(
+            "OPENBLAS_NUM_THREADS", "1"
+        )  # its threads wait in a loop, and have nothing to do
         logging.getLogger("tracescope.kernels").addHandler(Compiling())
         try:
             return super().invoke(ctx)

@@ -19,4 +19,5 @@ def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
     from tracescope.mcp import make_server
     from tracescope.session import Session
 
+    shell.stay()
     make_server(Session(used.store, used)).run("stdio")

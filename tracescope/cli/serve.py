@@ -66,6 +66,7 @@ def serve_command(**flags: str | int | None) -> None:
     from tracescope.store import open_store, recover
     from tracescope.store.journal import Journal
 
+    shell.stay()
     keep_blocks()
     events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()
@@ -105,6 +106,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     from tracescope.serving.runtime import prepare, warn_if_exposed
     from tracescope.serving.viewer import view
 
+    shell.stay()
     shell.existing(settings.store)
     events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()

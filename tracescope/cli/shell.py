@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 #: What ``less`` is told where nobody has told it, as git does: quit when it fits, colours, leave the screen.
 _LESS: Final = "FRX"
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+#: New objects between looks for cycles, for a process that stays.
+_OBJECTS: Final = 50_000
+
+
+def stay() -> None:
+    """Look for cycles of objects as a process must that stays: none of what is loaded goes again."""
+    gc.freeze()
+    gc.set_threshold(_OBJECTS)
 
 
 def store_option(function: F) -> F:

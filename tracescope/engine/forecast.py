@@ -14,6 +14,7 @@ from tracescope.analysis.capacity.edge_walls import Past
 from tracescope.analysis.capacity.forecast import MULTIPLES, Forecast, forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook, outlook
 from tracescope.analysis.capacity.walls import FEWEST_WEEKS
+from tracescope.analysis.rollups.long_lived import durations_note, find_long_lived, set_apart
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.engine.question import KeepEntry
@@ -25,13 +26,31 @@ from tracescope.store import SpanStore
 
 #: Older weeks say little about the next ones.
 PAST_NS: Final = 26 * 7 * DAY_NS
+#: So long ago it does not matter how long entries took: half a year of sketches would cost more than the rest.
+_TYPICAL_NS: Final = 28 * DAY_NS
 
 
 def past(
     store: SpanStore, environment: str | None, budget: Budget = BUDGET, *, until_ns: int | None = None
 ) -> PeriodRollups:
-    """Rollups of the half year until the last span, or an earlier instant, by the hour."""
-    return rollups(store, _request(store, environment, budget, until_ns))
+    """Rollups of the half year until the last span, or an earlier instant, by the hour.
+
+    What is long-lived is set apart, as in a diff.
+    """
+    request = _request(store, environment, budget, until_ns)
+    apart, notes = _long_lived(store, request)
+    found = rollups(store, request)
+    return replace(set_apart(found, apart), notes=(*found.notes, *notes))
+
+
+def _long_lived(store: SpanStore, request: RollupRequest) -> tuple[frozenset[int], list[str]]:
+    """Entries that were long-lived in the last weeks of what is asked for, and what to say of them."""
+    start = max(request.start_ns, request.end_ns - _TYPICAL_NS)
+    recent = rollups(
+        store, replace(request, start_ns=start, tables=("entry_hours", "entry_sketches"), unread=False)
+    )
+    found = find_long_lived(recent)
+    return found, durations_note(found, recent)
 
 
 def _request(
@@ -70,6 +89,7 @@ def past_of_paths(store: SpanStore, environment: str, until_ns: int, budget: Bud
         found = store.reading(lambda snapshot: rollups_in(store, snapshot, request))
         names = {name: found.tables[name] for name in schema.DIMENSIONS}
         found = readable(store, replace(found, tables={**found.tables, **shorten(names)[0]}))
+        found = set_apart(found, _long_lived(store, request)[0])
         paths = found.tables["paths"]
         edges = paths.filter(pl.col("path_id").is_in(list(ids)))
         keys = edges.select("kind", "caller", "callee", "operation").unique().iter_rows()

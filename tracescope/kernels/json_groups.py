@@ -88,6 +88,16 @@ class Groups(NamedTuple):
         return final[:end].tobytes(), [text[begin:end] for begin, end in odd]
 
 
+def jumps(size: int) -> np.ndarray:
+    """Room for where the strings, lists and objects of a text of `size` bytes end; a thread keeps it."""
+    room: np.ndarray | None = getattr(_kept, "jump", None)
+    if room is None or len(room) < size:
+        room = np.empty(size, np.int32)
+        if size <= _KEPT_BYTES:
+            _kept.jump = room
+    return room[:size]
+
+
 def most_spans(size: int) -> int:
     """Spans that a text of `size` bytes can have, and one more."""
     return size // SPAN_TEXT + 2

@@ -21,6 +21,7 @@ from tracescope.kernels.json_groups import (
     begin_span,
     end_span,
     find_group,
+    jumps,
     undo_unit,
 )
 from tracescope.kernels.json_text import (
@@ -659,6 +660,6 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
         return None
     sink = Groups.of(len(text))
     padded = np.frombuffer(text + bytes(SLACK), np.uint8)
-    jump = np.empty(len(text), np.int32)  # touched only where a string, list or object begins
+    jump = jumps(len(text))
     opened, places = np.empty(DEEPEST, np.int64), np.empty(_PLACES, np.int64)
     return sink.request(text) if _written(padded, jump, opened, sink, places) else None

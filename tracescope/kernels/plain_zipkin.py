@@ -23,6 +23,7 @@ from tracescope.kernels.json_groups import (
     begin_span,
     end_span,
     find_group,
+    jumps,
     most_spans,
     undo_unit,
 )
@@ -619,7 +620,7 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
         return None
     sink = Groups.of(len(text))
     padded = np.frombuffer(text + bytes(SLACK), np.uint8)
-    jump = np.empty(len(text), np.int32)  # touched only where a string, list or object begins
+    jump = jumps(len(text))
     opened, places = np.empty(DEEPEST, np.int64), np.empty(_PLACES, np.int64)
     records = np.empty(most_spans(len(text)) * _COLUMNS, np.int64)
     of_unit = np.empty(len(sink.slots), np.int32)

@@ -24,10 +24,11 @@ from prometheus_client.registry import Collector
 
 from tracescope.analysis.report import Failures
 from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart
 from tracescope.analysis.statistics.sketch import midpoint_of
 from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.errors import TracescopeError
-from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_ROUTE, QUEUE_WAIT
+from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_ROUTE, QUEUE_WAIT, UNIT_LONG
 from tracescope.serving.failure_metrics import failure_families
 from tracescope.session import Session
 
@@ -46,6 +47,8 @@ OTHER: Final = "(other)"
 _Pair = tuple[str, str, str]
 #: connection_type by edge kind, as Tempo names them; empty for plain calls.
 _CONNECTION: Final = {"db": "database", "queue": "messaging_system", "external": "virtual_node"}
+#: The same of calls of long-lived work.
+LONG_LIVED: Final = "long_lived"
 
 
 @dataclass(slots=True)
@@ -71,34 +74,43 @@ def hour_totals(tables: Mapping[str, pl.DataFrame]) -> dict[_Pair, _Totals]:
     Parameters
     ----------
     tables
-        ``path_hours``, ``path_sketches`` and ``paths``.
+        ``path_hours``, ``path_sketches`` and ``paths``; calls of long-lived work are a connection type of
+        their own, whatever they reach: nobody waits for them as for a request.
     """
+    long = pl.col("unit") == UNIT_LONG
     ends = tables["paths"].filter(
         pl.col("callee").is_not_null() & ~pl.col("operation").is_in([QUEUE_WAIT, QUEUE_ROUTE])
     )
     ends = ends.select("path_id", "kind", "caller", "callee")
-    keys = ["kind", "caller", "callee"]
+    keys = ["kind", "caller", "callee", "long"]
     sums = (
         tables["path_hours"]
         .join(ends, on="path_id")
+        .with_columns(long=long)
         .group_by(keys)
         .agg((pl.col(name) * weight()).sum() for name in ("calls", "errors", "busy_ns"))
     )
     found: dict[_Pair, _Totals] = {}
-    for kind, caller, callee, calls, errors, busy in sums.iter_rows():
-        totals = found.setdefault((_CONNECTION.get(EDGE_KINDS[kind], ""), caller, callee), _Totals())
+    for kind, caller, callee, long_lived, calls, errors, busy in sums.iter_rows():
+        totals = found.setdefault((_connection(kind, long_lived), caller, callee), _Totals())
         totals.add(_Totals(calls, errors, busy / 1e9))
     bins = (
         tables["path_sketches"]
         .join(ends, on="path_id")
+        .with_columns(long=long)
         .group_by(*keys, "bin")
         .agg((pl.col("count") * weight()).sum())
     )
     seconds = midpoint_of(bins["bin"].to_numpy()) / 1e9
-    for (kind, caller, callee, _, count), value in zip(bins.iter_rows(), seconds.tolist(), strict=True):
+    for row, value in zip(bins.iter_rows(), seconds.tolist(), strict=True):
+        kind, caller, callee, long_lived, _, count = row
         at = next((k for k, bound in enumerate(BOUNDS_S) if value <= bound), len(BOUNDS_S))
-        found[_CONNECTION.get(EDGE_KINDS[kind], ""), caller, callee].buckets[at] += count
+        found[_connection(kind, long_lived), caller, callee].buckets[at] += count
     return found
+
+
+def _connection(kind: int, long_lived: bool) -> str:
+    return LONG_LIVED if long_lived else _CONNECTION.get(EDGE_KINDS[kind], "")
 
 
 class GraphSeries(Collector):
@@ -142,9 +154,9 @@ class GraphSeries(Collector):
         if pointer.sequence == self._sequence:
             return
         for hour in sorted(hour for hour in pointer.hours if hour >= self._since):
-            tables = ("path_hours", "path_sketches", "entry_hours")
+            tables = ("path_hours", "path_sketches", "entry_hours", "entry_sketches")
             found = rollups(store, RollupRequest(hour * HOUR_NS, (hour + 1) * HOUR_NS, tables=tables))
-            self._hours[hour] = hour_totals(found.tables)
+            self._hours[hour] = hour_totals(set_apart(found, find_long_lived(found)).tables)
         self._sequence = pointer.sequence
         newest = max(self._hours, default=0)
         for hour in [hour for hour in self._hours if hour < newest - OPEN_HOURS]:
