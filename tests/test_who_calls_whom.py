@@ -110,6 +110,71 @@ def test_ports_are_shown_where_two_of_a_host_are_called() -> None:
     assert reported(two).nodes("external") == {"vm1:8080", "vm1:8081"}
 
 
+def test_a_service_by_its_short_and_its_whole_name_is_one_host() -> None:
+    """Within a cluster `cart`, `cart.shop` and `cart.shop.svc` are the same; two namespaces' are not."""
+    hosts = ("cart", "cart.shop", "cart.shop.svc", "cart.shop.svc.cluster.local")
+    for port in ("", " server.port=8080"):
+        seen = reported(
+            *(
+                f"a server GET / 0-9 {HTTP}\n  a client GET 1-3 {HTTP} server.address={host}{port}"
+                for host in hosts
+            )
+        )
+        assert seen.nodes("external") == {"cart"}
+        assert seen.edges() == {("a", "cart"): 4}
+    for said, name in (
+        ("db.system=postgresql db.namespace=shop", "postgresql/shop"), ("db.system=redis", "redis/cart"),
+    ):  # fmt: skip
+        seen = reported(
+            *(
+                f"a server GET / 0-9 {HTTP}\n  a client q 1-5 {said} server.address={host}"
+                for host in (hosts[0], *hosts[2:])
+            )
+        )
+        assert seen.nodes("database") == {name}
+    two = reported(
+        *(
+            f"a server GET / 0-9 {HTTP}\n  a client GET 1-3 {HTTP} server.address={host}"
+            for host in ("cart", "cart.shop.svc", "cart.test.svc")
+        )
+    )
+    assert two.nodes("external") == {"cart", "cart.shop.svc", "cart.test.svc"}
+
+
+def _hop(producer: str, consumer: str, sent: str, taken: str, trace: int) -> tuple[str, str]:
+    """Who publishes to `events` and who takes it from there, in two traces, with what each says of it."""
+    topic = "messaging.system=kafka messaging.destination.name=events"
+    return (
+        f"{producer} server POST /x 0-20 {HTTP}\n  {producer} producer events publish 5-9 {topic} {sent}",
+        f"{consumer} consumer events process 30-60 {topic} messaging.operation.type=process {taken} link={trace}:2",
+    )
+
+
+def test_topics_of_one_name_on_two_brokers_are_two() -> None:
+    """Whoever consumes from one of them has nothing to do with the other; one broker's name is not shown."""
+    broker = "server.address={} server.port=9092"
+    eu, us = broker.format("kafka.eu.internal"), broker.format("kafka.us.internal")
+    two = reported(*_hop("shop", "mail", eu, eu, 1), *_hop("bank", "audit", us, us, 3))
+    assert two.edges() == {
+        ("shop", "events@kafka.eu.internal"): 1, ("events@kafka.eu.internal", "mail"): 1,
+        ("bank", "events@kafka.us.internal"): 1, ("events@kafka.us.internal", "audit"): 1,
+    }  # fmt: skip
+    assert two.edges("service") == {("shop", "mail"): 1, ("bank", "audit"): 1}
+    one = reported(*_hop("shop", "mail", eu, eu, 1))
+    assert one.edges() == {("shop", "events"): 1, ("events", "mail"): 1}
+
+
+def test_a_consumer_that_names_no_broker_or_another_address_of_it_is_connected() -> None:
+    """What a joined hop was sent to is where it was taken from, by whatever name and among however many."""
+    named = "server.address=kafka.eu.internal"
+    for taken in ("", "server.address=kafka-headless.kafka.svc", "server.address=10.0.0.7"):
+        seen = reported(*_hop("shop", "mail", named, taken, 1))
+        assert seen.edges() == {("shop", "events"): 1, ("events", "mail"): 1}, taken
+        other = _hop("bank", "audit", "server.address=kafka.us.internal", "", 3)
+        seen = reported(*_hop("shop", "mail", named, taken, 1), *other)
+        assert seen.edges("service") == {("shop", "mail"): 1, ("bank", "audit"): 1}, taken
+
+
 def test_a_hop_whose_sides_name_two_destinations_is_connected() -> None:
     """An exchange and its queue: the graph, `--through` and the services' edge know the way."""
     seen = case("rabbit-exchange-and-queue")

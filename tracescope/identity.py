@@ -40,6 +40,9 @@ _USUAL_PORTS: Final[dict[str, tuple[str, ...]]] = {
     "memcached": ("11211",), "elasticsearch": ("9200", "443"), "opensearch": ("9200", "443"),
     "clickhouse": ("8123", "9000", "8443"), "couchdb": ("5984",), "couchbase": ("11210",), "neo4j": ("7687",),
     "cockroachdb": ("26257",), "influxdb": ("8086",), "dynamodb": ("443",), "cosmosdb": ("443",),
+    "kafka": ("9092", "9093"), "rabbitmq": ("5672", "5671"), "activemq": ("61616",), "artemis": ("61616",),
+    "jms": ("61616",), "nats": ("4222",), "pulsar": ("6650", "6651"), "mqtt": ("1883", "8883"),
+    "rocketmq": ("9876", "10911"), "nsq": ("4150",), "sidekiq": ("6379",), "bullmq": ("6379",),
 }  # fmt: skip
 #: From here on ports are handed out anew at every start, but for these.
 _EPHEMERAL: Final = 32768
@@ -306,8 +309,29 @@ def split_database(identity: str) -> Database:
 _DEFAULT_EXCHANGE: Final = frozenset({"amq.default", "(default)", "<default>"})
 
 
-def topic_of(attributes: Names, kind: int) -> str | None:
-    """A destination's name; None where a span names none.
+def topic_of(attributes: Names, kind: int, names: Names = NO_NAMES) -> str | None:
+    """Identity of a destination: ``topic@broker``, or the topic alone where nothing names its broker.
+
+    Two brokers may each have a topic of one name; a broker's bare address tells where it is today, and is
+    left out.  None where a span names no destination.
+    """
+    topic = _topic_of(attributes, kind)
+    if topic is None:
+        return None
+    system = attributes.get("messaging_system", "").lower()
+    broker = server_of(attributes, kind, names, system)
+    known = broker is not None and (broker.named or broker.local) and broker.text.lower() != system
+    return f"{topic}@{broker.text}" if broker is not None and known else topic
+
+
+def split_topic(identity: str) -> tuple[str, str]:
+    """A destination's own name, and its broker's where that is known."""
+    topic, found, broker = identity.rpartition("@")
+    return (topic, broker) if found and topic else (identity, "")
+
+
+def _topic_of(attributes: Names, kind: int) -> str | None:
+    """A destination's own name; None where a span names none.
 
     Of a queue's URL, an ARN or a resource's path it is the last part; RabbitMQ's default exchange has no
     name, and what is sent to it goes to the queue that the routing key names.

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tracescope.identity import NO_NAMES, Names, database_of, peer_of, topic_of
+from tracescope.identity import NO_NAMES, Names, database_of, peer_of, split_topic, topic_of
 from tracescope.lifetimes import LIFE_ATTRIBUTES, brought_nothing, life
 from tracescope.operations import (
     COMMANDS,
@@ -320,12 +320,13 @@ def _message(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
         says = next((op for beginning, op in _QUEUE_METHODS if method.startswith(beginning)), MSG_NONE)
     if says == MSG_NONE and kind == KIND_PRODUCER:
         says = MSG_SEND
-    topic = topic_of(attributes, kind)
+    topic = topic_of(attributes, kind, names)
+    said = template_declared(split_topic(topic)[0]) if topic else ""
     if topic is None and kind not in (KIND_PRODUCER, KIND_CONSUMER):
         topic = attributes.get("messaging_system") or peer_of(attributes, kind, names)
     task = template_declared(attributes["task"]) if "task" in attributes else None
     if kind == KIND_CONSUMER and says in (MSG_NONE, MSG_PROCESS) and (task or topic):
-        return Meaning(CLASS_MESSAGING, says, topic, f"process {task or template_declared(topic or '')}")
+        return Meaning(CLASS_MESSAGING, says, topic, f"process {task or said}")
     if task and says == MSG_PROCESS:
         return Meaning(CLASS_MESSAGING, says, topic, f"process {task}")
     return Meaning(CLASS_MESSAGING, says, topic, template_name(name))

@@ -4,6 +4,8 @@
     postgresql/shop@orders-db.internal    postgresql/shop, or the whole where another server has a `shop`
     redis/0@cart-redis.internal           redis/cart-redis.internal: an index is no name
     cart:8080                             cart, or the whole where two of its ports are called
+    cart.shop.svc                         cart, where some say so and no other namespace has one
+    events@kafka.internal                 events, or the whole where another broker has such a topic
     unknown                               unknown (payment charge): one a caller and operation
     redis, localhost:3500                 the same, or with the caller where several say no more than that
 
@@ -16,7 +18,7 @@ Source: design, section 4 (identity of databases, queues and other systems).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import polars as pl
@@ -29,6 +31,7 @@ from tracescope.identity import (
     is_loopback,
     split_address,
     split_database,
+    split_topic,
 )
 
 Tables = Mapping[str, pl.DataFrame]
@@ -73,29 +76,43 @@ def _with_whole(paths: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_topics(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
-    """Let consumers that name no topic have the one that was sent to, where it was one.
+    """Let consumers that name no topic, or not its broker as the producers do, have the one that was sent to.
 
     Routes that then lead nowhere go; others' targets are as unknown as their consumers' topics.
     """
     queue = pl.col("kind") == schema.EDGE_QUEUE
-    lost = queue & (pl.col("operation") == schema.QUEUE_ROUTE) & (pl.col("callee") == schema.UNKNOWN)
-    sources = paths.filter(lost).group_by("entry_id").agg(pl.col("caller").unique().sort().alias("sent"))
+    route = queue & (pl.col("operation") == schema.QUEUE_ROUTE)
+    unnamed = pl.col("callee") == schema.UNKNOWN
+    lost = route & (unnamed | (_own_name("caller") == _own_name("callee")))
+    sources = (
+        paths.filter(lost)
+        .group_by("entry_id", pl.col("callee").alias("taken"))
+        .agg(pl.col("caller").unique().sort().alias("sent"))
+    )
     if sources.is_empty():
         return paths
     only = sources.filter(pl.col("sent").list.len() == 1).with_columns(pl.col("sent").list.first())
     services = entries.select("entry_id", "service")
-    joined = paths.join(only, on="entry_id", how="left", maintain_order="left").join(
-        services, on="entry_id", how="left", maintain_order="left"
+    waits = queue & (pl.col("operation") == schema.QUEUE_WAIT)
+    taken = pl.when(lost).then("callee").when(waits).then("caller")
+    joined = (
+        paths.with_columns(taken=taken)
+        .join(only, on=["entry_id", "taken"], how="left", maintain_order="left")
+        .join(services, on="entry_id", how="left", maintain_order="left")
     )
-    waits = queue & (pl.col("operation") == schema.QUEUE_WAIT) & (pl.col("caller") == schema.UNKNOWN)
     named = joined.filter(~(lost & pl.col("sent").is_not_null())).with_columns(
         pl.when(waits).then(pl.coalesce("sent", "caller")).otherwise(pl.col("caller")).alias("caller"),
-        pl.when(lost)
+        pl.when(lost & unnamed)
         .then(pl.format("unknown ({} wait)", "service"))
         .otherwise(pl.col("callee"))
         .alias("callee"),
     )
     return named.select(paths.columns)
+
+
+def _own_name(column: str) -> pl.Expr:
+    """A destination's own name, without its broker's."""
+    return pl.col(column).map_elements(lambda name: split_topic(name)[0], pl.String)
 
 
 def _used(paths: pl.DataFrame, side: Tables) -> pl.DataFrame:
@@ -123,6 +140,7 @@ def _short_edges(called: pl.DataFrame) -> pl.DataFrame:
     seen = called.filter(pl.col("side") != _QUEUE, pl.col("callee").is_not_null())
     users = seen.group_by("side", "callee").agg(pl.col("caller").n_unique()).sort("side", "callee")
     rows: list[tuple[int, str, str, bool]] = []
+    topics = _short_topics(called)
     for side, name_all in ((_DB, _short_databases), (_OUTSIDE, _short_hosts)):
         mine = dict(users.filter(side=side).select("callee", "caller").iter_rows())
         rows += [(side, name, short, own) for name, (short, own) in name_all(mine).items()]
@@ -131,24 +149,26 @@ def _short_edges(called: pl.DataFrame) -> pl.DataFrame:
     )
     joined = called.join(made, on=["side", "callee"], how="left", maintain_order="left")
     waits = pl.col("operation") == schema.QUEUE_WAIT
+    queue = pl.col("side") == _QUEUE
+    sent_to = queue & ~waits & (pl.col("callee") != schema.UNKNOWN)
+    taken_from = queue & pl.col("operation").is_in([schema.QUEUE_WAIT, schema.QUEUE_ROUTE])
     callee = (
         pl.when(pl.col("callee") == schema.UNKNOWN)
         .then(pl.format("unknown ({} {})", "caller", "operation"))
         .when(pl.col("own")).then(pl.format("{} ({})", "short", "caller"))
+        .when(sent_to).then(pl.col("callee").replace(topics))
         .otherwise(pl.coalesce("short", "callee"))
     )  # fmt: skip
     caller = (
-        pl.when((pl.col("side") == _QUEUE) & waits & (pl.col("caller") == schema.UNKNOWN))
+        pl.when(queue & waits & (pl.col("caller") == schema.UNKNOWN))
         .then(pl.format("unknown ({} {})", "callee", "operation"))
+        .when(taken_from).then(pl.col("caller").replace(topics))
         .otherwise(pl.col("caller"))
-    )
+    )  # fmt: skip
     return joined.select(
         *_EDGE,
         caller.alias("caller_short"),
-        pl.when((pl.col("side") == _QUEUE) & waits)
-        .then(pl.col("callee"))
-        .otherwise(callee)
-        .alias("callee_short"),
+        pl.when(queue & waits).then(pl.col("callee")).otherwise(callee).alias("callee_short"),
     )
 
 
@@ -163,6 +183,58 @@ def _renamed(paths: pl.DataFrame, short: pl.DataFrame) -> pl.DataFrame:
     return named.with_columns(pl.col("edge_id").min().over(same)).select(*paths.columns, *WHOLE.values())
 
 
+# -- queues ---------------------------------------------------------------------------------------
+
+
+def _short_topics(called: pl.DataFrame) -> dict[str, str]:
+    """Short name of each destination: its own, unless several brokers have one of that name."""
+    queue = called.filter(side=_QUEUE)
+    waits = pl.col("operation") == schema.QUEUE_WAIT
+    sent = queue.filter(~waits)["callee"]
+    taken = queue.filter(pl.col("operation").is_in([schema.QUEUE_WAIT, schema.QUEUE_ROUTE]))["caller"]
+    whole = sorted(set(sent.drop_nulls()) | set(taken.drop_nulls()))
+    parts = {name: split_topic(name) for name in whole}
+    alike = _one_host(broker for _, broker in parts.values() if broker)
+    brokers: dict[str, set[str]] = defaultdict(set)
+    for own, broker in parts.values():
+        if broker:
+            brokers[own].add(alike.get(broker, broker))
+    out: dict[str, str] = {}
+    for name, (own, broker) in parts.items():
+        if broker:
+            out[name] = own if len(brokers[own]) == 1 else f"{own}@{alike.get(broker, broker)}"
+    return out
+
+
+# -- hosts by several names -----------------------------------------------------------------------
+
+
+def _one_host(names: Iterable[str]) -> dict[str, str]:
+    """Short name of every host that some call by its service alone and others by its namespace too.
+
+    ``cart``, ``cart.shop`` and ``cart.shop.svc`` (with ports or without) are one where no second
+    namespace has a ``cart``: within Kubernetes the first two are looked up as the third.
+    """
+    given = {name: split_address(name) for name in set(names)}
+    hosts = {host for host, _ in given.values()}
+    spaces: dict[str, set[str]] = defaultdict(set)
+    for host in hosts:
+        service, _, space = host.removesuffix(".svc").rpartition(".")
+        if host.endswith(".svc") and service:
+            spaces[service].add(space)
+    alike: dict[str, str] = {}
+    for service, of in spaces.items():
+        (space, *others) = sorted(of)
+        same = {service, f"{service}.{space}", f"{service}.{space}.svc"}
+        if not others and len(same & hosts) > 1:
+            alike |= dict.fromkeys(same, service)
+    return {
+        name: f"{alike[host]}:{port}" if port else alike[host]
+        for name, (host, port) in given.items()
+        if host in alike
+    }
+
+
 # -- databases ------------------------------------------------------------------------------------
 
 
@@ -174,21 +246,40 @@ def _short_databases(users: Mapping[str, int]) -> dict[str, tuple[str, bool]]:
     users
         Callers of each.
     """
+    parts_of = _on_one_host({name: split_database(name) for name in users})
     alike: dict[str, list[str]] = defaultdict(list)
-    for name in users:
-        alike[_family(split_database(name))].append(name)
+    for name, parts in parts_of.items():
+        alike[_family(parts)].append(name)
     out: dict[str, tuple[str, bool]] = {}
     for family, names in alike.items():
         callers = sum(users[name] for name in names)
-        servers = sum(1 for name in names if split_database(name).server)
+        servers = len({parts_of[name].server for name in names} - {""})
         for name in names:
-            parts = split_database(name)
+            parts = parts_of[name]
             if not identifies(name):  # several servers are one node; a caller's own is not
                 out[name] = (family, callers > 1 and "{" not in parts.server)
             elif not parts.named or servers < 2:
                 out[name] = (family, False)
             else:  # whose server nobody names may be any of them
-                out[name] = (name, False) if parts.server else (family, True)
+                out[name] = (f"{family}@{parts.server}", False) if parts.server else (family, True)
+    return out
+
+
+def _on_one_host(databases: Mapping[str, Database]) -> dict[str, Database]:
+    """Parts of each database, servers by one name where they have several (`_one_host`).
+
+    A server's short name alone is taken for a namespace when an identity is split; beside the same
+    server's whole name it is known for what it is.
+    """
+    out = dict(databases)
+    for system in {parts.system for parts in databases.values()}:
+        mine = {name: parts for name, parts in databases.items() if parts.system == system}
+        one = _one_host(parts.server or parts.namespace for parts in mine.values())
+        for name, (_, namespace, server) in mine.items():
+            if server in one:
+                out[name] = Database(system, namespace, one[server])
+            elif not server and namespace in one:
+                out[name] = Database(system, "", one[namespace])
     return out
 
 
@@ -220,18 +311,22 @@ def says_where(server: str) -> bool:
 
 def _short_hosts(users: Mapping[str, int]) -> dict[str, tuple[str, bool]]:
     """Short name of each host, and whether every caller has its own of that name."""
+    one = _one_host(users)
     ports: dict[str, set[str]] = defaultdict(set)
     for name in users:
-        host, port = split_address(name)
+        host, port = split_address(one.get(name, name))
         if port:
             ports[host].add(port)
     out: dict[str, tuple[str, bool]] = {}
     for name, callers in users.items():
-        host, port = split_address(name)
+        said = one.get(name, name)
+        host, port = split_address(said)
         if is_loopback(host):
-            out[name] = (name, callers > 1)
+            out[name] = (said, callers > 1)
         elif port and len(ports[host]) == 1 and not is_address(host):
-            out[name] = (name[: -len(port) - 1], False)
+            out[name] = (said[: -len(port) - 1], False)
+        elif said != name:
+            out[name] = (said, False)
     return out
 
 
