@@ -144,9 +144,10 @@ def test_a_service_by_its_short_and_its_whole_name_is_one_host() -> None:
 def _hop(producer: str, consumer: str, sent: str, taken: str, trace: int) -> tuple[str, str]:
     """Who publishes to `events` and who takes it from there, in two traces, with what each says of it."""
     topic = "messaging.system=kafka messaging.destination.name=events"
+    process = f"{topic} messaging.operation.type=process {taken} link={trace}:2"
     return (
         f"{producer} server POST /x 0-20 {HTTP}\n  {producer} producer events publish 5-9 {topic} {sent}",
-        f"{consumer} consumer events process 30-60 {topic} messaging.operation.type=process {taken} link={trace}:2",
+        f"{consumer} consumer events process 30-60 {process}",
     )
 
 
