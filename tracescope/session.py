@@ -33,7 +33,7 @@ from tracescope.analysis.evidence.series import (
     stretches,
 )
 from tracescope.analysis.explain import Explanation, choose, explain
-from tracescope.analysis.report import Appeared, Edge, EdgeKey, Report
+from tracescope.analysis.report import Appeared, Carriers, Edge, EdgeKey, Report
 from tracescope.analysis.rollups.flows import ALL, Selection, Tables, weight
 from tracescope.analysis.rollups.long_lived import set_apart
 from tracescope.analysis.rollups.period import PeriodRollups, both
@@ -280,6 +280,31 @@ class Answers:
         return self._remember(
             "report", lambda store: compare_sides(store, sides, self.question.options(keep))
         )
+
+    def carriers(self, keys: tuple[str, ...] = ()) -> Carriers:
+        """Attribute values that carry the change, of raw spans; of `keys`, or of all with few values.
+
+        Raises
+        ------
+        InsufficientDataError
+            Raw spans are gone.
+        """
+        from tracescope.engine.carriers import Asked, carriers  # which loads the compiler
+
+        sides, question = self._sides(), self.question
+        asked = Asked(sides.head.environment, keys, question.where, self.keep_entry(), self._budget)
+        return self._remember(
+            "carriers", lambda store: carriers(store, sides.periods, question.alpha, asked), keys
+        )
+
+    def raw_spans(self) -> int | None:
+        """How many raw spans both periods have together; None where those of some hours are gone."""
+        from tracescope.engine.raw import raw_spans
+
+        store, periods = self.session.store(), self._sides().periods
+        counts = store.reading(lambda snapshot: [raw_spans(snapshot, period) for period in periods])
+        known = [count for count in counts if count]
+        return sum(known) if len(known) == len(counts) else None
 
     def edge(self, text: str, operation: str | None = None) -> Edge:
         """The edge that a user names; raises UsageError when it is none or several."""

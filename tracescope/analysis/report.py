@@ -8,7 +8,7 @@ Source: design, section 8 (the JSON shape).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -286,6 +286,60 @@ class Tail:
         return self.beyond.grew
 
 
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A value of an attribute whose requests carry a change.
+
+    ``measure`` is ``latency`` (means are ms) or ``errors`` (means are parts of requests that fail);
+    ``service`` whose resource carries it, empty for an attribute of spans.  ``weight`` is the part of
+    requests that carry it, ``carries`` its part of the change of the mean, ``explained`` that over the whole
+    change (None where there hardly is any), ``stands_out`` what it carries beyond its weight.  ``also`` names
+    what the same requests carry.
+    """
+
+    measure: str
+    service: str
+    key: str
+    value: str
+    weight_base: float
+    weight_head: float
+    mean_base: float | None
+    mean_head: float | None
+    carries: float
+    explained: float | None
+    stands_out: float
+    q_value: float = 1.0
+    also: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As a person would write it: ``service.version=1.5 of catalog``."""
+        return f"{self.key}={self.value}" + (f" of {self.service}" if self.service else "")
+
+    def with_q(self, q_value: float) -> Carrier:
+        """The same with its q-value."""
+        return replace(self, q_value=q_value)
+
+    def with_also(self, also: tuple[str, ...]) -> Carrier:
+        """The same with what else its requests carry."""
+        return replace(self, also=also)
+
+
+@dataclass(frozen=True, slots=True)
+class Carriers:
+    """Attribute values that carry a change, strongest first, of so many requests that were looked at.
+
+    ``change_ms`` and ``change_failed`` are the changes of the means within entries.
+    """
+
+    requests_base: int
+    requests_head: int
+    change_ms: float
+    change_failed: float
+    carriers: tuple[Carrier, ...]
+    notes: tuple[str, ...] = ()
+
+
 class LostKind(StrEnum):
     """What work is lost."""
 
@@ -490,3 +544,4 @@ class Report:
     detectable_ms: float | None = None
     failures: Failures = Failures()
     tails: tuple[Tail, ...] = ()
+    carriers: Carriers | None = None

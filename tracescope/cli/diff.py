@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +16,10 @@ from tracescope.errors import GateFailedError, InsufficientDataError, UsageError
 if TYPE_CHECKING:
     from tracescope.analysis.gate import Gate
     from tracescope.analysis.report import Edge, Report
+    from tracescope.session import Answers
+
+#: Raw spans of both periods that are looked through unasked: half a second's work.
+CHEAP_SPANS: Final = 40_000
 
 FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 
@@ -33,6 +37,15 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
     default="operation",
     show_default=True,
     help="What a row is: an edge's operation, an edge between services, or a kind.",
+)
+@click.option(
+    "--explain-by",
+    "explain_by",
+    is_flag=False,
+    flag_value="",
+    metavar="[ATTR,...]",
+    help="Rank the attribute values (version, tenant, region, flag) that carry the change, from raw spans; "
+    "without ATTR, all attributes of few values.",
 )
 @click.option(
     "--top", type=click.IntRange(1), metavar="N", help="Number of edges to list (default 10; JSON lists all)."
@@ -60,6 +73,7 @@ def diff_command(
     edge: str | None,
     kind: tuple[str, ...],
     by: str,
+    explain_by: str | None,
     top: int | None,
     everything: bool,
     alpha: float | None,
@@ -86,7 +100,7 @@ def diff_command(
         top=top,
     )
     from tracescope.analysis.gate import parse_gate
-    from tracescope.analysis.rollups.where import conditions
+    from tracescope.analysis.rollups.where import attributes, conditions
     from tracescope.engine.question import pattern
     from tracescope.schema import EDGE_KINDS
 
@@ -103,7 +117,8 @@ def diff_command(
         quantile=quantile,
         by=by,
     )
-    report = answers.report()
+    wanted = None if explain_by is None else attributes(explain_by, used.policy)
+    report = explained(answers, wanted)
     named = pattern(edge or "", "--edge")
     chosen = [row for row in report.edges if _is_selected(row, service, named, kind)]
     limit = (
@@ -111,6 +126,36 @@ def diff_command(
     )
     print_report(replace(report, edges=tuple(chosen[:limit]), edges_in_all=len(chosen)), form, output)
     conclude(report, gates)
+
+
+def explained(answers: Answers, keys: tuple[str, ...] | None) -> Report:
+    """The report with the attribute values that carry its change.
+
+    Unasked they are looked for only where something grew and raw spans are few, and told where one value
+    clearly carries it; else the option that tells is named.
+
+    Parameters
+    ----------
+    answers
+        To the question.
+    keys
+        Attributes that were asked for, none for all; None where nobody asked.
+    """
+    report = answers.report()
+    if keys is not None:
+        return replace(report, carriers=answers.carriers(keys))
+    grew = report.findings or report.failures.grown or any(tail.grew for tail in report.tails)
+    count = answers.raw_spans() if grew else None
+    if count is None:
+        return report
+    if count <= CHEAP_SPANS:
+        from tracescope.analysis.comparison.carriers import clear_carrier
+
+        found = answers.carriers()
+        return replace(report, carriers=found) if clear_carrier(found) is not None else report
+    return replace(
+        report, notes=(*report.notes, "--explain-by tells which versions, tenants or regions carry it")
+    )
 
 
 def conclude(report: Report, gates: Sequence[Gate]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tracescope.analysis.report import EFFECTS
 from tracescope.report.cards import Card, cards
+from tracescope.report.carriers import carriers_json
 from tracescope.report.failures import edge_name, failures_json, rate_json
 from tracescope.report.tails import tail_json
 from tracescope.visible import json_text
@@ -236,6 +237,7 @@ def diff_json(report: Report) -> contract.Diff:
         "effects_total": {name: report.effects_total.get(name, 0.0) for name in (*map(str, EFFECTS), "mix")},
         "errors": failures_json(report.failures),
         "tails": [tail_json(tail) for tail in report.tails],
+        "explained_by": carriers_json(report.carriers),
         "patterns": [_pattern(pattern) for pattern in report.patterns],
         "rejected": dict(report.rejected),
     }

@@ -308,6 +308,38 @@ class Tail(TypedDict):
     flat_mean: bool
 
 
+class Carrier(TypedDict):
+    """A value of an attribute whose requests carry a change: in ms of latency, or parts of 1 that fail.
+
+    ``service`` is whose resource carries it, null for an attribute of spans; ``explained`` is its part of the
+    whole change, null where there hardly is any.
+    """
+
+    measure: str
+    service: str | None
+    attribute: str
+    value: str
+    weight_base: float
+    weight_head: float
+    mean_base: float | None
+    mean_head: float | None
+    carries: float
+    explained: float | None
+    q_value: float
+    also: list[str]
+
+
+class Carriers(TypedDict):
+    """Attribute values that carry the change, strongest first, of so many requests looked at."""
+
+    requests_base: int
+    requests_head: int
+    change_ms: float
+    change_failed: float
+    values: list[Carrier]
+    notes: list[str]
+
+
 class Diff(TypedDict):
     """``tracescope.diff/1``."""
 
@@ -328,6 +360,7 @@ class Diff(TypedDict):
     effects_total: dict[str, float]
     errors: Errors
     tails: list[Tail]
+    explained_by: Carriers | None
     patterns: list[Pattern]
     rejected: dict[str, int]
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import Told
-from tracescope.report import failures, figures, tails, terms, text
+from tracescope.report import carriers, failures, figures, tails, terms, text
 from tracescope.report import forecast as outlook
 from tracescope.report.charts import shown
 from tracescope.schema import HOUR_NS
@@ -102,8 +102,8 @@ def _seen(value: Any) -> Any:
 
 
 def beside_latency(report: Report) -> list[str]:
-    """What a page tells beside latency: errors, lost work and the tail."""
-    return [*failures.lines(report), *tails.lines(report)]
+    """What a page tells beside latency: errors, lost work, the tail, and who carries the change."""
+    return [*failures.lines(report), *tails.lines(report), *carriers.lines(report)]
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.comparison.standing import is_told, standing_words
 from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told
-from tracescope.report import diff_json, edge_json, failures, json_bytes, tails
+from tracescope.report import carriers, diff_json, edge_json, failures, json_bytes, tails
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
 from tracescope.report.figures import between, count, day, duration, instant, interval, number, requests
@@ -249,7 +249,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
     return Group(
         Text(headline(report), style=colour),
         *[Text(line) for line in causes(report, width)],
-        *[Text(line) for line in (*failures.lines(report), *tails.lines(report))],
+        *[Text(line) for line in (*failures.lines(report), *tails.lines(report), *carriers.lines(report))],
         *[Text(line, style="dim") for line in _summary(report)],
         Text(""),
         table(columns, report.edges, width, everything=wide),
@@ -327,7 +327,12 @@ def diff_markdown(report: Report) -> str:
     rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
     found = [f"{markdown(line)}  " if line else "" for line in causes(report)]
     lines = [f"**{markdown(headline(report))}**", "", *found]
-    lines += [*_markdown_list([*failures.lines(report), *tails.lines(report), *_summary(report)]), ""]
+    lines += [
+        *_markdown_list(
+            [*failures.lines(report), *tails.lines(report), *carriers.lines(report), *_summary(report)]
+        ),
+        "",
+    ]
     lines += [_markdown_row(head), rule, *rows, "", *_markdown_list(_footer(report))]
     return "\n".join(lines).rstrip() + "\n"
 

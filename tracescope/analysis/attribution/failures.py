@@ -3,7 +3,7 @@
 A call that fails because what it waits for got slower is a consequence: then the slower work comes first, and
 the failures beside it.  Else failures come first: a request that fails is worse than one that takes longer.
 
-Source: design, section 12.
+Source: design, section 7.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 Milliseconds never tell this: a request that fails early is a quick one.  So rates stand beside latency,
 tested like it, in one family of hypotheses with it.
 
-Source: design, sections 6 and 12.
+Source: design, section 6.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Told beside latency, never netted against it: requests that fail early, edges th
 that, calls made again, calls that vanished though nothing failed, units that call nothing any more, requests
 and messages that arrive as before and are not completed.
 
-Source: design, sections 6 and 12.
+Source: design, section 6.
 """
 
 from __future__ import annotations

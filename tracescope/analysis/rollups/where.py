@@ -58,7 +58,32 @@ def conditions(texts: Sequence[str], policy: Policy = keeping.DEFAULT) -> tuple[
     return tuple(out)
 
 
-def _text(value: Any) -> str | None:
+def attributes(text: str, policy: Policy = keeping.DEFAULT) -> tuple[str, ...]:
+    """Attributes from ``key,key``.
+
+    Parameters
+    ----------
+    text
+        Keys, with commas between them; empty for none.
+    policy
+        As for `conditions`.
+
+    Raises
+    ------
+    UsageError
+        An attribute is cut before spans are stored.
+    """
+    keys = tuple(dict.fromkeys(key.strip() for key in text.split(",") if key.strip()))
+    for key in keys:
+        if keeping.judge(key, policy) == keeping.Verdict.CUT:
+            raise UsageError(
+                f"--explain-by {key}: {key} is cut before spans are stored",
+                f'choose another attribute, or import anew with keep_attributes = ["{key}"]',
+            )
+    return keys
+
+
+def attribute_text(value: Any) -> str | None:
     """An AnyValue as a user would write it; None for what is no scalar."""
     which = value.WhichOneof("value")
     if which == "bool_value":
@@ -74,7 +99,7 @@ def _carriers(slices: pl.Series, condition: Condition, parse: Callable[[bytes], 
     likely = likely.filter(likely.bin.contains(condition.key.encode()))
     hit = [
         any(
-            pair.key == condition.key and _text(pair.value) == condition.value
+            pair.key == condition.key and attribute_text(pair.value) == condition.value
             for pair in parse(raw).attributes
         )
         for raw in likely.to_list()
