@@ -7,6 +7,7 @@ a day and carry over into the next goes straight into rollup tables, and those i
 For every length of period and day-to-day correlation it prints
 
     alarms     share of identical pairs (A/A) with any significant edge; at most 5 % is the promise
+    drifting   share of them that are told to grow, by an edge or by an entry's own clock
     power      how often an edge that really got slower by 10 or 20 % is significant
     coverage   how often the 95 % intervals of ms, share and effects hold the truth
 
@@ -24,7 +25,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.diff import Options, diff
-from tracescope.analysis.report import Report
+from tracescope.analysis.report import Report, State
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.engine.compare import slot_of
 from tracescope.periods import Period as Span
@@ -229,6 +230,7 @@ class Tally:
     pairs: int = 0
     insufficient: int = 0
     alarms: int = 0
+    drifting: int = 0
     covered: Counter[str] = field(default_factory=Counter)
     intervals: Counter[str] = field(default_factory=Counter)
     seen: Counter[float] = field(default_factory=Counter)
@@ -239,6 +241,7 @@ class Tally:
         self.pairs += 1
         self.insufficient += report.state == "insufficient data"
         self.alarms += any(edge.significant for edge in report.edges)
+        self.drifting += report.state not in (State.GROWTH_STABLE, State.INSUFFICIENT)
         for edge in report.edges:
             intervals = {"ms": edge.credited_ms_ci, "share": edge.share_ci}
             intervals |= dict(edge.effects_ci.items())
@@ -287,7 +290,7 @@ def line(length: str, correlation: float, tally: Tally) -> str:
     )
     return (
         f"{length:>4} {correlation:4.1f} {tally.pairs:6d} {tally.alarms / tally.pairs:8.1%} "
-        f"{tally.insufficient / tally.pairs:8.0%}  {power}   {covered}"
+        f"{tally.drifting / tally.pairs:9.1%} {tally.insufficient / tally.pairs:8.0%}  {power}   {covered}"
     )
 
 
@@ -301,7 +304,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rises = tuple(float(rise) for rise in arguments.rises.split(",") if rise)
     power = "  ".join(f"{rise:+7.0%}" for rise in rises)
-    print(f" len corr  pairs   alarms  insuff.  {power}   coverage of 95 % intervals")
+    print(f" len corr  pairs   alarms  drifting  insuff.  {power}   coverage of 95 % intervals")
     for length in arguments.lengths.split(","):
         for correlation in map(float, arguments.correlations.split(",")):
             print(line(length, correlation, measure(length, correlation, arguments.pairs, rises)), flush=True)

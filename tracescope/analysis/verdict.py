@@ -161,6 +161,11 @@ def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
             f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
             f"({low:+.3g} to {high:+.3g})"
         )
+    moved = [entry for entry in found.entries if _heavy(entry, found.clocks_ms)]
+    if moved:
+        most = max(moved, key=lambda entry: (entry.rise_ms or 0.0) * entry.weight_head)
+        low, high = most.rise_ms_ci or (-math.inf, math.inf)
+        return f"{_moved(most)} could be chance ({low:+.3g} to {high:+.3g} ms)"
     days = [slots.blocks for slots in (found.matched.base, found.matched.head) if slots.daily]
     if days and min(days) < significance.KNOWN_FROM:
         return f"nothing changed by so much that {min(days)} days could tell it from chance"
@@ -204,6 +209,13 @@ def grows(entry: Entry, alpha: float) -> bool:
 def _is_long(entry: Entry) -> bool:
     """Whether an entry's clock is how long something stays open."""
     return entry.unit == schema.UNIT_NAMES[schema.UNIT_LONG]
+
+
+def _heavy(entry: Entry, clocks_ms: Mapping[str, float]) -> bool:
+    """Whether an entry's rise alone is a large part of the clock over all entries."""
+    part = (entry.weight_base + entry.weight_head) / 2
+    least = UNSURE_PART * clocks_ms.get(entry.unit, math.inf)
+    return not _is_long(entry) and (entry.rise_ms or 0.0) * part > least
 
 
 def _doubled(entry: Entry) -> bool:

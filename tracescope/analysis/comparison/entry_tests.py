@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 #: A change of an entry's clock is worth an alarm of its own from this part of it on, or of the mean over all
 #: where that is more: a health check's ripple is none.  What takes so many times as long is one in any case.
-MATTERS_PART: Final = 0.1
+MATTERS_PART: Final = 0.05
 MANY_TIMES: Final = 3.0
 #: Where the mix inside an entry is more than this part of its change, ranks are of other requests.
 MIXED_PART: Final = 0.1
