@@ -121,11 +121,11 @@ def test_a_clean_bill_says_what_would_have_shown() -> None:
 
 
 def test_what_would_not_have_shown_is_no_clean_bill() -> None:
-    """A fifth of the clock must have been able to show."""
-    for least, state in ((4.0, State.GROWTH_STABLE), (4.1, State.INSUFFICIENT)):
+    """A quarter of the clock must have been able to show."""
+    for least, state in ((5.0, State.GROWTH_STABLE), (5.1, State.INSUFFICIENT)):
         found, (reason,) = verdict([edge(0.1, significant=False, detectable_ms=least)], days(), CLOCK)
         assert found == state
-        assert (reason == "no change seen; one under 4.1 ms per request would not have shown") == (least > 4)
+        assert (reason == "no change seen; one under 5.1 ms per request would not have shown") == (least > 5)
 
 
 def test_a_few_requests_are_no_clean_bill() -> None:

@@ -413,7 +413,8 @@ class Edge:
     ``group_ms`` is base's clock of the groups of entries that it stands in, per unit of all, and the
     ``group_share`` its part of that; ``around_ms`` is the clock of all entries that are no slower than
     these; ``min_effect_ms`` is what its change was tested against, ``detectable_ms`` what would have shown,
-    and ``rises_in`` are the entries (service, operation) that it adds at least so much to.
+    ``decided_by`` the test that ``credited_ms_ci`` and ``q_value`` are of, and ``rises_in`` are the
+    entries (service, operation) that it adds at least so much to.
     ``failures`` is how often its calls fail; ``lost`` says why a fall is no improvement, or is empty.
     """
 
@@ -452,6 +453,7 @@ class Edge:
     change: Change | None = None
     min_effect_ms: float = 0.0
     detectable_ms: float | None = None
+    decided_by: str = "means"
     group_ms: float | None = None
     around_ms: float | None = None
     group_share_base: float | None = None

@@ -33,7 +33,7 @@ MORE_LOAD: Final = 1.1
 UNSURE_PART: Final = 0.1
 #: A rise at one edge by this part of base's clock must have been able to show for a clean bill of health, and
 #: of one entry's own clock by that one.
-MATTERS_PART: Final = 0.2
+MATTERS_PART: Final = 0.25
 ENTRY_MATTERS_PART: Final = 0.5
 #: Fewer requests than this need not show once what befalls one in twenty.
 FEWEST_FOR_A_VERDICT: Final = 60
@@ -161,11 +161,6 @@ def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
             f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
             f"({low:+.3g} to {high:+.3g})"
         )
-    moved = [entry for entry in found.entries if _heavy(entry, found.clocks_ms)]
-    if moved:
-        most = max(moved, key=lambda entry: (entry.rise_ms or 0.0) * entry.weight_head)
-        low, high = most.rise_ms_ci or (-math.inf, math.inf)
-        return f"{_moved(most)} could be chance ({low:+.3g} to {high:+.3g} ms)"
     days = [slots.blocks for slots in (found.matched.base, found.matched.head) if slots.daily]
     if days and min(days) < significance.KNOWN_FROM:
         return f"nothing changed by so much that {min(days)} days could tell it from chance"
@@ -173,6 +168,11 @@ def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
     if rare:
         most = max(rare, key=lambda entry: (entry.ms_head or 0.0) / (entry.ms_base or 1.0))
         return f"{_moved(most)}: too rare to tell"
+    moved = [entry for entry in found.entries if _heavy(entry, found.clocks_ms)]
+    if moved:
+        most = max(moved, key=lambda entry: (entry.rise_ms or 0.0) * entry.weight_head)
+        low, high = most.rise_ms_ci or (-math.inf, math.inf)
+        return f"{_moved(most)} is large, and hardly sure ({low:+.3g} to {high:+.3g} ms)"
     requests = [entry for entry in found.entries if entry.unit == "request" and entry.units_seen is not None]
     seen = sum(entry.units_seen or 0.0 for entry in requests)
     if requests and seen < FEWEST_FOR_A_VERDICT:
@@ -212,10 +212,11 @@ def _is_long(entry: Entry) -> bool:
 
 
 def _heavy(entry: Entry, clocks_ms: Mapping[str, float]) -> bool:
-    """Whether an entry's rise alone is a large part of the clock over all entries."""
+    """Whether an entry's rise alone is a large part of the clock over all entries, and likely no chance."""
     part = (entry.weight_base + entry.weight_head) / 2
     least = UNSURE_PART * clocks_ms.get(entry.unit, math.inf)
-    return not _is_long(entry) and (entry.rise_ms or 0.0) * part > least
+    likely = entry.rise_ms_ci is not None and entry.rise_ms_ci[0] > 0
+    return likely and not _is_long(entry) and (entry.rise_ms or 0.0) * part > least
 
 
 def _doubled(entry: Entry) -> bool:

@@ -29,7 +29,7 @@ from tracescope.engine.rollups import (
 )
 from tracescope.errors import InsufficientDataError
 from tracescope.periods import Period, format_utc
-from tracescope.schema import HOUR_NS
+from tracescope.schema import DAY_NS, HOUR_NS
 from tracescope.store import Snapshot, SpanStore
 
 #: Periods shorter than this are cut finer than into hours.
@@ -38,6 +38,9 @@ FINE_SLOTS = 512
 FINEST_SLOT_NS = 100_000_000
 #: Rollups that a diff reads.
 COMPARED: Final = ("path_hours", "entry_hours", "entry_sketches", "service_hours", "counters")
+#: Periods up to this length are compared by the ranks of calls too: there rare paths have few, and their
+#: sketches few rows.
+RANKED_UP_TO_NS: Final = 2 * DAY_NS
 
 
 def slot_of(period: Period) -> int:
@@ -122,6 +125,8 @@ def read_sides(
     InsufficientDataError
         Raw spans that `where` or `quantile` needs are gone; with `quantile`, a period holds no traces.
     """
+    if quantile is None and tables == COMPARED and max(base.length_ns, head.length_ns) <= RANKED_UP_TO_NS:
+        tables = (*tables, "path_sketches")
     reading = _Reading(store, (base, head), environment, tuple(where), tuple(tables), budget)
     notes: list[str] = []
     if quantile is not None:

@@ -143,6 +143,7 @@ class Edge(TypedDict):
     group_share_head: float | None
     min_effect_ms: float
     detectable_ms: float | None
+    decided_by: str
     q_value: float | None
     significant: bool
     standing: Standing | None

@@ -6,7 +6,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
+from tracescope.analysis.comparison.beside_means import Beside, tests_beside
 from tracescope.analysis.comparison.effects import Cells, Split
 from tracescope.analysis.comparison.entry_groups import add_up
 from tracescope.analysis.comparison.events import events_of
@@ -49,6 +50,8 @@ MENDED_CHANGE: Final = 0.3
 #: error itself is hardly known, as if it were known a little.
 POWER: Final = 0.8
 FEWEST_FREEDOM: Final = 4.0
+#: A test beside that of means must be so sure to decide.
+SURE: Final = 0.05
 #: What the decomposition gives, and what it is called until a load model splits latency.
 _PARTS: Final = {
     "calls": Effect.CALLS, "latency": Effect.UNSPLIT, "criticality": Effect.CRITICALITY, "new": Effect.NEW,
@@ -98,13 +101,18 @@ class _Tested:
         known = zip(self.value.tolist(), self.spread.error.tolist(), quantiles.tolist(), strict=True)
         return [interval(*one) for one in known]
 
-    def detectable(self, minimum: Floats) -> list[float | None]:
-        """The smallest change of every edge that `POWER` of such periods would have shown, past `minimum`."""
+    def detectable(self, minimum: Floats, beside: Sequence[Beside]) -> list[float | None]:
+        """The smallest rise of every edge that any test would have shown in `POWER` of such periods."""
         if not self.enough:
             return [None] * len(self.value)
-        dof = np.maximum(self.spread.dof, FEWEST_FREEDOM)
-        quantiles = student_quantile(dof, 0.975) + student_quantile(dof, POWER)
-        reach = minimum + quantiles * self.spread.error
+
+        def quantile(spread: Spread) -> Floats:
+            dof = np.maximum(spread.dof, FEWEST_FREEDOM)
+            return student_quantile(dof, 0.975) + student_quantile(dof, POWER)
+
+        reach = minimum + quantile(self.spread) * self.spread.error
+        for each in beside:
+            reach = np.minimum(reach, each.detectable(quantile(each.spread)))
         return [one if math.isfinite(one) else None for one in reach.tolist()]
 
     def p_value(self, minimum: Floats) -> Floats:
@@ -151,10 +159,13 @@ def edge_rows(
     tests = testing.of(split.by_edges)
     credited, parts, transient = tests.credited, tests.parts, tests.transient
     shares = _Tested(*causes.shares(unit, split, matched), matched.enough).intervals()
-    credited_cis = credited.intervals()
     part_cis = {name: part.intervals() for name, part in parts.items()}
     p, floor = _p_values(split, testing, credited, minimum)
-    detectable = credited.detectable(floor)
+    mostly = np.abs(parts["latency"].value) > np.abs(credited.value - parts["latency"].value)
+    beside = tests_beside(unit, split, periods, matched, floor)
+    detectable = credited.detectable(floor, beside)
+    p, credited, decided = _decided(p, credited, beside, mostly & (np.abs(credited.value) > floor))
+    credited_cis = credited.intervals()
     places = _places(unit, split, passing)
     shrunk = shrink(credited.value, credited.spread.error)
     moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
@@ -196,6 +207,7 @@ def edge_rows(
             exemplars_head=examples[1].get(k, ()),
             min_effect_ms=float(floor[k]),
             detectable_ms=detectable[k],
+            decided_by=decided[k],
             **places[k],
         )
         out.append(made)
@@ -281,6 +293,34 @@ def _p_values(
     best = np.lexsort((floors, p, cells.edge))
     first = best[np.searchsorted(cells.edge[best], np.arange(edges))]
     return np.minimum(p[first] * tries, 1.0), floors[first]
+
+
+def _decided(
+    p: Floats, credited: _Tested, beside: Sequence[Beside], own: NDArray[np.bool_]
+) -> tuple[Floats, _Tested, list[str]]:
+    """P-values, what they are of with the error of the test that decides, and the name of that test.
+
+    The surest of all tests decides, for as many as were tried (Bonferroni), where an edge's change is its
+    `own` latency and the test sees one in the same direction.
+    """
+    names = ["means"] * len(p)
+    usable = [own & each.tried & (np.sign(each.value) == np.sign(credited.value)) for each in beside]
+    tries = 1.0 + sum(usable, np.zeros(len(p)))
+    found, error, dof = p.copy(), credited.spread.error.copy(), credited.spread.dof.copy()
+    for each, may in zip(beside, usable, strict=True):
+        better = np.where(may, each.p_value(), 1.0)
+        chosen = better < found
+        t = np.abs(each.value) / np.where(may, each.spread.error, 1.0)
+        found = np.where(chosen, better, found)
+        error = np.where(chosen, np.abs(credited.value) / np.where(chosen, t, 1.0), error)
+        dof = np.where(chosen, each.spread.dof, dof)
+        names = [each.name if new else old for new, old in zip(chosen.tolist(), names, strict=True)]
+    # what is no finding after the correction keeps the interval of its mean
+    sure = (np.minimum(found * tries, 1.0) <= SURE) & (p > found)
+    spread = Spread(np.where(sure, error, credited.spread.error), np.where(sure, dof, credited.spread.dof))
+    names = [name if new else "means" for new, name in zip(sure.tolist(), names, strict=True)]
+    corrected = np.minimum(found * tries, 1.0)
+    return corrected, _Tested(credited.value, spread, credited.enough), names
 
 
 def _places(unit: Unit, split: Split, passing: Floats) -> list[dict[str, Any]]:

@@ -29,6 +29,10 @@ Floats = NDArray[np.float64]
 
 #: A shift of ranks that is not worth an alarm: 0.6 is what 0.36 standard deviations of the logarithm give.
 LEAST_SHIFT: Final = 0.1
+#: Durations that either side needs: of fewer no order is unlikely.
+FEWEST: Final = 4
+#: Degrees of freedom of a variance that is known.
+KNOWN_DOF: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Ranks:
     """What ranks say of each thing ``(k,)``.
 
     ``slower`` as above; ``shift`` its distance from a half over its standard error, of ``dof``;
-    ``p_rise`` and ``p_fall`` of the hypotheses that it is at most `LEAST_SHIFT` from a half on either side.
+    ``p_rise`` and ``p_fall`` of no rise and no fall; 1 where it is within `LEAST_SHIFT` of a half.
     """
 
     slower: Floats
@@ -120,11 +124,14 @@ def rank_test(base: Counts, head: Counts, matched: blocking.Matched) -> Ranks:
     tied = 1 - ((total_b + total_h) ** 3).sum(axis=1) / np.maximum((n + m) ** 3, 1.0)
     least = np.sqrt(np.maximum(tied, 0.0) * (n + m + 1) / np.maximum(12 * n * m, 1.0))
     error = np.maximum(spread.error, least)
-    known = (n > 1) & (m > 1) & np.isfinite(error) & (error > 0)
-    error, dof = np.where(known, error, 1.0), np.where(known, spread.dof, 1.0)
+    known = (np.minimum(n, m) >= FEWEST) & np.isfinite(error) & (error > 0)
+    # the variance that ranks have by themselves is known, and that of blocks is estimated
+    own = least >= spread.error
+    error, dof = np.where(known, error, 1.0), np.where(known, np.where(own, KNOWN_DOF, spread.dof), 1.0)
     shift = np.where(known, slower - 0.5, 0.0)
     p_rise, p_fall = (
-        np.where(known, student_cdf(dof, -(sign * shift - LEAST_SHIFT) / error), 1.0) for sign in (1, -1)
+        np.where(known & (sign * shift >= LEAST_SHIFT), student_cdf(dof, -sign * shift / error), 1.0)
+        for sign in (1, -1)
     )
     return Ranks(np.where(known, slower, 0.5), shift / error, dof, p_rise, p_fall)
 

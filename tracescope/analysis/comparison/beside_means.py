@@ -1,0 +1,193 @@
+"""Tests beside the test of means: by the ranks of calls, and on the logarithm of latency, load being known.
+
+    ranks        three in a hundred requests call it, in 5 ms before and 228 ms now: their mean is anybody's
+                 guess, and that nearly every call takes longer is not
+    logarithm    near its wall a resource takes 20 ms one day and 200 the next, as load will have it; days
+                 differ by factors, and most of each factor is the load of that day, which was counted
+
+The test of means decides unless one of these is surer after Bonferroni's correction for all that were tried.
+Then its interval is the one that is told: the credited milliseconds times ``1 +- quantile / t``, so that it
+leaves zero out exactly where the test does.  Only edges whose change is their own latency are tried, and
+milliseconds are never moved.
+
+Source: Miettinen, "Estimability and estimation in case-referent studies", American Journal of Epidemiology
+103, 1976 (intervals from a test); Cochran, "Analysis of covariance: its nature and uses", Biometrics 13,
+1957; design, sections 6, 7 and 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.comparison.effects import Split
+from tracescope.analysis.comparison.matched import Side, Unit
+from tracescope.analysis.comparison.ranks import LEAST_SHIFT, counts_by_block, rank_test
+from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics.distributions import student_cdf
+from tracescope.analysis.statistics.significance import Spread, combine, jackknife
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: A rank test is of an edge itself where so much of the change of its calls' time is its own.
+OWN_PART: Final = 0.5
+#: Latency is tested on its logarithm where blocks of either period differ by so much, as a deviation of the
+#: logarithm: below that means say as much.
+DIFFERS: Final = 0.2
+#: ... and where every block holds so many visits: the logarithm of a mean of few lies below the truth's.
+FEWEST_VISITS: Final = 30
+FEWEST_BLOCKS: Final = 7
+#: Loads must be seen this many deviations from where they are compared, or less.
+LOADS_APART: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One more test of every edge ``(k,)``.
+
+    ``value`` over ``spread.error`` is its t, ``least`` what value is not worth an alarm; ``tried`` where it
+    says anything; ``name`` as it is told.  ``own_ms`` is what a logarithm is of, None for ranks.
+    """
+
+    name: str
+    value: Floats
+    spread: Spread
+    least: Floats
+    tried: Bools
+    own_ms: Floats | None = None
+
+    def detectable(self, quantile: Floats) -> Floats:
+        """The smallest rise in ms that would have shown ``(k,)``, `quantile` errors past `least`."""
+        if self.own_ms is None:
+            return np.full(len(self.value), np.inf)
+        reach = np.expm1(np.minimum(self.least + quantile * self.spread.error, 10.0))
+        return np.where(self.tried, self.own_ms * reach, np.inf)
+
+    def p_value(self) -> Floats:
+        """Of the hypothesis that the truth is no further from zero than `least`."""
+        t = (np.abs(self.value) - self.least) / np.where(self.tried, self.spread.error, 1.0)
+        return np.where(self.tried, student_cdf(self.spread.dof, -t), 1.0)
+
+
+def tests_beside(
+    unit: Unit, split: Split, periods: Sequence[PeriodRollups], matched: blocking.Matched, floor: Floats
+) -> list[Beside]:
+    """All that can be tried on one kind of unit's edges; `floor` is the smallest effect of each, in ms."""
+    if not matched.enough:
+        return []
+    ranked = _by_rank(unit, split, periods, matched)
+    return [*([] if ranked is None else [ranked]), *_on_the_logarithm(unit, split, matched, floor)]
+
+
+def _by_rank(
+    unit: Unit, split: Split, periods: Sequence[PeriodRollups], matched: blocking.Matched
+) -> Beside | None:
+    """How often a call of head takes longer than one of base, where its time is mostly the edge's own."""
+    if any(side.tables.get("path_sketches", pl.DataFrame()).is_empty() for side in periods):
+        return None
+    index = unit.paths.select(pl.col("path_id").alias("id"), pl.Series("index", split.edge))
+    counts = [
+        counts_by_block(side.tables["path_sketches"], unit.kind, "path_id", index, slots)
+        for side, slots in zip(periods, (matched.base, matched.head), strict=True)
+    ]
+    ranks = rank_test(counts[0], counts[1], matched)
+    change = _per_visit(unit.head, split, "own_ns") - _per_visit(unit.base, split, "own_ns")
+    whole = _per_visit(unit.head, split, "inclusive_ns") - _per_visit(unit.base, split, "inclusive_ns")
+    shift = ranks.slower - 0.5
+    own = (np.sign(change) == np.sign(shift)) & (np.abs(change) >= OWN_PART * np.abs(whole))
+    tried = own & (np.abs(shift) >= LEAST_SHIFT) & (ranks.shift != 0)
+    error = np.divide(shift, ranks.shift, out=np.ones_like(shift), where=tried)
+    return Beside("ranks", shift, Spread(error, ranks.dof), np.zeros(len(shift)), tried)
+
+
+def _per_visit(side: Side, split: Split, name: str) -> Floats:
+    """Time of a visit of each edge ``(k,)``, in ns."""
+    visits = split.by_edge(side.paths["visits"].sum(axis=0))
+    time = split.by_edge(side.paths[name].sum(axis=0))
+    return np.divide(time, visits, out=np.zeros_like(time), where=visits > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """Of each block and edge ``(b, k)``: logarithms of the time of a visit and of the load of the callee.
+
+    ``shape`` is what is known of the blocks, ``known`` where every block of an edge holds enough ``(k,)``.
+    """
+
+    time: Floats
+    load: Floats
+    shape: Floats
+    known: Bools
+
+    def free(self, values: Floats) -> Floats:
+        """Values less their mean and `shape`."""
+        design, _ = np.linalg.qr(np.column_stack([np.ones(len(values)), self.shape]))
+        return values - design @ (design.T @ values)
+
+    def spread(self, values: Floats) -> Spread:
+        """Of the mean of values."""
+        n = len(values)
+        return jackknife(values.mean(axis=0), (values.sum(axis=0) - values) / (n - 1), self.shape)
+
+
+def _on_the_logarithm(unit: Unit, split: Split, matched: blocking.Matched, floor: Floats) -> list[Beside]:
+    slots = matched.base, matched.head
+    if min(one.blocks for one in slots) < FEWEST_BLOCKS:
+        return []
+    base, head = (_course(side, split, one) for side, one in zip((unit.base, unit.head), slots, strict=True))
+    free = [(one.free(one.time), one.free(one.load)) for one in (base, head)]
+    differs = np.max([time.std(axis=0) for time, _ in free], axis=0) >= DIFFERS
+    tried = base.known & head.known & differs
+    own = split.by_edge(unit.base.paths["own_ns"].sum(axis=0)) / max(
+        float(unit.base.entries["units"].sum()), 1e-300
+    )
+    own_ms = own / MS
+    least = np.log1p(np.divide(floor, own_ms, out=np.zeros_like(own), where=own > 0))
+    change = head.time.mean(axis=0) - base.time.mean(axis=0)
+    plain = Beside(
+        "logarithms", change, combine(base.spread(base.time), head.spread(head.time)), least, tried
+    )
+    return [plain, _at_equal_load(base, head, free, plain)]
+
+
+def _at_equal_load(
+    base: _Course, head: _Course, free: Sequence[tuple[Floats, Floats]], plain: Beside
+) -> Beside:
+    """The same with the load of each block known: one slope for both periods, and what it leaves."""
+    power = sum((load**2).sum(axis=0) for _, load in free)
+    both = sum((time * load).sum(axis=0) for time, load in free)
+    slope = np.maximum(np.divide(both, power, out=np.zeros_like(both), where=power > 0), 0.0)
+    apart = head.load.mean(axis=0) - base.load.mean(axis=0)
+    width = np.sqrt(power / max(len(base.time) + len(head.time) - 2, 1))
+    rest = [one.time - slope * (one.load - one.load.mean(axis=0)) for one in (base, head)]
+    spread = combine(*(one.spread(values) for one, values in zip((base, head), rest, strict=True)))
+    left = sum((one.free(values) ** 2).sum(axis=0) for one, values in zip((base, head), rest, strict=True))
+    of_slope = np.divide(left, power, out=np.zeros_like(left), where=power > 0) / np.maximum(spread.dof, 1.0)
+    error = np.sqrt(spread.error**2 + of_slope * apart**2)
+    tried = plain.tried & (slope > 0) & (np.abs(apart) <= LOADS_APART * width)
+    dof = np.maximum(spread.dof - 1, 1.0)
+    return Beside(
+        "logarithms at equal load", plain.value - slope * apart, Spread(error, dof), plain.least, tried
+    )
+
+
+def _course(side: Side, split: Split, slots: blocking.Slots) -> _Course:
+    visits, own = split.by_edge(side.paths["visits"]), split.by_edge(side.paths["own_ns"])
+    known = ((visits >= FEWEST_VISITS) & (own > 0)).all(axis=0)
+    names = split.edges.select("kind", "caller", "callee")
+    resource = names.select(
+        pl.coalesce("callee", "caller").rank("dense").cast(pl.Int64) - 1
+    ).to_series().to_numpy()  # fmt: skip
+    calls = np.zeros((len(visits), int(resource.max(initial=0)) + 1))
+    np.add.at(calls.T, resource, split.by_edge(side.paths["calls"]).T)
+    hours = np.bincount(slots.frame["block"].to_numpy(), slots.frame["weight"].to_numpy(), slots.blocks)
+    load = (calls / np.maximum(hours, 1e-300)[:, None])[:, resource]
+    safe = np.where(known, own, 1.0) / np.where(known, visits, 1.0)
+    return _Course(np.log(safe), np.log(np.where(known, load, 1.0)), slots.shape, known)
