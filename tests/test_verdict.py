@@ -151,7 +151,7 @@ def test_an_entry_that_doubled_is_told_or_said_to_be_too_rare_to_tell() -> None:
     assert (state, reason) == (
         State.DRIFTING, "shop GET /cart: 5 to 50 ms in 8 requests, and 97% take longer than one of base",
     )  # fmt: skip
-    one_giant = replace(rare, slower=0.5001)
+    one_giant = replace(rare, slower=0.5001, rise_ms_ci=(-60.0, 150.0))
     assert verdict([], days(), CLOCK, entries=[entry(), one_giant])[0] == State.GROWTH_STABLE
 
 
