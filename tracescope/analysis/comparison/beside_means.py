@@ -180,7 +180,7 @@ def _at_equal_load(
 
 def _course(side: Side, split: Split, slots: blocking.Slots) -> _Course:
     visits, own = split.by_edge(side.paths["visits"]), split.by_edge(side.paths["own_ns"])
-    known = ((visits >= FEWEST_VISITS) & (own > 0)).all(axis=0)
+    known = np.all((visits >= FEWEST_VISITS) & (own > 0), axis=0)
     names = split.edges.select("kind", "caller", "callee")
     resource = names.select(
         pl.coalesce("callee", "caller").rank("dense").cast(pl.Int64) - 1
