@@ -97,7 +97,7 @@ def test_a_rule_that_matches_nothing_is_told() -> None:
         ('[[forbid]]\ncaler = "x"', "unknown key 'caler' in forbid[1]"),
         ('[[forbid]]\nreason = "x"', "would forbid every edge"),
         ('[[forbid]]\nkind = "sql"', "no edge kind 'sql'"),
-        ('[forbid]\ncaller = "x"', "forbid is no list"),
+        ('[forbid]\ncaller = "x"', "forbid is not a list"),
         ('[[database]]\nname = "x"', "database[1] lacks callers"),
         ('[[database]]\nname = "x"\ncallers = [1]', "callers in database[1] is [1]"),
         ('[[share]]\ncallee = "x"', "share[1] lacks max_pct"),
@@ -108,7 +108,7 @@ def test_a_rule_that_matches_nothing_is_told() -> None:
         ('no_cycles = "yes"', "no_cycles is 'yes'"),
         ("no_cycles = false", "holds no rule"),
         ("", "holds no rule"),
-        ("no_cycles = ", "is no TOML"),
+        ("no_cycles = ", "is not valid TOML"),
     ],
 )
 def test_a_slip_in_a_rules_file_is_an_error(text: str, said: str) -> None:

@@ -493,7 +493,7 @@ def test_a_folder_is_imported_and_what_else_is_in_it_is_named(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     said = done.stderr.decode()
     assert said.startswith("16 new, 0 duplicates, 0 rejected; ")
-    assert "skipped documents that are no traces: 1 logs, 1 metrics\n" in said
+    assert "skipped documents without traces: 1 logs, 1 metrics\n" in said
     assert "skipped 5 files without traces: " in said
     assert "0.txt: text, and no JSON; " in said
     assert said.endswith("; and 2 more\n")

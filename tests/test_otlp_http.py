@@ -95,12 +95,12 @@ CASES = Path(__file__).parent / "data" / "cases"
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"a": 1}', "no span, and 'a' is no member of a request"),
+        (b'{"a": 1}', "no span, and 'a' is not a member of a request"),
         (b'{"resourceMetrics": [{"scopeMetrics": []}]}', "metrics, and no traces"),
         (b'{"resourceLogs": []}', "logs, and no traces"),
-        (b'{"resourceSpans": [{"scopeMetrics": []}]}', "'scopeMetrics' is no member of a group of spans"),
-        (b'{"resourceSpans": [{"scopeSpans": [{"span": []}]}]}', "'span' is no member of a scope's spans"),
-        (b'{"spans": [{"traceId": "aa"}]}', "'spans' is no member of a request"),
+        (b'{"resourceSpans": [{"scopeMetrics": []}]}', "'scopeMetrics' is not a member of a group of spans"),
+        (b'{"resourceSpans": [{"scopeSpans": [{"span": []}]}]}', "'span' is not a member of a scope's spans"),
+        (b'{"spans": [{"traceId": "aa"}]}', "'spans' is not a member of a request"),
         (b'[{"resourceSpans": []}]', "a list, not an object: wrapped OTLP, which `tracescope import` reads"),
         (b'{"result": {"resourceSpans": [{}]}}', "wrapped OTLP"),
         ((CASES / "jaeger-v3-result.json").read_bytes(), "wrapped OTLP"),

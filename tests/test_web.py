@@ -192,7 +192,7 @@ def test_series_of_an_edge_average_to_its_share(client, incident) -> None:
         ("/service/nobody", 404, "no service nobody"),
         ("/trace/xyz", 400, "invalid trace ID"),
         ("/trace/00000000000000000000000000000001", 404, "no trace"),
-        ("/paths?entry=zz", 400, "no entry"),
+        ("/paths?entry=zz", 400, "not the id of an entry"),
         ("/paths?entry=0000000000000001", 404, "no entry"),
         ("/nowhere", 404, "no page"),
         ("/static/../pyproject.toml", 404, ""),

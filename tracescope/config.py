@@ -184,7 +184,7 @@ def _coerce_patterns(name: str, value: Any, place: str) -> tuple[str, ...]:
     for one in value:  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(one, str) or not one or any(c.isspace() for c in one):
             raise ConfigError(
-                f"{place}: {name} has {one!r}, which is no pattern of an attribute's key",
+                f"{place}: {name} has {one!r}, which is not a pattern of an attribute's key",
                 'write keys in which * stands for any characters, as in ["app.*", "*.note"]',
             )
     return tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
@@ -220,11 +220,11 @@ def _coerce_names(value: Any, place: str) -> dict[str, str]:
         text = str(address).strip().lower()  # pyright: ignore[reportUnknownArgumentType]
         if not text or "/" in text or any(c.isspace() for c in text):
             raise ConfigError(
-                f"{place}: names has {address!r}, which is no host or host:port",
+                f"{place}: names has {address!r}, expected a host or host:port",
                 'write addresses as spans have them, as in "10.0.3.7:5432" or "[fd00::7]:5432"',
             )
         if not isinstance(called, str) or not called.strip():
-            raise ConfigError(f"{place}: names calls {address!r} {called!r}, which is no name")
+            raise ConfigError(f"{place}: names calls {address!r} {called!r}, which is not a name")
         out[text] = called.strip()
     return out
 

@@ -171,7 +171,7 @@ def parse(text: str, context: Context) -> Period:
     marks = context.marks or {}
     if text == "all":
         if not context.last_ns:
-            raise PeriodError("the store is empty, so `all` is no period", "import something first")
+            raise PeriodError("the store is empty, so `all` is not a period", "import something first")
         found = (context.first_ns, context.last_ns + 1)
     elif "/" in text:
         left, _, right = text.partition("/")

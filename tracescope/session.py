@@ -461,16 +461,16 @@ class Answers:
 
         return self._remember("quantiles", make, edge)
 
-    def search(self, wanted: Wanted, *, side: Literal["base", "head"] = "head", most: int = 50) -> Search:
+    def search(self, sought: Wanted, *, side: Literal["base", "head"] = "head", most: int = 50) -> Search:
         """Traces of a period that are what is wanted; read from raw spans, as long as those are kept."""
         sides = self._sides()
         period = sides.periods[0 if side == "base" else 1]
 
         def make(store: SpanStore) -> Search:
-            chosen = replace(wanted, environment=wanted.environment or sides.head.environment)
+            chosen = replace(sought, environment=sought.environment or sides.head.environment)
             return search(store, period.start_ns, period.end_ns, chosen, most=most)
 
-        return self._remember("search", make, wanted, side, most)
+        return self._remember("search", make, sought, side, most)
 
     def span_details(self, digits: str, span_id: str) -> SpanDetails:
         """What one span of a trace carries; raises InputError where there is none."""
@@ -590,7 +590,7 @@ def entry_number(digits: str) -> int:
     try:
         return int.from_bytes(bytes.fromhex(digits.zfill(16)), "big", signed=True)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{digits[:40]!r} is no entry", "its id has 16 hex digits") from error
+        raise UsageError(f"{digits[:40]!r} is not the id of an entry", "its id has 16 hex digits") from error
 
 
 def entry_digits(entry_id: int) -> str:

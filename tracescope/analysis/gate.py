@@ -144,7 +144,7 @@ def parse_gate(text: str) -> Gate:
     if change and measure == "headroom":
         raise UsageError(f"--fail-on {text!r}: headroom has no base to change from", "leave out the sign")
     if what not in (ANY, *EDGE_KINDS) and " " not in what:
-        kinds = ", ".join(EDGE_KINDS)
-        raise UsageError(f"--fail-on {text!r}: {what!r} is no kind and no edge", f"kinds: {kinds}, or {ANY}")
+        kinds = ", ".join((*EDGE_KINDS, ANY))
+        raise UsageError(f"--fail-on {text!r}: {what!r} is neither a kind nor an edge", f"kinds: {kinds}")
     value = float(found["sign"] + found["value"])
     return Gate(text, what, measure, found["cmp"][0] == ">", found["cmp"][-1] == "=", change, value, unit)

@@ -46,7 +46,7 @@ DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr", "findings")
     "--nodes",
     type=click.IntRange(2),
     metavar="N",
-    help="At most so many nodes: the backbone.  [default: 60 in drawings, else all]",
+    help="Maximum number of nodes: the backbone.  [default: 60 in drawings, else all]",
 )
 @click.option("--collapse", is_flag=True, help="Each namespace as one node.")
 @click.option(

@@ -76,7 +76,7 @@ def import_command(
     )
     if result.skipped:
         kinds = ", ".join(f"{number} {name}" for name, number in sorted(result.skipped.items()))
-        shell.echo(f"skipped documents that are no traces: {kinds}", err=True)
+        shell.echo(f"skipped documents without traces: {kinds}", err=True)
     if result.skipped_files:
         shell.echo(_skipped_files(result.skipped_files), err=True)
     if not result.sealed:

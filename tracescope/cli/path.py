@@ -19,7 +19,7 @@ def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, out
     """One trace as a waterfall: solid blocks are what the unit of work was waiting for."""
     used = shell.settings(store=store)
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", trace_id):
-        raise UsageError(f"{trace_id!r} is no trace id", "give its 32 hex digits")
+        raise UsageError(f"invalid trace ID {trace_id!r}", "give its 32 hex digits")
     from tracescope.analysis.rollups.trace_path import critical_path
     from tracescope.engine.rollups import trace_spans
     from tracescope.engine.trace_search import begins_with

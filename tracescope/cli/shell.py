@@ -250,7 +250,7 @@ def emit_bytes(data: bytes, output: str | None, what: str) -> None:
     if output is not None:
         Path(output).write_bytes(data)
     elif sys.stdout.isatty():
-        raise UsageError(f"a {what} is no text for a terminal", "write it to a file with -o FILE")
+        raise UsageError(f"a {what} cannot be shown in a terminal", "write it to a file with -o FILE")
     else:
         sys.stdout.buffer.write(data)
 

@@ -94,10 +94,10 @@ def runs(
         yield begin, last + 1
 
 
-def spans_of(found: Snapshot, unlanded: Unlanded | None = None) -> dict[int, int]:
+def spans_of(snapshot: Snapshot, unlanded: Unlanded | None = None) -> dict[int, int]:
     """How many spans start in each hour, roughly: copies are counted as often as they came."""
-    counts = {hour: state.spans for hour, state in found.pointer.hours.items() if state.has_raw}
-    for hour, paths in found.landed.items():
+    counts = {hour: state.spans for hour, state in snapshot.pointer.hours.items() if state.has_raw}
+    for hour, paths in snapshot.landed.items():
         size = 0
         for path in paths:
             with suppress(FileNotFoundError):  # sealed by another process a moment ago

@@ -93,12 +93,12 @@ def search(store: SpanStore, start_ns: int, end_ns: int, wanted: Wanted, *, most
         The search ends with the hour in which so many are found.
     """
 
-    def among(found: Snapshot) -> Search:
-        hours = _hours(found, start_ns, end_ns)
+    def among(snapshot: Snapshot) -> Search:
+        hours = _hours(snapshot, start_ns, end_ns)
         got: list[pl.DataFrame] = []
         count = looked = 0
         for hour in hours[:MOST_HOURS]:
-            rows = _of_hour(store, found, hour, start_ns, end_ns, wanted)
+            rows = _of_hour(store, snapshot, hour, start_ns, end_ns, wanted)
             got.append(rows)
             count += len(rows)
             looked += 1
@@ -112,9 +112,9 @@ def search(store: SpanStore, start_ns: int, end_ns: int, wanted: Wanted, *, most
     return store.reading(among)
 
 
-def _hours(found: Snapshot, start_ns: int, end_ns: int) -> list[int]:
+def _hours(snapshot: Snapshot, start_ns: int, end_ns: int) -> list[int]:
     """Hours of a period that have raw spans, the newest first."""
-    held = {*found.pointer.with_raw(), *found.landed}
+    held = {*snapshot.pointer.with_raw(), *snapshot.landed}
     return sorted(
         (hour for hour in held if start_ns < (hour + 1) * HOUR_NS and hour * HOUR_NS < end_ns), reverse=True
     )
@@ -180,9 +180,9 @@ def begins_with(store: SpanStore, digits: str) -> list[str]:
     first, second = digits[:_HALF], digits[_HALF:]
     mine = _between("trace_hi", first) & (_between("trace_lo", second) if second else pl.lit(value=True))
 
-    def among(found: Snapshot) -> list[str]:
-        plans = [store.sealed.scan(found.pointer, "spans")] if found.pointer.files.get("spans") else []
-        plans.append(found.pending())
+    def among(snapshot: Snapshot) -> list[str]:
+        plans = [store.sealed.scan(snapshot.pointer, "spans")] if snapshot.pointer.files.get("spans") else []
+        plans.append(snapshot.pending())
         rows = pl.concat(pl.collect_all([plan.filter(mine).select(_TRACE).unique() for plan in plans]))
         ids = {trace_hex(hi, lo) for hi, lo in rows.iter_rows()}
         return sorted(ids)[:MOST_SUGGESTED]

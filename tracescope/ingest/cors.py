@@ -43,7 +43,7 @@ class Cors:
         for origin in filter(None, (part.strip() for part in origins.split(","))):
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin, re.IGNORECASE):
                 raise ConfigError(
-                    f"cors_allowed_origins has {origin!r}, which is no origin",
+                    f"cors_allowed_origins has {origin!r}, which is not an origin",
                     "write scheme, host and port, as https://shop.example or http://localhost:*",
                 )
             parts = (re.escape(part) for part in origin.split("*"))

@@ -280,7 +280,7 @@ def _stray(document: Any) -> str:
                 continue
             for name, value in item.items():  # pyright: ignore[reportUnknownVariableType]
                 if name not in names:
-                    return f"{_shown(name)} is no member of {what}"
+                    return f"{_shown(name)} is not a member of {what}"
                 if isinstance(value, list):
                     inner += value[:_LOOKED_AT]
         level = inner

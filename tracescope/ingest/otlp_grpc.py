@@ -192,7 +192,7 @@ async def serve(intake: Intake, address: str, access: Access, limits: Limits) ->
     server.add_generic_rpc_handlers((_Traces(intake, access, limits.slow_client_s),))
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ConfigError(f"--grpc {address!r} is no HOST:PORT", "for example 127.0.0.1:4317")
+        raise ConfigError(f"--grpc {address!r}: expected HOST:PORT", "for example 127.0.0.1:4317")
     try:
         if access.tls is None:
             bound = server.add_insecure_port(address)

@@ -52,7 +52,7 @@ def bind(address: str, flag: str) -> socket.socket:
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > _LAST_PORT:
-        raise ConfigError(f"{flag} {address!r} is no HOST:PORT", "for example 127.0.0.1:4318")
+        raise ConfigError(f"{flag} {address!r}: expected HOST:PORT", "for example 127.0.0.1:4318")
     try:
         found = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

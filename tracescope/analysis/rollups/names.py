@@ -56,7 +56,7 @@ def shorten(*sides: Tables) -> list[dict[str, pl.DataFrame]]:
         The same tables; ``paths`` has the columns of `WHOLE` too, and one ``edge_id`` for each edge.
     """
     whole = [_with_topics(_with_whole(side["paths"]), side["entries"]) for side in sides]
-    used = [_used(paths, side) for paths, side in zip(whole, sides, strict=True)]
+    used = [_referenced(paths, side) for paths, side in zip(whole, sides, strict=True)]
     edges = pl.concat([paths.select(*_EDGE, "uninstrumented") for paths in used])
     edges = edges.group_by(_EDGE).agg(pl.col("uninstrumented").all())
     called = edges.with_columns(_side_of().alias("side")).filter(pl.col("side").is_not_null())
@@ -83,7 +83,7 @@ def _with_topics(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
     queue = pl.col("kind") == schema.EDGE_QUEUE
     route = queue & (pl.col("operation") == schema.QUEUE_ROUTE)
     unnamed = pl.col("callee") == schema.UNKNOWN
-    lost = route & (unnamed | (_own_name("caller") == _own_name("callee")))
+    lost = route & (unnamed | (_topic_name("caller") == _topic_name("callee")))
     sources = (
         paths.filter(lost)
         .group_by("entry_id", pl.col("callee").alias("taken"))
@@ -110,12 +110,12 @@ def _with_topics(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
     return named.select(paths.columns)
 
 
-def _own_name(column: str) -> pl.Expr:
+def _topic_name(column: str) -> pl.Expr:
     """A destination's own name, without its broker's."""
     return pl.col(column).map_elements(lambda name: split_topic(name)[0], pl.String)
 
 
-def _used(paths: pl.DataFrame, side: Tables) -> pl.DataFrame:
+def _referenced(paths: pl.DataFrame, side: Tables) -> pl.DataFrame:
     """Paths that a side's rows are about: what a store once held makes no name longer."""
     return paths.join(side["path_hours"], on="path_id", how="semi") if "path_hours" in side else paths
 

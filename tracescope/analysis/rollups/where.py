@@ -47,7 +47,7 @@ def conditions(texts: Sequence[str], policy: Policy = keeping.DEFAULT) -> tuple[
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(
-                f"--where {text!r} is no condition", "write key=value, as in --where region=eu-1"
+                f"--where {text!r}: expected a condition", "write key=value, as in --where region=eu-1"
             )
         if keeping.judge(key, policy) == keeping.Verdict.CUT:
             raise UsageError(

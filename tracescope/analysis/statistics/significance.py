@@ -37,7 +37,7 @@ KNOWN_FROM: Final = 4
 #: days cannot tell, and two that are alike by chance must not make anything certain.
 DAYS_DIFFER: Final = 0.15
 #: Degrees of freedom of that where the days seem no worse, and where they seem worse.
-PRIOR_DOF_ALIKE: Final = 30.0
+PRIOR_DOF_USUAL: Final = 30.0
 PRIOR_DOF_WORSE: Final = 4.0
 #: Part of what a statistic was computed from that is rounding.
 ROUNDING: Final = 1e-9
@@ -218,7 +218,7 @@ def of_few_days(shown: Spread, scale: Floats, days: int) -> Spread:
     known = shown.dof + PRIOR_DOF_WORSE
     drawn = np.sqrt((PRIOR_DOF_WORSE * assumed**2 + shown.dof * shown.error**2) / known)
     alike = assumed >= shown.error
-    return Spread(np.where(alike, assumed, drawn), np.where(alike, PRIOR_DOF_ALIKE, known))
+    return Spread(np.where(alike, assumed, drawn), np.where(alike, PRIOR_DOF_USUAL, known))
 
 
 def _usual_lag(residual: Floats) -> float:

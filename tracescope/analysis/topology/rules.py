@@ -111,7 +111,7 @@ def parse_rules(text: str, source: str) -> Rules:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is no TOML: {error}") from error
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
     known = ("no_cycles", "max_depth", *_SECTIONS)
     for key in raw:
         if key not in known:
@@ -132,7 +132,7 @@ def parse_rules(text: str, source: str) -> Rules:
 
 def _section(entries: Any, section: str, source: str) -> list[Rule]:
     if not isinstance(entries, list):
-        raise ConfigError(f"{source}: {section} is no list of tables", f"write it as [[{section}]]")
+        raise ConfigError(f"{source}: {section} is not a list of tables", f"write it as [[{section}]]")
     out: list[Rule] = []
     for number, entry in enumerate(entries, 1):
         label = f"{section}[{number}]"
