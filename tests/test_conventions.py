@@ -15,10 +15,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from test_import_files import spans_of
 from test_rollup import sealed
 
-from tracescope import schema, semconv
+from tracescope import keeping, schema, semconv
 from tracescope.analysis.rollups.merge import Tables
 from tracescope.cli import main
 from tracescope.ingest.decode import decode
+from tracescope.ingest.files import read
+from tracescope.ingest.resolve import RESOLVED, resolve
 from tracescope.operations import summarise_query, template_declared, template_name, template_route
 
 CASES = Path(__file__).parent / "data" / "cases"
@@ -302,3 +304,15 @@ def test_names_of_kinds_of_things_stay() -> None:
         assert template_name(name) == name
     assert template_declared("tasks.stage2") == "tasks.stage2"
     assert template_route(r"^users/(?P<pk>\d+)/$") == r"^users/(?P<pk>\d+)/$"
+
+
+def test_kept_spans_mean_the_same_when_they_are_read_again() -> None:
+    """What was cut left its summary: their meaning is in the bytes that are kept."""
+    policy = keeping.DEFAULT
+    for path in sorted(CASES.glob("*.jsonl*")):
+        for chunk in read([path]):
+            spans = decode(chunk.requests().data, 2 * START_NS).spans
+            again = resolve(spans.with_columns(operation=pl.lit("lost"), host=pl.lit("lost")), policy)
+            assert again.schema == spans.schema
+            for name in RESOLVED:
+                assert again[name].equals(spans[name], null_equal=True), (path.name, name)

@@ -18,6 +18,7 @@ import pytest
 import stores
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
+from tracescope import keeping, schema
 from tracescope.engine import import_files as importing
 from tracescope.engine.import_files import import_files
 from tracescope.engine.rebuild import rebuild
@@ -693,3 +694,36 @@ def test_a_trace_is_found_whether_landed_or_sealed(sealed_store: SpanStore) -> N
     row = many(30)[0]
     ids = int(row["trace_hi"][0]), int(row["trace_lo"][0])
     assert len(trace_spans(sealed_store, *ids)) == 3
+
+
+def test_a_rebuild_goes_by_the_names_and_rules_of_today(tmp_path: Path) -> None:
+    """What an address is may be said later: raw spans are resolved anew, and nothing else changes."""
+    attributes = "db.system=postgresql server.address=10.0.3.7 db.query.text=SELECT"
+    lines = "\n".join(
+        f"Q{n} shop GET 1{n}:00:00 +2s\n  Q{n} shop query 1{n}:00:00 +1s {attributes}" for n in range(3)
+    )
+    message = stores.request(lines)
+    for part in message.resource_spans[1::2]:
+        part.scope_spans[0].spans[0].kind = 3
+    file = tmp_path / "spans.binpb"
+    file.write_bytes(message.SerializeToString())
+    store = new_store(tmp_path / "store")
+    import_files(store, [file], arrived_ns=ARRIVED)
+    before = sealed_checksum(store)
+
+    def callees() -> set[str]:
+        paths = store.sealed.scan(store.sealed.pointer(), "paths").filter(pl.col("kind") == schema.EDGE_DB)
+        hours = store.sealed.scan(store.sealed.pointer(), "path_hours")
+        return set(paths.join(hours, on="path_id", how="semi").collect()["callee"])
+
+    rebuild(store, policy=keeping.DEFAULT)
+    assert sealed_checksum(store) == before, "what was resolved by these rules is as it was"
+    assert callees() == {"postgresql/10.0.3.7"}
+    named = keeping.DEFAULT._replace(names=(("10.0.3.7", "orders-db"),))
+    rebuild(store, policy=named)
+    assert callees() == {"postgresql/orders-db"}
+    assert verify(store) == []
+    again = import_files(store, [file], arrived_ns=ARRIVED, policy=named)
+    assert (again.new, again.duplicates) == (0, 6)
+    rebuild(store, policy=keeping.DEFAULT)
+    assert sealed_checksum(store) == before

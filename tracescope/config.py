@@ -130,7 +130,7 @@ class Settings:
 
     names: dict[str, str] = _doc(  # noqa: RUF009
         'a table of addresses and what they are, as `"10.0.3.7:5432" = "orders-db"`; spans that arrive from '
-        "then on go by it",
+        "then on go by it, and after `tracescope rebuild` those that are held",
         factory=dict,
     )
 

@@ -98,12 +98,18 @@ def verify_command(repair: bool, store: str | None) -> None:
 @click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that it may use.")
 @shell.store_option
 def rebuild_command(workers: int | None, memory_mb: int | None, store: str | None) -> None:
-    """Make the rollups anew from the spans of every hour that still has them."""
+    """Make the rollups anew from the spans of every hour that still has them.
+
+    What the spans mean is resolved anew too, by the rules of this version and by the table `names`.
+    """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.rebuild import rebuild
 
     done = rebuild(
-        shell.existing(used.store), workers=used.workers, memory_bytes=used.memory_mb * 1024 * 1024
+        shell.existing(used.store),
+        workers=used.workers,
+        memory_bytes=used.memory_mb * 1024 * 1024,
+        policy=used.policy,
     )
     shell.echo(f"{done.hours} hours made anew from {done.spans} spans", err=True)
     if done.left:

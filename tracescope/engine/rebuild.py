@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +17,8 @@ from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal
 from tracescope.engine.slices import DEFAULT_MEMORY, Room, hop_halves, process_slices, runs, source
 from tracescope.errors import StoreError
+from tracescope.ingest.resolve import RESOLVED, resolve
+from tracescope.keeping import Policy
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
 from tracescope.store.sealed import Rewrite
@@ -33,10 +36,18 @@ class RebuildResult:
     left: int
 
 
-def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_MEMORY) -> RebuildResult:
+def rebuild(
+    store: SpanStore,
+    *,
+    workers: int = 2,
+    memory_bytes: int = DEFAULT_MEMORY,
+    policy: Policy | None = None,
+) -> RebuildResult:
     """Make the rollups anew from the spans of every hour that still has them.
 
     What is damaged is set aside first: what can be made of spans is made, and the rest is left as it is.
+    Given a `policy`, what the spans' attributes mean is resolved anew too: by today's rules, and by what it
+    calls addresses.
 
     Raises
     ------
@@ -50,7 +61,10 @@ def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_M
         pointer = store.sealed.settle()
         hours = pointer.with_raw()
         try:
-            _remake(store, pointer, hours, Room(workers, memory_bytes))
+            room = Room(workers, memory_bytes)
+            if policy is not None:
+                _resolve(store, pointer, hours, room, policy)
+            _remake(store, pointer, hours, room)
         except PolarsError as error:
             raise StoreError(
                 f"{store.root} cannot be rebuilt: {error}", "`tracescope verify` names the damaged files"
@@ -59,9 +73,34 @@ def rebuild(store: SpanStore, *, workers: int = 2, memory_bytes: int = DEFAULT_M
         return RebuildResult(len(hours), sum(pointer.hours[hour].spans for hour in hours), left)
 
 
+def _resolve(store: SpanStore, pointer: Pointer, hours: list[int], room: Room, policy: Policy) -> None:
+    """Replace the spans of `hours` of which today's rules say something else; nobody sees them yet."""
+    for some in _portions(pointer, hours, room.spans):
+        spans = store.sealed.spans(pointer, some).collect()
+        made = resolve(spans, policy)
+        if not made.select(RESOLVED).equals(spans.select(RESOLVED)):
+            files = store.sealed.put("spans", made.sort("hour", maintain_order=True))
+            store.sealed.replace(pointer, "spans", files, some)
+
+
+def _portions(pointer: Pointer, hours: list[int], most: int) -> Iterator[list[int]]:
+    """Hours that have up to so many spans together; each at least alone."""
+    some: list[int] = []
+    count = 0
+    for hour in hours:
+        own = pointer.hours[hour].spans
+        if some and count + own > most:
+            yield some
+            some, count = [], 0
+        some.append(hour)
+        count += own
+    if some:
+        yield some
+
+
 def _remake(store: SpanStore, pointer: Pointer, hours: list[int], room: Room) -> None:
-    """Replace the rollups of `hours` and publish them together."""
-    before = Snapshot(store.sealed.pointer(), {}, pointer.ledger)
+    """Replace the rollups of `hours` and publish them, with their spans, together."""
+    before = Snapshot(copy.deepcopy(pointer), {}, pointer.ledger)
     former = partial(store.sealed.scan, before.pointer)
     if len(hours) == len(pointer.hours):
         for name in (*schema.ROLLUPS, *schema.DIMENSIONS, *schema.DAILY.values()):
