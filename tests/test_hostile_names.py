@@ -225,6 +225,9 @@ def test_markdown_reads_a_name_as_text(hostile: Hostile) -> None:
     reader = MarkdownIt("commonmark").enable("table")
     for words in (("diff", *HALVES), ("report", *HALVES)):
         made = reader.render(run(*words, "--format", "markdown", "--store", hostile.store).stdout)
+        # the command, the flowchart and trace ids are code; no name is any
+        ours = r"<pre><code[^>]*>.*?</code></pre>|<code>[0-9a-f]{32}</code>"
+        made = re.sub(ours, "", made, flags=re.DOTALL)
         assert not re.search(r"<(a|img|code|em|del)\b", made)
         rows = [row.count("<td") for row in made.split("<tr>")[2:]]
         assert len(rows) > 1

@@ -209,3 +209,10 @@ def test_a_demo_compares_its_first_month_with_its_last() -> None:
     assert (head.start_ns, head.end_ns) == (end - 30 * DAY, end)
     short = Context(NOW, "UTC", end - 40 * DAY, end - 1, demo=True)
     assert first_and_last(short) == pair("all", None, short)
+
+
+@pytest.mark.parametrize("digits", ["1", "123", "123456", "123456789", "1234567891"])
+def test_an_instant_keeps_its_nanoseconds(digits: str) -> None:
+    """What commands print can be given back: a period of spans ends at a nanosecond."""
+    found = parse(f"2026-11-01T00:00:01.{digits}Z/2026-11-02", context())
+    assert found.start_ns == at("2026-11-01T00:00:01") + int(digits[:9].ljust(9, "0"))

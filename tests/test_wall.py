@@ -16,12 +16,12 @@ END_NS = 1_795_737_600 * 10**9  # 2026-11-27
 
 def edge(caller: str = "shop", **more: object) -> EdgeForecast:
     given: dict[str, object] = {
-        "unit": "request", "kind": "db", "caller": caller, "callee": "stock", "operation": "GET", "share": 0.2,
-        "ms_now": 5.0, "peak_load": 3.0, "highest_load": 3.0, "headroom": 1.5, "headroom_interval": (1.2, 1.9),
-        "headroom_at_least": None, "drift": Trend(0.0, (-0.1, 0.1)), "load_trend": Trend(5.0, (4.0, 6.0)),
-        "amplification": Trend(0.0, None), "weeks": math.log(1.5) / math.log(1.05),
-        "weeks_interval": (7.0, 10.0), "beyond_weeks": 50.0, "resilience_gap": 1.0,
-        "resilience_gap_at_least": None, "what_if": (), "reason": None,
+        "unit": "request", "kind": "db", "caller": caller, "callee": "stock", "operation": "GET",
+        "share": 0.2, "ms_now": 5.0, "peak_load": 3.0, "highest_load": 3.0, "headroom": 1.5,
+        "headroom_interval": (1.2, 1.9), "headroom_at_least": None, "drift": Trend(0.0, (-0.1, 0.1)),
+        "load_trend": Trend(5.0, (4.0, 6.0)), "amplification": Trend(0.0, None),
+        "weeks": math.log(1.5) / math.log(1.05), "weeks_interval": (7.0, 10.0), "beyond_weeks": 50.0,
+        "resilience_gap": 1.0, "resilience_gap_at_least": None, "what_if": (), "reason": None,
     }  # fmt: skip
     return EdgeForecast(**{**given, **more})  # type: ignore[arg-type]
 

@@ -124,12 +124,14 @@ def _instant(text: str, zone: ZoneInfo, marks: Mapping[str, int]) -> int | None:
         seconds = int(instant.replace(microsecond=0).timestamp())
     except OverflowError:  # year 1, east of Greenwich
         return _FIRST_NS - 1
-    return seconds * 10**9 + instant.microsecond * 1000
+    part = _FRACTION.search(text)  # a datetime holds microseconds; what commands print holds nanoseconds
+    return seconds * 10**9 + (int(part[1][:9].ljust(9, "0")) if part else 0)
 
 
 _MONTH = re.compile(r"^(\d{4})-(\d{2})$")
 _WEEK = re.compile(r"^(\d{4})-W(\d{2})$")
 _YEAR = re.compile(r"^(\d{4})$")
+_FRACTION = re.compile(r"[.,](\d+)")
 _MARK = re.compile(r"^[A-Za-z][\w.-]*$")
 _LENGTH = re.compile(r"^(\d{1,6})([mhdw])$")
 

@@ -9,7 +9,6 @@ import click
 
 from tracescope.cli import shell
 from tracescope.errors import UsageError
-from tracescope.periods import format_utc
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.flows import Selection
@@ -90,7 +89,7 @@ def graph_command(
     """
     used = shell.settings(store=store, env=env, tz=tz, include=include, exclude=exclude)
     from tracescope.analysis.topology.backbone import LARGEST, backbone, collapsed
-    from tracescope.report.svg import Look
+    from tracescope.report.svg import SLIDE, Look
 
     asked = select(through, service, kind, namespace)
     chosen = cast("Level", level or ("dependency" if form in DIAGRAMS else "service"))
@@ -127,6 +126,7 @@ def graph_command(
             width="share" if width == "own" else "inclusive_share",
             theme=theme or ("auto" if form == "svg" else "light"),  # pyright: ignore[reportArgumentType] - click has checked it
             heading=heading,
+            fit=SLIDE,
         )
         _draw(shown, form, look, output)
     elif form == "json":
@@ -148,8 +148,10 @@ def _findings(mapped: Mapped, selection: Selection) -> tuple[Finding, ...]:
 
 def _when(graph: Graph) -> str:
     """The periods that a graph is of, in words."""
-    ends = [format_utc(ns) for ns in (*(graph.base or ()), graph.start_ns, graph.end_ns)]
-    return " → ".join(f"{start} .. {end}" for start, end in zip(ends[::2], ends[1::2], strict=True))
+    from tracescope.report.figures import between
+
+    periods = [*([graph.base] if graph.base is not None else []), (graph.start_ns, graph.end_ns)]
+    return " → ".join(between(*period) for period in periods) + " UTC"
 
 
 def select(

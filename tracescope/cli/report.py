@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from tracescope.cli import shell
-from tracescope.cli.diff import print_report
 
 
 @click.command(name="report")
@@ -45,10 +44,13 @@ def report_command(
     answers = shell.ask(
         used, base=base, head=head, entry=entry, where=conditions(where, used.policy), quantile=quantile
     )
-    if form == "markdown":
-        print_report(answers.report(), "markdown", output)
-        return
     from tracescope.report.review import command_of, review
+    from tracescope.report.review_markdown import review_as_markdown
+
+    if form == "markdown":
+        command = command_of(answers, Path(output or "review.md").name)
+        shell.emit(review_as_markdown(answers, f"{command} --format markdown"), output)
+        return
 
     chosen = form or ("pdf" if output is not None and output.lower().endswith(".pdf") else "html")
     if chosen == "pdf":

@@ -26,7 +26,7 @@ from tracescope.store import SpanStore
 
 #: Older weeks say little about the next ones.
 PAST_NS: Final = 26 * 7 * DAY_NS
-#: So long ago it does not matter how long entries took: half a year of sketches would cost more than all else.
+#: How long entries took longer ago does not matter: half a year of sketches would cost more than the rest.
 _TYPICAL_NS: Final = 28 * DAY_NS
 
 

@@ -5,6 +5,7 @@ No script, no request: it opens from a disk and prints.  The numbers it shows ar
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,12 @@ from tracescope.analysis.report import Edge, Effect, Report
 from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.findings import findings
 from tracescope.analysis.topology.graph import Graph
+from tracescope.engine.question import Question
 from tracescope.errors import InsufficientDataError
 from tracescope.report import charts, diff_json, iso, json_bytes, page, text
+from tracescope.report.cards import cards
 from tracescope.report.svg import Look, Theme, arrange, draw
-from tracescope.session import TREND_POINTS, Answers
+from tracescope.session import TREND_POINTS, Answers, entry_number
 
 #: Edges that get a page of their own.
 MOST_PAGES: Final = 12
@@ -128,7 +131,11 @@ def review_html(review: Review) -> str:
         report=report,
         headline=text.headline(report),
         lead=page.lead(report),
-        growing=[_item(e, s) for e, s in zip(growing(report), review.series, strict=True)],
+        cards=cards(report),
+        growing=[
+            {**_item(e, s), "number": at}
+            for at, (e, s) in enumerate(zip(growing(report), review.series, strict=True), 1)
+        ],
         graph=review.graph,
         forecast=review.forecast[0] if review.forecast is not None else None,
         states=entry_states(review.forecast[1].entries) if review.forecast is not None else {},
@@ -145,21 +152,24 @@ def review_html(review: Review) -> str:
 
 def review(answers: Answers, command: str, *, theme: Theme = "auto") -> str:
     """The file of a question; its graph follows the reader's theme, or is of one."""
+    return review_html(reviewed(answers, command, theme))
+
+
+def reviewed(answers: Answers, command: str, theme: Theme) -> Review:
+    """Everything that a report of a question shows."""
     report = answers.report()
     keys = tuple(found.key for found in growing(report))
     series = answers.series(keys, TREND_POINTS)
     mapped = answers.mapped("dependency")
-    return review_html(
-        Review(
-            report=report,
-            series=[series[key] for key in keys],
-            entry=answers.grown_entry(),
-            graph=_pictured(answers.judged(mapped), theme),
-            forecast=_foreseen(answers),
-            findings=tuple(finding.text for finding in findings(mapped.graph, mapped.tables)),
-            command=command,
-            generated_ns=time.time_ns(),
-        )
+    return Review(
+        report=report,
+        series=[series[key] for key in keys],
+        entry=answers.grown_entry(),
+        graph=_pictured(answers.judged(mapped), theme),
+        forecast=_foreseen(answers),
+        findings=tuple(finding.text for finding in findings(mapped.graph, mapped.tables)),
+        command=command,
+        generated_ns=time.time_ns(),
     )
 
 
@@ -181,9 +191,23 @@ def command_of(answers: Answers, output: str = "review.html") -> str:
     report, asked = answers.report(), answers.question
     words = [f"{iso(side.start_ns)}/{iso(side.end_ns)}" for side in (report.base, report.head)]
     words += [f"--where {shlex.quote(f'{one.key}={one.value}')}" for one in asked.where]
+    entry = asked.entry
+    if asked.entry_id:
+        entry = next(
+            (
+                f"^{re.escape(f'{service} {operation}')}$"
+                for number, service, operation, _ in answers.entries()
+                if number == entry_number(asked.entry_id)
+            ),
+            entry,
+        )
+    default = Question()
     flags = {
+        "tz": asked.zone,
+        "alpha": "" if asked.alpha == default.alpha else f"{asked.alpha:g}",
+        "min-effect": "" if asked.min_effect_ms is None else f"{asked.min_effect_ms:g}",
         "env": report.environment,
-        "entry": asked.entry,
+        "entry": entry,
         "include": asked.include,
         "exclude": asked.exclude,
         "quantile": "" if asked.quantile is None else f"{asked.quantile:g}",

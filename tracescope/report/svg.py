@@ -33,6 +33,8 @@ Width = Literal["share", "inclusive_share"]
 Theme = Literal["auto", "light", "dark"]
 
 BOX_HEIGHT: Final = 26.0
+#: A slide of 16 by 9, px.
+SLIDE: Final = (1600, 900)
 _MARGIN: Final = 18.0
 _FONT: Final = 11.0
 _LETTERS: Final = 26
@@ -77,6 +79,8 @@ class Look:
         Given a row of nodes or edges, the address it links to; None for none.
     prefix
         Of element ids, to put several drawings on one page.
+    fit
+        Width and height in px that the drawing is scaled into, such as a slide's; None for its own size.
     embed_style, legend
         Whether the drawing holds its style sheet, and its legend.
     """
@@ -91,6 +95,7 @@ class Look:
     node_href: Callable[[_Row], str | None] | None = None
     edge_href: Callable[[_Row], str | None] | None = None
     prefix: str = "ts"
+    fit: tuple[int, int] | None = None
     embed_style: bool = True
     legend: bool = True
 
@@ -165,6 +170,7 @@ def draw(graph: Graph, arranged: Layout, look: Look | None = None) -> str:
     legend = _legend(look, compared=compared, judged=judged) if look.legend else ("", 0.0)
     width = max(arranged.width + 2 * _MARGIN, legend[1] + 2 * _MARGIN)
     height = arranged.height + top + _MARGIN + (_LEGEND if look.legend else 0.0)
+    scale = 1.0 if look.fit is None else min(look.fit[0] / width, look.fit[1] / height)
     title = look.title or f"Dependencies of {graph.environment or 'the system'}"
     about = look.description or _described(graph, look)
     # a picture has no parts that can be reached; one with links does
@@ -172,7 +178,8 @@ def draw(graph: Graph, arranged: Layout, look: Look | None = None) -> str:
     style_sheet = f"<style>{style(look.theme)}</style>" if look.embed_style else ""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ts-graph" role="{role}" '
-        f'aria-labelledby="{look.prefix}-title {look.prefix}-desc" width="{width:.0f}" height="{height:.0f}" '
+        f'aria-labelledby="{look.prefix}-title {look.prefix}-desc" width="{width * scale:.0f}" '
+        f'height="{height * scale:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="system-ui, sans-serif" font-size="{_FONT:g}">',
         f'<title id="{look.prefix}-title">{escaped(one_line(title))}</title>',
         f'<desc id="{look.prefix}-desc">{escaped(one_line(about, 4000))}</desc>',

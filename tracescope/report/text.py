@@ -305,8 +305,8 @@ def _markdown_list(items: Iterable[str]) -> list[str]:
     return [f"- {markdown(item)}" for item in items]
 
 
-def diff_markdown(report: Report) -> str:
-    """A table for a pull request or a wiki."""
+def edges_markdown(report: Report) -> str:
+    """The edges of a report as a table."""
     head = ["", "edge", "operation", "kind", "share", "ms per unit", "credited", "95 %", "why"]
     rows = [
         _markdown_row(
@@ -324,7 +324,11 @@ def diff_markdown(report: Report) -> str:
         )
         for rank, edge in enumerate(report.edges, 1)
     ]
-    rule = "|---:|---|---|---|---:|---:|---:|---:|---|"
+    return "\n".join([_markdown_row(head), "|---:|---|---|---|---:|---:|---:|---:|---|", *rows])
+
+
+def diff_markdown(report: Report) -> str:
+    """A report for a pull request or a wiki: headline, findings, and the edges as a table."""
     found = [f"{markdown(line)}  " if line else "" for line in causes(report)]
     lines = [f"**{markdown(headline(report))}**", "", *found]
     lines += [
@@ -333,7 +337,7 @@ def diff_markdown(report: Report) -> str:
         ),
         "",
     ]
-    lines += [_markdown_row(head), rule, *rows, "", *_markdown_list(_footer(report))]
+    lines += [edges_markdown(report), "", *_markdown_list(_footer(report))]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from tracescope.report import text
 from tracescope.report.png import as_png
-from tracescope.report.svg import Look, arrange, draw
+from tracescope.report.svg import SLIDE, Look, arrange, draw
 from tracescope.session import Answers
 from tracescope.web.map import of_view
 from tracescope.web.narrow import listed, narrowed
@@ -24,13 +24,13 @@ def edges_csv(answers: Answers, view: View) -> str:
 def map_svg(answers: Answers, view: View) -> str:
     """The map as it is shown, by itself."""
     shown = of_view(answers, view)[0]
-    return draw(shown, arrange(shown), Look(prefix="map", view=view.side))  # pyright: ignore[reportArgumentType]
+    return draw(shown, arrange(shown), Look(prefix="map", view=view.side, fit=SLIDE))  # pyright: ignore[reportArgumentType]
 
 
 def map_png(answers: Answers, view: View) -> bytes:
     """The same as pixels; raises UsageError where the extra is not installed."""
     shown = of_view(answers, view)[0]
-    look = Look(prefix="map", view=view.side, theme="light")  # pyright: ignore[reportArgumentType]
+    look = Look(prefix="map", view=view.side, theme="light", fit=SLIDE)  # pyright: ignore[reportArgumentType]
     return as_png(draw(shown, arrange(shown), look))
 
 
