@@ -111,17 +111,17 @@ def requests_of(
     return Requests(units.drop("group", "environment", "threshold"), values)
 
 
-def _wanted(keys: Collection[str]) -> Callable[[str], bool]:
+def _selected(keys: Collection[str]) -> Callable[[str], bool]:
     if keys:
         chosen = frozenset(keys)
         return lambda key: key in chosen
     return lambda key: not key.startswith(STRUCTURE)
 
 
-def _pairs(attributes: Any, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+def _pairs(attributes: Any, selects: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     """Wanted keys with their values as text; what is no scalar has none."""
     for pair in attributes:
-        if wanted(pair.key):
+        if selects(pair.key):
             value = attribute_text(pair.value)
             if value is not None and len(value) <= LONGEST_VALUE:
                 yield pair.key, value
@@ -130,12 +130,12 @@ def _pairs(attributes: Any, wanted: Callable[[str], bool]) -> Iterator[tuple[str
 def _of_resources(rows: pl.DataFrame, keys: Collection[str]) -> pl.DataFrame:
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-    wanted = _wanted(keys)
+    selects = _selected(keys)
     distinct = rows["resource"].drop_nulls().unique(maintain_order=True)
     found = [
         (raw, key, value)
         for raw in distinct.to_list()
-        for key, value in _pairs(Resource.FromString(raw).attributes, wanted)
+        for key, value in _pairs(Resource.FromString(raw).attributes, selects)
     ]
     table = pl.DataFrame(found, {"resource": pl.Binary, "key": pl.String, "value": pl.String}, orient="row")
     carried = rows.select("unit", "resource", service="service_name").unique().join(table, on="resource")
@@ -145,14 +145,14 @@ def _of_resources(rows: pl.DataFrame, keys: Collection[str]) -> pl.DataFrame:
 def _of_spans(rows: pl.DataFrame, keys: Collection[str]) -> pl.DataFrame:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-    wanted = _wanted(keys)
+    selects = _selected(keys)
     likely = rows.filter(pl.col("raw").is_not_null())
     if keys:  # only slices that hold the wanted bytes are parsed
         likely = likely.filter(pl.any_horizontal(pl.col("raw").bin.contains(key.encode()) for key in keys))
     found = [
         (unit, "", key, value)
         for unit, raw in likely.select("unit", "raw").iter_rows()
-        for key, value in _pairs(Span.FromString(raw).attributes, wanted)
+        for key, value in _pairs(Span.FromString(raw).attributes, selects)
     ]
     return pl.DataFrame(found, _VALUES, orient="row").unique().sort(list(_VALUES))
 
