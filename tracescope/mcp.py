@@ -8,6 +8,8 @@ Source: Model Context Protocol specification (tools).  The ``mcp`` package is an
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope import __version__
@@ -34,16 +36,101 @@ _PERIODS: Final = (
 )
 
 
-def _answer(build: Callable[[], Any]) -> Any:
-    """The answer, or what went wrong and what to do about it."""
-    try:
-        return build()
-    except TracescopeError as error:
-        return {"error": error.message, "hint": error.hint}
+def _answered(tool: Callable[..., Any]) -> Callable[..., Any]:
+    """A tool that answers what went wrong and what to do about it, instead of raising."""
+
+    @wraps(tool)
+    def call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return tool(*arguments, **named)
+        except TracescopeError as error:
+            return {"error": error.message, "hint": error.hint}
+
+    return call
 
 
 def _view(**values: Any) -> View:
     return read({name: str(value) for name, value in values.items() if value not in ("", None)})
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an agent may ask of a store; lists are cut to `MOST_ROWS`, and say how long they were."""
+
+    session: Session
+
+    def _answers(self, view: View) -> Answers:
+        return self.session.ask(view.question(self.session.settings))
+
+    @_answered
+    def diff(self, base: str = "", head: str = "", kind: str = "", service: str = "", top: int = 10) -> Any:
+        """Edges by credited growth."""
+        view = _view(base=base, head=head, kind=kind, service=service, top=min(top, MOST_ROWS))
+        growth = api.growth(self._answers(view), view)
+        growth.pop("series")
+        growth["entries"] = growth["entries"][:MOST_ROWS]
+        return {"summary": text.headline(self._answers(view).report()), **growth}
+
+    @_answered
+    def explain(
+        self,
+        caller: str,
+        callee: str = "",
+        kind: str = "",
+        operation: str = "",
+        base: str = "",
+        head: str = "",
+    ) -> Any:
+        """One edge by its ends, the first of several in the order of the report."""
+        report = self._answers(_view(base=base, head=head)).report()
+        named = [
+            edge
+            for edge in report.edges
+            if edge.caller == caller
+            and (edge.callee or "") == callee
+            and (not kind or edge.kind == kind)
+            and (not operation or edge.operation == operation)
+        ]
+        if not named:
+            near = [e.name for e in report.edges if caller in (e.caller, e.callee)]
+            raise UsageError(
+                f"no edge {caller} -> {callee or '(itself)'}",
+                f"near it: {', '.join(near[:10]) or 'none'}",
+            )
+        edge = named[0]
+        view = _view(
+            base=base, head=head, unit=edge.unit, edge_kind=edge.kind, caller=edge.caller,
+            callee=edge.callee or "", operation=edge.operation or "",
+        )  # fmt: skip
+        answer = api.edge(self._answers(view), view)
+        answer.pop("series")
+        return {"sentence": sentence(edge), **answer, "same_ends": [e.operation for e in named[1:]]}
+
+    @_answered
+    def graph(self, base: str = "", head: str = "", level: str = "dependency", kind: str = "") -> Any:
+        """Who calls whom."""
+        view = _view(base=base, head=head, level=level, kind=kind)
+        answer = api.map_(self._answers(view), view)
+        return {**answer, "edges": answer["edges"][:MOST_ROWS], "edges_in_all": len(answer["edges"])}
+
+    @_answered
+    def trace(self, trace_id: str) -> Any:
+        """The spans of a trace that are on its critical path."""
+        answer = api.trace(self.session.ask(), View(), trace_id)
+        path = [span for span in answer["spans"] if span["on_path"]]
+        return {**answer, "spans": path[:MOST_ROWS], "spans_in_all": len(answer["spans"]), "segments": []}
+
+    @_answered
+    def forecast(self, growth: float = 2.0, horizon: int = 12) -> Any:
+        """Headroom and walls."""
+        view = _view(growth=growth, horizon=horizon)
+        answer = api.forecast(self._answers(view), view)
+        return {**answer, "edges": answer["edges"][:MOST_ROWS], "entries": answer["entries"][:MOST_ROWS]}
+
+    @_answered
+    def quality(self) -> Any:
+        """What the store holds."""
+        return api.quality(self.session.ask(), View())
 
 
 def make_server(session: Session) -> MCPServer:
@@ -61,88 +148,21 @@ def make_server(session: Session) -> MCPServer:
             f"no module {error.name!r}", "install the extra: python -m pip install 'tracescope[mcp]'"
         ) from error
 
-    def asked(view: View) -> Answers:
-        return session.ask(view.question(session.settings))
-
     server = MCPServer("tracescope", version=__version__, instructions=_ABOUT)
-
-    def diff(base: str = "", head: str = "", kind: str = "", service: str = "", top: int = 10) -> Any:
-        def build() -> Any:
-            view = _view(base=base, head=head, kind=kind, service=service, top=min(top, MOST_ROWS))
-            found = api.growth(asked(view), view)
-            found.pop("series")
-            found["entries"] = found["entries"][:MOST_ROWS]
-            return {"summary": text.headline(asked(view).report()), **found}
-
-        return _answer(build)
-
-    def explain(
-        caller: str, callee: str = "", kind: str = "", operation: str = "", base: str = "", head: str = ""
-    ) -> Any:
-        def build() -> Any:
-            report = asked(_view(base=base, head=head)).report()
-            named = [
-                edge
-                for edge in report.edges
-                if edge.caller == caller
-                and (edge.callee or "") == callee
-                and (not kind or edge.kind == kind)
-                and (not operation or edge.operation == operation)
-            ]
-            if not named:
-                near = [e.name for e in report.edges if caller in (e.caller, e.callee)]
-                raise UsageError(
-                    f"no edge {caller} -> {callee or '(itself)'}",
-                    f"near it: {', '.join(near[:10]) or 'none'}",
-                )
-            edge = named[0]
-            view = _view(
-                base=base, head=head, unit=edge.unit, edge_kind=edge.kind, caller=edge.caller,
-                callee=edge.callee or "", operation=edge.operation or "",
-            )  # fmt: skip
-            found = api.edge(asked(view), view)
-            found.pop("series")
-            return {"sentence": sentence(edge), **found, "same_ends": [e.operation for e in named[1:]]}
-
-        return _answer(build)
-
-    def graph(base: str = "", head: str = "", level: str = "dependency", kind: str = "") -> Any:
-        def build() -> Any:
-            view = _view(base=base, head=head, level=level, kind=kind)
-            found = api.map_(asked(view), view)
-            return {**found, "edges": found["edges"][:MOST_ROWS], "edges_in_all": len(found["edges"])}
-
-        return _answer(build)
-
-    def trace(trace_id: str) -> Any:
-        def build() -> Any:
-            found = api.trace(session.ask(), View(), trace_id)
-            path = [span for span in found["spans"] if span["on_path"]]
-            return {**found, "spans": path[:MOST_ROWS], "spans_in_all": len(found["spans"]), "segments": []}
-
-        return _answer(build)
-
-    def forecast(growth: float = 2.0, horizon: int = 12) -> Any:
-        def build() -> Any:
-            view = _view(growth=growth, horizon=horizon)
-            found = api.forecast(asked(view), view)
-            return {**found, "edges": found["edges"][:MOST_ROWS], "entries": found["entries"][:MOST_ROWS]}
-
-        return _answer(build)
-
-    def quality() -> Any:
-        return _answer(lambda: api.quality(session.ask(), View()))
-
+    tools = Tools(session)
     for tool, about in (
-        (diff, f"What changed between two periods: edges ranked by credited growth, why. {_PERIODS}"),
-        (explain, f"One edge: effects, quantiles, who calls it, example traces. {_PERIODS}"),
+        (tools.diff, f"What changed between two periods: edges ranked by credited growth, why. {_PERIODS}"),
+        (tools.explain, f"One edge: effects, quantiles, who calls it, example traces. {_PERIODS}"),
         (
-            graph,
+            tools.graph,
             f"The dependency graph of head against base; level service, dependency, operation. {_PERIODS}",
         ),
-        (trace, "The critical path of one trace, by its id of 32 hex digits."),
-        (forecast, "Headroom of every edge, weeks to its wall, latency at `growth` times today's load."),
-        (quality, "What the store holds, what was refused or mended, and whether periods compare."),
+        (tools.trace, "The critical path of one trace, by its id of 32 hex digits."),
+        (
+            tools.forecast,
+            "Headroom of every edge, weeks to its wall, latency at `growth` times today's load.",
+        ),
+        (tools.quality, "What the store holds, what was refused or mended, and whether periods compare."),
     ):
         server.tool(description=about, structured_output=False)(tool)
     return server
