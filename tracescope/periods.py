@@ -17,6 +17,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tracescope.errors import PeriodError
+from tracescope.near import suggestion
 from tracescope.schema import DAY_NS, HOUR_NS
 
 _UNITS: Final = {"m": 60 * 10**9, "h": HOUR_NS, "d": DAY_NS, "w": 7 * DAY_NS}
@@ -188,7 +189,7 @@ def parse(text: str, context: Context) -> Period:
     elif (instant := _instant(text, zone, marks)) is not None:
         found = (instant, context.now_ns)
     else:
-        raise PeriodError(f"cannot read the period {text!r}", _HINT)
+        raise PeriodError(f"cannot read the period {text!r}", suggestion(text, [*WORDS, *marks], _HINT))
     if found[0] < _FIRST_NS:
         raise PeriodError(f"the period {text!r} starts before the calendar begins", _HINT)
     if found[1] <= found[0]:
@@ -205,7 +206,7 @@ def _edge(text: str, zone: ZoneInfo, marks: Mapping[str, int]) -> int:
         return calendar[0]
     instant = _instant(text, zone, marks)
     if instant is None:
-        raise PeriodError(f"cannot read {text!r} as an instant", _HINT)
+        raise PeriodError(f"cannot read {text!r} as an instant", suggestion(text, marks, _HINT))
     return instant
 
 

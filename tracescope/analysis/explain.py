@@ -28,6 +28,7 @@ from tracescope.analysis.report import EFFECTS, Edge, Effect, Report
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.errors import UsageError
+from tracescope.near import suggestion
 from tracescope.visible import line
 
 #: Loads at which a curve is drawn.
@@ -142,7 +143,9 @@ def choose(edges: Sequence[Edge], text: str, operation: str | None = None) -> Ed
             names = "\n".join(f"    '{full[n]}'  ({edges[n].kind}, {edges[n].unit})" for n in kept[:12])
             more = f"\n    and {len(kept) - 12} more" if len(kept) > 12 else ""
             raise UsageError(f"{text!r} is {len(kept)} edges:\n{names}{more}", "name one, with its operation")
-    raise UsageError(f"no edge {text!r} in these periods", "`tracescope diff --all` lists them")
+    known = [*(edge.name for edge in edges), *full.values()]
+    hint = suggestion(wanted, known, "`tracescope diff --all` lists them")
+    raise UsageError(f"no edge {text!r} in these periods", hint)
 
 
 def explain(

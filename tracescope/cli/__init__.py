@@ -17,7 +17,8 @@ from typing import Any, Final
 import click
 
 from tracescope import __version__
-from tracescope.errors import TracescopeError
+from tracescope.errors import TracescopeError, UsageError
+from tracescope.near import suggestion
 from tracescope.visible import lines
 
 #: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.
@@ -63,9 +64,18 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module; its command is named after the verb."""
         if cmd_name not in VERBS:
-            return None
+            return None  # `resolve_command` says what it may have been
         module = importlib.import_module(f"tracescope.cli.{VERBS[cmd_name][0]}")
         return getattr(module, f"{cmd_name}_command")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is called; of one that is none, what it may have been."""
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            hint = suggestion(args[0], VERBS, "`tracescope --help` lists them all")
+            raise UsageError(f"no command {args[0][:60]!r}", hint)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One line a verb, without importing it."""

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from tracescope.analysis.topology.backbone import backbone, collapsed, expanded
 from tracescope.analysis.topology.graph import Graph, Level
 from tracescope.errors import InputError
+from tracescope.near import suggestion
 from tracescope.report.svg import Look, arrange, draw
 from tracescope.session import Answers
 from tracescope.web import periods
@@ -148,7 +149,8 @@ def narrowed(whole: Graph, view: View) -> tuple[Graph, str]:
                 "id"
             ].to_list()
         if not ids:
-            raise InputError(f"no node {view.service} in these periods", "choose one from the list")
+            hint = suggestion(view.service, whole.nodes["name"].to_list(), "choose one from the list")
+            raise InputError(f"no node {view.service} in these periods", hint)
         hops = view.hops or 1
         none = boxed.kept(boxed.edges.clear())
         shown = expanded(boxed, none, ids[0], hops)

@@ -20,6 +20,7 @@ from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.graph import Graph
 from tracescope.engine.trace_search import Wanted
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
+from tracescope.near import suggestion
 from tracescope.periods import WORDS
 from tracescope.report import charts, page, text
 from tracescope.report.cards import Card, cards
@@ -233,7 +234,11 @@ def find_edge(report: Report, view: View) -> Edge:
     near = [e.name for e in report.edges if view.caller and view.caller in (e.caller, e.callee)]
     raise InputError(
         f"no edge {view.caller} -> {view.callee or '(itself)'} {view.operation} in these periods",
-        f"near it: {', '.join(dict.fromkeys(near[:5]))}" if near else "choose one on the Growth page",
+        f"near it: {', '.join(dict.fromkeys(near[:5]))}"
+        if near
+        else suggestion(
+            f"{view.caller} -> {view.callee}", [e.name for e in report.edges], "choose one on the Growth page"
+        ),
     )
 
 
@@ -272,7 +277,11 @@ def service(answers: Answers, view: View, name: str) -> Values:
     incoming = [e for e in report.edges if e.callee == name][: view.top * 2]
     entries = [e for e in report.entries if e.service == name]
     if not outgoing and not incoming and not entries:
-        raise InputError(f"no service {name} in these periods", "choose one on the Map page")
+        known = {end for edge in report.edges for end in (edge.caller, edge.callee) if end}
+        raise InputError(
+            f"no service {name} in these periods",
+            suggestion(name, sorted(known), "choose one on the Map page"),
+        )
     said = " ".join(_takes(outgoing, unit) for unit in schema.UNIT_NAMES)
     return {
         "title": name,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import quote
 
+from tracescope.near import near
 from tracescope.session import Answers, entry_digits
 from tracescope.web.view import View
 
@@ -35,12 +35,12 @@ def search(answers: Answers, view: View) -> dict[str, Any]:
         for edge in report.edges
         if _has(words, f"{edge.name} {edge.operation or ''}")
     ]
-    near = [] if found else get_close_matches(view.q, services, 5, 0.5)
+    alike = [] if found else near(view.q, services)
     return {
         "title": "Search",
         "query": view.q,
         "found": found[:MOST],
-        "near": [(name, _service(view, name)) for name in near],
+        "near": [(name, _service(view, name)) for name in alike],
     }
 
 
