@@ -63,3 +63,18 @@ def test_tails_of_the_binomial_are_scipys(least: int, trials: int) -> None:
     """Counts of any size, none and all among them."""
     theirs = 1.0 if least == 0 else float(special.bdtrc(least - 1, trials, 0.5)) if least <= trials else 0.0
     assert ours.binomial_tail(least, trials) == pytest.approx(theirs, rel=1e-9, abs=1e-200)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.data())
+def test_fishers_exact_test_is_the_sum_of_all_ways_to_draw(
+    of_first: int, of_second: int, data: st.DataObject
+) -> None:
+    """Counted out: how many draws of the marked ones have so few among the second."""
+    first = data.draw(st.integers(0, of_first))
+    second = data.draw(st.integers(0, of_second))
+    marked = first + second
+    ways = sum(
+        math.comb(of_second, k) * math.comb(of_first, marked - k) for k in range(second + 1) if k <= marked
+    )
+    told = ours.hypergeometric_tail(first, of_first, second, of_second)
+    assert told == pytest.approx(ways / math.comb(of_first + of_second, marked), rel=1e-9)

@@ -180,6 +180,27 @@ def test_a_dependency_that_is_called_by_another_name_has_not_vanished() -> None:
     assert kinds(ask(order(RESERVE, CHARGE), order(RESERVE, renamed))) == set()
 
 
+def test_a_call_that_was_always_made_is_missed_in_a_handful_of_requests() -> None:
+    """Forty requests of an afternoon made it, of forty more a part does not: a caller gives up halfway."""
+
+    def program(rng: np.random.Generator, _: float) -> Work:
+        return order(RESERVE) if rng.random() < 0.4 else order(RESERVE, CHARGE)
+
+    report = compare(order(RESERVE, CHARGE), program, hours=10, per_hour=4)
+    vanished = [one for one in report.failures.lost if one.kind is LostKind.VANISHED]
+    assert [(one.edge.caller, one.edge.callee) for one in vanished if one.edge] == [("gateway", "payment")]
+    assert "(0 of 40 before)" in vanished[0].sentence
+
+
+def test_calls_that_are_made_now_and_then_may_be_missed() -> None:
+    """A cache answers half of the time, in both periods: nothing is missing."""
+
+    def program(rng: np.random.Generator, _: float) -> Work:
+        return order(RESERVE) if rng.random() < 0.5 else order(RESERVE, CHARGE)
+
+    assert compare(program, program, hours=10, per_hour=4).failures.lost == ()
+
+
 def test_units_that_call_nothing_any_more_are_told() -> None:
     """A part of the orders ends without any call, though no status says that it failed."""
 

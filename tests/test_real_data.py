@@ -80,6 +80,17 @@ def test_an_incident_without_span_kinds_is_found_all_the_same(tmp_path: Path) ->
     assert rank_of(incident["root_cause_service"], report) <= 3
 
 
+def test_a_code_fault_shows_as_calls_that_vanished(tmp_path: Path) -> None:
+    """A service that returns too early fails in no span: what it always called is missing from 5 of 7."""
+    incident = next(incident for incident in INCIDENTS if incident["id"] == "ob0822-09")
+    assert incident["fault"] == "return"
+    lost = diff_incident(incident, tmp_path / "store")["errors"]["lost"]
+    assert {one["kind"] for one in lost} == {"calls vanished"}
+    assert {one["edge"]["caller"] for one in lost} == {incident["root_cause_service"]}
+    assert {one["edge"]["callee"] for one in lost} == {"emailservice", "cartservice", "shippingservice"}
+    assert all("missing from 5 of 7 requests" in one["sentence"] for one in lost)
+
+
 def test_opensearch_service_graph_equals_data_preppers_own_map(tmp_path: Path) -> None:
     """Thirteen edges, no more and no fewer."""
     golden = json.loads((DATA / "opensearch-otel" / "service_map.json").read_text())

@@ -24,6 +24,7 @@ from tracescope.analysis.comparison.failures import Asked, at_and_below
 from tracescope.analysis.comparison.rates import Counts, compare_rates
 from tracescope.analysis.report import EdgeKey, EntryFailures, Failures, Lost, LostKind
 from tracescope.analysis.rollups.period import MS
+from tracescope.analysis.statistics.distributions import hypergeometric_tail
 from tracescope.analysis.statistics.significance import benjamini_hochberg
 
 Floats = NDArray[np.float64]
@@ -42,6 +43,9 @@ MOST_EDGES: Final = 8
 #: Calls vanished where more than half are gone; of messages a tenth must be missing.
 VANISHED: Final = (0.5, 0.0)
 MISSING: Final = (0.1, 0.0)
+#: A caller always makes a call that so many of its units have, and leaves it out where so many more do not.
+ALWAYS: Final = 0.9
+LEFT_OUT: Final = 0.25
 #: Units with a call in base that its vanishing must rest on.
 FEWEST_CALLS: Final = 10.0
 
@@ -61,7 +65,8 @@ def find_lost(asked: Sequence[Asked], found: Failures, alpha: float) -> tuple[Lo
         if found.measured and grown:
             lost += _not_reached(one, grown, unreached)
     for one in asked:
-        lost += _vanished(one, unreached, alpha)
+        gone = _vanished(one, unreached, alpha)
+        lost += [*gone, *_missing(one, unreached, alpha, {each.edge for each in gone})]
     return (*lost, *_not_consumed(asked, alpha))
 
 
@@ -178,6 +183,49 @@ def _vanished(asked: Asked, unreached: set[tuple[int, int]], alpha: float) -> li
         words += f"{found.head[at]:.3g} now"
         words += f", and {below} call paths below it" if below > 0 else ""
         out.append(Lost(LostKind.VANISHED, words, key, entry))
+    return out
+
+
+def _missing(
+    asked: Asked, unreached: set[tuple[int, int]], alpha: float, told: set[EdgeKey | None]
+) -> list[Lost]:
+    """Calls that their caller always made and now leaves out, of however few units.
+
+    What is always made does not vary by itself, so units are tosses, and few are enough: of ten requests all
+    made a call, of seven five do not.  A caller is one hypothesis, whatever it leaves out.
+    """
+    unit, tree = asked.unit, asked.unit.tree
+    kinds = unit.paths["kind"].to_numpy()
+    seen: list[tuple[Floats, Floats]] = []
+    for side in asked.sides:
+        above = np.where(tree.parent >= 0, side.events[np.maximum(tree.parent, 0)], side.seen[tree.entry])
+        seen.append((side.events, np.maximum(above, side.events)))
+    (made, of), (now, of_now) = seen
+    always = (kinds != schema.EDGE_SELF) & (made >= ALWAYS * of) & (of > 0) & (of_now > 0)
+    replaced = _replaced(unit.paths, made, now)
+    callers: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for path in np.flatnonzero(always).tolist():
+        if (unit.kind, path) in unreached or path in replaced:
+            continue
+        counts = tuple(round(float(each[path])) for each in (made, of, now, of_now))
+        callers.setdefault((int(tree.entry[path]), int(tree.parent[path])), []).append(
+            (hypergeometric_tail(*counts), path)
+        )
+    p_values = [min(p for p, _ in some) * len({p for p, _ in some}) for some in callers.values()]
+    q = benjamini_hochberg(np.minimum(np.array(p_values, np.float64), 1.0))
+    out: list[Lost] = []
+    for q_value, some in zip(q.tolist(), callers.values(), strict=True):
+        for p, path in some if q_value <= alpha else ():
+            key = asked.key(int(asked.split.edge[path]))
+            left_out = now[path] / of_now[path] <= made[path] / of[path] - LEFT_OUT
+            if p > alpha / len(callers) or not left_out or key in told:
+                continue
+            gone, before = of_now[path] - now[path], of[path] - made[path]
+            words = (
+                f"{_named(key)} is missing from {gone:.0f} of {of_now[path]:.0f} {asked.name}s that come to "
+            )
+            words += f"its caller ({before:.0f} of {of[path]:.0f} before)"
+            out.append(Lost(LostKind.VANISHED, words, key))
     return out
 
 

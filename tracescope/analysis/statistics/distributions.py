@@ -85,6 +85,32 @@ def binomial_tail(least: int, trials: int) -> float:
     return float(incomplete_beta(a, b, np.array([0.5]))[0])
 
 
+def hypergeometric_tail(first: int, of_first: int, second: int, of_second: int) -> float:
+    """Probability that `second` or fewer of all marked balls lie among `of_second`, if they lie anywhere.
+
+    Fisher's exact test, one-sided: of ``of_first + of_second`` balls ``first + second`` are marked.
+
+    Source: Fisher, "The logic of inductive inference", Journal of the Royal Statistical Society 98, 1935.
+    """
+    marked, whole = first + second, of_first + of_second
+
+    def log_choose(n: int, k: int) -> float:
+        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+    total = log_choose(whole, marked)
+    least = max(0, marked - of_first)
+    terms = (
+        math.exp(log_choose(of_second, k) + log_choose(of_first, marked - k) - total)
+        for k in range(second, least - 1, -1)
+    )
+    reached = 0.0
+    for term in terms:
+        reached += term
+        if term < 1e-17 * reached:  # terms fall away from the middle
+            break
+    return min(reached, 1.0)
+
+
 def incomplete_beta(a: Floats, b: Floats, x: Floats) -> Floats:
     """Regularised incomplete beta function ``I_x(a, b)`` of arrays of one shape ``(n,)``."""
     swap = x > (a + 1) / (a + b + 2)  # Where the fraction converges slowly, that of 1 - x does not.
