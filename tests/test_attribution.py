@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from tests.queueing import Settings, compare, compare_minutes
+from tracescope import schema
+from tracescope.analysis.attribution.consumers import consumers
 from tracescope.analysis.attribution.findings import grew
-from tracescope.analysis.report import Certainty, Finding, Mechanism, Report
+from tracescope.analysis.report import Certainty, EdgeKey, Finding, Mechanism, Report
+from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.schema import HOUR_NS
 
 SHOP = Settings()
 STOCK, LEDGER = "postgresql/stock", "postgresql/ledger"
@@ -116,3 +121,51 @@ def test_what_only_the_structure_says_is_called_consistent_with() -> None:
     """Where the courses of two edges say nothing, a finding claims no more than that."""
     report = compare(SHOP, WORLDS["a row is held while its holder asks a bank that got slow"][0], seed=2)
     assert report.findings[0].certainty is Certainty.CONSISTENT
+
+
+def test_why_a_queue_backs_up_is_said_where_no_work_takes_longer() -> None:
+    """A third more of everything: the queue is first, because more messages come."""
+    busier = replace(SHOP, orders_rate=8.0, reports_rate=1.3, adjust_rate=1.3)
+    first = compare(SHOP, busier, seed=5).findings[0]
+    assert (first.cause.caller, first.mechanism) == ("orders", Mechanism.QUEUE)
+    assert "more messages come" in first.sentence
+
+
+@pytest.mark.parametrize(
+    ("live", "said"), [((4, 2), "worker runs on 4 → 2 instances"), ((4, 4), "takes messages later")]
+)
+def test_fewer_instances_are_why_messages_wait(live: tuple[int, int], said: str) -> None:
+    """Instances are counted where resources name them."""
+    start = 490_000 * HOUR_NS
+    periods = [_fleet(number, start + turn * 24 * HOUR_NS) for turn, number in enumerate(live)]
+    wait = EdgeKey("message", "queue", "orders", "worker", "wait")
+    known = consumers(wait, None, (periods[0], periods[1]))
+    assert said in known.told(wait)
+    assert known.fewer == (live[1] < live[0])
+
+
+def _fleet(instances: int, start_ns: int) -> PeriodRollups:
+    """A day of a service with so many instances."""
+    rows = [
+        (start_ns // HOUR_NS, "", "worker", f"worker-{number}", "", 1000, start_ns, start_ns + 24 * HOUR_NS)
+        for number in range(instances)
+    ]
+    hours = pl.DataFrame(rows, schema=schema.dtypes(schema.SERVICE_HOURS), orient="row")
+    return PeriodRollups(start_ns, start_ns + 24 * HOUR_NS, HOUR_NS, "", {"service_hours": hours})
+
+
+@pytest.mark.parametrize("attempts", [2, 3])
+def test_a_circle_of_calls_that_are_made_again_begins_at_the_slow_work(attempts: int) -> None:
+    """Time-outs, attempts and the load they bring all follow from a query that got slow."""
+    base = replace(SHOP, timeout_ms=300.0, attempts=attempts)
+    first = compare(base, replace(base, stock_ms=130.0), seed=5).findings[0]
+    assert (first.cause.caller, first.cause.callee) == ("inventory", STOCK)
+    assert GAP in named(first)
+
+
+def test_a_slow_query_behind_a_full_pool_is_the_cause_of_waiting_for_the_pool() -> None:
+    """Connections are held longer: the service's own time grows, and is a victim."""
+    base = replace(SHOP, stock_pool=2)
+    first = compare(base, replace(base, stock_ms=160.0), seed=5).findings[0]
+    assert (first.cause.caller, first.cause.callee) == ("inventory", STOCK)
+    assert ("inventory", None) in named(first)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from tracescope import schema
+from tracescope.analysis.attribution.consumers import consumers
 from tracescope.analysis.attribution.courses import Course, courses
 from tracescope.analysis.attribution.holders import contended, held_meanwhile, resources
 from tracescope.analysis.attribution.ladder import (
@@ -83,6 +84,7 @@ class _Story:
     edges: Mapping[EdgeKey, Edge]
     courses: Mapping[EdgeKey, Course]
     per_request: Mapping[str, float]
+    periods: tuple[PeriodRollups, PeriodRollups]
     sure: frozenset[EdgeKey]
     graph: nx.DiGraph[EdgeKey]
 
@@ -123,7 +125,7 @@ def attribute(
     held = resources(seen)
     paths = pl.concat([period.tables["paths"] for period in (base, head)]).unique("path_id")
     rungs = [*ladder(grown, paths), *contended(grown, held), *held_meanwhile(grown, held, paths)]
-    story = _Story(every, seen, per_request, sure, _graph(likely, rungs))
+    story = _Story(every, seen, per_request, periods, sure, _graph(likely, rungs))
     _break_circles(story)
     _leave_unsure(story)
     made = [_finding(story, cause, victims) for cause, victims in _by_cause(story).items()]
@@ -268,7 +270,7 @@ def _finding(story: _Story, cause: EdgeKey, victims: Sequence[EdgeKey]) -> Findi
     return Finding(
         cause=cause,
         mechanism=mechanism,
-        sentence=_sentence(edge, mechanism, victims, total),
+        sentence=_sentence(story, edge, mechanism, victims, total),
         added_ms=edge.credited_ms,
         unit=edge.unit,
         entries=tuple(entries),
@@ -306,7 +308,8 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
     if is_wait(key) and dominant(edge) is Effect.LOAD:
         return Mechanism.QUEUE
     if is_wait(key):
-        return Mechanism.CONSUMER if course is None or course.waits is not True else Mechanism.QUEUE
+        known = consumers(key, course, story.periods)
+        return Mechanism.QUEUE if known.busier and not known.fewer else Mechanism.CONSUMER
     if more_calls(edge) and (dominant(edge) in (Effect.CALLS, Effect.NEW) or any(map(is_wait, victims))):
         return Mechanism.NEW if dominant(edge) is Effect.NEW else Mechanism.MORE_CALLS
     if shared and key.kind != "queue":
@@ -318,7 +321,9 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
     return OF_EFFECT.get(dominant(edge), Mechanism.SLOWER)
 
 
-def _sentence(edge: Edge, mechanism: Mechanism, victims: Sequence[EdgeKey], total: float) -> str:
+def _sentence(
+    story: _Story, edge: Edge, mechanism: Mechanism, victims: Sequence[EdgeKey], total: float
+) -> str:
     """One sentence: what, where, how much, and what else it slows down."""
     calls = f"{edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g}"
     name = name_of(edge.key)
@@ -327,7 +332,8 @@ def _sentence(edge: Edge, mechanism: Mechanism, victims: Sequence[EdgeKey], tota
     elif mechanism is Mechanism.POOL:
         what = f"{name} waits for a thread or a connection"
     elif mechanism in (Mechanism.CONSUMER, Mechanism.QUEUE) and is_wait(edge.key):
-        what = f"{edge.caller} backs up: {edge.callee} takes messages later than they come"
+        why = consumers(edge.key, story.courses.get(edge.key), story.periods).told(edge.key)
+        what = f"{edge.caller} backs up: {why}"
     elif mechanism is Mechanism.STARVED:
         what = f"{edge.caller} gets too little CPU"
     elif mechanism is Mechanism.RETRIES:
