@@ -63,7 +63,12 @@ MODULES = {
 }
 
 #: Survivors that behave as the module does: (module, text of the mutant) -> why.
-EQUIVALENT: dict[tuple[str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "decompose",
+        "calls[:1] * criticality[:1] < 0 => calls[:1] * criticality[:1] <= 0",
+    ): "where one of both is zero, the sum of both is the other",
+}
 
 _COMPARE = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),

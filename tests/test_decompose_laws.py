@@ -193,3 +193,98 @@ def test_work_made_serial_is_not_netted() -> None:
     effects = decompose(base, head, branches(*two))
     assert effects["criticality"][0, 1] > 5.0
     np.testing.assert_allclose(effects["latency"], 0.0, atol=1e-9)
+
+
+def chain(fan_out: float = 2.0, waited: float = 0.5, own_ms: float = 3.0, below_ms: float = 4.0) -> Sums:
+    """A hundred units whose one call path fans out, is waited for in part, and calls one thing below."""
+    calls = np.array([100 * fan_out, 100 * fan_out * waited])
+    visits = np.array([calls[0] * waited, calls[1]])
+    own = visits * np.array([own_ms, below_ms])
+    children = np.array([own[1], 0.0])
+    rows = np.full(1, 100.0), own.sum(keepdims=True), calls, calls, visits, own, children, children
+    return Sums(*(a[None] for a in rows))
+
+
+@pytest.mark.parametrize(
+    ("head", "effect", "path"),
+    [
+        (chain(fan_out=6.0), "calls", 0), (chain(fan_out=1.0), "calls", 0),
+        (chain(waited=0.75), "criticality", 0), (chain(waited=0.1), "criticality", 0),
+        (chain(own_ms=9.0), "latency", 0), (chain(below_ms=1.0), "latency", 1),
+    ],
+)  # fmt: skip
+def test_one_change_alone_is_one_effect_with_all_that_lies_below_it(
+    head: Sums, effect: str, path: int
+) -> None:
+    """A wider fan-out carries the time below it; slower work is of the path that does it."""
+    base = chain()
+    effects = decompose(base, head, branches(-1, 0))
+    expected = dict.fromkeys(effects, np.zeros(2)) | {effect: np.eye(2)[path] * (mean(head) - mean(base))}
+    for name, values in effects.items():
+        np.testing.assert_allclose(values[0], expected[name], atol=1e-9, err_msg=name)
+
+
+def test_changes_at_once_share_by_the_logarithm_of_their_ratios() -> None:
+    """Twice the calls of four times the latency: of the change, a third and two thirds (LMDI)."""
+    base, head = chain(below_ms=0.0), chain(fan_out=4.0, own_ms=12.0, below_ms=0.0)
+    effects = decompose(base, head, branches(-1, 0))
+    change = mean(head) - mean(base)
+    assert effects["calls"][0, 0] == pytest.approx(change / 3)
+    assert effects["latency"][0, 0] == pytest.approx(change * 2 / 3)
+
+
+def two_entries(units: tuple[float, float], clock_ms: tuple[float, float]) -> Sums:
+    """Entries with one path each, visited once a unit."""
+    count, own = np.array(units), np.array(units) * np.array(clock_ms)
+    return Sums(*(a[None] for a in (count, own, count, count, count, own, 0 * own, 0 * own)))
+
+
+def test_mix_is_the_shift_of_weights_at_mean_latency_and_effects_are_at_mean_weight() -> None:
+    """Both by the midpoint of base and head; an entry that one period lacks is mix alone."""
+    base, head = two_entries((75.0, 25.0), (10.0, 30.0)), two_entries((100.0, 100.0), (12.0, 30.0))
+    shift, weight = mix(base, head)
+    np.testing.assert_allclose(shift[0], [-0.25 * 11.0, 0.25 * 30.0])
+    np.testing.assert_allclose(weight[0], [0.625, 0.375])
+    effects = decompose(base, head, Tree(np.array([-1, -1]), np.array([0, 1]), np.array([1, 1])))
+    np.testing.assert_allclose(effects["latency"][0], [2.0 * 0.625, 0.0])
+    absent = two_entries((100.0, 0.0), (10.0, 0.0))
+    for one, other, sign in ((absent, base, 1.0), (base, absent, -1.0)):
+        shift, _ = mix(one, other)
+        np.testing.assert_allclose(shift[0], [sign * -0.25 * 10.0, sign * 0.25 * 30.0])
+
+
+def test_a_path_without_calls_is_new_or_gone_and_one_without_visits_is_criticality() -> None:
+    """With all that lies below it, which names nothing of its own."""
+    whole, tree = chain(), branches(-1, 0)
+    nothing = chain(fan_out=0.0)
+    unwaited = Sums(
+        **{name: getattr(nothing, name) for name in Sums.__dataclass_fields__}
+        | {name: getattr(whole, name) * [1.0, 0.0] for name in ("calls", "calls_visited")}
+    )
+    gain = mean(whole)
+    for base, head, effect, change in (
+        (nothing, whole, "new", gain), (whole, nothing, "gone", -gain),
+        (unwaited, whole, "criticality", gain), (whole, unwaited, "criticality", -gain),
+    ):  # fmt: skip
+        for name, values in decompose(base, head, tree).items():
+            expected = [change, 0.0] if name == effect else [0.0, 0.0]
+            np.testing.assert_allclose(values[0], expected, atol=1e-9, err_msg=f"{effect}: {name}")
+
+
+def test_the_logarithmic_mean_of_equals_is_that_value_and_with_nothing_it_is_nothing() -> None:
+    """Its limits; and by its definition elsewhere."""
+    a, b = np.array([5.0, 5.0, 0.0, 3.0, 2.0]), np.array([5.0, 5.0 * (1 + 1e-10), 3.0, 0.0, 6.0])
+    np.testing.assert_allclose(log_mean(a, b), [5.0, 5.0, 0.0, 0.0, 4.0 / math.log(3.0)], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("fan_out", "waited"), [(8.0, 0.25), (8.0, 0.1), (2.5, 0.1)])
+def test_a_wider_fan_out_that_is_waited_for_less_often_is_netted_into_the_larger(
+    fan_out: float, waited: float
+) -> None:
+    """Of 2 calls and a half of them waited for; what is netted away leaves no trace."""
+    base, head = chain(), chain(fan_out=fan_out, waited=waited)
+    effects = decompose(base, head, branches(-1, 0))
+    calls_win = fan_out / 2.0 >= 0.5 / waited
+    change = mean(head) - mean(base)
+    np.testing.assert_allclose(effects["calls"][0], [change if calls_win else 0.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(effects["criticality"][0], [0.0 if calls_win else change, 0.0], atol=1e-9)
