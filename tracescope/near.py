@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Suggestions at most, and how alike they must be.
+#: Suggestions at most, and how similar they must be, of 0 to 1.
 MOST = 3
-ALIKE = 0.6
+SIMILARITY = 0.6
 
 
 def near(typed: str, known: Iterable[str], most: int = MOST) -> list[str]:
@@ -16,7 +16,7 @@ def near(typed: str, known: Iterable[str], most: int = MOST) -> list[str]:
     by_folded: dict[str, str] = {}
     for name in known:
         by_folded.setdefault(name.casefold(), name)
-    found = get_close_matches(typed.casefold(), by_folded, most, ALIKE)
+    found = get_close_matches(typed.casefold(), by_folded, most, SIMILARITY)
     return [by_folded[name] for name in found]
 
 
