@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tracescope import schema
-from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.capacity.early_warning import signs_between
 from tracescope.analysis.comparison import blocks
 from tracescope.analysis.comparison.aggregate import condensed
 from tracescope.analysis.comparison.edges import exemplars
@@ -102,7 +102,7 @@ def test_sums_of_hours_that_count_alike_are_the_sums_of_the_hours(which: str) ->
         found = exemplars(hours, summed, schema.UNIT_REQUEST, numbered)
         assert found == exemplars(hours, hours, schema.UNIT_REQUEST, numbered)
         assert found == _by_hand(hours, numbered)
-    assert stage_between(*sums) == stage_between(base, head)
+    assert signs_between(*sums) == signs_between(base, head)
 
 
 def test_days_are_a_row_in_twenty() -> None:

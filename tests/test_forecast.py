@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from tracescope import config, schema
 from tracescope.analysis.capacity.curve import Curve
-from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.capacity.early_warning import early_signs, signs_between, stage_of
 from tracescope.analysis.capacity.forecast import Forecast, forecast
-from tracescope.analysis.capacity.forecast_verdict import live_instances, outlook
-from tracescope.analysis.report import Edge, Entry
+from tracescope.analysis.capacity.forecast_verdict import outlook
+from tracescope.analysis.capacity.trends import live_instances
+from tracescope.analysis.report import Edge, Entry, how_many
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.verdict import entry_states, state_of
 from tracescope.cli import main
@@ -184,7 +185,6 @@ def test_calls_per_request_that_grow_are_amplification_and_make_an_entry_drift()
     seen = outlook(found, period)
     assert seen.entries[0].state == "drifting"
     assert "more often per request" in seen.entries[0].evidence[0]
-    assert seen.signs[1].shown, seen.signs[1].words
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def halves(period: PeriodRollups) -> tuple[PeriodRollups, PeriodRollups]:
 @pytest.mark.parametrize(
     ("options", "stage"),
     [
-        ({"peak": 0.85, "demand": 0.04}, "2"),
-        ({"peak": 0.005, "repeats": 0.04}, "2"),
+        ({"peak": 0.85, "demand": 0.04}, "1"),
+        ({"peak": 0.005, "repeats": 0.04}, "none"),
         ({"peak": 0.2}, "none"),
     ],
 )
@@ -242,15 +242,90 @@ def test_two_halves_are_compared_with_the_stage_that_the_whole_forecasts(
     period = shop(CURVE, **options)
     assert outlook(forecast(period), period).stage == stage
     base, head = halves(period)
-    assert stage_between(base, head) == stage
-    assert stage_between(head, base) == stage
+    assert stage_of(signs_between(base, head)) == stage
+    assert stage_of(signs_between(head, base)) == stage
 
 
 def test_a_stage_needs_weeks() -> None:
     """Two weeks in all, and periods cut finer than hours, have none."""
     base, head = halves(shop(CURVE, weeks=2))
-    assert stage_between(base, head) is None
-    assert stage_between(replace(base, slot_ns=base.slot_ns // 60), head) is None
+    assert stage_of(signs_between(base, head)) is None
+    assert stage_of(signs_between(replace(base, slot_ns=base.slot_ns // 60), head)) is None
+
+
+def fleet(weeks: int, live: tuple[int, int], versions: tuple[int, int] = (0, 0)) -> pl.DataFrame:
+    """A gateway's instances in the first and the second half, and versions that it shipped in either."""
+    hours = weeks * 168
+    rows = []
+    for slot in range(hours):
+        late = slot >= hours // 2
+        count = versions[0] * slot // (hours // 2) if not late else versions[0]
+        count += versions[1] * (slot - hours // 2) // (hours // 2) if late else 0
+        rows += [
+            {"slot": slot, "environment": "", "service": "gateway", "version": f"v{count}",
+             "instance": f"i{k}", "spans": 50, "first_ns": slot * HOUR, "last_ns": (slot + 1) * HOUR - 1}
+            for k in range(live[late])
+        ]  # fmt: skip
+    return pl.DataFrame(rows, schema=schema.dtypes(schema.SERVICE_HOURS))
+
+
+def running(period: PeriodRollups, service_hours: pl.DataFrame) -> PeriodRollups:
+    return replace(period, tables={**period.tables, "service_hours": service_hours})
+
+
+@pytest.mark.parametrize(
+    ("live", "demand", "shown"), [((2, 5), 0.01, True), ((4, 4), 0.0, False), ((2, 3), 0.06, False)]
+)
+def test_cost_is_instances_for_a_request(live: tuple[int, int], demand: float, shown: bool) -> None:
+    """More instances than requests ask for, needed or not; a fleet that follows its users costs no more."""
+    period = running(shop(CURVE, peak=0.2, demand=demand), fleet(10, live))
+    sign = early_signs(period)[1]
+    assert sign.known
+    assert "instances per request" in sign.words
+    assert sign.shown == shown, sign.words
+
+
+def test_latency_of_messages_creeps_at_peak_as_that_of_requests_does() -> None:
+    """The same rows as one kind of unit or the other."""
+    period = shop(CURVE, peak=0.85, demand=0.04)
+    as_messages = {
+        name: table.with_columns(pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"))
+        if name in ("entry_hours", "path_hours") else table
+        for name, table in period.tables.items()
+    }  # fmt: skip
+    for one, word in ((period, "requests"), (replace(period, tables=as_messages), "messages")):
+        sign = early_signs(one)[0]
+        assert sign.shown
+        assert word in sign.words
+
+
+def test_all_signs_together_are_already_there_and_how_many_show_is_told() -> None:
+    """One, and all three."""
+    period = shop(CURVE, peak=0.85, demand=0.04)
+    assert how_many(early_signs(period)).startswith(
+        "early warning: 1 of 3 signs shows: latency creeps at peak"
+    )
+    every = running(period, fleet(10, (2, 8), (20, 2)))
+    signs = early_signs(every)
+    assert all(sign.shown for sign in signs), signs
+    assert "already there" in how_many(signs)
+    assert "none of 3" in how_many(early_signs(running(shop(CURVE, peak=0.2), fleet(10, (3, 3), (8, 8)))))
+
+
+@pytest.mark.parametrize(
+    ("live", "peak", "found"), [((2, 5), 0.85, True), ((2, 2), 0.85, False), ((2, 5), 0.1, False)]
+)
+def test_instances_that_only_load_what_they_share_are_a_band_aid(
+    live: tuple[int, int], peak: float, found: bool
+) -> None:
+    """The database is slower by load alone, without drift; more instances of its caller do not help there."""
+    period = running(shop(CURVE, peak=peak, demand=0.04), fleet(10, live))
+    made = forecast(period)
+    seen = outlook(made, period).band_aids
+    assert bool(seen) == found
+    if found:
+        assert "with its load" in seen[0].words
+        assert "postgresql/shop" in seen[0].words
 
 
 def test_an_slo_is_a_wall_too() -> None:

@@ -94,6 +94,8 @@ def test_every_surface_tells_the_same_of_an_edges_wall(store: Path) -> None:
     session = Session(store, Settings(store=str(store)))
     client = TestClient(make_app(session), base_url="http://127.0.0.1")
     diff = command("diff", *where, "--all")
+    assert seen["verdict"]["stage"] == diff["verdict"]["stage"]
+    assert seen["verdict"]["early_warning"] == diff["verdict"]["early_warning"]
     compared = 0
     for found in (
         diff["edges"],

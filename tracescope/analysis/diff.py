@@ -24,7 +24,7 @@ from tracescope import schema
 from tracescope.analysis.attribution.failures import with_failures
 from tracescope.analysis.attribution.findings import attribute
 from tracescope.analysis.capacity.arrivals import near
-from tracescope.analysis.capacity.early_warning import stage_between
+from tracescope.analysis.capacity.early_warning import early_signs, signs_between, stage_of
 from tracescope.analysis.capacity.edge_walls import Past, with_walls
 from tracescope.analysis.capacity.split import edge_key, needs_load_model, split_latency
 from tracescope.analysis.comparison import blocks as blocking
@@ -182,6 +182,7 @@ def diff(
     state, reasons = tailing(*failing(state, reasons, failures), tails)
     if state != State.INSUFFICIENT:
         entries = failing_entries(entry_states(entries, ranked, options.alpha), failures)
+    signs = signs_between(*sums) if past is None else early_signs(past([]).of_entries(options.keep_entry))
     return Report(
         environment=head.environment or base.environment,
         notes=tuple(notes),
@@ -190,7 +191,8 @@ def diff(
         clock=clock,
         other_clocks={name: each for name, each in named.items() if name != "request"},
         state=state,
-        stage=None if state == State.INSUFFICIENT else stage_between(*sums),
+        stage=stage_of(signs),
+        signs=signs,
         reasons=reasons,
         edges=tuple(ranked),
         entries=tuple(entries),

@@ -8,6 +8,7 @@ Source: design, section 8 (the JSON shape).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -513,6 +514,37 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Sign:
+    """One stage of early warning: whether it shows, what is known either way, and whether anything is."""
+
+    stage: int
+    shown: bool
+    words: str
+    known: bool = True
+
+
+_SIGNS: Final = {
+    1: "latency creeps at peak",
+    2: "a request costs more instances",
+    3: "fewer versions are shipped",
+}
+
+
+def how_many(signs: Sequence[Sign]) -> str:
+    """How many signs show, in words; empty when nothing is known of any."""
+    shown = [sign for sign in signs if sign.shown]
+    known = sum(sign.known for sign in signs)
+    if not known:
+        return ""
+    if len(shown) == len(_SIGNS):
+        return "early warning: all 3 signs show, so it is already there"
+    told = ": " + ", ".join(_SIGNS[sign.stage] for sign in shown) if shown else ""
+    unknown = f" ({len(_SIGNS) - known} not known)" if known < len(_SIGNS) else ""
+    verb = "shows" if len(shown) == 1 else "show"
+    return f"early warning: {len(shown) or 'none'} of 3 signs {verb}{told}{unknown}"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What every surface renders.
 
@@ -547,3 +579,4 @@ class Report:
     failures: Failures = Failures()
     tails: tuple[Tail, ...] = ()
     carriers: Carriers | None = None
+    signs: tuple[Sign, ...] = ()

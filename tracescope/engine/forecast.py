@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -85,11 +86,18 @@ def past_of_paths(store: SpanStore, environment: str, until_ns: int, budget: Bud
     if request.end_ns - request.start_ns < FEWEST_WEEKS * 7 * DAY_NS:
         return None
 
-    def read(ids: Sequence[int]) -> PeriodRollups:
+    @cache
+    def whole() -> PeriodRollups:
         found = store.reading(lambda snapshot: rollups_in(store, snapshot, request))
         names = {name: found.tables[name] for name in schema.DIMENSIONS}
         found = readable(store, replace(found, tables={**found.tables, **shorten(names)[0]}))
-        found = set_apart(found, _long_lived(store, request)[0])
+        return set_apart(found, _long_lived(store, request)[0])
+
+    def read(ids: Sequence[int]) -> PeriodRollups:
+        found = whole()
+        if not ids:
+            tables = {**found.tables, "path_hours": found.tables["path_hours"].clear()}
+            return replace(found, tables=tables, hours=None)
         paths = found.tables["paths"]
         edges = paths.filter(pl.col("path_id").is_in(list(ids)))
         keys = edges.select("kind", "caller", "callee", "operation").unique().iter_rows()

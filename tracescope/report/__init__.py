@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -227,6 +228,9 @@ def diff_json(report: Report) -> contract.Diff:
             "state": report.state.value,
             "stage": report.stage,
             "reasons": list(report.reasons),
+            "early_warning": [asdict(sign) for sign in report.signs],
+            "signs_shown": sum(sign.shown for sign in report.signs),
+            "signs_known": sum(sign.known for sign in report.signs),
             "detectable_ms": report.detectable_ms,
         },
         "alpha": report.alpha,

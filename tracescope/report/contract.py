@@ -42,11 +42,18 @@ class Clock(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What it comes to; ``stage`` is the last early warning that shows."""
+    """What it comes to.
+
+    ``stage`` is the last early warning that shows; all three are in ``early_warning``, shown or not, and
+    how many show of those of which anything is known stands beside them.
+    """
 
     state: str
     stage: str | None
     reasons: list[str]
+    early_warning: NotRequired[list[dict[str, Any]]]
+    signs_shown: NotRequired[int]
+    signs_known: NotRequired[int]
 
 
 class DiffVerdict(Verdict):
@@ -456,9 +463,8 @@ class Path(TypedDict):
 
 
 class ForecastVerdict(Verdict):
-    """With every early warning, shown or not, and instances that bought no throughput."""
+    """With instances that bought no throughput."""
 
-    early_warning: list[dict[str, Any]]
     band_aids: list[dict[str, Any]]
 
 

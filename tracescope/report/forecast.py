@@ -52,6 +52,8 @@ def forecast_json(forecast: Forecast, outlook: Outlook) -> contract.Forecast:
             "stage": outlook.stage,
             "reasons": list(outlook.reasons),
             "early_warning": [asdict(sign) for sign in outlook.signs],
+            "signs_shown": sum(sign.shown for sign in outlook.signs),
+            "signs_known": sum(sign.known for sign in outlook.signs),
             "band_aids": [asdict(found) for found in outlook.band_aids],
         },
         "edges": [{**asdict(edge), "edge": edge.name} for edge in forecast.edges],
@@ -165,7 +167,8 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
     colour = {State.GROWTH_STABLE: "bold green", State.INSUFFICIENT: "bold yellow"}.get(
         outlook.state, "bold red"
     )
-    lines = [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
+    lines = [words] if (words := outlook.how_many) else []
+    lines += [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
     lines += [f"band-aid: {found.words}" for found in outlook.band_aids]
     notes = [
         "* no such load was seen; ≥ is what is known at least, ? is not known; headroom is load at the wall "

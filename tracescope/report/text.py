@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.comparison.standing import is_told, standing_words
-from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told
+from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told, how_many
 from tracescope.report import carriers, diff_json, edge_json, failures, json_bytes, tails
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
@@ -250,6 +250,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
         Text(headline(report), style=colour),
         *[Text(line) for line in causes(report, width)],
         *[Text(line) for line in (*failures.lines(report), *tails.lines(report), *carriers.lines(report))],
+        *[Text(words) for words in (how_many(report.signs),) if words],
         *[Text(line, style="dim") for line in _summary(report)],
         Text(""),
         table(columns, report.edges, width, everything=wide),

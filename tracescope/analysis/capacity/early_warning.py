@@ -1,27 +1,45 @@
 """Early warning, in the order in which growth shows itself.
 
-    stage 1    latency creeps at peak load while off-peak is flat
-    stage 2    every request costs more: time worked, calls
+    stage 1    latency creeps at peak load while off-peak is flat: of requests, and of messages in queues
+    stage 2    every request costs more instances
     stage 3    fewer versions are shipped
 
-Source: design, sections 1 and 7.
+How many of them show is told beside the last one: all three together are no early warning any more.  Waiting
+is no cost: a request that waits longer shows in stage 1 already.
+
+Source: design, sections 1, 7 and 12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.capacity.trends import LEAST_DRIFT, Trend, grows, trend_of
+from tracescope.analysis.capacity.trends import (
+    ALPHA,
+    LEAST_DRIFT,
+    Trend,
+    adjusted,
+    chance,
+    grows,
+    live_instances,
+    trend_of,
+    weekly,
+)
+from tracescope.analysis.report import Sign
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import binomial_tail
 from tracescope.schema import HOUR_NS
+
+Floats = NDArray[np.float64]
 
 #: Part of hours of the week that count as peak, and as off-peak.
 PEAK_PART: Final = 0.25
@@ -30,31 +48,28 @@ NONE: Final = "none"
 
 #: Columns that are read, by table.
 _READ: Final = {
-    "path_hours": ("slot", "unit", "threshold", "path_id", "own_all_ns", "calls"),
     "entry_hours": ("slot", "unit", "threshold", "entry_id", "units", "clock_ns"),
-    "service_hours": ("slot", "service", "version", "first_ns"),
+    "service_hours": ("slot", "service", "version", "instance", "spans", "first_ns", "last_ns"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One stage of early warning: whether it shows, what is known either way, and whether anything is."""
-
-    stage: int
-    shown: bool
-    words: str
-    known: bool = True
+#: What waits: requests, and messages in queues.
+_WAITING: Final = {schema.UNIT_REQUEST: "requests", schema.UNIT_MESSAGE: "messages"}
+WEEK_HOURS: Final = 7 * 24
 
 
 def early_signs(period: PeriodRollups) -> tuple[Sign, ...]:
-    """All stages, of ``path_hours``, ``entry_hours`` and ``service_hours``, hourly."""
-    return _creep(period), _cost(period), _velocity(period)
+    """All stages, of ``entry_hours`` and ``service_hours``, hourly."""
+    peak = {kind: _at_peak(period, kind) for kind in _WAITING}
+    cost = _per_request(period)
+    tested = adjusted([*(each[0] for each in peak.values()), cost])
+    for number, kind in enumerate(_WAITING):
+        peak[kind] = tested[number], peak[kind][1]
+    return _creep(peak), _cost(tested[-1]), _velocity(period)
 
 
-def stage_between(base: PeriodRollups, head: PeriodRollups) -> str | None:
-    """The stage over the weeks of both periods; None when they are too few, or cut finer than hours."""
+def signs_between(base: PeriodRollups, head: PeriodRollups) -> tuple[Sign, ...]:
+    """All stages over the weeks of both periods; none where they are cut finer than hours."""
     if base.slot_ns != HOUR_NS or head.slot_ns != HOUR_NS:
-        return None
+        return ()
     early, late = sorted((base, head), key=lambda period: period.end_ns)
     before = pl.col("slot") < late.start_ns // HOUR_NS  # what both hold counts once
     tables = {
@@ -64,10 +79,8 @@ def stage_between(base: PeriodRollups, head: PeriodRollups) -> str | None:
         for name, used in _READ.items()
         if name in early.tables and name in late.tables
     }
-    ids = ("path_id", "entry_id")
-    tables["paths"] = pl.concat([side.tables["paths"].select(ids) for side in (base, head)]).unique()
     start = min(base.start_ns, head.start_ns)
-    return stage_of(early_signs(PeriodRollups(start, late.end_ns, HOUR_NS, head.environment, tables)))
+    return early_signs(PeriodRollups(start, late.end_ns, HOUR_NS, head.environment, tables))
 
 
 def stage_of(signs: Sequence[Sign]) -> str | None:
@@ -78,29 +91,45 @@ def stage_of(signs: Sequence[Sign]) -> str | None:
     return NONE if any(sign.known for sign in signs if sign.stage < 3) else None
 
 
-def _creep(period: PeriodRollups) -> Sign:
-    """Stage 1: latency creeps at peak load while off-peak is flat; traffic between entries held still."""
-    rows = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_REQUEST)
+def _at_peak(period: PeriodRollups, kind: int) -> tuple[Trend, Trend]:
+    """Trend of the clock of one kind of unit in the busiest and in the quietest hours of the week.
+
+    The traffic between entries is held still.
+    """
+    rows = period.tables["entry_hours"].filter(pl.col("unit") == kind)
     if rows.is_empty():
-        return Sign(1, False, "no requests were seen", known=False)
-    cell = (pl.col("slot") % 168).alias("cell")
+        return Trend(None, None), Trend(None, None)
+    cell = (pl.col("slot") % WEEK_HOURS).alias("cell")
     by_cell = rows.group_by(cell).agg(pl.col("units").sum()).sort("units", "cell")["cell"].to_list()
     size = max(int(len(by_cell) * PEAK_PART), 1)
-    found: list[Trend] = []
-    for cells in (by_cell[-size:], by_cell[:size]):
-        part = _by_week(rows.filter((pl.col("slot") % 168).is_in(cells)), period)
-        found.append(_per_unit(part, "clock_ns"))
-    peak, quiet = found
-    if peak.pct_per_week is None or quiet.pct_per_week is None:
+    peak, quiet = (
+        _per_unit(_by_week(rows.filter((pl.col("slot") % WEEK_HOURS).is_in(cells)), period), "clock_ns")
+        for cells in (by_cell[-size:], by_cell[:size])
+    )
+    return peak, quiet
+
+
+def _creep(trends: Mapping[int, tuple[Trend, Trend]]) -> Sign:
+    """Stage 1: it takes longer at peak while off-peak is flat."""
+    told: list[str] = []
+    shown = False
+    for kind, (peak, quiet) in trends.items():
+        if peak.pct_per_week is None or quiet.pct_per_week is None:
+            continue
+        flat = quiet.pct_per_week < max(LEAST_DRIFT, peak.pct_per_week / 2)
+        shown |= grows(peak) and flat
+        told.append(
+            f"{_WAITING[kind]} at peak hours {peak.pct_per_week:+.1f} % a week, "
+            f"off-peak {quiet.pct_per_week:+.1f} %"
+        )
+    if not told:
         return Sign(1, False, "too few weeks to see a creep", known=False)
-    words = f"latency at peak hours {peak.pct_per_week:+.1f} % a week, off-peak {quiet.pct_per_week:+.1f} %"
-    flat = quiet.pct_per_week < max(LEAST_DRIFT, peak.pct_per_week / 2)
-    return Sign(1, grows(peak) and flat, words)
+    return Sign(1, shown, "latency of " + "; of ".join(told))
 
 
 def _week(period: PeriodRollups) -> pl.Expr:
     """Whole weeks before the period's end, the last one 0."""
-    return ((period.end_ns // period.slot_ns - 1 - pl.col("slot")) // (7 * 24)).alias("week")
+    return ((period.end_ns // period.slot_ns - 1 - pl.col("slot")) // WEEK_HOURS).alias("week")
 
 
 def _by_week(rows: pl.DataFrame, period: PeriodRollups) -> pl.DataFrame:
@@ -110,7 +139,7 @@ def _by_week(rows: pl.DataFrame, period: PeriodRollups) -> pl.DataFrame:
         rows.group_by("entry_id", _week(period))
         .agg((pl.col("units", "clock_ns") * weight()).sum(), pl.col("slot").n_unique().alias("hours"))
         .filter(pl.col("hours") * 4 >= pl.col("hours").max().over("entry_id"), pl.col("units") > 0)
-        .filter((pl.col("week") + 1) * 7 * 24 <= last - period.start_ns // period.slot_ns + 1)
+        .filter((pl.col("week") + 1) * WEEK_HOURS <= last - period.start_ns // period.slot_ns + 1)
     )
 
 
@@ -133,33 +162,44 @@ def _per_unit(weeks: pl.DataFrame, column: str) -> Trend:
     return trend_of(at, (series["total"] / series["fixed"]).to_numpy())
 
 
-def _cost(period: PeriodRollups) -> Sign:
-    """Stage 2: what a request costs in calls and in time worked, whether waited for or not."""
-    requests = pl.col("unit") == schema.UNIT_REQUEST
-    spent = (
-        period.tables["path_hours"]
-        .lazy()
-        .filter(requests)
-        .group_by("path_id", _week(period))
-        .agg((pl.col("own_all_ns", "calls") * weight()).sum())
-        .join(period.tables["paths"].lazy().select("path_id", "entry_id"), on="path_id")
-        .group_by("entry_id", "week")
-        .agg(pl.col("own_all_ns", "calls").sum())
-        .collect()
-    )
-    weeks = _by_week(period.tables["entry_hours"].filter(requests), period)
-    weeks = weeks.join(spent, on=["entry_id", "week"])
-    told: list[str] = []
-    shown = False
-    for column, what in (("own_all_ns", "time worked"), ("calls", "calls")):
-        trend = _per_unit(weeks, column)
-        if trend.pct_per_week is None:
-            continue
-        shown |= grows(trend)
-        told.append(f"{what} per request {trend.pct_per_week:+.1f} % a week")
-    if not told:
-        return Sign(2, False, "too few weeks to see what a request costs", known=False)
-    return Sign(2, shown, ", ".join(told))
+def _per_request(period: PeriodRollups) -> Trend:
+    """Trend of live instances of all services for one request."""
+    rows = period.tables.get("service_hours", schema.empty(schema.SERVICE_HOURS))
+    named = rows.filter(pl.col("instance") != "")
+    requests = period.tables["entry_hours"].filter(pl.col("unit") == schema.UNIT_REQUEST)
+    if named.is_empty() or requests.is_empty():
+        return Trend(None, None)
+    begin = max(period.start_ns, int(requests["slot"].min()) * period.slot_ns)  # pyright: ignore[reportArgumentType, reportOperatorIssue]
+    at, units = weekly(requests, period, "units")
+    fleets = [live_instances(part, begin, period.end_ns) for part in named.partition_by("service")]
+    live = np.sum([instances for _, instances in fleets], axis=0)
+    common, a, b = np.intersect1d(fleets[0][0], at, return_indices=True)
+    known = live[a] > 0
+    each = (live[a] / units[b])[known]
+    trend = trend_of(common[known], each)
+    return trend if trend.pct_per_week is None else replace(trend, q_value=_rose(np.log(each)))
+
+
+def _rose(values: Floats) -> float:
+    """How likely the second half of weekly values is so much above the first by chance.
+
+    Fleets grow in steps, which a line through the weeks hardly sees (Welch's t; instances are counted, so
+    weeks do not take after each other).
+    """
+    first, second = values[: len(values) // 2], values[len(values) // 2 :]
+    if len(first) < 2:
+        return 1.0
+    parts = [float(np.var(half, ddof=1)) / len(half) for half in (first, second)]
+    error = math.sqrt(max(sum(parts), 1e-12))
+    powers = sum(part**2 / (len(half) - 1) for part, half in zip(parts, (first, second), strict=True))
+    return chance(float(second.mean() - first.mean()), error, max(sum(parts) ** 2 / max(powers, 1e-300), 1.0))
+
+
+def _cost(trend: Trend) -> Sign:
+    """Stage 2: more instances for every request, needed or not."""
+    if trend.pct_per_week is None:
+        return Sign(2, False, "too few weeks with service.instance.id: cost is not known", known=False)
+    return Sign(2, grows(trend), f"instances per request {trend.pct_per_week:+.1f} % a week")
 
 
 def _velocity(period: PeriodRollups) -> Sign:
@@ -175,12 +215,12 @@ def _velocity(period: PeriodRollups) -> Sign:
     shipped = first.join(started, on="service").filter(pl.col("first_ns") > pl.col("born"))
     at = shipped["first_ns"].to_numpy()
     middle = (begin + period.end_ns) / 2
-    weeks = (period.end_ns - begin) / 2 / (7 * 24 * HOUR_NS)
+    weeks = (period.end_ns - begin) / 2 / (WEEK_HOURS * HOUR_NS)
     before, after = float((at < middle).sum()), float((at >= middle).sum())
     words = f"{before / weeks:.1f} then {after / weeks:.1f} new versions a week"
     if before + after < 6:
         return Sign(3, False, f"{words}: too few to tell", known=False)
-    return Sign(3, decrease_p_value(int(before), int(after)) < 0.05, words)
+    return Sign(3, decrease_p_value(int(before), int(after)) < ALPHA, words)
 
 
 def decrease_p_value(before: int, after: int) -> float:

@@ -22,14 +22,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracescope.analysis.capacity.early_warning import Sign, early_signs, stage_of
+from tracescope import schema
+from tracescope.analysis.capacity.early_warning import early_signs, stage_of
 from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast
-from tracescope.analysis.capacity.trends import grows, weekly
-from tracescope.analysis.report import State
+from tracescope.analysis.capacity.trends import Trend, adjusted, grows, live_instances, trend_of, weekly
+from tracescope.analysis.report import Sign, State, how_many
 from tracescope.analysis.rollups.flows import weight
-from tracescope.analysis.rollups.instances import Lives
 from tracescope.analysis.rollups.period import PeriodRollups
-from tracescope.schema import HOUR_NS
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +36,9 @@ FEWEST_UNITS: Final = 1000
 #: Instances must have grown by this factor to be a band-aid.
 MORE_INSTANCES: Final = 1.25
 SLOWER: Final = 1.1
+#: Calls of each instance that leave it a band-aid.
+MORE_EACH: Final = 1.05
+FEWEST_BAND_AID_WEEKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,14 @@ class Outlook:
     signs: tuple[Sign, ...]
     band_aids: tuple[BandAid, ...]
 
+    #: States from the worst to none.
 
-#: States from the worst to none.
+    @property
+    def how_many(self) -> str:
+        """How many early warnings show, in words."""
+        return how_many(self.signs)
+
+
 _ORDER: Final = tuple(State)
 
 
@@ -147,30 +155,17 @@ def _state(
     return EntryVerdict(entry.unit, entry.service, entry.operation, state, tuple(evidence))
 
 
-def live_instances(rows: pl.DataFrame, begin_ns: int, end_ns: int) -> tuple[Floats, Floats]:
-    """Mean number of live instances in whole weeks before `end_ns`, oldest first.
-
-    Returns
-    -------
-    weeks, live ``(w,)``
-    """
-    week = 7 * 24 * HOUR_NS
-    count = int((end_ns - begin_ns) // week)
-    starts = end_ns - np.arange(count, 0, -1) * week
-    weeks = np.asarray(-np.arange(count)[::-1] - 0.5, dtype=np.float64)
-    return weeks, Lives.of(rows).between(starts, starts + week)
-
-
 def band_aids(forecast: Forecast, period: PeriodRollups) -> tuple[BandAid, ...]:
-    """Services that got more instances, serve no more with each, and wait longer downstream."""
+    """Services that got more instances, serve no more with each, and wait longer downstream.
+
+    What they wait for is slower for any reason: a resource that they share gets slower by the load that more
+    instances put on it, without any drift.
+    """
     found: list[BandAid] = []
     services = period.tables["service_hours"].filter(pl.col("instance") != "")
-    begin = forecast.start_ns
-    slow = {edge.caller: edge for edge in sorted(forecast.edges, key=_slower) if _slower(edge) > 0}
     for (service,), rows in services.partition_by("service", as_dict=True).items():
-        weeks, live = live_instances(rows, begin, period.end_ns)
-        edge = slow.get(str(service))
-        if len(weeks) < 4 or edge is None:
+        weeks, live = live_instances(rows, forecast.start_ns, period.end_ns)
+        if len(weeks) < FEWEST_BAND_AID_WEEKS:
             continue
         quarter = max(len(weeks) // 4, 1)
         before, now = float(live[:quarter].mean()), float(live[-quarter:].mean())
@@ -180,21 +175,42 @@ def band_aids(forecast: Forecast, period: PeriodRollups) -> tuple[BandAid, ...]:
         more = (
             float(calls[-quarter:].mean() / calls[:quarter].mean()) if len(calls) >= 2 * quarter else math.nan
         )
-        waits = (1 + _slower(edge) / 100) ** (len(weeks) - quarter)
-        if not more < 1.05 * now / before or waits < SLOWER:
+        if not more < MORE_EACH * now / before:
             continue
+        waits = _waits_longer(forecast, period, str(service))
+        if waits is None or (1 + (waits[1].pct_per_week or 0.0) / 100) ** (len(weeks) - quarter) < SLOWER:
+            continue
+        edge, trend = waits
+        why = "at equal load" if grows(edge.drift) else "with its load"
         words = (
             f"{service} went from {before:.1f} to {now:.1f} instances for {more:.2f} times the calls, and "
-            f"still waits {_slower(edge):+.1f} % a week longer on {edge.name}: they do not help there"
+            f"still waits {trend.pct_per_week:+.1f} % a week longer on {edge.name}, which gets slower {why}: "
+            "they do not help there"
         )
         found.append(BandAid(str(service), before, now, words))
     return tuple(found)
 
 
-def _slower(edge: EdgeForecast) -> float:
-    """Per cent a week that a downstream edge gets slower at equal load."""
-    shared = edge.callee is not None and grows(edge.drift)
-    return edge.drift.pct_per_week or 0.0 if shared else 0.0
+def _waits_longer(
+    forecast: Forecast, period: PeriodRollups, service: str
+) -> tuple[EdgeForecast, Trend] | None:
+    """The downstream edge of a service whose calls take longer every week, by the most; None: none does."""
+    below = [edge for edge in forecast.edges if edge.caller == service and edge.callee is not None]
+    trends: list[Trend] = []
+    for edge in below:
+        paths = period.tables["paths"].filter(
+            (pl.col("caller") == edge.caller)
+            & (pl.col("callee") == edge.callee)
+            & (pl.col("operation") == edge.operation)
+            & (pl.col("kind") == schema.EDGE_KINDS.index(edge.kind))
+        )
+        rows = period.tables["path_hours"].join(paths.select("path_id"), on="path_id", how="semi")
+        at, spent = weekly(rows, period, "own_all_ns")
+        calls_at, calls = weekly(rows, period, "calls")
+        common, a, b = np.intersect1d(at, calls_at, return_indices=True)
+        trends.append(trend_of(common, spent[a] / calls[b]))
+    longer = [(edge, trend) for edge, trend in zip(below, adjusted(trends), strict=True) if grows(trend)]
+    return max(longer, key=lambda one: one[1].pct_per_week or 0.0, default=None)
 
 
 def _served(period: PeriodRollups, service: str) -> Floats:

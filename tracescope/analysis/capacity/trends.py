@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tracescope.analysis.capacity.arrivals import WEEK_NS
 from tracescope.analysis.capacity.split import load_trend
 from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.rollups.instances import Lives
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
 from tracescope.analysis.statistics.significance import benjamini_hochberg
@@ -110,3 +111,17 @@ def grows(trend: Trend) -> bool:
         and trend.q_value <= ALPHA
         and trend.pct_per_week >= LEAST_DRIFT
     )
+
+
+def live_instances(rows: pl.DataFrame, begin_ns: int, end_ns: int) -> tuple[Floats, Floats]:
+    """Mean number of live instances in whole weeks before `end_ns`, oldest first.
+
+    Returns
+    -------
+    weeks, live ``(w,)``
+    """
+    week = 7 * 24 * HOUR_NS
+    count = int((end_ns - begin_ns) // week)
+    starts = end_ns - np.arange(count, 0, -1) * week
+    weeks = np.asarray(-np.arange(count)[::-1] - 0.5, dtype=np.float64)
+    return weeks, Lives.of(rows).between(starts, starts + week)
