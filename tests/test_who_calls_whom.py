@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 from reported import ARRIVED_NS, case, of_spans, reported, request
 
 from tracescope.config import Settings
+from tracescope.identity import topic_of
 from tracescope.ingest.decode import decode
+from tracescope.schema import KIND_PRODUCER, UNIT_LONG, UNIT_REQUEST
 
 HTTP = "http.request.method=GET"
 
@@ -149,6 +152,75 @@ def _hop(producer: str, consumer: str, sent: str, taken: str, trace: int) -> tup
         f"{producer} server POST /x 0-20 {HTTP}\n  {producer} producer events publish 5-9 {topic} {sent}",
         f"{consumer} consumer events process 30-60 {process}",
     )
+
+
+def test_a_driver_below_a_mapper_asks_the_same_database() -> None:
+    """The mapper names the database, the driver the server alone: one node, whose time is both's."""
+    mapper = "db.system=postgresql db.name=orders db.statement=SELECT server.address=pg"
+    for inner in ("server.address=pg", "net.peer.name=pg", ""):
+        seen = reported(
+            f"api server GET / 0-50 {HTTP}\n"
+            f"  api client orders 5-45 {mapper}\n"
+            f"    api client postgres 11-44 db.system=postgresql db.statement=SELECT {inner}\n"
+        )
+        assert seen.nodes("database") == {"postgresql/orders"}, inner
+        assert seen.own_ms() == {("api", "postgresql/orders"): 40.0}, inner
+    other = reported(
+        f"api server GET / 0-50 {HTTP}\n"
+        f"  api client orders 5-45 {mapper}\n"
+        "    api client postgres 11-44 db.system=postgresql db.statement=SELECT server.address=replica\n"
+    )
+    assert other.nodes("database") == {"postgresql/orders", "postgresql/replica"}
+
+
+def test_what_processes_below_a_receive_has_its_queue() -> None:
+    """MassTransit: the exchange is the producer's, the queue the receiving span's; both are connected."""
+    sent = "messaging.system=rabbitmq messaging.destination.name=OrderSubmitted messaging.operation=send"
+    queue = "messaging.system=rabbitmq messaging.destination.name=submit-order"
+    taken = f"{queue} messaging.operation=receive link=1:2"
+    seen = reported(
+        f"web server POST /o 0-50 {HTTP}\n  web producer OrderSubmitted send 10-15 {sent}",
+        f"wrk consumer submit-order receive 40-140 {taken}\n"
+        "  wrk consumer process 45-130 messaging.system=rabbitmq messaging.operation=process",
+    )
+    assert seen.edges() == {
+        ("web", "OrderSubmitted"): 1, ("OrderSubmitted", "submit-order"): 1, ("submit-order", "wrk"): 1,
+    }  # fmt: skip
+
+
+def test_partitions_and_answers_have_no_topics_of_their_own() -> None:
+    """Pulsar's partitions are one topic; what is drawn anew for each answer is a template."""
+    partition = "persistent://public/default/orders-partition-{}"
+    to = "messaging.system=pulsar messaging.operation.type={} messaging.destination.name={}"
+    seen = reported(
+        *(
+            f"a producer orders send 0-5 {to.format('send', partition.format(number))}\n"
+            f"  b consumer orders process 9-30 {to.format('process', partition.format(number))}"
+            for number in range(3)
+        )
+    )
+    assert seen.edges() == {("a", "orders"): 3, ("orders", "b"): 3}
+    assert {operation for _, callee, operation in seen.operations() if callee == "b"} == {"wait"}
+    for name, template in (
+        ("_INBOX.aB3dE5fG7h.1", "_INBOX.{id}"),
+        ("amq.rabbitmq.reply-to.g1h2AA9yZXBseQ", "amq.rabbitmq.reply-to.{id}"),
+        ("orders.anonymous.Xq3b9Zt0Rr2", "orders.anonymous.{id}"),
+        ("web1_api_bus_oyryyy8nxeyyyh1rbdp6mcgx1", "web1_api_bus_{id}"),
+        ("temp-queue://ID:web-34567-1699-1:3:1", "temp-queue:{id}"),
+        ("event_bus_orders", "event_bus_orders"), ("orders-v2", "orders-v2"), ("bus-events", "bus-events"),
+    ):  # fmt: skip
+        assert topic_of({"messaging_destination": name}, KIND_PRODUCER) == template
+
+
+def test_a_worker_that_waits_for_its_next_job_is_no_request() -> None:
+    """Blocking commands of Redis are polls, like any other that waits until something comes."""
+    seen = reported(
+        f"a server GET / 0-20 {HTTP}\n  a client GET 5-8 db.system=redis server.address=redis",
+        "b client BRPOP 0-2000 db.system=redis db.operation=BRPOP server.address=redis",
+        "b client XREADGROUP 0-5000 db.system=redis db.statement=XREADGROUP db.operation=XREADGROUP",
+    )
+    units = seen.tables["entry_hours"].group_by("unit").agg(pl.col("units").sum(), pl.col("clock_ns").sum())
+    assert set(units.iter_rows()) == {(UNIT_REQUEST, 1, 20_000_000), (UNIT_LONG, 2, 7_000_000_000)}
 
 
 def test_topics_of_one_name_on_two_brokers_are_two() -> None:

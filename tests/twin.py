@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from builders import Key, Made
 
 from tracescope import schema
+from tracescope.identity import is_named_by
 
 MS = 1_000_000
 WINDOW_NS = 3 * schema.HOUR_NS  # the hour a trace starts in, and two more
@@ -933,9 +934,29 @@ def name_by_graphql(tree: Tree) -> None:
         tree.spans[request] = replace(span, operation=whole)
 
 
+def take_names(tree: Tree) -> None:
+    """What names less than the span of its kind around it is called as that is."""
+    original = {number: span.peer for number, span in tree.spans.items()}
+    for number, span in tree.spans.items():
+        above = tree.parent[number]
+        if above is None:
+            continue
+        around = tree.spans[above]
+        if (around.service, around.edge_class) != (span.service, span.edge_class) or original[above] is None:
+            continue
+        roles = tree.role[number], tree.role[above]
+        if span.edge_class == schema.CLASS_MESSAGING:
+            takes = span.peer is None and roles[0] == "consumer" and roles[1] in ("consumer", "poll")
+        else:
+            takes = span.edge_class == schema.CLASS_DB and is_named_by(span.peer, original[above])
+        if takes:
+            tree.spans[number] = replace(span, peer=original[above])
+
+
 def roll_up(spans: Sequence[Made]) -> Rolled:
     out = Rolled()
     for tree, walked in analyse(spans):
+        take_names(tree)
         name_by_graphql(tree)
         slot = tree.first_ns // schema.HOUR_NS
         moved = sum(shift != 0 for shift in tree.offset.values())

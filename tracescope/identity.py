@@ -303,10 +303,29 @@ def split_database(identity: str) -> Database:
     return Database(system, "", rest) if is_server else Database(system, rest, "")
 
 
+def is_named_by(inner: str | None, outer: str | None) -> bool:
+    """Whether a query within another's span names no more of its database than the other, and less."""
+    if inner is None or outer is None:
+        return inner is None
+    less, more = split_database(inner), split_database(outer)
+    if less.namespace == more.server and not less.server:  # a server's short name, split as a namespace
+        less = Database(less.system, "", more.server)
+    one = less.system == more.system and (less.server in ("", more.server) or not more.server)
+    return one and not less.namespace and bool(more.namespace)
+
+
 # -- queues ---------------------------------------------------------------------------------------
 
 #: Names of RabbitMQ's default exchange, which has none.
-_DEFAULT_EXCHANGE: Final = frozenset({"amq.default", "(default)", "<default>"})
+_DEFAULT_EXCHANGE: Final = frozenset({"amq.default", "(default)", "<default>", "(anonymous)"})
+#: Destinations that one caller has for its answers, by what comes before the part that is drawn anew.
+_TEMPORARY = re.compile(
+    r"^(_INBOX\.|amq\.gen-|amq\.rabbitmq\.reply-to\.|.+\.anonymous\.|.+_bus_(?=[a-z0-9]{20,}$)|temp-(?:queue|topic):"
+    r"|ActiveMQ\.Temp(?:Queue|Topic)?|spring\.gen-|ID:)(?=.{8}).*",
+    re.DOTALL,
+)
+#: What a topic's partitions are called where each is a topic of its own.
+_PARTITION = re.compile(r"-partition-\d+$")
 
 
 def topic_of(attributes: Names, kind: int, names: Names = NO_NAMES) -> str | None:
@@ -341,12 +360,12 @@ def _topic_of(attributes: Names, kind: int) -> str | None:
         destination = attributes.get("messaging_source") or destination
     if not destination or destination.lower() in _DEFAULT_EXCHANGE:
         destination = attributes.get("messaging_routing_key") or ""
-    if "://" in destination:
+    if "://" in destination and not destination.startswith("temp-"):
         destination = destination.rstrip("/").rpartition("/")[2]
     elif destination.startswith("arn:"):
         destination = re.split("[:/]", destination)[-1]
     elif destination.startswith("projects/"):
         destination = destination.rpartition("/")[2]
-    if destination.startswith("amq.gen-"):
-        return "amq.gen-{id}"
-    return _UUID.sub("{id}", destination) or None
+    if found := _TEMPORARY.match(destination):
+        return f"{found.group(1)}{{id}}"
+    return _UUID.sub("{id}", _PARTITION.sub("", destination)) or None

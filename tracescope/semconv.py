@@ -43,6 +43,7 @@ from tracescope.schema import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
+    LIFE_SCHEDULED,
     MSG_EMPTY,
     MSG_NONE,
     MSG_PROCESS,
@@ -94,7 +95,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "celery.task_name", "messaging.sidekiq.job_class", "messaging.resque.job_class",
         "messaging.delayed_job.name", "messaging.active_job.job_class", "messaging.bullmq.job.name",
         "messaging.bull.job.name", "bull.job.name", "messaging.oban.worker", "oban.job.worker",
-        "messaging.rq.job_name", "messaging.dramatiq.actor_name",
+        "messaging.rq.job_name", "messaging.dramatiq.actor_name", "messaging.message.job_name",
     ),
     "rpc_system": ("rpc.system.name", "rpc.system"),
     "rpc_service": ("rpc.service",),
@@ -200,6 +201,14 @@ def _database_operation(attributes: Mapping[str, str], name: str) -> str:
     name = template_name(name, database=True)
     return _joined(name, collection if collection not in re.split(r"[\s.]", name) else None)
 
+
+#: Commands that wait until something comes: a worker's poll, which nobody waits for.
+_BLOCKING: Final = frozenset(
+    {
+        "BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "XREADGROUP",
+        "XREAD", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "LISTEN",
+    }
+)  # fmt: skip
 
 #: Operation of what waits for a connection, out of a pool or a new one, and asks nothing yet.
 ACQUIRE: Final = "wait for a connection"
@@ -372,6 +381,8 @@ def meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names = 
         return replace(said, messaging_op=MSG_EMPTY)
     if said.messaging_op != MSG_NONE:
         return said
+    if said.edge_class == CLASS_DB and said.operation.partition(" ")[0].upper() in _BLOCKING:
+        return replace(said, messaging_op=LIFE_SCHEDULED)
     return replace(said, messaging_op=life(attributes, kind, name, said.edge_class == CLASS_NONE))
 
 

@@ -25,9 +25,10 @@ from tracescope import schema
 from tracescope.analysis.rollups.failed import called_again, without_calls
 from tracescope.analysis.rollups.graphql import asked_for
 from tracescope.errors import KernelError
+from tracescope.identity import is_named_by
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
-from tracescope.kernels.roles import ROLE_LEAF_CALL, ROLE_POLL, ROLE_TRANSPORT
+from tracescope.kernels.roles import ROLE_CONSUMER, ROLE_LEAF_CALL, ROLE_POLL, ROLE_TRANSPORT
 from tracescope.kernels.sketch import bin_of
 from tracescope.kernels.tally import sum_by, tally
 from tracescope.kernels.traces import Traces, group_traces
@@ -291,11 +292,38 @@ class _Work:
         self.publisher = forest.unit_producer.copy()
         while (made_with := (self.publisher >= 0) & (forest.role[self.publisher] == ROLE_TRANSPORT)).any():
             self.publisher[made_with] = forest.parent[self.publisher[made_with]]
+        self._take_names()
         self.traces = traces
         self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
         self.threshold = forests.gather(spans["threshold"].to_numpy(), order)
         self._name_by_graphql()
         self._contexts()
+
+    def _take_names(self) -> None:
+        """Let spans have the name of what the span around them reaches, where they name less themselves.
+
+        What processes a message and names no destination has that of the receive span around it; a driver
+        that names a server has the database that the mapper around it names.
+        """
+        forest, peer, service = self.forest, self.codes["peer"], self.service
+        above = forest.parent
+        inner = np.flatnonzero(above >= 0)
+        outer = above[inner]
+        same = (service[inner] == service[outer]) & (self.edge_class[inner] == self.edge_class[outer])
+        inner, outer = inner[same & (peer[outer] >= 0)], outer[same & (peer[outer] >= 0)]
+        receives = np.isin(forest.role[outer], (ROLE_CONSUMER, ROLE_POLL))
+        takes = (peer[inner] < 0) & (self.edge_class[inner] == schema.CLASS_MESSAGING) & receives
+        takes &= forest.role[inner] == ROLE_CONSUMER
+        queries = (self.edge_class[inner] == schema.CLASS_DB) & (peer[inner] != peer[outer])
+        pairs, which = np.unique(
+            np.stack([peer[inner[queries]], peer[outer[queries]]], axis=1), axis=0, return_inverse=True
+        )
+        names_less = [is_named_by(self.names.text(a), self.names.text(b)) for a, b in pairs.tolist()]
+        takes[queries] = np.array(names_less, np.bool_)[which.reshape(-1)] if len(pairs) else False
+        if takes.any():
+            named = peer.copy()
+            named[inner[takes]] = peer[outer[takes]]
+            self.codes["peer"] = named
 
     def _name_by_graphql(self) -> None:
         """Let requests be told apart by the GraphQL operations that they ask for."""
