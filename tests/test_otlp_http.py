@@ -439,7 +439,7 @@ def test_a_connection_that_says_nothing_is_ended(receiver) -> None:
 def test_a_body_that_dribbles_in_gets_408(receiver) -> None:
     with raw(receiver) as connection:
         connection.sendall(
-            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+            b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
             b"Content-Length: 100\r\n\r\nabc"
         )
         assert b" 408 " in answered(connection)
@@ -448,7 +448,7 @@ def test_a_body_that_dribbles_in_gets_408(receiver) -> None:
 def test_headers_beyond_the_limit_are_refused(receiver) -> None:
     """More than 16 KiB of them."""
     with raw(receiver) as connection:
-        connection.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nX-Long: " + b"y" * 40_000 + b"\r\n\r\n")
+        connection.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * 40_000 + b"\r\n\r\n")
         assert b" 431 " in answered(connection)
 
 

@@ -21,10 +21,10 @@ from receivers import Running, eventually, request
 
 from tracescope import config
 from tracescope.errors import ConfigError
-from tracescope.ingest.access import Tokens
+from tracescope.ingest.access import MOST_FAILED, Attempts, Tokens, client_name
 from tracescope.serving.descriptors import RESERVED, connections_of
 from tracescope.serving.listen import bind, bound
-from tracescope.serving.runtime import open_sockets, prepare
+from tracescope.serving.runtime import open_sockets, prepare, refuse_exposed
 
 
 class Authority:
@@ -138,6 +138,7 @@ def test_without_a_token_of_the_file_nothing_is_taken_and_the_file_may_change(tm
         assert health.Check(health_pb2.HealthCheckRequest()).status == 1
         path.write_text("third-token\n")
         eventually(lambda: sent("third-token") == yes, "the new token is taken")
+        receiver.runtime.access.attempts.forget()  # of the polling above
         assert sent("first-token") == no
         path.write_text("\n")  # an editor that has not finished
         eventually(lambda: "tokens_not_reloaded" in receiver.log.getvalue(), "the problem is told")
@@ -256,3 +257,66 @@ def test_a_limit_that_leaves_nothing_is_refused_with_what_to_do() -> None:
     with pytest.raises(ConfigError, match=r"may open 160 files") as refused:
         connections_of(160, 10, 1)
     assert "ulimit" in str(refused.value.hint)
+
+
+def test_who_shows_many_wrong_tokens_must_wait(tmp_path) -> None:
+    """Over HTTP, gRPC and for the figures alike; the right one is not looked at then either, and later is."""
+    (tmp_path / "tokens").write_text("right\n")
+    used = {"token_file": str(tmp_path / "tokens")}
+    with Running(tmp_path / "store", used) as receiver:
+        data = request(0, 1).SerializeToString()
+        assert receiver.post(data).status_code == 401  # no token is no guess
+        answers = [receiver.post(data, authorization=f"Bearer {n}").status_code for n in range(MOST_FAILED)]
+        assert set(answers) == {401}
+        late = receiver.post(data, authorization="Bearer right")
+        assert (late.status_code, late.headers["retry-after"]) == (429, "60")
+        assert httpx.get(f"http://{receiver.http}/metrics").status_code == 429
+        assert httpx.get(f"http://{receiver.http}/healthz").status_code == 200
+        with pytest.raises(grpc.RpcError, match="too many wrong tokens"):
+            receiver.export(data, metadata=(("authorization", "Bearer right"),))
+        receiver.runtime.access.attempts.now = lambda: time.monotonic() + 61
+        assert receiver.post(data, authorization="Bearer right").status_code == 200
+
+
+def test_attempts_are_remembered_for_some_thousand_clients_only() -> None:
+    """Many addresses cannot fill the memory; a port is no other client."""
+    attempts = Attempts()
+    for number in range(5000):
+        attempts.note(f"10.0.{number // 256}.{number % 256}")
+    assert len(attempts._failed) <= 4096
+    names = [client_name(peer) for peer in ("ipv4:10.0.0.7:4711", "ipv6:[::1]:9", "10.0.0.7", "unix:")]
+    assert names == ["10.0.0.7", "[::1]", "10.0.0.7", "unix:"]
+
+
+def test_a_receiver_on_loopback_answers_to_names_of_loopback_only(tmp_path) -> None:
+    """A page of another site that lets its name point here can neither read figures nor send spans."""
+    with Running(tmp_path) as receiver:
+        evil = {"host": "evil.example"}
+        for path in ("/metrics", "/healthz"):
+            assert httpx.get(f"http://{receiver.http}{path}", headers=evil).status_code == 421
+        sent = httpx.post(
+            f"http://{receiver.http}/v1/traces",
+            content=request(0, 1).SerializeToString(),
+            headers={**evil, "content-type": "application/x-protobuf"},
+        )
+        assert sent.status_code == 421
+        assert receiver.counts() == (0, 0)
+        kind = httpx.get(f"http://{receiver.http}/healthz").headers
+        assert (kind["x-content-type-options"], kind["cache-control"]) == ("nosniff", "no-store")
+
+
+@pytest.mark.parametrize("which", ["grpc", "http", "web"])
+def test_what_others_can_reach_asks_them_who_they_are_or_is_meant_to_be_open(which: str, tmp_path) -> None:
+    """Beyond loopback, without TLS and tokens, only in so many words."""
+    cert, key = Authority(tmp_path).issue("server")
+    (tmp_path / "tokens").write_text("one\n")
+    for more in (
+        {"tls_cert": cert, "tls_key": key}, {"token_file": str(tmp_path / "tokens")}, {"insecure": True},
+        {which: "127.0.0.1:0"}, {which: "[::1]:0"}, {which: "off"},
+    ):  # fmt: skip
+        settings = config.Settings(**{which: "0.0.0.0:0", **more})
+        refuse_exposed(settings, prepare(settings)[0])
+    settings = config.Settings(**{which: "0.0.0.0:0"})
+    with pytest.raises(ConfigError, match=f"--{which} 0.0.0.0:0 can be reached") as refused:
+        refuse_exposed(settings, prepare(settings)[0])
+    assert "--insecure" in str(refused.value.hint)

@@ -110,6 +110,9 @@ class Settings:
     tls_key: str = _doc("private key of that certificate, PEM", "")
     tls_client_ca: str = _doc("clients must show a certificate that this CA signed, PEM", "")
     token_file: str = _doc("file of bearer tokens, one a line; read again when it changes", "")
+    insecure: bool = _doc(
+        "let other machines reach receivers and page without TLS and without a token", False
+    )
     cors_allowed_origins: str = _doc(
         "web pages that may send OTLP over HTTP, as `https://*.shop.example, http://localhost:*`; `*`: all",
         "",

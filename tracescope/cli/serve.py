@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import click
@@ -42,6 +42,7 @@ _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
 @click.option("--tls-key", metavar="FILE", help="Its private key, PEM.")
 @click.option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate that this CA signed.")
 @click.option("--token-file", metavar="FILE", help="Bearer tokens, one a line; read again when it changes.")
+@click.option("--insecure", is_flag=True, default=None, help="Let others reach it without TLS and token.")
 @click.option("--log-format", type=click.Choice(("logfmt", "json")), help="Form of event lines on stderr.")
 @shell.store_option
 def serve_command(**flags: str | int | None) -> None:
@@ -62,7 +63,7 @@ def serve_command(**flags: str | int | None) -> None:
     from tracescope.cli.upkeep import compile_decoder
     from tracescope.serving.allocator import keep_blocks
     from tracescope.serving.events import Events
-    from tracescope.serving.runtime import Runtime, open_sockets, prepare
+    from tracescope.serving.runtime import Runtime, open_sockets, prepare, refuse_exposed
     from tracescope.store import open_store, recover
     from tracescope.store.journal import Journal
 
@@ -71,6 +72,7 @@ def serve_command(**flags: str | int | None) -> None:
     events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()
     access, limits = prepare(settings)
+    refuse_exposed(settings, access)
     opened = open_store(settings.store, create=True)
     journal = Journal.open(opened.journal_folder)
     try:
@@ -86,8 +88,15 @@ def serve_command(**flags: str | int | None) -> None:
 
 async def _run(runtime: Runtime, sockets: dict[str, socket.socket], settings: Settings) -> None:
     """Run until SIGINT or SIGTERM."""
-    page = _page_of(settings, runtime.access, runtime.meters, lambda: runtime.addresses)
-    await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, settings))
+    from tracescope.serving.page_process import SERIES, PageProcess
+
+    page = PageProcess(settings, lambda: _receivers(runtime.addresses, runtime.access))
+    if settings.web != "off":
+        runtime.series = partial(page.ask, SERIES)
+    try:
+        await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, settings))
+    finally:
+        await page.close()
 
 
 def show_page(settings: Settings, opened: Callable[[str], object] | None = None) -> None:
@@ -103,7 +112,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     from tracescope.ingest.meters import Meters
     from tracescope.serving.events import Events
     from tracescope.serving.listen import bind, url_of
-    from tracescope.serving.runtime import prepare, warn_if_exposed
+    from tracescope.serving.runtime import prepare, refuse_exposed, warn_if_exposed
     from tracescope.serving.viewer import view
 
     shell.stay()
@@ -111,6 +120,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()
     (access, limits), meters = prepare(settings), Meters()
+    refuse_exposed(settings, access)
     socket = bind(settings.web, "--web")
 
     def started(address: str) -> None:
@@ -183,23 +193,26 @@ def _page(
     settings: Settings, access: Access, addresses: Callable[[], Mapping[str, str]], session: Session
 ) -> ASGIApp:
     """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
-    from tracescope.serving.listen import is_loopback, url_of
+    from tracescope.serving.listen import is_loopback
     from tracescope.web.app import LOCAL_HOSTS, make_app
 
-    tokens, tls = access.tokens, access.tls is not None
-
-    def receivers() -> dict[str, str]:
-        found = addresses()
-        return {
-            name: at if name == "grpc" else url_of(at, tls=tls) for name, at in found.items() if name != "web"
-        }
-
+    tokens = access.tokens
     return make_app(
         session,
         hosts=LOCAL_HOSTS if is_loopback(settings.web) else None,
         allow=tokens.allow if tokens is not None else None,
-        receivers=receivers,
+        receivers=lambda: _receivers(addresses(), access),
     )
+
+
+def _receivers(addresses: Mapping[str, str], access: Access) -> dict[str, str]:
+    """Where spans are received, as an SDK is told."""
+    from tracescope.serving.listen import url_of
+
+    tls = access.tls is not None
+    return {
+        name: at if name == "grpc" else url_of(at, tls=tls) for name, at in addresses.items() if name != "web"
+    }
 
 
 def _announce(addresses: Mapping[str, str], settings: Settings) -> None:

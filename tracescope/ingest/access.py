@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hmac
 import ssl
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 
@@ -18,6 +21,11 @@ from tracescope.errors import ConfigError
 from tracescope.ingest.cors import Cors
 
 _PREFIX: Final = b"bearer "
+#: A client that has shown so many wrong tokens in `WAIT_S` seconds is not looked at for as long.
+MOST_FAILED: Final = 20
+WAIT_S: Final = 60
+#: Clients that are remembered for it.
+_CLIENTS: Final = 4096
 
 
 @dataclass(slots=True)
@@ -136,6 +144,39 @@ class Tls:
         )
 
 
+@dataclass(slots=True)
+class Attempts:
+    """Wrong tokens that clients showed lately, so that none can try many."""
+
+    now: Callable[[], float] = time.monotonic
+    _failed: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict[str, "deque[float]"])
+
+    def too_many(self, client: str) -> bool:
+        """Whether a client must wait."""
+        failed = self._failed.get(client)
+        while failed and failed[0] <= self.now() - WAIT_S:
+            failed.popleft()
+        return failed is not None and len(failed) >= MOST_FAILED
+
+    def forget(self) -> None:
+        """Begin anew: other tokens count now."""
+        self._failed.clear()
+
+    def note(self, client: str) -> None:
+        """Write a failed attempt down."""
+        self._failed.setdefault(client, deque(maxlen=MOST_FAILED)).append(self.now())
+        self._failed.move_to_end(client)
+        if len(self._failed) > _CLIENTS:
+            self._failed.popitem(last=False)
+
+
+class Problem(NamedTuple):
+    """Why a client may not ask; `wait_s` is not 0 where it must wait first."""
+
+    sentence: str
+    wait_s: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a client must show, nothing by default; and which web pages may be clients, none by default."""
@@ -143,7 +184,32 @@ class Access:
     tls: Tls | None = None
     tokens: Tokens | None = None
     cors: Cors = field(default_factory=Cors)
+    attempts: Attempts = field(default_factory=Attempts)
 
-    def allow(self, authorization: bytes | str | None) -> bool:
-        """Whether a request with that ``authorization`` header may be served."""
-        return self.tokens is None or self.tokens.allow(authorization)
+    def problem(self, authorization: bytes | str | None, client: str) -> Problem | None:
+        """Why a request of a client with that ``authorization`` header may not be served; None when it may.
+
+        Who shows no token at all is told that one is needed, and does not count as guessing.
+        """
+        if self.tokens is None:
+            return None
+        if self.attempts.too_many(client):
+            return Problem(f"too many wrong tokens; wait {WAIT_S} s", WAIT_S)
+        if self.tokens.allow(authorization):
+            return None
+        if authorization is not None:
+            self.attempts.note(client)
+        return Problem("no valid bearer token")
+
+    @property
+    def asks(self) -> bool:
+        """Whether a client must show who it is."""
+        return self.tokens is not None or (self.tls is not None and self.tls.client_ca is not None)
+
+
+def client_name(peer: str) -> str:
+    """A client's address without its port, of gRPC's ``ipv4:10.0.0.7:4711`` or an address alone."""
+    kind, found, rest = peer.partition(":")
+    if found and kind in ("ipv4", "ipv6"):
+        return rest.rpartition(":")[0]
+    return peer

@@ -29,7 +29,7 @@ from grpc_health.v1._async import HealthServicer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tracescope.errors import ConfigError, InputError, OverloadedError, StoreError, TooLargeError
-from tracescope.ingest.access import Access
+from tracescope.ingest.access import Access, client_name
 from tracescope.ingest.intake import RETRY_AFTER_S, Intake, explain
 from tracescope.ingest.limits import Limits
 
@@ -59,9 +59,11 @@ class _Traces(grpc.GenericRpcHandler):
         """Read one message from `context`, not from the stream, and answer it."""
         if self._access.tokens is not None:
             given = dict(context.invocation_metadata() or ()).get("authorization")
-            if not self._access.allow(given):
+            if problem := self._access.problem(given, client_name(context.peer())):
                 self._intake.meters.requests.labels("grpc", "unauthenticated").inc()
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid bearer token")
+                if problem.wait_s:
+                    await _later(context, problem.sentence, problem.wait_s)
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem.sentence)
         try:
             return response(await self._intake.accept("grpc", await self._receive(context)))
         except TooLargeError as error:

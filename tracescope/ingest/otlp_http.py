@@ -126,7 +126,7 @@ class Traces:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         try:
             with self._counted():
-                body, encoding = await self._read(scope["method"], kind, headers, receive)
+                body, encoding = await self._read(scope, kind, headers, receive)
             rejected = await self.intake.accept("http", body, encoding, self._to_protobuf(kind))
         except _RefusedError as refused:
             answer = refused.answer
@@ -155,7 +155,7 @@ class Traces:
         try:
             yield
         except _RefusedError as refused:
-            outcome = "unauthenticated" if refused.answer.status == 401 else "refused"
+            outcome = "unauthenticated" if refused.answer.status in (401, 429) else "refused"
             raise
         except TooLargeError:
             outcome = "too_large"
@@ -168,13 +168,14 @@ class Traces:
                 self.intake.meters.requests.labels("http", outcome).inc()
 
     async def _read(
-        self, method: str, kind: str, headers: Mapping[bytes, bytes], receive: Receive
+        self, scope: Scope, kind: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[bytes, Encoding]:
         """The body as sent, and its encoding; raises what must be answered instead."""
         size = sum(len(name) + len(value) for name, value in headers.items())
         if size > self.limits.header_bytes:
             message = f"the headers have {size} bytes; at most {self.limits.header_bytes} are taken"
             raise _RefusedError(_Answer(431, grpc.StatusCode.RESOURCE_EXHAUSTED, message, _CLOSE))
+        method, client = scope["method"], (scope.get("client") or ("",))[0]
         if method != "POST":
             raise _RefusedError(
                 _Answer(
@@ -184,15 +185,12 @@ class Traces:
                     ((b"allow", b"POST"),),
                 )
             )
-        if not self.access.allow(headers.get(b"authorization")):
-            raise _RefusedError(
-                _Answer(
-                    401,
-                    grpc.StatusCode.UNAUTHENTICATED,
-                    "no valid bearer token",
-                    ((b"www-authenticate", b"Bearer"),),
-                )
-            )
+        if problem := self.access.problem(headers.get(b"authorization"), client):
+            code = grpc.StatusCode.UNAUTHENTICATED
+            if problem.wait_s:
+                later = (b"retry-after", str(problem.wait_s).encode())
+                raise _RefusedError(_Answer(429, code, problem.sentence, (later,)))
+            raise _RefusedError(_Answer(401, code, problem.sentence, ((b"www-authenticate", b"Bearer"),)))
         if kind not in (PROTOBUF, JSON):
             raise _RefusedError(_unsupported(f"content-type is {kind!r}, neither {PROTOBUF} nor {JSON}"))
         given = headers.get(b"content-encoding", b"").strip().lower().decode("latin-1")

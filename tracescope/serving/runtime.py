@@ -28,7 +28,8 @@ from tracescope.schema import HOUR_NS
 from tracescope.serving.allocator import give_back
 from tracescope.serving.descriptors import connections_of, raise_limit
 from tracescope.serving.events import Events
-from tracescope.serving.listen import Listener, bind, is_loopback, listen
+from tracescope.serving.front import LOCAL_HOSTS, Front
+from tracescope.serving.listen import Listener, bind, bound, is_loopback, listen
 from tracescope.serving.pressure import Pressure
 from tracescope.serving.sealing import Outcome, Plan, Sealer
 from tracescope.serving.state import Figures, folder_bytes, free_bytes, resident_bytes
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracescope.ingest.otlp_grpc import Receiver
+    from tracescope.serving.routes import Series
     from tracescope.serving.tracing import SelfTracing
 
 DRAIN_TICK_S: Final = 0.25
@@ -75,6 +77,8 @@ class Runtime:
         What is told, what is counted, who may send, and how much.
     intake
         Takes the requests of both transports.
+    series
+        Metrics that are made elsewhere.
     """
 
     used: config.Settings
@@ -86,6 +90,7 @@ class Runtime:
     meters: Meters = field(default_factory=Meters)
     intake: Intake = field(init=False)
     addresses: dict[str, str] = field(default_factory=dict[str, str])
+    series: Series | None = None
     _pressure: Pressure = field(init=False)
     _sealer: Sealer = field(default_factory=Sealer)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -212,14 +217,17 @@ class Runtime:
         from tracescope.serving import routes
 
         about = self.readiness, self.meters, self.access
+        watched = routes.watch_app(*about, series=self.series)
         apps = {
-            "http": Traces(self.intake, self.access, self.limits, routes.watch_app(*about)),
-            "web": routes.watch_app(*about, behind=page),
+            "http": Traces(self.intake, self.access, self.limits, watched),
+            "web": routes.watch_app(*about, behind=page, series=self.series),
         }
+        asking = {"http": None, "web": self.access}
         for name, opened in sockets.items():
+            local = LOCAL_HOSTS if is_loopback(bound(opened)) else None
             running = await listen(
                 opened,
-                apps[name],
+                Front(apps[name], local, asking[name]),
                 tls=self.access.tls,
                 limits=self.limits,
                 meters=self.meters,
@@ -328,6 +336,7 @@ class Runtime:
             return
         try:
             if self.access.tokens.reload():
+                self.access.attempts.forget()
                 self.events("tokens_reloaded")
         except (OSError, ConfigError) as error:
             self._warn_once("tokens_problem", "tokens_not_reloaded", str(error))
@@ -434,10 +443,28 @@ class Runtime:
         self.events("journal_damaged", level="error", file=str(aside), lost_requests=requests)
 
 
+def refuse_exposed(settings: config.Settings, access: Access) -> None:
+    """Refuse to let others reach a port on which nobody asks who they are, unless that is wanted.
+
+    Raises
+    ------
+    ConfigError
+        Such an address, without TLS, tokens or `insecure`.
+    """
+    if access.asks or access.tls is not None or settings.insecure:
+        return
+    for name in ("grpc", "http", "web"):
+        address = getattr(settings, name)
+        if address != "off" and not is_loopback(address):
+            raise ConfigError(
+                f"--{name} {address} can be reached from other machines, without TLS and without a token",
+                "give --token-file or --tls-cert and --tls-key, or say that it is meant: --insecure",
+            )
+
+
 def warn_if_exposed(events: Events, name: str, address: str, access: Access) -> None:
     """Tell that others can reach a port, and nobody asks them who they are."""
-    asks = access.tokens is not None or (access.tls is not None and access.tls.client_ca)
-    if not (is_loopback(address) or asks):
+    if not (is_loopback(address) or access.asks):
         events("exposed", level="warning", port=name, address=address, tokens=False)
 
 

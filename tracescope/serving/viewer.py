@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tracescope.serving.listen import listen
+from tracescope.serving.front import LOCAL_HOSTS, Front
+from tracescope.serving.listen import bound, is_loopback, listen
 from tracescope.serving.routes import watch_app
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ async def view(
         Called with the address once it listens.
     """
     access, limits, meters = about
-    app = watch_app(lambda: (not stop.is_set(), ()), meters, access, behind=page)
+    watched = watch_app(lambda: (not stop.is_set(), ()), meters, access, behind=page)
+    app = Front(watched, LOCAL_HOSTS if is_loopback(bound(opened)) else None, access)
     running = await listen(opened, app, tls=access.tls, limits=limits, meters=meters, grace_s=_GRACE_S)
     started(running.address)
     await stop.wait()

@@ -7,7 +7,6 @@ Source: design, section 8; OWASP "DNS rebinding" (why the Host header is checked
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -26,6 +25,7 @@ from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.report import page, text
 from tracescope.report.palette import STYLE
 from tracescope.report.review import command_of, review
+from tracescope.serving.front import LOCAL_HOSTS, SECURITY, bearer, misdirected
 from tracescope.session import Answers, Session
 from tracescope.web import api, export, pages
 from tracescope.web.map import map_
@@ -33,19 +33,6 @@ from tracescope.web.periods import from_days
 from tracescope.web.search import search
 from tracescope.web.view import View, read
 
-#: Names under which a server on loopback may be asked.
-LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
-SECURITY: Final = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
 _STATIC: Final = {
     "tracescope.css": "text/css; charset=utf-8",
     "tracescope.js": "text/javascript; charset=utf-8",
@@ -91,28 +78,16 @@ class Guard:
         writes = request.method == "POST" and request.url.path in _WRITES
         if request.method not in ("GET", "HEAD") and not writes:
             return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
+        if (elsewhere := misdirected(request, self._hosts)) is not None:
+            return elsewhere
         host = request.headers.get("host", "").rpartition("@")[2].lower()
-        name = host if host.endswith("]") else host.rsplit(":", 1)[0] if ":" in host else host
-        if self._hosts is not None and name not in self._hosts:
-            return PlainTextResponse(f"host {name[:80]!r} is not served here\n", 421)
         origin = request.headers.get("origin")
         if (origin is None and writes) or (origin is not None and origin.partition("://")[2].lower() != host):
             return PlainTextResponse("requests from other sites are refused\n", 403)
-        if self._allow is None or self._allow(_bearer(request.headers.get("authorization"))):
+        if self._allow is None or self._allow(bearer(request.headers.get("authorization"))):
             return None
         asked = 'Bearer, Basic realm="tracescope, token as the password"'
         return PlainTextResponse("a bearer token is needed\n", 401, {"www-authenticate": asked})
-
-
-def _bearer(authorization: str | None) -> str | None:
-    """The header as a bearer's: a browser can only ask for a password, which is the token then."""
-    kind, _, rest = (authorization or "").partition(" ")
-    if kind.lower() != "basic":
-        return authorization
-    try:
-        return "Bearer " + base64.b64decode(rest, validate=True).decode().partition(":")[2]
-    except ValueError:  # not base64, or not text: no token
-        return None
 
 
 def _status_of(error: TracescopeError) -> int:
