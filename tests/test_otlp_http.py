@@ -448,7 +448,9 @@ def test_a_body_that_dribbles_in_gets_408(receiver) -> None:
 def test_headers_beyond_the_limit_are_refused(receiver) -> None:
     """More than 16 KiB of them."""
     with raw(receiver) as connection:
-        connection.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * 40_000 + b"\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * 40_000 + b"\r\n\r\n"
+        )
         assert b" 431 " in answered(connection)
 
 
