@@ -176,3 +176,10 @@ def test_the_judge_calls_a_wrong_answer_wrong() -> None:
     assert not judge(wrong, answer, 3).first
     assert judge(wrong, answer, 3).forbidden
     assert judge(world, answer, 3).alarms
+
+
+def test_who_waits_in_quiet_times_too_is_not_the_holder() -> None:
+    """A database so busy that its quiet hours are busy: the neighbour leads, not who waits."""
+    outcome = run("noisy neighbour, heavier calls", 2_000)
+    assert is_good(outcome), outcome
+    assert outcome.victims == (2, 2)

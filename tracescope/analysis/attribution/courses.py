@@ -25,6 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
+from tracescope.analysis.capacity.offered import Quiet
 from tracescope.analysis.report import EdgeKey
 from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.period import MS, PeriodRollups
@@ -149,10 +150,17 @@ class Course:
         return means[0] or 0.0, means[1] or 0.0
 
     @property
-    def work(self) -> tuple[float, float]:
-        """Work that it brings to its place: calls an hour times the quiet time of a call, in ms an hour."""
-        (rate_b, rate_h), (quiet_b, quiet_h) = self.rate, self.quiet_ms
-        return rate_b * quiet_b, rate_h * (quiet_h or quiet_b)
+    def quiet_times(self) -> tuple[Quiet, Quiet] | None:
+        """`quiet_ms` of both periods with what chance leaves open; None where one of them shows none."""
+        known: list[Quiet] = []
+        for side, ms in zip((self.base, self.head), self.quiet_ms, strict=True):
+            rows = self._quiet(side)
+            calls, n = side.calls[rows], int(rows.sum())
+            if ms <= 0 or n < 2:
+                return None
+            off = float(((calls * (side.work_ms[rows] - ms)) ** 2).sum())
+            known.append(Quiet(ms, math.sqrt(off * n / (n - 1)) / (ms * float(calls.sum()))))
+        return known[0], known[1]
 
 
 def courses(base: PeriodRollups, head: PeriodRollups) -> dict[EdgeKey, Course]:

@@ -22,6 +22,7 @@ import polars as pl
 
 from tracescope.analysis.attribution.courses import OF_A_LINE, OF_WORK, Course, place_of
 from tracescope.analysis.attribution.ladder import Grown, Rung, by_name, name_of, paths_of, slower
+from tracescope.analysis.capacity.offered import Quiet, call_seconds
 from tracescope.analysis.report import EdgeKey
 
 #: Work at a resource that grew by less than this part makes nobody wait.
@@ -71,11 +72,31 @@ class Held:
 
 def resources(courses: Mapping[EdgeKey, Course]) -> dict[str, Held]:
     """What more than one edge reaches: databases, services, externals."""
-    places: dict[str, dict[EdgeKey, tuple[float, float]]] = {}
+    places: dict[str, dict[EdgeKey, Course]] = {}
     for key, course in courses.items():
         if key.callee is not None and key.kind != "queue":
-            places.setdefault(place_of(key), {})[key] = course.work
-    return {place: Held(place, work) for place, work in places.items() if len(work) > 1}
+            places.setdefault(place_of(key), {})[key] = course
+    return {place: Held(place, _work(found)) for place, found in places.items() if len(found) > 1}
+
+
+def _work(found: Mapping[EdgeKey, Course]) -> dict[EdgeKey, tuple[float, float]]:
+    """Work that every edge brings to one place: calls an hour times the quiet time of a call, in ms an hour.
+
+    Where a place is kept busy its quiet times are busy too, and whoever waits there is no holder for that:
+    what got dearer by no more than its neighbours counts as it was.
+    """
+    keys = by_name(list(found))
+    times: dict[tuple[str, int, int], Quiet] = {}
+    for number, key in enumerate(keys):
+        known = found[key].quiet_times
+        if known is not None:
+            times |= {("", number, stretch): quiet for stretch, quiet in enumerate(known)}
+    own = call_seconds(times)
+    work: dict[EdgeKey, tuple[float, float]] = {}
+    for number, key in enumerate(keys):
+        (rate_b, rate_h), (quiet_b, quiet_h) = found[key].rate, found[key].quiet_ms
+        work[key] = rate_b * quiet_b, rate_h * own.get(("", number, 1), quiet_h or quiet_b)
+    return work
 
 
 def contended(grown: Grown, held: Mapping[str, Held]) -> Iterator[Rung]:
