@@ -28,6 +28,7 @@ VERBS: Final = {
     "forecast": ("forecast", "When each edge hits the wall, and what ten times the users would do."),
     "graph": ("graph", "Who calls whom, how often, and for how much of the clock."),
     "report": ("report", "One self-contained file for an architecture review."),
+    "digest": ("digest", "Five lines for a chat: the verdict, the first findings, where to look."),
     "check": ("check", "Hold dependencies against rules; for CI."),
     "path": ("path", "One trace as a waterfall with its critical path."),
     "import": ("import_files", "Read trace files: OTLP, Jaeger, Zipkin."),
