@@ -9,6 +9,7 @@ import pytest
 from simulated import START_NS, Work, call, compare, failing, period, publish, query, serve, spans
 
 from tracescope.analysis.diff import diff
+from tracescope.analysis.gate import parse_gate
 from tracescope.analysis.report import LostKind, Mechanism, Report, State
 from tracescope.report import diff_json
 from tracescope.report import text as shown
@@ -239,3 +240,20 @@ def test_what_an_earlier_version_did_not_measure_is_unknown_and_not_nothing() ->
     clock = diff_json(report)["clock"]
     assert (clock["base_ok_ms"], clock["head_ok_ms"]) == (None, None)
     assert "tracescope rebuild" in shown.diff_markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("requests.errors>+5pp", ["gateway POST /orders"]),
+        ("gateway -> stock.errors>10pp", ["gateway -> stock reserve"]),
+        ("any.errors>+100%", ["gateway -> stock reserve"]),
+        ("requests.errors>+50pp", []),
+        ("db.errors>0pp", []),
+    ],
+)
+def test_a_build_can_be_held_by_failures(fails_fast: Report, text: str, names: list[str]) -> None:
+    """Of requests and of calls, as a change or a level; what never failed breaks no gate."""
+    broken = parse_gate(text).broken(fails_fast)
+    assert [line.split(":")[0] for line in broken] == names
+    assert not any("could be chance" in line for line in broken)

@@ -5,6 +5,7 @@
 
     share      part of all critical time, pp or %             calls      calls per unit of work
     ms         own critical ms per unit of work               headroom   capacity over peak load
+    errors     calls that fail of all calls, pp or %; of `requests` those of each entry that fail
 
 A value with a sign is a change from base to head (``+10%`` relative, ``+5pp`` and ``+20ms``
 absolute); one without is head's level.  A gate says what is, not what is significant; what could be
@@ -23,10 +24,18 @@ from tracescope.analysis.report import Edge, Report
 from tracescope.errors import UsageError
 from tracescope.schema import EDGE_KINDS, UNIT_NAMES
 
-MEASURES: Final = ("share", "ms", "calls", "headroom")
+MEASURES: Final = ("share", "ms", "calls", "headroom", "errors")
 #: Units that each measure takes; the first is meant where none is given.
-UNITS: Final = {"share": ("pp", "%"), "ms": ("ms", "%"), "calls": ("", "%"), "headroom": ("",)}
+UNITS: Final = {
+    "share": ("pp", "%"),
+    "ms": ("ms", "%"),
+    "calls": ("", "%"),
+    "headroom": ("",),
+    "errors": ("pp", "%"),
+}
 ANY: Final = "any"
+#: What stands for every entry of requests; only of `errors`.
+REQUESTS: Final = "requests"
 
 _FORM: Final = re.compile(
     r"^\s*(?P<what>.+?)\s*\.\s*(?P<measure>[a-z]+)\s*(?P<cmp>>=|<=|>|<)\s*(?P<sign>[+-]?)"
@@ -50,6 +59,8 @@ class Gate:
 
     def broken(self, report: Report) -> list[str]:
         """A line for each thing in `report` that meets the condition; empty when it passes."""
+        if self.measure == "errors":
+            return self._failing(report)
         lines: list[str] = []
         for name, edges in self._subjects(report):
             base, head = (_level(edges, self.measure, which) for which in ("base", "head"))
@@ -59,13 +70,31 @@ class Gate:
                 lines.append(f"{name}: {_words(self.measure, base, head)}{chance}{_because(edges, report)}")
         return lines
 
-    def _subjects(self, report: Report) -> list[tuple[str, list[Edge]]]:
-        """What the condition is about: edges one by one, or a kind's added up for each unit of work."""
-        if self.what in EDGE_KINDS and self.measure != "headroom":
-            kinds = [
-                (u, [e for e in report.edges if e.unit == u and e.kind == self.what]) for u in UNIT_NAMES
+    def _failing(self, report: Report) -> list[str]:
+        """A line for each rate of failures that meets the condition."""
+        if self.what == REQUESTS:
+            rates = [
+                (f"{one.service} {one.operation}", one.rate)
+                for one in report.failures.entries
+                if one.unit == UNIT_NAMES[0]
             ]
-            return [(self.what if u == "request" else f"{self.what} per {u}", e) for u, e in kinds if e]
+        else:
+            rates = [
+                (name, edge.failures.rate)
+                for name, edges in self._edges(report)
+                for edge in edges
+                if edge.failures is not None
+            ]
+        lines: list[str] = []
+        for name, rate in rates:
+            measured = self._measured(rate.base, rate.head)
+            if measured is not None and self._holds(measured):
+                told = f"errors {rate.base:.2%} -> {rate.head:.2%} ({rate.change * 100:+.2g} pp)"
+                lines.append(f"{name}: {told}{'' if rate.significant else '; could be chance'}")
+        return lines
+
+    def _edges(self, report: Report) -> list[tuple[str, list[Edge]]]:
+        """Edges that the condition is about, one by one."""
         wanted = [
             edge
             for edge in report.edges
@@ -73,11 +102,20 @@ class Gate:
         ]
         return [(f"{edge.name} {edge.operation or ''}".rstrip(), [edge]) for edge in wanted]
 
+    def _subjects(self, report: Report) -> list[tuple[str, list[Edge]]]:
+        """What the condition is about: edges one by one, or a kind's added up for each unit of work."""
+        if self.what in EDGE_KINDS and self.measure != "headroom":
+            kinds = [
+                (u, [e for e in report.edges if e.unit == u and e.kind == self.what]) for u in UNIT_NAMES
+            ]
+            return [(self.what if u == "request" else f"{self.what} per {u}", e) for u, e in kinds if e]
+        return self._edges(report)
+
     def _measured(self, base: float | None, head: float | None) -> float | None:
         """In the condition's unit; None where it cannot be told."""
         if head is None or (self.change and base is None):
             return None
-        scale = 100.0 if self.measure == "share" else 1.0
+        scale = 100.0 if self.measure in ("share", "errors") else 1.0
         if not self.change:
             return head * scale
         assert base is not None
@@ -139,11 +177,12 @@ def parse_gate(text: str) -> Gate:
     unit = unit or UNITS[measure][0]
     if unit not in UNITS[measure]:
         raise UsageError(f"--fail-on {text!r}: {measure} is not measured in {unit}", _HINT)
-    if unit == "%" and not change and measure != "share":
+    if unit == "%" and not change and measure not in ("share", "errors"):
         raise UsageError(f"--fail-on {text!r}: {unit} of what?", f"a change has a sign: +{found['value']}%")
     if change and measure == "headroom":
         raise UsageError(f"--fail-on {text!r}: headroom has no base to change from", "leave out the sign")
-    if what not in (ANY, *EDGE_KINDS) and " " not in what:
+    of_requests = what == REQUESTS and measure == "errors"
+    if what not in (ANY, *EDGE_KINDS) and " " not in what and not of_requests:
         kinds = ", ".join((*EDGE_KINDS, ANY))
         raise UsageError(f"--fail-on {text!r}: {what!r} is neither a kind nor an edge", f"kinds: {kinds}")
     value = float(found["sign"] + found["value"])
