@@ -288,3 +288,26 @@ def test_a_wider_fan_out_that_is_waited_for_less_often_is_netted_into_the_larger
     change = mean(head) - mean(base)
     np.testing.assert_allclose(effects["calls"][0], [change if calls_win else 0.0, 0.0], atol=1e-9)
     np.testing.assert_allclose(effects["criticality"][0], [0.0 if calls_win else change, 0.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("under", ["entries", "callers"])
+def test_only_branches_of_one_caller_can_take_over_from_one_another(under: str) -> None:
+    """What one entry, or one service, waits for less is not what another one waits for more."""
+    if under == "entries":
+        tree = Tree(np.array([-1, -1]), np.array([0, 1]), np.array([1, 1]))
+        units, callers = np.array([100.0, 100.0]), np.zeros(0)
+    else:
+        tree, units, callers = branches(-1, -1, 0, 1), np.array([100.0]), np.array([100.0, 100.0])
+    calls = np.full(len(callers) + 2, 100.0)
+
+    def period(*visits: float) -> Sums:
+        count = np.array([*callers, *visits])
+        own = count * np.array([*(0.0 * callers), 10.0, 10.0])
+        clock = np.bincount(tree.entry, own)
+        rows = units, clock, calls, calls, count, own, 0 * own, 0 * own
+        return Sums(*(a[None] for a in rows))
+
+    effects = decompose(period(80.0, 20.0), period(20.0, 80.0), tree)
+    part = 0.5 if under == "entries" else 1.0
+    np.testing.assert_allclose(effects["criticality"][0, -2:], [-6.0 * part, 6.0 * part])
+    np.testing.assert_allclose(effects["latency"][0], 0.0, atol=1e-12)
