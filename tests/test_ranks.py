@@ -66,3 +66,11 @@ def test_comparing_imports_no_scipy_stats() -> None:
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout == "False\n"
+
+
+def test_two_points_agree_with_the_probability_of_one_pair() -> None:
+    """Their only pair has variance 1: the normal probability of one standard error, either way."""
+    for y in ([1.0, 2.0], [2.0, 1.0]):
+        found = rank_correlation(np.array([0.0, 1.0]), np.array(y))
+        assert abs(found.tau) == pytest.approx(1.0)
+        assert found.p_value == pytest.approx(2 * stats.norm.sf(1.0))
