@@ -292,14 +292,14 @@ class _Work:
         self.publisher = forest.unit_producer.copy()
         while (made_with := (self.publisher >= 0) & (forest.role[self.publisher] == ROLE_TRANSPORT)).any():
             self.publisher[made_with] = forest.parent[self.publisher[made_with]]
-        self._take_names()
+        self._read_names()
         self.traces = traces
         self.slot_of_trace = (traces.first_ns // slot_ns).astype(np.int64)
         self.threshold = forests.gather(spans["threshold"].to_numpy(), order)
         self._name_by_graphql()
         self._contexts()
 
-    def _take_names(self) -> None:
+    def _read_names(self) -> None:
         """Let spans have the name of what the span around them reaches, where they name less themselves.
 
         What processes a message and names no destination has that of the receive span around it; a driver
