@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr.  Exit codes: 0 fine, 1 error, 2 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import logging
@@ -86,6 +87,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Print what failed and what to do next; nothing a user can cause is a traceback."""
         gc.set_threshold(_OBJECTS)
+        atexit.register(gc.freeze)  # the interpreter looks through all objects once more before it ends
         os.environ.setdefault(
             "OPENBLAS_NUM_THREADS", "1"
         )  # its threads wait in a loop, and have nothing to do
