@@ -9,6 +9,7 @@ import pytest
 from simulated import START_NS, Work, call, compare, failing, period, publish, query, serve, spans
 
 from tracescope.analysis.diff import diff
+from tracescope.analysis.explain import sentence
 from tracescope.analysis.gate import parse_gate
 from tracescope.analysis.report import LostKind, Mechanism, Report, State
 from tracescope.report import diff_json
@@ -88,6 +89,14 @@ def test_edges_that_are_not_reached_say_so_and_keep_their_milliseconds(fails_fas
     (edge,) = [e for e in fails_fast.edges if e.callee == "payment"]
     assert edge.credited_ms < -4
     assert any("no improvement" in sentence for sentence in edge.evidence)
+
+
+def test_an_edge_by_itself_tells_of_its_failures(fails_fast: Report) -> None:
+    """Its sentence says how many calls fail, and of one that is not reached that it is no improvement."""
+    (called,) = [e for e in fails_fast.edges if e.callee == "stock"]
+    assert "% of its calls" in sentence(called)
+    (unreached,) = [e for e in fails_fast.edges if e.callee == "payment"]
+    assert "no improvement (not reached: requests fail before it)" in sentence(unreached)
 
 
 def test_every_surface_tells_of_failures(fails_fast: Report) -> None:

@@ -195,7 +195,12 @@ def sentence(edge: Edge) -> str:
     """What a colleague would say of this edge."""
     what = f"{edge.name}" + (f" ({edge.operation})" if edge.operation else "")
     if not edge.significant:
-        return f"{what}: no change that could not be chance."
+        said = f"{what}: no change that could not be chance."
+        if edge.failures is not None and edge.failures.rate.significant:
+            rate = edge.failures.rate
+            said = f"{what} fails {100 * rate.head:.3g} % of its calls ({100 * rate.base:.3g} % before); "
+            said += "no change of its time that could not be chance."
+        return said
     more = "more" if edge.credited_ms > 0 else "less"
     said = [f"{what} takes {abs(edge.credited_ms):.3g} ms {more} per {edge.unit} than before"]
     parts = {name: value for name, value in edge.effects.items() if name != Effect.TRANSIENT and value}
@@ -209,7 +214,10 @@ def sentence(edge: Edge) -> str:
     ]
     if causes:
         said.append(": " + ", and ".join(causes[:2]))
-    said.append(".")
+    said.append(f", which is no improvement ({edge.lost})." if edge.lost else ".")
+    if edge.failures is not None and edge.failures.rate.significant:
+        rate = edge.failures.rate
+        said.append(f" {100 * rate.head:.3g} % of its calls fail ({100 * rate.base:.3g} % before).")
     if edge.growth_pct_per_week is not None and abs(edge.growth_pct_per_week) >= 0.05:
         said.append(f" Work at equal load changes by {edge.growth_pct_per_week:+.1f} % a week.")
     if edge.weeks_to_wall is not None:

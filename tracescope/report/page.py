@@ -140,6 +140,7 @@ def environment() -> Environment:
         "points": points,
         "why": why,
         "failure_lines": beside_latency,
+        "edge_failures": failures.edge_lines,
         "cause": cause_words,
         "trend": outlook.trend_text,
         "what_if": outlook.what_if_text,
