@@ -20,8 +20,8 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.attribution.consumers import consumers
-from tracescope.analysis.attribution.courses import Course, courses
-from tracescope.analysis.attribution.holders import contended, held_meanwhile, resources
+from tracescope.analysis.attribution.courses import Course, courses, place_of
+from tracescope.analysis.attribution.holders import Held, contended, held_meanwhile, resources
 from tracescope.analysis.attribution.ladder import (
     Grown,
     Rung,
@@ -85,8 +85,14 @@ class _Story:
     courses: Mapping[EdgeKey, Course]
     per_request: Mapping[str, float]
     periods: tuple[PeriodRollups, PeriodRollups]
+    held: Mapping[str, Held]
     sure: frozenset[EdgeKey]
     graph: nx.DiGraph[EdgeKey]
+
+    def holds(self, key: EdgeKey) -> Held | None:
+        """The resource that an edge keeps busy, out of proportion to its part before."""
+        found = self.held.get(place_of(key))
+        return found if found is not None and found.holder == key else None
 
     def per_unit(self, key: EdgeKey) -> float:
         """Credited ms of an edge, per request."""
@@ -125,7 +131,7 @@ def attribute(
     held = resources(seen)
     paths = pl.concat([period.tables["paths"] for period in (base, head)]).unique("path_id")
     rungs = [*ladder(grown, paths), *contended(grown, held), *held_meanwhile(grown, held, paths)]
-    story = _Story(every, seen, per_request, periods, sure, _graph(likely, rungs))
+    story = _Story(every, seen, per_request, periods, held, sure, _graph(likely, rungs))
     _break_circles(story)
     _leave_unsure(story)
     made = [_finding(story, cause, victims) for cause, victims in _by_cause(story).items()]
@@ -312,7 +318,7 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
         return Mechanism.QUEUE if known.busier and not known.fewer else Mechanism.CONSUMER
     if more_calls(edge) and (dominant(edge) in (Effect.CALLS, Effect.NEW) or any(map(is_wait, victims))):
         return Mechanism.NEW if dominant(edge) is Effect.NEW else Mechanism.MORE_CALLS
-    if shared and key.kind != "queue":
+    if shared and key.kind != "queue" and (story.holds(key) is not None or not is_gap(key)):
         return Mechanism.CONTENDED
     if key.unit == "message" and any(is_wait(other) for other in victims):
         return Mechanism.CONSUMER
@@ -328,7 +334,10 @@ def _sentence(
     calls = f"{edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g}"
     name = name_of(edge.key)
     if mechanism is Mechanism.CONTENDED:
-        what = f"{name} keeps {edge.callee} busier"
+        holds = story.holds(edge.key) is not None
+        what = (
+            f"{name} keeps {edge.callee} busier" if holds else f"{edge.callee} is slower for all, {name} most"
+        )
     elif mechanism is Mechanism.POOL:
         what = f"{name} waits for a thread or a connection"
     elif mechanism in (Mechanism.CONSUMER, Mechanism.QUEUE) and is_wait(edge.key):
@@ -354,8 +363,6 @@ def _evidence(story: _Story, edge: Edge) -> tuple[str, ...]:
     course = story.courses.get(edge.key)
     if course is not None and slower(edge) and (part := course.steady) is not None:
         said.append(f"{part:.0%} of its rise is there in quiet times as well")
-    held = resources({key: each for key, each in story.courses.items() if key.callee == edge.callee})
-    for resource in held.values():
-        if resource.holder == edge.key:
-            said.append(resource.told(edge.key))
+    if (resource := story.holds(edge.key)) is not None:
+        said.append(resource.told(edge.key))
     return (*said, *edge.evidence, *(line for pattern in edge.patterns for line in pattern.evidence))
