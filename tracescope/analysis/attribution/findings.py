@@ -314,8 +314,7 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
     if is_wait(key) and dominant(edge) is Effect.LOAD:
         return Mechanism.QUEUE
     if is_wait(key):
-        known = consumers(key, course, story.periods)
-        return Mechanism.QUEUE if known.busier and not known.fewer else Mechanism.CONSUMER
+        return _backing_up(story, edge)
     if more_calls(edge) and (dominant(edge) in (Effect.CALLS, Effect.NEW) or any(map(is_wait, victims))):
         return Mechanism.NEW if dominant(edge) is Effect.NEW else Mechanism.MORE_CALLS
     if shared and key.kind != "queue" and (story.holds(key) is not None or not is_gap(key)):
@@ -325,6 +324,16 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
     if (is_gap(key) or key.callee is None) and course is not None and course.waits is True:
         return Mechanism.POOL
     return OF_EFFECT.get(dominant(edge), Mechanism.SLOWER)
+
+
+def _backing_up(story: _Story, edge: Edge) -> Mechanism:
+    """Why messages wait longer although no work on one takes longer."""
+    known = consumers(edge.key, story.courses.get(edge.key), story.periods)
+    if known.fewer:
+        return Mechanism.CONSUMER
+    if dominant(edge) is Effect.LOAD:
+        return Mechanism.LOAD
+    return Mechanism.QUEUE if known.busier else Mechanism.CONSUMER
 
 
 def _sentence(
@@ -340,7 +349,7 @@ def _sentence(
         )
     elif mechanism is Mechanism.POOL:
         what = f"{name} waits for a thread or a connection"
-    elif mechanism in (Mechanism.CONSUMER, Mechanism.QUEUE) and is_wait(edge.key):
+    elif is_wait(edge.key):
         why = consumers(edge.key, story.courses.get(edge.key), story.periods).told(edge.key)
         what = f"{edge.caller} backs up: {why}"
     elif mechanism is Mechanism.STARVED:
