@@ -179,6 +179,28 @@ def test_no_page_is_wider_than_a_phone(browser, site) -> None:
         watched.close()
 
 
+def test_a_phone_shows_text_that_can_be_read_and_targets_that_can_be_hit(browser, site) -> None:
+    """Words in drawings are 11 px and more as they are seen; what is pressed is 24 px high and more."""
+    watched = Watched(browser, site)
+    try:
+        page = watched.page
+        page.set_viewport_size({"width": 390, "height": 844})
+        for path in ("/", "/map", "/paths", "/traces", "/forecast", "/quality"):
+            watched.open(path)
+            small = page.evaluate("""() => [...document.querySelectorAll("svg text")]
+                .filter(t => t.getClientRects().length)
+                .map(t => [parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a, t.textContent])
+                .filter(([size]) => size < 10.95).slice(0, 5)""")
+            assert small == [], path
+            low = page.evaluate("""() => [...document.querySelectorAll("a, button, summary, input, select")]
+                .filter(e => !e.closest("svg, .skip, p.lead, .narrowed") && e.getClientRects().length)
+                .map(e => [e.getBoundingClientRect().height, e.outerHTML.slice(0, 90)])
+                .filter(([height]) => height < 23.5).slice(0, 5)""")
+            assert low == [], path
+    finally:
+        watched.close()
+
+
 def test_a_filter_changes_the_url_and_the_picture(watched, site) -> None:
     """Choosing a kind keeps the periods, and leaves edges of that kind only."""
     page = watched.open("/")

@@ -8,6 +8,8 @@ namespace to the map with it open.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
@@ -25,10 +27,11 @@ from tracescope.web import periods
 from tracescope.web.view import LEVELS, SIDES, ZOOMS, View
 
 #: A drawing is shrunk to this part of its size at most, told to the style sheet in hundreds of px.
-SMALLEST: Final = 0.85
+SMALLEST: Final = 1.0
 MOST_HUNDREDS: Final = 40
 #: Edges listed below the map.
 LISTED_EDGES: Final = 60
+_WIDTH: Final = re.compile(r' width="(\d+)"')
 Side = Literal["change", "head", "base"]
 Values = dict[str, Any]
 
@@ -52,10 +55,12 @@ def drawn(answers: Answers, view: View, shown: Graph, *, prefix: str, side: Side
     arranged = arrange(shown)
     # names stay readable: a wide drawing is scrolled sideways rather than shrunk below this
     scale = view.zoom / 100 if view.zoom else SMALLEST
-    hundreds = min(round(arranged.width * scale / 100), MOST_HUNDREDS)
+    picture = draw(shown, arranged, look)
+    width = int(_WIDTH.search(picture)[1])  # pyright: ignore[reportOptionalSubscript] - every drawing has one
+    hundreds = min(math.ceil(width * scale / 100), MOST_HUNDREDS)
     return Markup(
         f'<div class="wide w{hundreds}" tabindex="0" role="group" aria-label="Map, scrolls" data-zooms>'
-        f"{draw(shown, arranged, look)}</div>"
+        f"{picture}</div>"
     )
 
 
