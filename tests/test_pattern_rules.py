@@ -15,7 +15,7 @@ from tracescope import schema
 from tracescope.analysis.diff import diff
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.evidence.patterns import _Side as Side
-from tracescope.analysis.report import Edge, Pattern, Report
+from tracescope.analysis.report import Edge, Pattern, PatternCertainty, Report
 from tracescope.analysis.rollups.period import PeriodRollups
 
 Rule = Callable[[Edge, Side, Side], list[Pattern]]
@@ -338,7 +338,15 @@ def test_patterns_that_are_known_already_stand_at_their_edge_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("growth", "weeks", "seen"), [(0.03, 6, True), (0.03, 2, False), (0.004, 6, False), (-0.03, 6, False)]
+    ("growth", "weeks", "seen"),
+    [
+        (0.03, 6, True),
+        (0.1, 3, True),
+        (0.1, 2, False),
+        (0.03, 2, False),
+        (0.004, 6, False),
+        (-0.03, 6, False),
+    ],
 )
 def test_calls_grow_when_they_rise_by_a_hundredth_a_week_for_four_weeks(
     growth: float, weeks: int, seen: bool
@@ -370,3 +378,67 @@ def test_calls_grow_when_they_rise_by_a_hundredth_a_week_for_four_weeks(
 def _part(whole: PeriodRollups, begin: int, end: int) -> dict[str, pl.DataFrame]:
     slots = pl.col("slot").is_between(begin // schema.HOUR_NS, end // schema.HOUR_NS - 1)
     return {n: t.filter(slots) if "slot" in t.columns else t for n, t in whole.tables.items()}
+
+
+def test_a_new_edge_has_the_patterns_of_what_it_does_now() -> None:
+    """There is nothing of it in base: five queries where there was none are an N+1."""
+    edges, found = seen(serve("shop", "GET /", 2.0, []), shop(5), significant=True)
+    assert edges[0].callee == "pg/stock"
+    assert [pattern.name for pattern in found] == ["n+1"]
+
+
+def test_backing_off_is_told_where_the_caller_itself_got_slower() -> None:
+    """By half a millisecond too; not where that is not significant, faster, or of another unit or caller."""
+    (first, *_), _ = seen(shop(1), shop(5), significant=True)
+    retries = Pattern("retries", first.name, None, PatternCertainty.FOUND, ("2 % of calls fail",))
+    itself = replace(
+        first, kind="self", callee=None, operation=None, credited_ms=0.5, significant=True, patterns=()
+    )
+    words = patterns._backing_off(retries, first, [first, itself]).evidence
+    assert words[:1] == retries.evidence
+    assert "shop itself takes +0.5 ms per request" in words[1]
+    for other in (
+        {"significant": False}, {"credited_ms": -0.5}, {"caller": "cart"}, {"unit": "message"},
+    ):  # fmt: skip
+        assert patterns._backing_off(retries, first, [first, replace(itself, **other)]) is retries  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("count", "slower", "named"), [(48, 1.0, True), (47, 1.0, False), (48, 0.0, False), (48, -1.0, False)]
+)
+def test_contention_needs_two_days_of_hours_that_are_slower_the_busier_they_are(
+    count: int, slower: float, named: bool
+) -> None:
+    """A latency that does not depend on the load, or falls with it, contends for nothing."""
+    (first, *_), _ = seen(shop(1), shop(5), significant=True)
+    slots = np.arange(count)
+    calls = 100 + 10 * slots
+    each_ns = 1e6 * (1000 + slower * slots if slower else 1000 + 50 * np.sin(7.0 * slots))
+    paths = {
+        "path_id": [1], "caller": [first.caller], "callee": [first.callee], "operation": [first.operation],
+        "kind": [schema.EDGE_KINDS.index(first.kind)],
+    }  # fmt: skip
+    hours = pl.DataFrame(
+        {"slot": slots, "calls": calls, "visits": calls, "own_ns": (calls * each_ns).astype(np.int64)}
+    ).with_columns(path_id=pl.lit(1), unit=pl.lit(schema.UNIT_REQUEST), threshold=pl.lit(schema.NO_THRESHOLD))
+    head = PeriodRollups(
+        0, count * schema.HOUR_NS, schema.HOUR_NS, "", {"path_hours": hours, "paths": pl.DataFrame(paths)}
+    )
+    assert [one.name for one in patterns._contention(first, head)] == (["contention"] if named else [])
+
+
+def test_a_sampling_that_changes_is_no_growth_of_calls() -> None:
+    """Of every week a larger part of traces is kept: calls count as many times as their requests."""
+    hours = 6 * 168
+    whole = period(spans(shop(4), start_ns=START_NS, hours=hours, per_hour=3), START_NS, hours)
+    (edge_of,) = [one for one in diff(whole, whole).edges if one.callee == "pg/stock"]
+    week = (pl.col("slot") - whole.start_ns // schema.HOUR_NS) // 168
+    kept = 0.3 + 0.1 * week
+    tables = dict(whole.tables)
+    for name in ("path_hours", "entry_hours"):
+        tables[name] = tables[name].with_columns(threshold=((1 - kept) * 2**56).cast(pl.Int64))
+    sampled = replace(whole, tables=tables)
+    middle = (whole.start_ns + whole.end_ns) // 2
+    base = replace(sampled, end_ns=middle, tables=_part(sampled, 0, middle))
+    head = replace(sampled, start_ns=middle, tables=_part(sampled, middle, whole.end_ns))
+    assert patterns._weekly(edge_of, base, head) == []
