@@ -311,3 +311,15 @@ def test_a_server_takes_no_meaning_from_where_its_client_calls_from() -> None:
         span.attributes.add(key="network.peer.address").value.string_value = f"10.0.0.{number}"
     found = scan([spans.SerializeToString()], START_NS)
     assert len(found.combinations) == 1
+
+
+def test_a_service_or_a_provider_alone_is_a_remote_call() -> None:
+    """An RPC's service without its system, and a function's provider without its name."""
+    said = semconv.meaning({"rpc_service": "shop.Cart"}, KIND_CLIENT, "Add")
+    assert (said.edge_class, said.peer) == (CLASS_RPC, "shop.Cart")
+    said = semconv.meaning({"faas_provider": "aws"}, KIND_CLIENT, "resize")
+    assert (said.edge_class, said.peer, said.operation) == (CLASS_RPC, "aws", "resize")
+    said = semconv.meaning(
+        {"faas_provider": "aws", "http_method": "GET", "address": "x.test"}, KIND_CLIENT, "GET"
+    )
+    assert said.edge_class == schema.CLASS_HTTP

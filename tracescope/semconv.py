@@ -109,6 +109,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "graphql_type": ("graphql.operation.type",),
     "graphql_document": ("graphql.document", "graphql.source"),
     "faas_invoked": ("faas.invoked_name", "aws.lambda.function.name"),
+    "faas_provider": ("faas.invoked_provider",),
     "faas_name": ("faas.name", "aws.lambda.invoked_arn", "faas.id"),
     "gen_ai_provider": ("gen_ai.provider.name", "gen_ai.system"),
     "gen_ai_operation": ("gen_ai.operation.name",),
@@ -252,6 +253,10 @@ def _acquires(attributes: Mapping[str, str], kind: int, name: str) -> bool:
     return pooled or (known and (of_pool or verb[0] in ("acquire", "checkout")))
 
 
+#: Meanings beside which a function's provider says nothing of what is called.
+_SAYS_MORE: Final = frozenset({"faas_invoked", "http_method", "url_path", "messaging_system"})
+#: Meanings of which each alone says that a span is of a remote call.
+_RPC: Final = frozenset({"rpc_system", "rpc_service", "rpc_method"})
 #: Meanings of what asks something, rather than waiting to be able to.
 _ASKS: Final = frozenset(
     {"db_text", "db_summary", "db_operation", "http_method", "rpc_method", "messaging_system", "url_path"}
@@ -357,6 +362,9 @@ _OF_MODELS: Final = frozenset({"chat", "text_completion", "generate_content", "e
 def _called(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning | None:
     """Calls that name what they reach otherwise than by address: functions and models."""
     peer = attributes.get("peer")
+    if kind == KIND_CLIENT and "faas_provider" in attributes and attributes.keys().isdisjoint(_SAYS_MORE):
+        provider = attributes["faas_provider"]
+        return Meaning(CLASS_RPC, MSG_NONE, peer_of(attributes, kind, names, provider), template_name(name))
     if kind == KIND_CLIENT and "faas_invoked" in attributes:
         function = template_declared(_last_of_name(attributes["faas_invoked"]))
         known = "rpc_method" in attributes
@@ -411,7 +419,7 @@ def _meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
     if _is_message(attributes, kind):
         return _message(attributes, kind, name, names)
     grpc = attributes.get("component", "").lower() == "grpc"
-    if "rpc_system" in attributes or "rpc_method" in attributes or grpc or (
+    if not attributes.keys().isdisjoint(_RPC) or grpc or (
         _GRPC_NAME.match(name) and "http_method" not in attributes
     ):  # fmt: skip
         target = (
