@@ -48,7 +48,7 @@ PENDING = (
 )  # fmt: skip
 #: Phrases of the wrong language in help, messages and pages, and the right ones.
 PHRASES = {
-    r"(?:^|'|\bwhich) ?is no (?!longer\b|more\b)[a-z]": "is not a ..., or: expected ...",
+    r"(?:^|'|\bwhich) ?is no (?!longer\b|more\b|improvement\b)[a-z]": "is not a ..., or: expected ...",
     r"\b[Aa]t most so many\b": "Maximum number of",
     r"\b[Ll]ist so many\b": "Number of ... to list",
     r"\bown time\b|\bown ms\b": "critical self time",
