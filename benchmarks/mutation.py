@@ -53,7 +53,7 @@ MODULES = {
     "patterns": ("analysis.evidence.patterns", "pattern_rules patterns"),
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
     "blocks": ("analysis.comparison.blocks", "blocks"),
-    "starved": ("analysis.comparison.starved", "starved"),
+    "starved": ("analysis.comparison.starved", "starved_laws starved"),
     "verdict": ("analysis.verdict", "verdict"),
     "gate": ("analysis.gate", "gate"),
     "sketch": ("kernels.sketch", "small_kernels"),
