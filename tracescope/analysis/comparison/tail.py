@@ -69,21 +69,18 @@ def _sketches(period: PeriodRollups, unit: Unit, slots: blocking.Slots, bins: ND
         period.tables["entry_sketches"]
         .lazy()
         .filter(pl.col("unit") == unit.kind)
-        .join(slots.frame.lazy(), on="slot")
-        .join(entries.lazy(), on="entry_id")
-        .group_by("block", "index", "bin", "threshold", "weight")
-        .agg(pl.col("count").sum())
-        .select(
-            "block", "index", "bin", "count",
-            ((pl.col("count") * weight()) * pl.col("weight")).alias("weighed"),
-        )
-        .sort("block", "index", "bin", "count", "weighed")
+        .join(slots.frame.lazy(), on="slot", how="left", maintain_order="left")
+        .join(entries.lazy(), on="entry_id", how="left", maintain_order="left")
+        .filter(pl.col("block").is_not_null() & pl.col("index").is_not_null())
+        .select("block", "index", "bin", "count", factor=weight() * pl.col("weight"))
         .collect()
-    )  # fmt: skip
+    )
     shape = slots.blocks, len(entries), len(bins)
     at = (rows["block"].to_numpy().astype(np.int64) * shape[1] + rows["index"].to_numpy()) * shape[2]
     at = at + np.searchsorted(bins, rows["bin"].to_numpy())
-    counts = np.bincount(at, rows["weighed"].to_numpy(), shape[0] * shape[1] * shape[2]).reshape(shape)
+    counts = np.bincount(
+        at, (rows["count"] * rows["factor"]).to_numpy(), shape[0] * shape[1] * shape[2]
+    ).reshape(shape)
     seen = np.bincount(rows["index"].to_numpy(), rows["count"].to_numpy(), shape[1])
     return _Sketches(counts.astype(np.float64), seen.astype(np.float64))
 
