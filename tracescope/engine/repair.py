@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,7 +19,7 @@ from tracescope import schema
 from tracescope.engine import clock
 from tracescope.errors import DamagedFileError, StoreError
 from tracescope.periods import format_utc
-from tracescope.store import SpanStore, marks_in
+from tracescope.store import SpanStore, checked, marks_in
 from tracescope.store.landing import COUNTED, LEDGER, broken, checksum_of, entry_of, is_hour, write_durably
 from tracescope.store.pointer import File, Pointer
 from tracescope.store.quarantine import set_aside
@@ -208,5 +209,6 @@ def _write_entry(store: SpanStore, path: Path) -> None:
     _dump(path, {"accepted": accepted, "rejected": {}, "arrived_ns": arrived_ns, "files": files})
 
 
-def _dump(path: Path, entry: dict[str, object]) -> None:
-    write_durably(path, json.dumps(entry).encode())
+def _dump(path: Path, entry: dict[str, Any]) -> None:
+    files = {str(hour): about for hour, about in entry["files"].items()}
+    write_durably(path, checked.dump({**entry, "files": files}))

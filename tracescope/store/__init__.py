@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
 from tracescope.errors import DamagedFileError, StoreBusyError, StoreError
-from tracescope.store import quarantine
+from tracescope.store import checked, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
 from tracescope.store.pointer import Pointer
 from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
@@ -211,7 +211,7 @@ class SpanStore:
 
     def mark(self, name: str, at_ns: int) -> None:
         """Name an instant, or move it."""
-        write_durably(self.root / _MARKS, json.dumps({**marks_in(self.root), name: at_ns}, indent=1).encode())
+        write_durably(self.root / _MARKS, checked.dump({"marks": {**marks_in(self.root), name: at_ns}}))
 
     # -- looking --
 
@@ -431,7 +431,8 @@ def _size(folder: Path) -> int:
 def marks_in(root: Path) -> dict[str, int]:
     """Named instants in ns of the store at `root`; raises DamagedFileError."""
     try:
-        marks = json.loads((root / _MARKS).read_bytes())
+        said = checked.load((root / _MARKS).read_bytes())
+        marks = said["marks"] if isinstance(said.get("marks"), dict) else said  # as they once were
         return {str(name): int(at_ns) for name, at_ns in marks.items()}
     except FileNotFoundError:
         return {}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import itertools
-import json
 import os
 import shutil
 import threading
@@ -29,6 +28,7 @@ from isal import isal_zlib
 
 from tracescope import schema
 from tracescope.errors import StoreError
+from tracescope.store import checked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -266,7 +266,7 @@ class Landing:
 def entry_of(path: Path) -> dict[str, Any] | None:
     """A batch's ledger entry; None where it is damaged."""
     try:
-        entry = json.loads(path.read_bytes())
+        entry = checked.load(path.read_bytes())
         accepted, rejected, arrived_ns = entry["accepted"], entry["rejected"], entry["arrived_ns"]
         counts = [accepted, arrived_ns, *rejected.values()]
         files = {int(hour): tuple(map(int, about)) for hour, about in entry.get("files", {}).items()}
@@ -390,4 +390,4 @@ class LandingGroup:
         entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns, "files": files}
         nothing = {"accepted": 0, "rejected": {}, "arrived_ns": arrived_ns}
         for name, said in ((batch, entry), *((name, nothing) for name in also)):
-            write_durably(ledger / f"{name}.json", json.dumps(said).encode())
+            write_durably(ledger / f"{name}.json", checked.dump(said))

@@ -10,16 +10,16 @@ The checksum of the pointer's own text stands first in it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from isal import isal_zlib
 
 from tracescope import schema
 from tracescope.errors import StoreError
+from tracescope.store import checked
 from tracescope.store.landing import Ledger
 
 #: Batches remembered after their ledger entries were merged, so that none counts twice.
@@ -28,7 +28,6 @@ REMEMBERED: Final = 8192
 FORMER_TABLES: Final = ("edge_load",)
 #: Bounds of a file that may hold rows of any hour.
 _EVER: Final = (-(2**62), 2**62)
-_CHECK: Final = b'{"check":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class Pointer:
 
     def dump(self) -> bytes:
         """As JSON with a checksum."""
-        body = orjson.dumps(
+        return checked.dump(
             {
                 "schema": schema.SCHEMA_VERSION,
                 "sequence": self.sequence,
@@ -167,7 +166,6 @@ class Pointer:
                 "days": self.days,
             }
         )
-        return b"%s%d,%s" % (_CHECK, isal_zlib.crc32(body), body[1:])
 
     @classmethod
     def load(cls, data: bytes, path: Path) -> Pointer:
@@ -179,11 +177,9 @@ class Pointer:
             It is damaged, or newer than this program.
         """
         try:
-            raw: dict[str, Any] = orjson.loads(data)
-            version = int(raw["schema"])
+            version = int(orjson.loads(data)["schema"])  # a newer one may check itself otherwise
             if version <= schema.SCHEMA_VERSION:
-                _check(data, raw, version)
-                return _of(raw, version)
+                return _of(checked.load(data, required=version > 1), version)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise StoreError(
                 f"{path} is damaged: {error}", "`tracescope verify --repair` restores it from its log"
@@ -191,15 +187,6 @@ class Pointer:
         raise StoreError(
             f"{path} has schema {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"
         )
-
-
-def _check(data: bytes, raw: Mapping[str, Any], version: int) -> None:
-    """Compare the text with its checksum, which schema version 1 did not write."""
-    if version == 1:
-        return
-    head, _, body = data.partition(b",")
-    if head != b"%s%d" % (_CHECK, raw["check"]) or isal_zlib.crc32(b"{" + body) != raw["check"]:
-        raise ValueError("it is not the text that its checksum is of")
 
 
 def _of(raw: dict[str, Any], version: int) -> Pointer:
