@@ -127,6 +127,9 @@ class Case:
     common_spread: float = 0.04
     #: an edge's rise in head, as a part of its own latency
     rise: float = 0.0
+    #: part of head after which it begins, and whether it then creeps in until the end
+    begins: float = 0.0
+    creeps: bool = False
     #: units of work in a period at least
     fewest: int = 300
 
@@ -160,7 +163,9 @@ def simulate(case: Case) -> tuple[PeriodRollups, PeriodRollups, str, Shop]:
     units = rng.poisson(rate)
     target = int(rng.choice(np.flatnonzero(weight_of(made) >= np.sort(weight_of(made))[-min(5, size)])))
     factor = effect[step] * slow[:, None]
-    factor[each:, target] *= 1 + case.rise
+    passed = (np.arange(each) / each - case.begins) / (1 - case.begins)
+    part = np.clip(2 * passed, 0.0, 2.0) / 2 if case.creeps else passed >= 0
+    factor[each:, target] *= 1 + case.rise * part
     frames = tables(made, rng, slots, units, factor)
     name = made.paths.row(target, named=True)["operation"]
     halves = []

@@ -8,11 +8,12 @@ import pytest
 from scipy import stats
 from test_blocks import hours
 
+from benchmarks.calibration import LENGTHS, Case, simulate
 from benchmarks.near_the_wall import pair
 from tracescope.analysis.comparison.blocks import match
 from tracescope.analysis.comparison.ranks import FEWEST, LEAST_SHIFT, Counts, rank_test
 from tracescope.analysis.diff import diff
-from tracescope.analysis.report import Edge
+from tracescope.analysis.report import Edge, State
 
 #: Half a day in either period: blocks are hours.
 SHORT = match(hours(0, 0.5), hours(1, 0.5), "UTC")
@@ -95,3 +96,17 @@ def test_the_interval_that_is_told_is_that_of_the_test_that_decides() -> None:
                 assert edge.credited_ms_ci is not None
                 assert not edge.credited_ms_ci[0] <= 0 <= edge.credited_ms_ci[1]
     assert isinstance(pair(0.0, 1)[0].tables["path_hours"], pl.DataFrame)
+
+
+@pytest.mark.parametrize(("begins", "creeps"), [(0.5, False), (0.75, False), (0.5, True)])
+def test_what_begins_inside_head_is_found_and_no_clean_bill(begins: float, creeps: bool) -> None:
+    """A doubling from the middle on, of the last quarter, or creeping in over the second half."""
+    for seed in range(3):
+        case = Case(LENGTHS["14d"], 0.5, 10**6 + seed, rise=1.0, begins=begins, creeps=creeps)
+        base, head, operation, _ = simulate(case)
+        report = diff(base, head)
+        found = [edge for edge in report.edges if edge.operation == operation and edge.significant]
+        assert found
+        assert found[0].credited_ms_ci is not None
+        assert found[0].credited_ms_ci[0] > 0
+        assert report.state == State.DRIFTING

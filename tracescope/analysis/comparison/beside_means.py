@@ -4,11 +4,12 @@
                  guess, and that nearly every call takes longer is not
     logarithm    near its wall a resource takes 20 ms one day and 200 the next, as load will have it; days
                  differ by factors, and most of each factor is the load of that day, which was counted
+    since then   what began in the middle of HEAD is half of it noise to a mean; what comes after a quarter, a
+                 half or three quarters of HEAD is compared with all that came before
 
 The test of means decides unless one of these is surer after Bonferroni's correction for all that were tried.
 Then its interval is the one that is told: the credited milliseconds times ``1 +- quantile / t``, so that it
-leaves zero out exactly where the test does.  Only edges whose change is their own latency are tried, and
-milliseconds are never moved.
+leaves zero out exactly where the test does.  Milliseconds are never moved.
 
 Source: Miettinen, "Estimability and estimation in case-referent studies", American Journal of Epidemiology
 103, 1976 (intervals from a test); Cochran, "Analysis of covariance: its nature and uses", Biometrics 13,
@@ -17,8 +18,9 @@ Source: Miettinen, "Estimability and estimation in case-referent studies", Ameri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -44,6 +46,11 @@ DIFFERS: Final = 0.2
 #: ... and where every block holds so many visits: the logarithm of a mean of few lies below the truth's.
 FEWEST_VISITS: Final = 30
 FEWEST_BLOCKS: Final = 7
+#: Parts of HEAD after which something may have begun, blocks that must come after it, and visits of each.
+BEGINS: Final = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+FEWEST_AFTER: Final = 3
+VISITS_AFTER: Final = 8
+SINCE_THEN: Final = "since then"
 #: Loads must be seen this many deviations from where they are compared, or less.
 LOADS_APART: Final = 2.0
 
@@ -72,18 +79,39 @@ class Beside:
 
     def p_value(self) -> Floats:
         """Of the hypothesis that the truth is no further from zero than `least`."""
-        t = (np.abs(self.value) - self.least) / np.where(self.tried, self.spread.error, 1.0)
-        return np.where(self.tried, student_cdf(self.spread.dof, -t), 1.0)
+        sure = self.tried & (self.spread.error > 0)
+        t = (np.abs(self.value) - self.least) / np.where(sure, self.spread.error, 1.0)
+        return np.where(sure, student_cdf(self.spread.dof, -t), 1.0)
 
 
 def tests_beside(
-    unit: Unit, split: Split, periods: Sequence[PeriodRollups], matched: blocking.Matched, floor: Floats
+    unit: Unit,
+    split: Split,
+    periods: Sequence[PeriodRollups],
+    matched: blocking.Matched,
+    floor: Floats,
+    latency: Bools,
 ) -> list[Beside]:
-    """All that can be tried on one kind of unit's edges; `floor` is the smallest effect of each, in ms."""
+    """All that can be tried on the edges of one kind of unit.
+
+    Parameters
+    ----------
+    unit, split, periods, matched
+        What is compared.
+    floor, latency
+        The smallest effect of each edge in ms, and whether its change is mostly one of latency ``(k,)``.
+    """
     if not matched.enough:
         return []
+    own = split.by_edge(unit.base.paths["own_ns"].sum(axis=0)) / MS
+    own_ms = own / max(float(unit.base.entries["units"].sum()), 1e-300)
+    least = np.log1p(np.divide(floor, own_ms, out=np.zeros_like(own), where=own > 0))
     ranked = _by_rank(unit, split, periods, matched)
-    return [*([] if ranked is None else [ranked]), *_on_the_logarithm(unit, split, matched, floor)]
+    tests = [*([] if ranked is None else [ranked]), *_on_the_logarithm(unit, split, matched, own_ms, least)]
+    return [
+        *(replace(each, tried=each.tried & latency) for each in tests),
+        *_since_then(unit, split, matched, least, latency),
+    ]
 
 
 def _by_rank(
@@ -137,7 +165,9 @@ class _Course:
         return jackknife(values.mean(axis=0), (values.sum(axis=0) - values) / (n - 1), self.shape)
 
 
-def _on_the_logarithm(unit: Unit, split: Split, matched: blocking.Matched, floor: Floats) -> list[Beside]:
+def _on_the_logarithm(
+    unit: Unit, split: Split, matched: blocking.Matched, own_ms: Floats, least: Floats
+) -> list[Beside]:
     slots = matched.base, matched.head
     if min(one.blocks for one in slots) < FEWEST_BLOCKS:
         return []
@@ -145,11 +175,6 @@ def _on_the_logarithm(unit: Unit, split: Split, matched: blocking.Matched, floor
     free = [(one.free(one.time), one.free(one.load)) for one in (base, head)]
     differs = np.max([time.std(axis=0) for time, _ in free], axis=0) >= DIFFERS
     tried = base.known & head.known & differs
-    own = split.by_edge(unit.base.paths["own_ns"].sum(axis=0)) / max(
-        float(unit.base.entries["units"].sum()), 1e-300
-    )
-    own_ms = own / MS
-    least = np.log1p(np.divide(floor, own_ms, out=np.zeros_like(own), where=own > 0))
     change = head.time.mean(axis=0) - base.time.mean(axis=0)
     plain = Beside(
         "logarithms", change, combine(base.spread(base.time), head.spread(head.time)), least, tried
@@ -191,3 +216,55 @@ def _course(side: Side, split: Split, slots: blocking.Slots) -> _Course:
     load = (calls / np.maximum(hours, 1e-300)[:, None])[:, resource]
     safe = np.where(known, own, 1.0) / np.where(known, visits, 1.0)
     return _Course(np.log(safe), np.log(np.where(known, load, 1.0)), slots.shape, known)
+
+
+def _since_then(
+    unit: Unit, split: Split, matched: blocking.Matched, least: Floats, latency: Bools
+) -> list[Beside]:
+    """What comes after some part of HEAD against all before it, on the logarithm: what began inside HEAD.
+
+    Of edges whose change is of latency the time of a visit, of others the calls of a unit of work.
+    """
+    if matched.head.blocks < FEWEST_BLOCKS or matched.base.blocks < FEWEST_BLOCKS:
+        return []
+    sides = (unit.base, matched.base), (unit.head, matched.head)
+    series, known = zip(*(_series(side, split, latency) for side, _ in sides), strict=True)
+    values = np.concatenate(series)
+    tried = known[0] & known[1]
+    widest = max(slots.season.shape[1] for _, slots in sides)
+    season = np.concatenate(
+        [np.pad(slots.season, ((0, 0), (0, widest - slots.season.shape[1]))) for _, slots in sides]
+    )
+    found: list[Beside] = []
+    for part in BEGINS:
+        first = matched.base.blocks + math.ceil(part * matched.head.blocks)
+        if len(values) - first < FEWEST_AFTER:
+            continue
+        later = (np.arange(len(values)) >= first).astype(np.float64)
+        design = np.column_stack([np.ones(len(values)), later, season])
+        rest = values - season @ np.linalg.lstsq(design, values, rcond=None)[0][2:]
+        before, after = rest[:first].mean(axis=0), rest[first:].mean(axis=0)
+        spread = _of_difference(rest - np.where(later[:, None] > 0, after, before), first)
+        found.append(Beside(SINCE_THEN, after - before, spread, least, tried & (spread.error > 0)))
+    return found
+
+
+def _of_difference(noise: Floats, first: int) -> Spread:
+    """Spread of the difference of the means of blocks from `first` on and of those before it.
+
+    Few blocks come after it, and how these differ is known from all: `noise` ``(b, k)`` is around both means.
+    """
+    n = len(noise)
+    whole = jackknife(
+        noise.mean(axis=0), (noise.sum(axis=0) - noise) / (n - 1), np.empty((n, 0)), may_step=False
+    )
+    return Spread(whole.error * math.sqrt(n / first + n / (n - first)), np.maximum(whole.dof - 1, 1.0))
+
+
+def _series(side: Side, split: Split, latency: Bools) -> tuple[Floats, Bools]:
+    """Logarithm of what each edge's change is of, by block ``(b, k)``, and where every block holds enough."""
+    visits, own, calls = (split.by_edge(side.paths[name]) for name in ("visits", "own_ns", "calls_visited"))
+    units = side.entries["units"].sum(axis=1)[:, None]
+    over, under = np.where(latency, own, calls), np.where(latency, visits, units)
+    known = np.all((np.where(latency, visits, calls) >= VISITS_AFTER) & (over > 0), axis=0)
+    return np.log(np.where(known, over, 1.0) / np.where(known, under, 1.0)), known

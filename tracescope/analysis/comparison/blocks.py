@@ -56,6 +56,8 @@ class Slots:
     shape
         What is known of each block ``(blocks, q)`` and no noise: the course of time, its part of
         weekend, the hour of the day.
+    season
+        The same without the course of time.
     daily
         Blocks are days, or several.
     """
@@ -63,6 +65,7 @@ class Slots:
     frame: pl.DataFrame
     blocks: int
     shape: Floats
+    season: Floats
     daily: bool
 
     @property
@@ -179,19 +182,23 @@ def match(base: Extent, head: Extent, zone: str) -> Matched:
                 "weight": weight[kept],
             }
         )
-        shape = _shape(side, side.slots[kept], number, blocks, zone)
-        made.append(Slots(frame, blocks, shape, side.length_ns >= DAYS_FROM * DAY_NS))
+        season = _season(side, side.slots[kept], number, blocks, zone)
+        shape = _varying([*_course(side, blocks), *season.T], blocks)
+        made.append(Slots(frame, blocks, shape, season, side.length_ns >= DAYS_FROM * DAY_NS))
     return Matched(made[0], made[1], tuple(notes))
 
 
-def _shape(
+def _course(period: Extent, blocks: int) -> list[Floats]:
+    """The course of time: growth within a period is looked for, and no noise."""
+    few_days = DAY_NS <= period.length_ns < DAYS_FROM * DAY_NS  # a line would hide how days differ
+    return [np.arange(blocks, dtype=np.float64)] if blocks >= TREND_FROM and not few_days else []
+
+
+def _season(
     period: Extent, slots: NDArray[np.int64], number: NDArray[np.int64], blocks: int, zone: str
 ) -> Floats:
-    """Columns of `Slots.shape`, each of mean zero; as many as the number of blocks bears."""
+    """Columns of `Slots.season`, each of mean zero; as many as the number of blocks bears."""
     columns: list[Floats] = []
-    few_days = DAY_NS <= period.length_ns < DAYS_FROM * DAY_NS  # a line would hide how days differ
-    if blocks >= TREND_FROM and not few_days:  # growth within a period is looked for, and no noise
-        columns.append(np.arange(blocks, dtype=np.float64))
     if period.length_ns >= DAY_NS and blocks >= WEEKEND_FROM:
         hours = hour_of_week(slots, period.slot_ns, zone)
         held = np.bincount(number, minlength=blocks)
@@ -202,6 +209,11 @@ def _shape(
             turn = 2 * np.pi * (hours % 24) / 24
             by_block += [np.cos(turn), np.sin(turn)]
         columns += [np.bincount(number, value, blocks) / held for value in by_block]
+    return _varying(columns, blocks)
+
+
+def _varying(columns: list[Floats], blocks: int) -> Floats:
+    """Columns less their means, as one table; without those that say nothing."""
     table = np.column_stack(columns) if columns else np.empty((blocks, 0))
     table = table - table.mean(axis=0) if blocks else table
     return table[:, np.abs(table).max(axis=0, initial=0.0) > 1e-9]

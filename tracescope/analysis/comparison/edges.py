@@ -162,9 +162,9 @@ def edge_rows(
     part_cis = {name: part.intervals() for name, part in parts.items()}
     p, floor = _p_values(split, testing, credited, minimum)
     mostly = np.abs(parts["latency"].value) > np.abs(credited.value - parts["latency"].value)
-    beside = tests_beside(unit, split, periods, matched, floor)
+    beside = tests_beside(unit, split, periods, matched, floor, mostly)
     detectable = credited.detectable(floor, beside)
-    p, credited, decided = _decided(p, credited, beside, mostly & (np.abs(credited.value) > floor))
+    p, credited, decided = _decided(p, credited, beside, np.abs(credited.value) > floor)
     credited_cis = credited.intervals()
     places = _places(unit, split, passing)
     shrunk = shrink(credited.value, credited.spread.error)
@@ -296,15 +296,15 @@ def _p_values(
 
 
 def _decided(
-    p: Floats, credited: _Tested, beside: Sequence[Beside], own: NDArray[np.bool_]
+    p: Floats, credited: _Tested, beside: Sequence[Beside], large: NDArray[np.bool_]
 ) -> tuple[Floats, _Tested, list[str]]:
     """P-values, what they are of with the error of the test that decides, and the name of that test.
 
-    The surest of all tests decides, for as many as were tried (Bonferroni), where an edge's change is its
-    `own` latency and the test sees one in the same direction.
+    The surest of all tests decides, for as many as were tried (Bonferroni), where an edge's change is `large`
+    enough and the test sees one in the same direction.
     """
     names = ["means"] * len(p)
-    usable = [own & each.tried & (np.sign(each.value) == np.sign(credited.value)) for each in beside]
+    usable = [large & each.tried & (np.sign(each.value) == np.sign(credited.value)) for each in beside]
     tries = 1.0 + sum(usable, np.zeros(len(p)))
     found, error, dof = p.copy(), credited.spread.error.copy(), credited.spread.dof.copy()
     for each, may in zip(beside, usable, strict=True):
