@@ -102,7 +102,7 @@ def test_the_interval_that_is_told_is_that_of_the_test_that_decides() -> None:
 def test_what_begins_inside_head_is_found_and_no_clean_bill(begins: float, creeps: bool) -> None:
     """A doubling from the middle on, of the last quarter, or creeping in over the second half."""
     for seed in range(3):
-        case = Case(LENGTHS["14d"], 0.5, 10**6 + seed, rise=1.0, begins=begins, creeps=creeps)
+        case = Case(LENGTHS["14d"], 0.0, 10**6 + seed, rise=1.0, begins=begins, creeps=creeps)
         base, head, operation, _ = simulate(case)
         report = diff(base, head)
         found = [edge for edge in report.edges if edge.operation == operation and edge.significant]
