@@ -40,6 +40,8 @@ Bools = NDArray[np.bool_]
 
 #: A rank test is of an edge itself where so much of the change of its calls' time is its own.
 OWN_PART: Final = 0.5
+#: An edge's latency is tested where so much of its change is credited to it.
+FELT_PART: Final = 0.5
 #: Latency is tested on its logarithm where blocks of either period differ by so much, as a deviation of the
 #: logarithm: below that means say as much.
 DIFFERS: Final = 0.2
@@ -90,6 +92,7 @@ def tests_beside(
     periods: Sequence[PeriodRollups],
     matched: blocking.Matched,
     floor: Floats,
+    credited: Floats,
     latency: Bools,
 ) -> list[Beside]:
     """All that can be tried on the edges of one kind of unit.
@@ -98,20 +101,40 @@ def tests_beside(
     ----------
     unit, split, periods, matched
         What is compared.
-    floor, latency
-        The smallest effect of each edge in ms, and whether its change is mostly one of latency ``(k,)``.
+    floor, credited, latency
+        The smallest effect of each edge and what it is credited with, spikes included, in ms; whether that is
+        mostly latency ``(k,)``.
     """
     if not matched.enough:
         return []
     own = split.by_edge(unit.base.paths["own_ns"].sum(axis=0)) / MS
     own_ms = own / max(float(unit.base.entries["units"].sum()), 1e-300)
     least = np.log1p(np.divide(floor, own_ms, out=np.zeros_like(own), where=own > 0))
+    felt = latency & _felt(unit, split, credited)
+    since = _since_then(unit, split, matched, least, latency)
     ranked = _by_rank(unit, split, periods, matched)
     tests = [*([] if ranked is None else [ranked]), *_on_the_logarithm(unit, split, matched, own_ms, least)]
     return [
-        *(replace(each, tried=each.tried & latency) for each in tests),
-        *_since_then(unit, split, matched, least, latency),
+        *(replace(each, tried=each.tried & felt) for each in tests),
+        *(replace(each, tried=each.tried & (felt | ~latency)) for each in since),
     ]
+
+
+def _felt(unit: Unit, split: Split, credited: Floats) -> Bools:
+    """Whether the clock felt most of how an edge's latency changed ``(k,)``.
+
+    Of parallel branches that changed places only the net is credited: the one that got slower did, and that
+    is no finding.
+    """
+    before, after = (_per_visit(side, split, "own_ns") for side in (unit.base, unit.head))
+    both = (before > 0) & (after > 0)
+    change = np.log(np.where(both, after, 1.0) / np.where(both, before, 1.0))
+    own = sum(
+        split.by_edge(side.paths["own_ns"].sum(axis=0)) / MS / max(float(side.entries["units"].sum()), 1e-300)
+        for side in (unit.base, unit.head)
+    )
+    whole = change * own / 2
+    return (np.sign(whole) == np.sign(credited)) & (np.abs(credited) >= FELT_PART * np.abs(whole))
 
 
 def _by_rank(

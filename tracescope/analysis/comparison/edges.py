@@ -162,7 +162,7 @@ def edge_rows(
     part_cis = {name: part.intervals() for name, part in parts.items()}
     p, floor = _p_values(split, testing, credited, minimum)
     mostly = np.abs(parts["latency"].value) > np.abs(credited.value - parts["latency"].value)
-    beside = tests_beside(unit, split, periods, matched, floor, mostly)
+    beside = tests_beside(unit, split, periods, matched, floor, credited.value + transient, mostly)
     detectable = credited.detectable(floor, beside)
     p, credited, decided = _decided(p, credited, beside, np.abs(credited.value) > floor)
     credited_cis = credited.intervals()
