@@ -9,6 +9,7 @@ Goal: under one second from the shell, start-up included.
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import statistics
@@ -172,8 +173,13 @@ def timed(*command: str, compiled: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "store", nargs="?", help="Folder that the store is written to; else one that goes again."
+    )
+    given = parser.parse_args().store
     with tempfile.TemporaryDirectory() as temporary:
-        store = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary) / "store"
+        store = Path(given) if given else Path(temporary) / "store"
         if not store.exists():
             fill(store)
         size = sum(f.stat().st_size for f in store.rglob("*") if f.is_file())
