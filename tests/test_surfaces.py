@@ -126,7 +126,7 @@ def test_a_diff_is_the_same_on_every_surface(store: Path, asked: dict[str, Any])
     } <= told.keys() & growth.keys() & agent.keys()
     assert differences(told, growth) == []
     assert differences(told, agent) == []
-    document = command("report", *periods, "--format", "markdown")
+    document = command("diff", *periods, "--format", "markdown")
     first = told["edges"][0]
     assert first["significant"]
     clock = told["clock"]
@@ -134,7 +134,9 @@ def test_a_diff_is_the_same_on_every_surface(store: Path, asked: dict[str, Any])
     assert [float(number) for number in shown] == pytest.approx(
         [clock["base_ms"], clock["head_ms"]], rel=5e-3
     )
-    assert command("diff", *periods, "--format", "markdown") == document
+    review = command("report", *periods, "--format", "markdown")
+    rows = [line for line in document.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert rows == [line for line in review.splitlines() if line in rows]
 
 
 def test_settings_change_what_is_compared(store: Path) -> None:
