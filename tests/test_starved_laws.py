@@ -36,6 +36,7 @@ def test_an_edge_grew_when_its_rise_is_more_than_its_error_and_than_rounding() -
     """A fall never, however certain."""
     assert groups([1.0, 0.05, -1.0, 0.0]).grew.tolist() == [True, False, False, False]
     assert groups([3.0]).rise_ms.tolist() == [3.0]
+    assert not groups([0.5], errors_ms=0.5 / starved.EDGE_ERRORS).grew.any()
 
 
 def test_the_rise_of_paths_is_of_their_visits_together() -> None:
