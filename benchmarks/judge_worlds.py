@@ -145,11 +145,14 @@ def _words(finding: Finding) -> str:
 
 
 def _alarms(world: World, report: Report) -> list[str]:
-    """Findings of a world in which nothing is wrong; more load may be told where there is more."""
+    """Findings of a world in which nothing is wrong; more load may be told where there is more, and who brings it."""
+    truth = world.truth
+    by_load = (Mechanism.LOAD, Mechanism.QUEUE) if truth.load else ()
     return [
         _words(finding)
         for finding in report.findings
-        if not (world.truth.load and finding.mechanism is Mechanism.LOAD)
+        if finding.mechanism not in by_load
+        and not (finding.mechanism is Mechanism.CONTENDED and _is(truth.brings, finding.cause))
     ]
 
 

@@ -68,6 +68,8 @@ class Truth:
         Entries (service, operation) whose requests fail more than before.
     load
         Whether more load is so, and may be told.
+    brings
+        Edges that bring it, and may be told to keep what they call busier.
     wall
         A known one.
     """
@@ -78,6 +80,7 @@ class Truth:
     never: tuple[Name, ...] = ()
     fails: tuple[tuple[str, str], ...] = ()
     load: bool = False
+    brings: tuple[Name, ...] = ()
     wall: Wall | None = None
 
 
@@ -527,7 +530,8 @@ def _mix(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
 @_world("neighbour has more users")
 def _neighbour(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """More exports are asked for, and the database that they share is busier: load, not growth."""
-    return _nothing(_crowded(), Change(f"users {s.EXPORT}", "per_s", times=draw(2, 3)), load=True)
+    changes = (Change(f"users {s.EXPORT}", "per_s", times=draw(2, 3)),)
+    return _crowded(), changes, Calendar(), Truth(load=True, brings=(MOVEMENTS,))
 
 
 @_world("noisy days")
@@ -600,15 +604,15 @@ def _slow_jobs(per_s: float, consumers: int) -> tuple[System, Calendar]:
 @_world("a backlog every day")
 def _backlog(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """More jobs come by day than are done, and the backlog lasts for hours; by night it is gone."""
-    system, calendar = _slow_jobs(draw(0.0115, 0.0125), 1)
+    system, calendar = _slow_jobs(draw(0.0104, 0.011), 1)
     return _nothing(system, **{name: getattr(calendar, name) for name in calendar.__dataclass_fields__})
 
 
 @_world("a longer backlog with more jobs")
 def _longer_backlog(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     """The same with more jobs in HEAD: the backlog of the morning is the load of the evening."""
-    system, calendar = _slow_jobs(draw(0.0105, 0.0115), 1)
-    change = Change(f"users {s.ORDER}", "per_s", times=draw(1.12, 1.2))
+    system, calendar = _slow_jobs(draw(0.0096, 0.0102), 1)
+    change = Change(f"users {s.ORDER}", "per_s", times=draw(1.08, 1.12))
     fields = {name: getattr(calendar, name) for name in calendar.__dataclass_fields__}
     return _nothing(system, change, load=True, **fields)
 

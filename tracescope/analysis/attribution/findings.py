@@ -317,6 +317,8 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
         return _backing_up(story, edge)
     if more_calls(edge) and (dominant(edge) in (Effect.CALLS, Effect.NEW) or any(map(is_wait, victims))):
         return Mechanism.NEW if dominant(edge) is Effect.NEW else Mechanism.MORE_CALLS
+    if dominant(edge) is Effect.LOAD and story.holds(key) is None:
+        return Mechanism.LOAD
     if shared and key.kind != "queue" and (story.holds(key) is not None or not is_gap(key)):
         return Mechanism.CONTENDED
     if key.unit == "message" and any(is_wait(other) for other in victims):
