@@ -12,7 +12,7 @@ Source: design, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -169,7 +169,8 @@ def diff(
     )
     notes += data_notes(requests, base, head, matched)
     per_request = _units_per_request(units)
-    ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request)), *hours)
+    thin = {(e.unit, e.service, e.operation) for e in entries if e.state == State.INSUFFICIENT}
+    ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request, thin)), *hours)
     moved = [pattern for split in splits.values() for pattern in split.patterns]
     ranked, seen = patterns.attach(ranked, *hours, sums, moved)
     ranked = with_standing(ranked, options.alpha)
@@ -228,10 +229,11 @@ def _units_per_request(units: Mapping[int, Unit | None]) -> dict[str, float]:
     return {name: count / requests for name, count in counts.items()}
 
 
-def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
+def _rank(edge: Edge, per_request: Mapping[str, float], thin: Set[tuple[str, str, str]]) -> tuple[Any, ...]:
     """Significant rises by their size; then the rest by what noise leaves of them; what is alike by name.
 
-    What nobody waits for stands behind what somebody does.
+    What nobody waits for stands behind what somebody does, and so does a message's edge that rises only in
+    entries of which there is too little, `thin` by unit and name.
     """
     worse = edge.significant and edge.credited_ms > 0
     size = edge.credited_ms if edge.significant else edge.shrunk_ms
@@ -240,7 +242,9 @@ def _rank(edge: Edge, per_request: Mapping[str, float]) -> tuple[Any, ...]:
     each = min(per_request[edge.unit], 1.0)
     sizes = (round(-value, RANKED_DIGITS) for value in (size * each, edge.credited_ms))
     long = edge.unit == schema.UNIT_NAMES[schema.UNIT_LONG]
-    return not worse, long, *sizes, *names
+    rises = [(edge.unit, *name) for name in edge.rises_in or ()]
+    few = edge.unit != "request" and bool(rises) and all(one in thin for one in rises)
+    return not worse, long or few, *sizes, *names
 
 
 def _extent(period: PeriodRollups, unit: Unit, side: Side, slots: blocking.Slots) -> Extent:
