@@ -86,7 +86,7 @@ def test_every_option_in_the_readme_exists() -> None:
     for command in commands().values():
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
-    of_others = {"--upgrade", "--rm", "--config"}  # pip's, docker's and the Collector's
+    of_others = {"--upgrade", "--no-compile", "--rm", "--config"}  # pip's, docker's and the Collector's
     option, text = re.compile(r"(?<![\w-])--[a-z][a-z-]+"), README
     for code, name in re.findall(r"`(python -m benchmarks\.(\w+)[^`]*)`", README):
         source = (ROOT / "benchmarks" / f"{name}.py").read_text()

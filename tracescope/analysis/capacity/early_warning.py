@@ -7,7 +7,7 @@
 How many of them show is told beside the last one: all three together are no early warning any more.  Waiting
 is no cost: a request that waits longer shows in stage 1 already.
 
-Source: design, sections 1, 7 and 12.
+Source: design, sections 1, 7 and 10.
 """
 
 from __future__ import annotations

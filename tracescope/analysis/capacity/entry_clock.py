@@ -7,7 +7,7 @@ An edge of 2 % of the clock that takes three times as long has moved the clock b
 entry.  One near its capacity takes so long that it is the entry's wall whatever its share was.  Edges that
 nobody has seen slow down are flat here, so that what is found is the first wall that shows.
 
-Source: design, sections 7 and 12.
+Source: design, sections 7 and 10.
 """
 
 from __future__ import annotations

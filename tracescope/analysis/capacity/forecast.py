@@ -10,7 +10,7 @@ What-if pushes every edge's curve through the critical path that is: own time of
 its resource slows down by at that multiple of its load.  Where a part of the clock that matters would meet
 loads of which nothing is known, there is no number, only what the clock is at least.
 
-Source: design, sections 7 and 12.
+Source: design, sections 7 and 10.
 """
 
 from __future__ import annotations

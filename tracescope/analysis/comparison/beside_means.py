@@ -13,7 +13,7 @@ leaves zero out exactly where the test does.  Milliseconds are never moved.
 
 Source: Miettinen, "Estimability and estimation in case-referent studies", American Journal of Epidemiology
 103, 1976 (intervals from a test); Cochran, "Analysis of covariance: its nature and uses", Biometrics 13,
-1957; design, sections 6, 7 and 12.
+1957; design, sections 6, 7 and 10.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Ranks see what the mean of a few requests with long tails cannot.  What would ha
 rise of its mean that four of five such pairs of periods would have made certain.
 
 Source: Mann & Whitney, "On a test of whether one of two random variables is stochastically larger than the
-other", Annals of Mathematical Statistics 18, 1947; design, sections 6 and 12.
+other", Annals of Mathematical Statistics 18, 1947; design, sections 6 and 10.
 """
 
 from __future__ import annotations
