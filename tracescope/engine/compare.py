@@ -125,7 +125,7 @@ def read_sides(
     InsufficientDataError
         Raw spans that `where` or `quantile` needs are gone; with `quantile`, a period holds no traces.
     """
-    if quantile is None and tables == COMPARED and max(base.length_ns, head.length_ns) <= RANKED_UP_TO_NS:
+    if tables == COMPARED and max(base.length_ns, head.length_ns) <= RANKED_UP_TO_NS:
         tables = (*tables, "path_sketches")
     reading = _Reading(store, (base, head), environment, tuple(where), tuple(tables), budget)
     notes: list[str] = []
