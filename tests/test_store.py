@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -679,14 +680,38 @@ def test_a_folder_that_holds_something_else_is_not_taken_for_a_store(tmp_path: P
 def test_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     """Folders of spans are 0700, every file is 0600: landed, sealed, ledgers, pointer, marks, locks."""
     store = new_store(tmp_path / "store")
-    land(store, many(2), "one")
-    seal(store)
-    store.mark("now", DAY)
-    land(store, many(2, name="M"), "two")
+    _fill(store)
     for path in store.root.rglob("*"):
         assert path.is_dir() or oct(path.stat().st_mode)[-3:] == "600", path
     for folder in (store.root, *(p for p in store.root.rglob("*") if p.is_dir())):
         assert oct(folder.stat().st_mode)[-3:] == "700", folder
+
+
+def _fill(store: SpanStore) -> None:
+    """Everything that a store can hold."""
+    land(store, many(2), "one")
+    seal(store)
+    store.mark("now", DAY)
+    land(store, many(2, name="M"), "two")
+
+
+def test_the_group_may_read_a_store_that_was_made_for_it_and_nobody_else_may(tmp_path: Path) -> None:
+    """Whatever the umask says; and what follows in a store that was opened to its group later."""
+    before = os.umask(0o077)
+    try:
+        store = open_store(tmp_path / "shared", create=True, group_access=True)
+        _fill(store)
+        later = open_store(tmp_path / "later", create=True)
+        for folder in (later.root, *(path for path in later.root.rglob("*") if path.is_dir())):
+            folder.chmod(0o750)
+        _fill(later)
+    finally:
+        os.umask(before)
+    for path in (store.root, *store.root.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+    written = [path for path in later.root.rglob("*.parquet")]
+    assert written
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o640}
 
 
 def test_a_trace_is_found_whether_landed_or_sealed(sealed_store: SpanStore) -> None:

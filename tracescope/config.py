@@ -67,6 +67,7 @@ class Settings:
     """Every setting; its documentation stands in the field's metadata."""
 
     store: str = _doc("folder of the store", factory=lambda: str(default_store()))
+    group_access: bool = _doc("let the group of a store's folder read a store that is made now", False)
     env: str = _doc("environment to compare; the busiest when empty", "")
     tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
     alpha: float = _doc("false discovery rate at which a change counts as significant", 0.05, open_unit=True)

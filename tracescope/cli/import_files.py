@@ -52,7 +52,7 @@ def import_command(
     from tracescope.store import open_store
 
     keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
-    opened = open_store(used.store, create=True)
+    opened = open_store(used.store, create=True, group_access=used.group_access)
     begun = time.monotonic()
     with progress_bar() as advance:
         result = import_files(

@@ -73,7 +73,7 @@ def serve_command(**flags: str | int | None) -> None:
     events.adopt_logging()
     access, limits = prepare(settings)
     refuse_exposed(settings, access)
-    opened = open_store(settings.store, create=True)
+    opened = open_store(settings.store, create=True, group_access=settings.group_access)
     journal = Journal.open(opened.journal_folder)
     try:
         sockets = open_sockets(settings)

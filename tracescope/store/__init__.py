@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
 from tracescope.errors import DamagedFileError, StoreBusyError, StoreError
-from tracescope.store import checked, quarantine
+from tracescope.store import checked, modes, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
 from tracescope.store.pointer import Pointer
 from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
@@ -463,7 +463,9 @@ def mend_format(path: Path | str) -> list[str]:
     return [f"{described} is written anew"]
 
 
-def open_store(path: Path | str, *, create: bool = False, demo: bool = False) -> SpanStore:
+def open_store(
+    path: Path | str, *, create: bool = False, demo: bool = False, group_access: bool = False
+) -> SpanStore:
     """Open the store at `path`.
 
     Parameters
@@ -474,6 +476,8 @@ def open_store(path: Path | str, *, create: bool = False, demo: bool = False) ->
         Make an empty one when there is none.
     demo
         Mark a store made now as a demo, which `tracescope demo` may replace.
+    group_access
+        Let the group of a store made now read it.
 
     Raises
     ------
@@ -490,8 +494,8 @@ def open_store(path: Path | str, *, create: bool = False, demo: bool = False) ->
             )
         if root.exists() and any(root.iterdir()):
             raise StoreError(f"{root} is not empty and holds no store", "choose another folder with --store")
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (root / "journal").mkdir(mode=0o700)
+        modes.make_root(root, group=group_access)
+        modes.make_folder(root / "journal")
         landing.create()
         sealed.create()
         write_durably(described, json.dumps({"format": schema.SCHEMA_VERSION, "demo": demo}).encode())

@@ -29,6 +29,7 @@ from typing import Final
 from isal import isal_zlib
 
 from tracescope.errors import StoreBusyError, StoreError
+from tracescope.store import modes
 from tracescope.store.landing import fsync_path
 
 MAGIC: Final = b"TSJRNL01"
@@ -251,8 +252,8 @@ class Journal:
         StoreBusyError
             Another process has it.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        modes.make_folder(folder)
+        lock = modes.open_file(folder / LOCK, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -354,7 +355,7 @@ class Journal:
             return True
         path = self.folder / "probe"
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            handle = modes.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             try:
                 left = max(2 * self._failed_bytes, PROBE_BYTES)
                 while left > 0:
@@ -441,7 +442,7 @@ class Journal:
             return
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
         path = self.folder / f"{self._last_ns:020d}-{secrets.token_hex(4)}{SUFFIX}"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._file = modes.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         self._path, self._born = path, time.monotonic()
         os.write(self._file, MAGIC)
         self._size = len(MAGIC)

@@ -28,15 +28,13 @@ from isal import isal_zlib
 
 from tracescope import schema
 from tracescope.errors import StoreError
-from tracescope.store import checked
+from tracescope.store import checked, modes
 
 if TYPE_CHECKING:
     import polars as pl
 
 ROW_GROUP = 16_384
 LEDGER = "ledger"
-#: Mode of every file of a store; its folders are 0700.
-PRIVATE = 0o600
 COUNTED = "counted"
 
 
@@ -50,8 +48,8 @@ def fsync_path(path: Path) -> None:
 
 
 def write_private(path: Path) -> BinaryIO:
-    """Open a file anew, for writing, that nobody but its owner may read."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb")
+    """Open a file anew, for writing, that nobody may read who may not read the store."""
+    return os.fdopen(modes.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
 
 
 def _aside(path: Path) -> Path:
@@ -118,7 +116,7 @@ class Landing:
     def create(self) -> None:
         """Make the folders."""
         for name in ("landing", "staging"):
-            (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            modes.make_folder(self.root / name)
 
     # -- writing --
 
@@ -134,7 +132,7 @@ class Landing:
                 )
             try:
                 shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
-                folder.mkdir(mode=0o700)
+                modes.make_folder(folder)
                 yield LandingGroup(self, folder)
                 if any(folder.iterdir()):
                     self._place(folder)
@@ -251,7 +249,7 @@ class Landing:
             waiting = {path.stem for paths in self.files([group]).values() for path in paths}
             for path in _entries(group / LEDGER):
                 if path.stem in waiting and path.stem in counted:
-                    (group / COUNTED).mkdir(mode=0o700, exist_ok=True)
+                    modes.make_folder(group / COUNTED)
                     path.replace(group / COUNTED / path.name)
                 elif path.stem in counted:
                     path.unlink(missing_ok=True)
@@ -377,16 +375,16 @@ class LandingGroup:
         files: dict[str, tuple[int, int, int]] = {}
         for number, part in by_hour(ordered):
             folder = self.folder / str(number)
-            folder.mkdir(mode=0o700, exist_ok=True)
+            modes.make_folder(folder)
             path = folder / f"{batch}.parquet"
             temporary = _aside(path)  # the same batch may come twice, in two threads
             part.write_parquet(temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True)
-            temporary.chmod(PRIVATE)
+            modes.restrict(temporary)
             fsync_path(temporary)
             files[str(number)] = (len(part), *checksum_of(temporary))
             temporary.replace(path)
         ledger = self.folder / LEDGER
-        ledger.mkdir(mode=0o700, exist_ok=True)
+        modes.make_folder(ledger)
         entry = {"accepted": accepted, "rejected": dict(rejected), "arrived_ns": arrived_ns, "files": files}
         nothing = {"accepted": 0, "rejected": {}, "arrived_ns": arrived_ns}
         for name, said in ((batch, entry), *((name, nothing) for name in also)):

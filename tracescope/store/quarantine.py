@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from tracescope.store import modes
 from tracescope.store.landing import fsync_path, write_durably
 
 FOLDER: Final = "quarantine"
@@ -45,7 +46,7 @@ class Note:
 def set_aside(root: Path, path: Path, reason: str, *, lost_requests: int = 0) -> Path:
     """Move a file of the store at `root` out of the way; where it is then."""
     folder = root / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    modes.make_folder(folder)
     at_ns = time.time_ns()
     aside = folder / f"{at_ns}-{path.name}"
     note = Note(str(path.relative_to(root)), reason, lost_requests, at_ns)

@@ -27,7 +27,8 @@ from uuid import uuid4
 
 from tracescope import schema
 from tracescope.errors import DamagedFileError, StoreError
-from tracescope.store.landing import PRIVATE, Ledger, broken, checksum_of, fsync_path, write_durably
+from tracescope.store import modes
+from tracescope.store.landing import Ledger, broken, checksum_of, fsync_path, write_durably
 from tracescope.store.pointer import FORMER_TABLES, File, HourState, Pointer
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Sealed:
 
     def create(self) -> None:
         """Make the folder and an empty pointer."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        modes.make_folder(self.folder)
         if not (self.root / POINTER).exists():
             self.publish(Pointer())
 
@@ -167,7 +168,7 @@ class Sealed:
         data = pointer.dump()
         log = self.folder / LOG
         if not log.is_dir():
-            log.mkdir(mode=0o700)
+            modes.make_folder(log)
             fsync_path(self.folder)
         write_durably(log / f"{pointer.sequence:020d}.json", data)
         write_durably(self.root / POINTER, data)
@@ -281,7 +282,7 @@ class Sealed:
         if frame.is_empty():
             return []
         if not folder.is_dir():
-            folder.mkdir(mode=0o700)
+            modes.make_folder(folder)
             fsync_path(self.folder)
         column = _slot(name)
         written: list[File] = []
@@ -291,7 +292,7 @@ class Sealed:
             part.write_parquet(
                 path, compression="zstd", compression_level=1, row_group_size=_form(name).row_group
             )
-            path.chmod(PRIVATE)
+            modes.restrict(path)
             fsync_path(path)
             size, check = checksum_of(path)
             written.append(File(f"{name}/{path.name}", len(part), size, check, *bounds))
