@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
+from tracescope import docs
 from tracescope.cli import main
 from tracescope.config import Settings
 from tracescope.report import contract
@@ -84,3 +87,29 @@ def test_the_routes_answer_as_the_openapi_document_says(store: Path) -> None:
         jsonschema.validate(answer.json(), {**schema, "components": document["components"]})
         checked += 1
     assert checked >= 4
+
+
+def _own_members() -> dict[str, set[str]]:
+    """Members of every type of the contract, without those that it inherits."""
+    classes = [
+        node for node in ast.parse(Path(contract.__file__).read_text()).body if isinstance(node, ast.ClassDef)
+    ]
+    return {
+        kind.name: {
+            member.target.id
+            for member in kind.body
+            if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)
+        }
+        for kind in classes
+    }
+
+
+def test_the_manual_names_every_member_of_every_answer() -> None:
+    """A row of formats for each type, with its members and no others; inherited ones may stand there too."""
+    named: dict[str, set[str]] = {}
+    for row in re.finditer(r"^\| `([A-Z]\w+)` \| (.+?) \| .+ \|$", docs.read("formats"), re.MULTILINE):
+        named.setdefault(row[1], set()).update(re.findall(r"`(\w+)`", row[2]))
+    members = _own_members()
+    assert named.keys() == members.keys()
+    for name, own in members.items():
+        assert own <= named[name] <= set(getattr(contract, name).__annotations__), name

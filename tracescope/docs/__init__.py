@@ -10,7 +10,7 @@ from tracescope.errors import UsageError
 #: Topic -> one line about it.
 TOPICS: Final = {
     "commands": "Every command, periods, gates, exit codes.",
-    "formats": "Trace files that are read.",
+    "formats": "Trace files that are read, and the fields of the JSON answers.",
     "settings": "Every setting, and what is kept of attributes.",
     "method": "How it tells, and what was measured.",
     "glossary": "What the words of answers mean.",
