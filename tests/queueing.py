@@ -22,7 +22,7 @@ import polars as pl
 
 from tests.simulated import START_NS
 from tracescope import schema
-from tracescope.analysis.diff import diff
+from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.process import process
@@ -353,9 +353,11 @@ def period(settings: Settings, number: int, days: int, seed: int) -> PeriodRollu
     return PeriodRollups(start, end, schema.HOUR_NS, "", process(made).tables)
 
 
-def compare(base: Settings, head: Settings, *, days: int = 6, seed: int = 1) -> Report:
+def compare(
+    base: Settings, head: Settings, *, days: int = 6, seed: int = 1, options: Options = Options()
+) -> Report:
     """Run two worlds for some days each and diff them."""
-    return diff(period(base, 0, days, seed), period(head, 1, days, seed))
+    return diff(period(base, 0, days, seed), period(head, 1, days, seed), options)
 
 
 @cache

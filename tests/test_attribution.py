@@ -11,6 +11,7 @@ from tests.queueing import Settings, compare, compare_minutes
 from tracescope import schema
 from tracescope.analysis.attribution.consumers import consumers
 from tracescope.analysis.attribution.findings import grew
+from tracescope.analysis.diff import Options
 from tracescope.analysis.report import Certainty, EdgeKey, Finding, Mechanism, Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import HOUR_NS
@@ -95,6 +96,17 @@ def test_minutes_at_one_load_are_enough_where_the_structure_says_it(name: str) -
 def test_nothing_is_found_where_nothing_changed(seed: int) -> None:
     """No finding without an edge that grew."""
     assert compare(SHOP, SHOP, seed=seed).findings == ()
+
+
+def test_who_was_not_asked_for_is_named_where_others_wait_for_it() -> None:
+    """Of one entry alone: who keeps its database busy comes from another, and is told, not ranked."""
+    asked = Options(keep_entry=lambda service, operation: service == "api")
+    report = compare(SHOP, WORLDS["another tenant asks for more"][0], seed=7, options=asked)
+    assert all(edge.caller != "reports" for edge in report.edges)
+    waits = [one for one in report.findings if one.cause.callee == STOCK]
+    assert waits
+    assert all(one.mechanism is Mechanism.CONTENDED and "reports" in one.sentence for one in waits)
+    assert any("not among what was asked for" in line for one in waits for line in one.evidence)
 
 
 def test_each_edge_that_grew_is_a_cause_or_a_victim_once() -> None:

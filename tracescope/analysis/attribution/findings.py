@@ -79,7 +79,10 @@ WORTH: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """Edges that grew, those of them that are ``sure``, the graph of their rungs, and what tells of them."""
+    """Edges that grew, those of them that are ``sure``, the graph of their rungs, and what tells of them.
+
+    ``outside`` are rungs from edges that were not asked for, as those of other entries, by their victims.
+    """
 
     edges: Mapping[EdgeKey, Edge]
     courses: Mapping[EdgeKey, Course]
@@ -88,6 +91,7 @@ class _Story:
     held: Mapping[str, Held]
     sure: frozenset[EdgeKey]
     graph: nx.DiGraph[EdgeKey]
+    outside: Mapping[EdgeKey, Rung]
 
     def holds(self, key: EdgeKey) -> Held | None:
         """The resource that an edge keeps busy, out of proportion to its part before."""
@@ -131,7 +135,9 @@ def attribute(
     held = resources(seen)
     paths = pl.concat([period.tables["paths"] for period in (base, head)]).unique("path_id")
     rungs = [*ladder(grown, paths), *contended(grown, held), *held_meanwhile(grown, held, paths)]
-    story = _Story(every, seen, per_request, periods, held, sure, _graph(likely, rungs))
+    inside = [rung for rung in rungs if rung.cause in every]
+    outside = {rung.victim: rung for rung in rungs if rung.cause not in every}
+    story = _Story(every, seen, per_request, periods, held, sure, _graph(likely, inside), outside)
     _break_circles(story)
     _leave_unsure(story)
     made = [_finding(story, cause, victims) for cause, victims in _by_cause(story).items()]
@@ -172,9 +178,9 @@ def _likely(edge: Edge) -> bool:
     return edge.credited_ms > max(LIKELY * (high - low) / 2, WORTH * edge.min_effect_ms)
 
 
-def _eligible(edge: Edge | None) -> bool:
+def _eligible(edge: Edge) -> bool:
     """Whether an edge's rise is sure enough to be a cause; a holder of a resource needs none of its own."""
-    return edge is None or edge.significant or (edge.credited_ms_ci or (0.0, 0.0))[0] > 0
+    return edge.significant or (edge.credited_ms_ci or (0.0, 0.0))[0] > 0
 
 
 # -- the graph ----------------------------------------------------------------------------------------
@@ -224,7 +230,8 @@ def _leave_unsure(story: _Story) -> None:
         key
         for key in by_name(list(graph))
         if not graph.in_degree(key)
-        and (not _eligible(story.edges.get(key)) if key in story.edges and not _holds(story, key) else False)
+        and not _holds(story, key)
+        and not _eligible(story.edges[key])
     ]:
         graph.remove_nodes_from(unsure)
 
@@ -305,6 +312,8 @@ def _victim(story: _Story, cause: EdgeKey, key: EdgeKey) -> Victim:
 
 def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechanism:
     """What happened at a cause."""
+    if edge.key in story.outside:
+        return Mechanism.CONTENDED
     found = {pattern.name for pattern in edge.patterns if pattern.certainty is PatternCertainty.FOUND}
     for name, mechanism in OF_PATTERN.items():
         if name in found:
@@ -344,7 +353,9 @@ def _sentence(
     """One sentence: what, where, how much, and what else it slows down."""
     calls = f"{edge.calls_per_unit_base:.3g} → {edge.calls_per_unit_head:.3g}"
     name = name_of(edge.key)
-    if mechanism is Mechanism.CONTENDED:
+    if edge.key in story.outside:
+        what = f"{name} {story.outside[edge.key].how}"
+    elif mechanism is Mechanism.CONTENDED:
         holds = story.holds(edge.key) is not None
         what = (
             f"{name} keeps {edge.callee} busier" if holds else f"{edge.callee} is slower for all, {name} most"
@@ -376,4 +387,6 @@ def _evidence(story: _Story, edge: Edge) -> tuple[str, ...]:
         said.append(f"{part:.0%} of its rise is there in quiet times as well")
     if (resource := story.holds(edge.key)) is not None:
         said.append(resource.told(edge.key))
+    if edge.key in story.outside:
+        said.append(f"{name_of(story.outside[edge.key].cause)} is not among what was asked for")
     return (*said, *edge.evidence, *(line for pattern in edge.patterns for line in pattern.evidence))
