@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -19,10 +20,14 @@ from tracescope.cli.shell import to_json
 from tracescope.report import diff_json, text
 
 
-def _table(report: Report) -> str:
+def _drawn(report: Report, *, wide: bool) -> str:
     out = io.StringIO()
-    Console(file=out, width=120, no_color=True).print(text.diff_text(report, width=120, wide=True))
+    Console(file=out, width=160, no_color=True).print(text.diff_text(report, width=160, wide=wide))
     return out.getvalue()
+
+
+def _table(report: Report) -> str:
+    return _drawn(report, wide=True)
 
 
 RENDERERS: dict[str, Callable[[Report], str]] = {
@@ -44,6 +49,17 @@ def _days(base, head) -> Report:
         for n, program in enumerate((base, head))
     ]
     return diff(halves[0], halves[1], Options())
+
+
+def test_a_wide_table_tells_of_every_entry_what_would_have_shown() -> None:
+    """Beside its rise; where nothing could be told, that stands there."""
+    report = compare(serve("a", "x", 2.0), serve("a", "x", 3.0), jitter=0.1)
+    (entry,) = report.entries
+    assert entry.detectable_ms is not None
+    assert re.search(rf"a x .* {re.escape(text.number(entry.detectable_ms))} ms", _table(report))
+    unknown = replace(report, entries=(replace(entry, detectable_ms=None),))
+    assert re.search(r"a x .* unknown", _table(unknown))
+    assert "detectable rise" not in _drawn(report, wide=False)
 
 
 ODD = {

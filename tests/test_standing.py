@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from answered import edge, grown
 
-from tracescope.analysis.comparison.standing import is_told, standing_words, with_standing
-from tracescope.analysis.report import Edge, EdgeKey, Told
+from tracescope.analysis.comparison.standing import decided_words, is_told, standing_words, with_standing
+from tracescope.analysis.report import DecidedBy, Edge, EdgeKey, Told
+from tracescope.report.text import why
 
 ALPHA = 0.05
 
@@ -30,6 +31,16 @@ def test_what_is_surely_small_is_told_apart_from_what_is_unsure() -> None:
     by_q = edge("a -> b", (1, 2), 1.0, (0.05, 2.0), q_value=0.2)
     assert told([by_q]) == (Told.CHANCE, "not told from chance (q 0.2)")
     assert told([edge("a -> b", (1, 2), 1.0, None)])[0] is Told.CHANCE
+
+
+def test_the_test_that_decided_is_named_where_it_is_not_that_of_means() -> None:
+    """Of a change, of what may be chance, and of every test that there is; means are what a reader expects."""
+    for test in DecidedBy:
+        changed = grown("a -> b", "latency_growth", decided_by=test)
+        (words,) = {decided_words(changed), why(changed).removeprefix("slower at equal load").lstrip(", ")}
+        assert words.startswith("tested by ") == (test is not DecidedBy.MEANS), test
+    unsure = edge("a -> b", (1, 2), 1.0, (0.05, 2.0), q_value=0.2, decided_by=DecidedBy.RANKS)
+    assert told([unsure]) == (Told.CHANCE, "not told from chance (q 0.2, tested by ranks of calls)")
 
 
 def test_what_runs_more_often_because_of_calls_above_follows_them() -> None:

@@ -124,6 +124,16 @@ class Told(StrEnum):
     SMALL = "too small to matter"
 
 
+class DecidedBy(StrEnum):
+    """The test that an edge's interval and q value are of."""
+
+    MEANS = "means"
+    RANKS = "ranks"
+    LOGARITHMS = "logarithms"
+    AT_EQUAL_LOAD = "logarithms at equal load"
+    SINCE_THEN = "since then"
+
+
 class Standing(NamedTuple):
     """What a change amounts to: the edge that it ``follows``, or what ``decides`` that it may be chance."""
 
@@ -454,7 +464,7 @@ class Edge:
     change: Change | None = None
     min_effect_ms: float = 0.0
     detectable_ms: float | None = None
-    decided_by: str = "means"
+    decided_by: DecidedBy = DecidedBy.MEANS
     group_ms: float | None = None
     around_ms: float | None = None
     group_share_base: float | None = None

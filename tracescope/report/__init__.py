@@ -129,7 +129,7 @@ def edge_json(edge: Edge) -> contract.Edge:
         "group_share_head": edge.group_share_head,
         "min_effect_ms": edge.min_effect_ms,
         "detectable_ms": edge.detectable_ms,
-        "decided_by": edge.decided_by,
+        "decided_by": edge.decided_by.value,
         "q_value": edge.q_value,
         "significant": edge.significant,
         "standing": None if edge.standing is None else _standing(edge.standing),

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tracescope.analysis.comparison.causes import cause_words
+from tracescope.analysis.comparison.standing import decided_words
 from tracescope.analysis.explain import effects_in_order
 from tracescope.report import edge_json, failures, iso
 from tracescope.report.figures import between, number, times_text
@@ -160,6 +161,7 @@ def explain_text(explained: Explanation) -> RenderableType:
     told = "insufficient data for an interval" if interval is None else (
         f"95 % {number(interval[0], sign=True)} … {number(interval[1], sign=True)} ms"
     )  # fmt: skip
+    told = ", ".join(words for words in (told, decided_words(edge)) if words)
 
     def section(name: str, lines: Sequence[str]) -> list[Text]:
         return [Text(""), Text(name, style="bold"), *[Text(line) for line in lines]] if lines else []

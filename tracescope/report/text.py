@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.analysis.comparison.standing import is_told, standing_words
+from tracescope.analysis.comparison.standing import decided_words, is_told, standing_words
 from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told, how_many
-from tracescope.report import carriers, diff_json, edge_json, failures, json_bytes, tails
+from tracescope.report import carriers, diff_json, edge_json, entries, failures, json_bytes, tails
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
 from tracescope.report.figures import between, count, day, duration, instant, interval, number, requests
@@ -92,6 +92,8 @@ def why(edge: Edge) -> str:
         pattern.name + ("" if pattern.certainty == PatternCertainty.FOUND else "?")
         for pattern in edge.patterns[:1]
     ]
+    if decided := decided_words(edge):
+        words.append(decided)
     if edge.lost:
         words = [edge.lost]
     begun = since(edge)
@@ -256,6 +258,7 @@ def diff_text(report: Report, *, width: int, wide: bool = False) -> RenderableTy
         table(columns, report.edges, width, everything=wide),
         Text(""),
         *[Text(line, style="dim") for line in footer],
+        *([Text(""), entries.entries_table(report, width)] if wide and report.entries else []),
     )
 
 

@@ -31,6 +31,7 @@ from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Side, Unit
 from tracescope.analysis.comparison.ranks import LEAST_SHIFT, counts_by_block, rank_test
+from tracescope.analysis.report import DecidedBy
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.statistics.distributions import student_cdf
 from tracescope.analysis.statistics.significance import Spread, combine, jackknife
@@ -52,7 +53,6 @@ FEWEST_BLOCKS: Final = 7
 BEGINS: Final = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
 FEWEST_AFTER: Final = 3
 VISITS_AFTER: Final = 8
-SINCE_THEN: Final = "since then"
 #: Loads must be seen this many deviations from where they are compared, or less.
 LOADS_APART: Final = 2.0
 
@@ -65,7 +65,7 @@ class Beside:
     says anything; ``name`` as it is told.  ``own_ms`` is what a logarithm is of, None for ranks.
     """
 
-    name: str
+    name: DecidedBy
     value: Floats
     spread: Spread
     least: Floats
@@ -155,7 +155,7 @@ def _by_rank(
     own = (np.sign(change) == np.sign(shift)) & (np.abs(change) >= OWN_PART * np.abs(whole))
     tried = own & (np.abs(shift) >= LEAST_SHIFT) & (ranks.shift != 0)
     error = np.divide(shift, ranks.shift, out=np.ones_like(shift), where=tried)
-    return Beside("ranks", shift, Spread(error, ranks.dof), np.zeros(len(shift)), tried)
+    return Beside(DecidedBy.RANKS, shift, Spread(error, ranks.dof), np.zeros(len(shift)), tried)
 
 
 def _per_visit(side: Side, split: Split, name: str) -> Floats:
@@ -200,7 +200,7 @@ def _on_the_logarithm(
     tried = base.known & head.known & differs
     change = head.time.mean(axis=0) - base.time.mean(axis=0)
     plain = Beside(
-        "logarithms", change, combine(base.spread(base.time), head.spread(head.time)), least, tried
+        DecidedBy.LOGARITHMS, change, combine(base.spread(base.time), head.spread(head.time)), least, tried
     )
     return [plain, _at_equal_load(base, head, free, plain)]
 
@@ -222,7 +222,7 @@ def _at_equal_load(
     tried = plain.tried & (slope > 0) & (np.abs(apart) <= LOADS_APART * width)
     dof = np.maximum(spread.dof - 1, 1.0)
     return Beside(
-        "logarithms at equal load", plain.value - slope * apart, Spread(error, dof), plain.least, tried
+        DecidedBy.AT_EQUAL_LOAD, plain.value - slope * apart, Spread(error, dof), plain.least, tried
     )
 
 
@@ -268,7 +268,7 @@ def _since_then(
         rest = values - season @ np.linalg.lstsq(design, values, rcond=None)[0][2:]
         before, after = rest[:first].mean(axis=0), rest[first:].mean(axis=0)
         spread = _of_difference(rest - np.where(later[:, None] > 0, after, before), first)
-        found.append(Beside(SINCE_THEN, after - before, spread, least, tried & (spread.error > 0)))
+        found.append(Beside(DecidedBy.SINCE_THEN, after - before, spread, least, tried & (spread.error > 0)))
     return found
 
 

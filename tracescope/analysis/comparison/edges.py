@@ -22,7 +22,7 @@ from tracescope.analysis.comparison.effects import Cells, Split
 from tracescope.analysis.comparison.entry_groups import add_up
 from tracescope.analysis.comparison.events import events_of
 from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
-from tracescope.analysis.report import Edge, Effect
+from tracescope.analysis.report import DecidedBy, Edge, Effect
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.rollups.trace_path import trace_hex
 from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
@@ -297,13 +297,13 @@ def _p_values(
 
 def _decided(
     p: Floats, credited: _Tested, beside: Sequence[Beside], large: NDArray[np.bool_]
-) -> tuple[Floats, _Tested, list[str]]:
+) -> tuple[Floats, _Tested, list[DecidedBy]]:
     """P-values, what they are of with the error of the test that decides, and the name of that test.
 
     The surest of all tests decides, for as many as were tried (Bonferroni), where an edge's change is `large`
     enough and the test sees one in the same direction.
     """
-    names = ["means"] * len(p)
+    names = [DecidedBy.MEANS] * len(p)
     usable = [large & each.tried & (np.sign(each.value) == np.sign(credited.value)) for each in beside]
     tries = 1.0 + sum(usable, np.zeros(len(p)))
     found, error, dof = p.copy(), credited.spread.error.copy(), credited.spread.dof.copy()
@@ -318,7 +318,7 @@ def _decided(
     # what is no finding after the correction keeps the interval of its mean
     sure = (np.minimum(found * tries, 1.0) <= SURE) & (p > found)
     spread = Spread(np.where(sure, error, credited.spread.error), np.where(sure, dof, credited.spread.dof))
-    names = [name if new else "means" for new, name in zip(sure.tolist(), names, strict=True)]
+    names = [name if new else DecidedBy.MEANS for new, name in zip(sure.tolist(), names, strict=True)]
     corrected = np.minimum(found * tries, 1.0)
     return corrected, _Tested(credited.value, spread, credited.enough), names
 

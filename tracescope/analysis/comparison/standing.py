@@ -15,10 +15,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from tracescope.analysis.report import Edge, EdgeKey, Effect, Standing, Told
+from tracescope.analysis.report import DecidedBy, Edge, EdgeKey, Effect, Standing, Told
 
 #: Effects by which an edge makes what lies below it run more or less often.
 _OFTEN: Final = (Effect.CALLS, Effect.NEW, Effect.GONE, Effect.CRITICALITY)
+#: How a test is called that sees what the mean does not.
+_TESTS: Final = {
+    DecidedBy.RANKS: "ranks of calls",
+    DecidedBy.LOGARITHMS: "logarithms of latency",
+    DecidedBy.AT_EQUAL_LOAD: "logarithms at equal load",
+    DecidedBy.SINCE_THEN: "a part of head against all before",
+}
 #: Edges by unit and the service that they lead to, or start from.
 Linked = Mapping[tuple[str, str], Sequence[Edge]]
 
@@ -58,9 +65,18 @@ def standing_words(edge: Edge) -> str:
         return f"follows {name} {standing.follows.operation or ''}".strip()
     if standing.told is Told.SMALL:
         return f"{standing.told.value} (under {edge.min_effect_ms:.2g} ms)"
-    if standing.told is Told.CHANCE and standing.decides == "q value" and edge.q_value is not None:
-        return f"{standing.told.value} (q {edge.q_value:.2g})"
-    return standing.told.value
+    if standing.told is not Told.CHANCE:
+        return standing.told.value
+    by_q = standing.decides == "q value" and edge.q_value is not None
+    rests_on = [f"q {edge.q_value:.2g}" if by_q else "", decided_words(edge)]
+    said = ", ".join(words for words in rests_on if words)
+    return f"{standing.told.value} ({said})" if said else standing.told.value
+
+
+def decided_words(edge: Edge) -> str:
+    """The test that decided, where it is another than that of means; else empty."""
+    name = _TESTS.get(edge.decided_by)
+    return "" if name is None else f"tested by {name}"
 
 
 def _standing(edge: Edge, into: Linked, out_of: Linked, alpha: float) -> Standing:
