@@ -10,15 +10,19 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from tracescope import schedule
 from tracescope.errors import ConfigError
 from tracescope.keeping import Policy
 
 PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"
+#: What a webhook may take.
+WEBHOOK_FORMS: tuple[str, ...] = ("json", "slack", "teams")
 
 
 def _data_home() -> Path:
@@ -54,12 +58,16 @@ def _doc(
     *,
     least: float | None = None,
     open_unit: bool = False,
+    secret: bool = False,
 ) -> Any:
-    """A setting, what it is for, and what it may be: at least `least`, or between 0 and 1."""
-    metadata = {"doc": text, "least": least, "open_unit": open_unit}
+    """A setting, what it is for, and what it may be: at least `least`, or between 0 and 1.
+
+    A `secret` one is an address whose user, path and query nobody is shown.
+    """
+    metadata = {"doc": text, "least": least, "open_unit": open_unit, "secret": secret}
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,24 @@ class Settings:
     trace_url: str = _doc(
         "address of a trace elsewhere, as `https://jaeger.example/trace/{trace_id}`; linked on its page", ""
     )
+    webhook_url: str = _doc(
+        "address that `serve` sends the digest to: an incoming webhook; what follows its host is secret, "
+        "and shown nowhere",
+        "",
+        secret=True,
+    )
+    webhook_form: str = _doc("what that webhook takes: `json`, `slack` or `teams`", "json")
+    alertmanager_url: str = _doc(
+        "address of an Alertmanager that gets an alert for each finding, as `http://alertmanager:9093`",
+        "",
+        secret=True,
+    )
+    digest_every: str = _doc(
+        "when the digest is sent although the verdict stayed: `12h`, `1d`, `1w`, or `09:00`, `mon 09:00` in `tz`; "
+        "when empty, only when the verdict changes",
+        "",
+    )
+    page_url: str = _doc("address at which readers of the digest reach the page; linked in it", "")
     slo: dict[str, float] = _doc(  # noqa: RUF009
         'a table of entries and the mean ms that is their wall, as `"gateway POST /checkout" = 250`',
         factory=dict,
@@ -157,6 +183,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return _coerce_names(value, place)
     if _TYPES[name] == "tuple[str, ...]":
         return _coerce_patterns(name, value, place)
+    if _ABOUT[name]["secret"] or name == "page_url":
+        return _coerce_address(name, value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
@@ -171,12 +199,53 @@ def _coerce(name: str, value: Any, place: str) -> Any:
             f"{place}: trace_url is {value!r}, no address of a trace",
             "write {trace_id} where the id belongs, as in https://jaeger.example/trace/{trace_id}",
         )
+    if name == "webhook_form" and found not in WEBHOOK_FORMS:
+        raise ConfigError(f"{place}: webhook_form is {found!r}, none of {', '.join(WEBHOOK_FORMS)}")
+    if name == "digest_every" and found:
+        try:
+            schedule.parse(found)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: digest_every: {error.message}", error.hint) from error
     about = _ABOUT[name]
     if about["least"] is not None and not found >= about["least"]:
         raise ConfigError(f"{place}: {name} is {found}; it must be at least {about['least']}")
     if about["open_unit"] and not 0 < found < 1:
         raise ConfigError(f"{place}: {name} is {found}; it must be between 0 and 1")
     return found
+
+
+def _coerce_address(name: str, value: Any, place: str) -> str:
+    """An address; what is wrong is told without it, because it may be secret."""
+    if value == "":
+        return ""
+    hint = f"write it whole, as in {name} = \"https://host.example/path\""
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigError(f"{place}: {name} is not an address (its value is not shown)", hint)
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ConfigError(f"{place}: {name} is not an HTTP address (its value is not shown)", hint)
+    return value
+
+
+def shown_address(url: str) -> str:
+    """An address without its user, path and query: ``https://hooks.example/…``."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}" + ("/…" if parts.path.strip("/") or parts.query else "")
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Every setting as it may be shown."""
+    values = asdict(settings)
+    secret = (name for name in values if _ABOUT[name]["secret"])
+    return values | {name: shown_address(values[name]) for name in secret}
 
 
 def _coerce_patterns(name: str, value: Any, place: str) -> tuple[str, ...]:

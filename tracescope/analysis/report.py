@@ -8,6 +8,7 @@ Source: design, section 8 (the JSON shape).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -202,6 +203,12 @@ class Finding:
     q_value: float | None = None
     evidence: tuple[str, ...] = ()
     weeks_to_wall: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Eight digits that stay with the cause and its mechanism from report to report."""
+        parts = (*(part or "" for part in self.cause), self.mechanism.value)
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,13 +89,19 @@ def serve_command(**flags: str | int | None) -> None:
 async def _run(runtime: Runtime, sockets: dict[str, socket.socket], settings: Settings) -> None:
     """Run until SIGINT or SIGTERM."""
     from tracescope.serving.page_process import SERIES, PageProcess
+    from tracescope.serving.telling import Teller, wanted
 
     page = PageProcess(settings, lambda: _receivers(runtime.addresses, runtime.access))
     if settings.web != "off":
         runtime.series = partial(page.ask, SERIES)
+    telling = None
+    if wanted(settings):
+        telling = asyncio.create_task(Teller(settings, page.ask, runtime.events).run())
     try:
         await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, settings))
     finally:
+        if telling is not None:
+            telling.cancel()
         await page.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import click
 from click.shell_completion import get_completion_class
@@ -22,7 +21,7 @@ def config_command() -> None:
 def show_command(form: str) -> None:
     """Every setting, its value, where that comes from and what it is for."""
     settings, origin = config.load()
-    values = asdict(settings)
+    values = config.shown(settings)
     about = config.documentation()
     if form == "json":
         rows = {

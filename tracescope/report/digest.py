@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from tracescope.analysis.report import State
 from tracescope.report import cause_json, iso
 from tracescope.report.cards import Card, cards
 from tracescope.report.figures import between, number
@@ -61,6 +62,72 @@ def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None
 def _finding(rank: int, card: Card) -> str:
     facts = [card.since, f"weeks left: {card.weeks}" if card.weeks else "", card.question]
     return f"{rank}. {card.title}; " + "; ".join(fact for fact in facts if fact)
+
+
+def told(report: Report, marks: Mapping[str, int], form: str, page: str = "") -> dict[str, Any]:
+    """What `serve` sends of a report: the message of a webhook, and an alert a finding.
+
+    Parameters
+    ----------
+    report, marks, page
+        As `lines` takes them.
+    form
+        What the webhook takes: ``json``, ``slack`` or ``teams``.
+    """
+    said = lines(report, page, marks)
+    message = _in_form(form, said, page) or as_json(report, said, page)
+    found = [_alert(report, card, page) for card in cards(report, marks)]
+    return {"state": report.state.value, "message": message, "findings": found}
+
+
+def unknown(why: str, form: str, page: str = "") -> dict[str, Any]:
+    """The same where there is too little to compare, and why."""
+    state = State.INSUFFICIENT.value
+    said = [one_line(f"{state}: {why}", 2 * _LETTERS), *([page] if page else [])]
+    plain: dict[str, Any] = {"schema": DIGEST_SCHEMA, "state": state, "lines": said, "findings": []}
+    message = _in_form(form, said, page) or {**plain, "page": page or None}
+    return {"state": state, "message": message, "findings": []}
+
+
+def _in_form(form: str, said: list[str], page: str) -> dict[str, Any] | None:
+    """A message to Slack or Teams; None where JSON is wanted."""
+    return as_slack(said, page) if form == "slack" else as_teams(said, page) if form == "teams" else None
+
+
+def _alert(report: Report, card: Card, page: str) -> dict[str, Any]:
+    """A finding with its name, its day, and labels and annotations as Alertmanager has them."""
+    cause, mechanism = card.finding.cause, card.finding.mechanism.value
+    labels = {
+        "alertname": "TracescopeFinding",
+        "severity": "warning",
+        "mechanism": mechanism,
+        "kind": cause.kind,
+        "caller": cause.caller,
+        "callee": cause.callee or "",
+        "operation": cause.operation or "",
+        "environment": report.environment,
+    }
+    notes = {
+        "summary": card.title,
+        "since": card.since,
+        "certainty": card.sure,
+        "adds": card.adds,
+        "weeks_left": card.weeks,
+        "question": card.question,
+        "command": card.command,
+    }
+    alert: dict[str, Any] = {
+        "labels": {name: one_line(value, _LETTERS) for name, value in labels.items() if value},
+        "annotations": {name: one_line(value, 2 * _LETTERS) for name, value in notes.items() if value},
+    }
+    if page:
+        alert["generatorURL"] = page
+    began = card.finding.since
+    return {
+        "id": card.finding.id,
+        "since": None if began is None else iso(began.at_ns),
+        "alert": alert,
+    }
 
 
 def as_json(report: Report, said: list[str], page: str = "") -> dict[str, Any]:

@@ -14,8 +14,11 @@ from typing import Any, Final
 
 import anyio.to_thread
 
+from tracescope.errors import InsufficientDataError
+from tracescope.report import digest, json_bytes
 from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.serving.page_process import SERIES, frame, read_frame
+from tracescope.serving.telling import DIGEST
 from tracescope.session import Session
 from tracescope.web.app import make_app
 
@@ -47,6 +50,10 @@ async def _main(opened: socket.socket) -> None:
             writer.write(frame({"number": number, "status": 200, "headers": []}, text))
             return
         try:
+            if about["path"] == DIGEST:
+                text = await anyio.to_thread.run_sync(_digest, session)
+                writer.write(frame({"number": number, "status": 200, "headers": []}, text))
+                return
             start, content = await _run(app, about, body)
         except Exception:  # the question must be answered; the traceback is for who runs it
             log.exception("the page failed: %s", about["path"])
@@ -72,6 +79,17 @@ def _exposition(series: GraphSeries) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(series)
     return generate_latest(registry)
+
+
+def _digest(session: Session) -> bytes:
+    """What `serve` tells of the verdict; that there is too little data where nothing can be compared."""
+    settings = session.settings
+    answers = session.ask()
+    try:
+        report, marks = answers.report(), answers.marks()
+    except InsufficientDataError as error:
+        return json_bytes(digest.unknown(error.message, settings.webhook_form, settings.page_url))
+    return json_bytes(digest.told(report, marks, settings.webhook_form, settings.page_url))
 
 
 async def _run(app: Any, about: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
