@@ -294,7 +294,7 @@ class Report:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self.model: _Report = answers.report()
+        self.model: _Report = answers.explained()
 
     @property
     def state(self) -> str:

@@ -62,6 +62,8 @@ REMEMBERED_HEAVY: Final = 3
 STALE_S: Final = 30.0
 #: What the rollups know of examples.
 _EXAMPLE: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
+#: Raw spans of both periods that are looked through unasked: half a second's work.
+CHEAP_SPANS: Final = 40_000
 #: Entries looked at for the one that grew most.
 BUSIEST: Final = 12
 #: Points of a sparkline, and of a trend, for each period.
@@ -298,6 +300,28 @@ class Answers:
         return self._remember(
             "carriers", lambda store: carriers(store, sides.periods, question.alpha, asked), keys
         )
+
+    def explained(self, keys: tuple[str, ...] | None = None) -> Report:
+        """The report with the attribute values that carry its change.
+
+        Unasked they are looked for only where something grew and raw spans are few, and told where one value
+        clearly carries it.
+
+        Parameters
+        ----------
+        keys
+            Attributes that were asked for, none for all; None where nobody asked.
+        """
+        report = self.report()
+        if keys is not None:
+            return replace(report, carriers=self.carriers(keys))
+        count = self.raw_spans() if report.grew else None
+        if count is None or count > CHEAP_SPANS:
+            return report
+        from tracescope.analysis.comparison.carriers import clear_carrier
+
+        found = self.carriers()
+        return replace(report, carriers=found) if clear_carrier(found) is not None else report
 
     def raw_spans(self) -> int | None:
         """How many raw spans both periods have together; None where those of some hours are gone."""

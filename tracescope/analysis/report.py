@@ -597,3 +597,8 @@ class Report:
     tails: tuple[Tail, ...] = ()
     carriers: Carriers | None = None
     signs: tuple[Sign, ...] = ()
+
+    @property
+    def grew(self) -> bool:
+        """Whether anything is told to have grown: latency, failures or a tail."""
+        return bool(self.findings or self.failures.grown or any(tail.grew for tail in self.tails))

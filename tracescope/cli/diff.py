@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from tracescope.analysis.gate import Gate
     from tracescope.analysis.report import Edge, Report
     from tracescope.session import Answers
-
-#: Raw spans of both periods that are looked through unasked: half a second's work.
-CHEAP_SPANS: Final = 40_000
 
 FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 
@@ -118,7 +115,9 @@ def diff_command(
         by=by,
     )
     wanted = None if explain_by is None else attributes(explain_by, used.policy)
-    report = explained(answers, wanted)
+    report = answers.explained(wanted)
+    if form in ("table", "wide"):
+        report = _with_hint(report, answers)
     named = pattern(edge or "", "--edge")
     chosen = [row for row in report.edges if _is_selected(row, service, named, kind)]
     limit = (
@@ -128,34 +127,12 @@ def diff_command(
     conclude(report, gates)
 
 
-def explained(answers: Answers, keys: tuple[str, ...] | None) -> Report:
-    """The report with the attribute values that carry its change.
-
-    Unasked they are looked for only where something grew and raw spans are few, and told where one value
-    clearly carries it; else the option that tells is named.
-
-    Parameters
-    ----------
-    answers
-        To the question.
-    keys
-        Attributes that were asked for, none for all; None where nobody asked.
-    """
-    report = answers.report()
-    if keys is not None:
-        return replace(report, carriers=answers.carriers(keys))
-    grew = report.findings or report.failures.grown or any(tail.grew for tail in report.tails)
-    count = answers.raw_spans() if grew else None
-    if count is None:
+def _with_hint(report: Report, answers: Answers) -> Report:
+    """The report for a reader who can ask further: with the option that tells whose change it is."""
+    if report.carriers is not None or not report.grew or answers.raw_spans() in (None, 0):
         return report
-    if count <= CHEAP_SPANS:
-        from tracescope.analysis.comparison.carriers import clear_carrier
-
-        found = answers.carriers()
-        return replace(report, carriers=found) if clear_carrier(found) is not None else report
-    return replace(
-        report, notes=(*report.notes, "--explain-by tells which versions, tenants or regions carry it")
-    )
+    hint = "--explain-by tells which versions, tenants or regions carry it"
+    return replace(report, notes=(*report.notes, hint))
 
 
 def conclude(report: Report, gates: Sequence[Gate]) -> None:
