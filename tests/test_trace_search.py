@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from tracescope.analysis.rollups.trace_path import critical_path, trace_hex
+from tracescope.analysis.rollups.trace_path import critical_path
+from tracescope.schema import trace_hex
 from tracescope.analysis.rollups.where import Condition
 from tracescope.cli import main
 from tracescope.config import Settings, load

@@ -312,3 +312,8 @@ def check(frame: pl.DataFrame, table: Table, name: str) -> pl.DataFrame:
     if extra:
         raise StoreError(f"table {name} has an unexpected column {extra[0]}")
     raise StoreError(f"table {name} has its columns in another order than its schema")
+
+
+def trace_hex(hi: int, lo: int) -> str:
+    """A trace id, of its two signed halves, as 32 hex digits."""
+    return f"{hi & (2**64 - 1):016x}{lo & (2**64 - 1):016x}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import polars as pl
 
@@ -38,7 +38,6 @@ from tracescope.analysis.rollups.flows import ALL, Selection, Tables, weight
 from tracescope.analysis.rollups.long_lived import set_apart
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.span_details import SpanDetails, details
-from tracescope.analysis.rollups.trace_path import TracePath, critical_path, trace_hex
 from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
 from tracescope.engine.compare import Sides, compare_sides, read_sides
@@ -50,8 +49,11 @@ from tracescope.engine.trace_search import Search, Wanted, begins_with, search
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, check_mark, instant_of, parse
-from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES
+from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES, trace_hex
 from tracescope.store import Snapshot, SpanStore, Status, open_store
+
+if TYPE_CHECKING:
+    from tracescope.analysis.rollups.trace_path import TracePath
 
 T = TypeVar("T")
 
@@ -510,6 +512,8 @@ class Answers:
         With `near_periods` an example of the question's periods is found without looking through the
         whole store.
         """
+        from tracescope.analysis.rollups.trace_path import critical_path  # which loads the compiler
+
         whole, words = _trace_words(digits)
         sides = self._sides() if near_periods else None
 

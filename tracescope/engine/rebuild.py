@@ -17,7 +17,6 @@ from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal
 from tracescope.engine.slices import DEFAULT_MEMORY, Room, hop_halves, process_slices, runs, source
 from tracescope.errors import StoreError
-from tracescope.ingest.resolve import RESOLVED, resolve
 from tracescope.keeping import Policy
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
@@ -75,6 +74,8 @@ def rebuild(
 
 def _resolve(store: SpanStore, pointer: Pointer, hours: list[int], room: Room, policy: Policy) -> None:
     """Replace the spans of `hours` of which today's rules say something else; nobody sees them yet."""
+    from tracescope.ingest.resolve import RESOLVED, resolve  # which loads the compiler
+
     for some in _portions(pointer, hours, room.spans):
         spans = store.sealed.spans(pointer, some).collect()
         made = resolve(spans, policy)

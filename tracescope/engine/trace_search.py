@@ -14,7 +14,6 @@ from typing import Final
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.rollups.trace_path import trace_hex
 from tracescope.analysis.rollups.where import Condition, carrying
 from tracescope.schema import HOUR_NS
 from tracescope.store import Snapshot, SpanStore
@@ -170,7 +169,7 @@ def _of_hour(
 def _summary(row: dict[str, object]) -> Summary:
     hi, lo, start, length = (int(str(row[name])) for name in (*_TRACE, "start_ns", "duration_ns"))
     return Summary(
-        trace_hex(hi, lo), start, length / 1e6, str(row["service_name"]), str(row["operation"]),
+        schema.trace_hex(hi, lo), start, length / 1e6, str(row["service_name"]), str(row["operation"]),
         int(str(row["spans"])), int(str(row["errors"])),
     )  # fmt: skip
 
@@ -184,7 +183,7 @@ def begins_with(store: SpanStore, digits: str) -> list[str]:
         plans = [store.sealed.scan(snapshot.pointer, "spans")] if snapshot.pointer.files.get("spans") else []
         plans.append(snapshot.pending())
         rows = pl.concat(pl.collect_all([plan.filter(mine).select(_TRACE).unique() for plan in plans]))
-        ids = {trace_hex(hi, lo) for hi, lo in rows.iter_rows()}
+        ids = {schema.trace_hex(hi, lo) for hi, lo in rows.iter_rows()}
         return sorted(ids)[:MOST_SUGGESTED]
 
     return store.reading(among)

@@ -24,7 +24,6 @@ from tracescope.analysis.comparison.events import events_of
 from tracescope.analysis.comparison.matched import PATH_SUMS, Unit
 from tracescope.analysis.report import DecidedBy, Edge, Effect
 from tracescope.analysis.rollups.period import MS, PeriodRollups
-from tracescope.analysis.rollups.trace_path import trace_hex
 from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
 from tracescope.analysis.statistics.significance import (
     Spread,
@@ -426,7 +425,7 @@ def exemplars(
     ]
     found: dict[int, tuple[str, ...]] = {}
     for edge, trace in pl.concat(picked).sort("turn").select("edge", "id").collect().iter_rows():
-        found[edge] = tuple(dict.fromkeys((*found.get(edge, ()), trace_hex(trace["hi"], trace["lo"]))))
+        found[edge] = tuple(dict.fromkeys((*found.get(edge, ()), schema.trace_hex(trace["hi"], trace["lo"]))))
     return found
 
 

@@ -163,7 +163,7 @@ _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 
 def _trace_id(rows: pl.DataFrame) -> str:
-    return trace_hex(*rows.row(0)[:2])
+    return schema.trace_hex(*rows.row(0)[:2])
 
 
 def _units(forest: Forest, rows: pl.DataFrame, first: int) -> pl.DataFrame:
@@ -182,7 +182,3 @@ def _units(forest: Forest, rows: pl.DataFrame, first: int) -> pl.DataFrame:
         }
     ).sort("start_ns")
 
-
-def trace_hex(hi: int, lo: int) -> str:
-    """A trace id as 32 hex digits."""
-    return f"{hi & (2**64 - 1):016x}{lo & (2**64 - 1):016x}"
