@@ -158,6 +158,10 @@ class Settings:
         factory=dict,
     )
 
+    owners: dict[str, str] = _doc(  # noqa: RUF009
+        'a table of services and who owns them, as `"orders" = "team-a"`, `*` for any characters; shown on findings',
+        factory=dict,
+    )
     names: dict[str, str] = _doc(  # noqa: RUF009
         'a table of addresses and what they are, as `"10.0.3.7:5432" = "orders-db"`; spans that arrive from '
         "then on go by it, and after `tracescope rebuild` those that are held",
@@ -179,6 +183,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
     """`value` as the setting's type."""
     if name == "slo":
         return _coerce_slo(value, place)
+    if name == "owners":
+        return _coerce_owners(value, place)
     if name == "names":
         return _coerce_names(value, place)
     if _TYPES[name] == "tuple[str, ...]":
@@ -278,6 +284,21 @@ def _coerce_slo(value: Any, place: str) -> dict[str, float]:
             raise ConfigError(f"{place}: slo of {entry!r} is {limit!r}, not milliseconds") from error
         if not 0 < out[str(entry)] < float("inf"):
             raise ConfigError(f"{place}: slo of {entry!r} is {limit!r}, not milliseconds above 0")
+    return out
+
+
+def _coerce_owners(value: Any, place: str) -> dict[str, str]:
+    """A table of services and teams, or the text ``SERVICE=TEAM; SERVICE=TEAM``."""
+    if isinstance(value, str):
+        pairs = [part.rpartition("=") for part in value.split(";") if part.strip()]
+        value = {service.strip(): team.strip() for service, _, team in pairs}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: owners is {value!r}, not a table of services and who owns them")
+    out: dict[str, str] = {}
+    for service, team in value.items():  # pyright: ignore[reportUnknownVariableType]
+        if not service or not isinstance(team, str) or not team.strip():
+            raise ConfigError(f"{place}: owners of {service!r} is {team!r}, which is not a name")
+        out[str(service)] = team.strip()  # pyright: ignore[reportUnknownArgumentType]
     return out
 
 

@@ -40,6 +40,7 @@ from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.span_details import SpanDetails, details
 from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
+from tracescope.engine.attention import attend
 from tracescope.engine.compare import Sides, compare_sides, read_sides
 from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
@@ -283,9 +284,11 @@ class Answers:
     def report(self) -> Report:
         """The diff of the question's periods, all edges."""
         sides, keep = self._sides(), self.keep_entry()
-        return self._remember(
+        measured = self._remember(
             "report", lambda store: compare_sides(store, sides, self.question.options(keep))
         )
+        said = self.session.settings.owners, self.session.store().mutes(), self.session.now_ns()
+        return attend(measured, *said)
 
     def carriers(self, keys: tuple[str, ...] = ()) -> Carriers:
         """Attribute values that carry the change, of raw spans; of `keys`, or of all with few values.

@@ -178,6 +178,13 @@ class Victim(NamedTuple):
     how: str
 
 
+class Mute(NamedTuple):
+    """Until when a finding is muted, in ns, and why."""
+
+    until_ns: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One cause of growth with everything that suffers from it; it explains edges and moves no milliseconds.
@@ -187,6 +194,7 @@ class Finding:
     ``victims`` are edges whose rise follows from the cause, nearest first.  ``total_ms`` is the cause with
     its victims, per request, units of other kinds weighed by how many there are for each request.
     ``certainty`` is of the mechanism and of the order of cause and victims, ``q_value`` of the cause's rise.
+    ``owner`` and ``mute`` are what people say of it; muted ones stand last.
     """
 
     cause: EdgeKey
@@ -203,6 +211,8 @@ class Finding:
     q_value: float | None = None
     evidence: tuple[str, ...] = ()
     weeks_to_wall: float | None = None
+    owner: str = ""
+    mute: Mute | None = None
 
     @property
     def id(self) -> str:

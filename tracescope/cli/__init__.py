@@ -38,6 +38,7 @@ VERBS: Final = {
     "status": ("status", "What the store holds, and what was refused for which reason."),
     "demo": ("demo", "Make three months of a growing shop, and compare its first month with its last."),
     "mark": ("upkeep", "Name an instant, to be used in periods."),
+    "mute": ("mute", "Acknowledge a finding until an instant, with a reason."),
     "prune": ("upkeep", "Remove what retention no longer keeps."),
     "verify": ("upkeep", "Prove that a store is what it says."),
     "rebuild": ("upkeep", "Make the rollups anew from the spans."),

@@ -19,7 +19,7 @@ from tracescope import schema
 from tracescope.engine import clock
 from tracescope.errors import DamagedFileError, StoreError
 from tracescope.periods import format_utc
-from tracescope.store import SpanStore, checked, marks_in
+from tracescope.store import SpanStore, checked, marks_in, mutes_in
 from tracescope.store.landing import COUNTED, LEDGER, broken, checksum_of, entry_of, is_hour, write_durably
 from tracescope.store.pointer import File, Pointer
 from tracescope.store.quarantine import set_aside
@@ -75,6 +75,10 @@ def other_problems(store: SpanStore) -> Iterator[tuple[Path, str]]:
         marks_in(store.root)
     except DamagedFileError as error:
         yield store.root / "marks.json", f"{error.message}; `tracescope verify --repair` sets it aside"
+    try:
+        mutes_in(store.root)
+    except DamagedFileError as error:
+        yield store.root / "mutes.json", f"{error.message}; `tracescope verify --repair` sets it aside"
     seen = store.root / clock.FILE
     try:
         int(json.loads(seen.read_bytes())["seen_ns"])

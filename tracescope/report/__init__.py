@@ -193,6 +193,7 @@ def cause_json(card: Card) -> contract.Cause:
     """One finding of the JSON shape."""
     cause = card.finding
     return {
+        "id": cause.id,
         "cause": edge_name(cause.cause),
         "mechanism": cause.mechanism.value,
         "sentence": cause.sentence,
@@ -210,6 +211,10 @@ def cause_json(card: Card) -> contract.Cause:
         "q_value": cause.q_value,
         "evidence": list(cause.evidence),
         "weeks_to_wall": cause.weeks_to_wall,
+        "owner": cause.owner or None,
+        "muted": None
+        if cause.mute is None
+        else {"until": iso(cause.mute.until_ns), "reason": cause.mute.reason},
         "next": {"question": card.question, "command": card.command, "trace_id": card.trace_id or None},
     }
 

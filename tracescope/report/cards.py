@@ -65,6 +65,8 @@ class Card(NamedTuple):
         What suffers from it, nearest first.
     question, command, trace_id
         What to look at next.
+    owner, muted
+        Who owns it; until when it is muted, and why.
     """
 
     finding: Finding
@@ -78,6 +80,8 @@ class Card(NamedTuple):
     question: str
     command: str
     trace_id: str
+    owner: str
+    muted: str
 
 
 def cards(report: Report, marks: Mapping[str, int] | None = None) -> list[Card]:
@@ -112,7 +116,16 @@ def _card(report: Report, found: Finding, edge: Edge | None, marks: Mapping[str,
         question=QUESTIONS.get(found.mechanism, ""),
         command=explain_command(found.cause, report),
         trace_id=edge.exemplars_head[0] if edge is not None and edge.exemplars_head else "",
+        owner=found.owner,
+        muted=muted(found),
     )
+
+
+def muted(found: Finding) -> str:
+    """Until when a finding is muted, and why; empty where it is not."""
+    if found.mute is None:
+        return ""
+    return f"muted until {format_utc(found.mute.until_ns)} UTC: {found.mute.reason}"
 
 
 def at(key: EdgeKey) -> str:

@@ -225,9 +225,17 @@ class Next(TypedDict):
     trace_id: str | None
 
 
+class Muted(TypedDict):
+    """Until when a finding is muted, and why."""
+
+    until: str | None
+    reason: str
+
+
 class Cause(TypedDict):
     """One cause of growth and its victims, in ms per unit; ``total_ms`` is of all of them per request."""
 
+    id: str
     cause: EdgeName
     mechanism: str
     sentence: str
@@ -242,6 +250,8 @@ class Cause(TypedDict):
     q_value: float | None
     evidence: list[str]
     weeks_to_wall: float | None
+    owner: str | None
+    muted: Muted | None
     next: Next
 
 

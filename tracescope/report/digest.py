@@ -41,7 +41,8 @@ def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None
     marks
         Named instants of the store.
     """
-    known = cards(report, marks)
+    everything = cards(report, marks)
+    known = [card for card in everything if not card.muted]
     clock = report.clock
     part = (clock["delta_ms"] / clock["base_ms"] if clock["base_ms"] else 0.0) * 100
     after = between(report.head.start_ns, report.head.end_ns)
@@ -52,7 +53,10 @@ def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None
     ]
     said += [_finding(rank, card) for rank, card in enumerate(known[:MOST], 1)]
     more = len(known) - MOST
-    last = [f"{more} more finding{'s' if more > 1 else ''}" if more > 0 else "", page]
+    silent = len(everything) - len(known)
+    rest = [f"{more} more finding{'s' if more > 1 else ''}" if more > 0 else ""]
+    rest.append(f"{silent} muted" if silent else "")
+    last = [", ".join(filter(None, rest)), page]
     if not page and known:
         last[1] = known[0].command
     said.append(": ".join(each for each in last if each))
@@ -60,7 +64,7 @@ def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None
 
 
 def _finding(rank: int, card: Card) -> str:
-    facts = [card.since, f"weeks left: {card.weeks}" if card.weeks else "", card.question]
+    facts = [card.owner, card.since, f"weeks left: {card.weeks}" if card.weeks else "", card.question]
     return f"{rank}. {card.title}; " + "; ".join(fact for fact in facts if fact)
 
 
@@ -76,7 +80,7 @@ def told(report: Report, marks: Mapping[str, int], form: str, page: str = "") ->
     """
     said = lines(report, page, marks)
     message = _in_form(form, said, page) or as_json(report, said, page)
-    found = [_alert(report, card, page) for card in cards(report, marks)]
+    found = [_alert(report, card, page) for card in cards(report, marks) if not card.muted]
     return {"state": report.state.value, "message": message, "findings": found}
 
 
@@ -106,6 +110,7 @@ def _alert(report: Report, card: Card, page: str) -> dict[str, Any]:
         "callee": cause.callee or "",
         "operation": cause.operation or "",
         "environment": report.environment,
+        "owner": card.owner,
     }
     notes = {
         "summary": card.title,

@@ -89,7 +89,7 @@ def _card(rank: int, card: Card) -> str:
     lines = [f"{rank}. **{markdown(card.title)}**"]
     said = [
         ("since when", card.since), ("how sure", card.sure), ("what it adds", card.adds),
-        ("weeks left", card.weeks),
+        ("weeks left", card.weeks), ("owner", card.owner), ("muted", card.muted.removeprefix("muted ")),
     ]  # fmt: skip
     lines += [f"   - {name}: {markdown(words)}" for name, words in said if words]
     if card.edge is not None:

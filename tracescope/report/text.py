@@ -170,11 +170,14 @@ def _first_cause(findings: Sequence[Cause]) -> str:
 def causes(report: Report, width: int = UNBOUNDED) -> list[str]:
     """Findings as a short list: what it is, since when, how sure, what suffers from it, what next."""
     lines: list[str] = []
-    found = cards(report)
+    known = cards(report)
+    found = [card for card in known if not card.muted]
     for rank, card in enumerate(found[:MOST_CAUSES], 1):
         lines += textwrap.wrap(f"{rank}. {card.title}", width, subsequent_indent="   ")
         left = f"weeks left: {card.weeks}" if card.weeks else ""
-        facts = "; ".join(words for words in (card.since, card.sure, left) if words)
+        owner = f"owner: {one_line(card.owner)}" if card.owner else ""
+        said = (card.since, card.sure, left, owner, f"finding {card.finding.id}")
+        facts = "; ".join(words for words in said if words)
         lines += textwrap.wrap(facts, width, initial_indent="   ", subsequent_indent="   ")
         for victim in card.victims[:MOST_VICTIMS]:
             told = f"{victim.name} {victim.adds}: {victim.how}"
@@ -184,8 +187,11 @@ def causes(report: Report, width: int = UNBOUNDED) -> list[str]:
         lines += textwrap.wrap(card.question, width, initial_indent="   ask: ", subsequent_indent="        ")
     if found:
         lines.append(f"next: {found[0].command}")
-    if (more := len(report.findings) - MOST_CAUSES) > 0:
+    if (more := len(found) - MOST_CAUSES) > 0:
         lines.append(f"{more} more findings (--format json)")
+    for card in known[len(found) :]:
+        words = f"{one_line(card.muted, 440)}; finding {card.finding.id}: {card.title}"
+        lines += textwrap.wrap(words, width, subsequent_indent="   ")
     return [*lines, ""] if lines else []
 
 

@@ -5,6 +5,7 @@
     sealed/      Delta tables: spans and rollups      (tracescope.store.sealed)
     CURRENT.json what of the sealed tables counts
     marks.json   names given to instants
+    mutes.json   findings that are muted: until when, and why
 
 Everything in ``sealed/`` but the spans can be rebuilt from them.  Writers of landing files need no
 coordination; one process at a time seals, behind a file lock; readers take none.  They look at a
@@ -38,6 +39,9 @@ __all__ = ["Snapshot", "SpanStore", "Status", "body", "open_store"]
 
 _FORMAT = "FORMAT.json"
 _MARKS = "marks.json"
+_MUTES = "mutes.json"
+#: What has been over for so long is forgotten when the next mute is written.
+_MUTE_KEPT_NS = 90 * 86_400 * 10**9
 #: Spans so long before or after all others, and fewer than one in so many, are strays.
 _FAR_HOURS = 366 * 24
 _STRAY_OF = 100
@@ -212,6 +216,28 @@ class SpanStore:
     def mark(self, name: str, at_ns: int) -> None:
         """Name an instant, or move it."""
         write_durably(self.root / _MARKS, checked.dump({"marks": {**marks_in(self.root), name: at_ns}}))
+
+    # -- mutes --
+
+    def mutes(self) -> dict[str, tuple[int, str]]:
+        """Until when (ns) and why a finding is muted, by its id; none where they are damaged."""
+        try:
+            return mutes_in(self.root)
+        except DamagedFileError:
+            return {}
+
+    def mute(self, finding: str, until_ns: int, reason: str, *, now_ns: int) -> None:
+        """Mute a finding, or change its end and reason."""
+        kept = {name: said for name, said in mutes_in(self.root).items() if said[0] > now_ns - _MUTE_KEPT_NS}
+        self._write_mutes({**kept, finding: (until_ns, reason)})
+
+    def unmute(self, finding: str) -> None:
+        """End a mute."""
+        self._write_mutes({name: said for name, said in mutes_in(self.root).items() if name != finding})
+
+    def _write_mutes(self, mutes: dict[str, tuple[int, str]]) -> None:
+        rows = {name: {"until_ns": until, "reason": why} for name, (until, why) in mutes.items()}
+        write_durably(self.root / _MUTES, checked.dump({"mutes": rows}))
 
     # -- looking --
 
@@ -440,6 +466,20 @@ def marks_in(root: Path) -> dict[str, int]:
         raise DamagedFileError(
             f"{root / _MARKS} is damaged: {error}",
             "`tracescope verify --repair` sets it aside; names have to be given again",
+        ) from error
+
+
+def mutes_in(root: Path) -> dict[str, tuple[int, str]]:
+    """Mutes of the store at `root`, as `SpanStore.mutes`; raises DamagedFileError."""
+    try:
+        rows = checked.load((root / _MUTES).read_bytes(), required=True)["mutes"]
+        return {str(name): (int(row["until_ns"]), str(row["reason"])) for name, row in rows.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(
+            f"{root / _MUTES} is damaged: {error}",
+            "`tracescope verify --repair` sets it aside; findings have to be muted again",
         ) from error
 
 

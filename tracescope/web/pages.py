@@ -90,7 +90,9 @@ def growth(answers: Answers, view: View) -> Values:
     report = narrowed(whole, view)
     chosen = listed(report, view)
     edges = chosen[: view.top]
-    found = cards(report, answers.marks())
+    everything = cards(report, answers.marks())
+    found = [card for card in everything if not card.muted]
+    muted = everything[len(found) :]
     graph = answers.judged(answers.mapped("dependency"))
     values: Values = {
         "title": "Growth",
@@ -100,6 +102,8 @@ def growth(answers: Answers, view: View) -> Values:
         "lead": page.lead(report),
         "cards": found,
         "card_links": [card_links(view, card) for card in found],
+        "muted": muted,
+        "muted_links": [card_links(view, card) for card in muted],
         "most": FIRST_CARDS,
         "narrowed": words(view),
         "edges": edges,
