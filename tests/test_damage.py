@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -216,3 +218,68 @@ def test_a_damaged_pointer_is_restored_from_the_log(whole: Path, tmp_path: Path)
     done, problems = repair(store)
     assert (len(done), problems) == (1, [])
     assert (store.root / "CURRENT.json").read_bytes() == before
+
+
+# -- disks ----------------------------------------------------------------------------------------
+
+
+#: Commands that only read; `diff` and `forecast` have too little data here, which is exit 4.
+READING = ("status", "graph", "explain", "path", "mark")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, whole: Path) -> Iterator[Path]:
+    """A small file system with the store on it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
+    shutil.copytree(whole, folder / "store")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def try_all(root: Path, tmp_path: Path) -> dict[str, int]:
+    """Exit codes of every command, none of which ends in a traceback; each failure says a sentence."""
+    more = tmp_path / "more.pb"
+    more.write_bytes(otlp(1000, 200, start_ns=DAY + 40 * HOUR).SerializeToString())
+    codes: dict[str, int] = {}
+    for words in (*COMMANDS, ("import", str(more))):
+        result = run(root, *words)
+        codes[" ".join(words[:2] if words[0] in ("mark", "verify") else words[:1])] = result.exit_code
+        assert result.exit_code in (0, 1, 4), (words, result.output)
+        if result.exit_code == 1 and words[0] != "verify":
+            assert result.stderr.startswith("tracescope: "), (words, result.output)
+    return codes
+
+
+def test_a_full_disk_stops_what_writes_and_nothing_else(disk: Path, tmp_path: Path) -> None:
+    """Every reading command answers; nothing is half written, and with room again all goes on."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        while free := shutil.disk_usage(disk).free:
+            file.write(bytes(min(65_536, free)))
+    codes = try_all(disk / "store", tmp_path)
+    assert [codes[name] for name in READING] == [0] * len(READING)
+    assert codes["import"] == 1
+    ballast.unlink()
+    assert run(disk / "store", "verify").exit_code == 0
+    assert try_all(disk / "store", tmp_path)["import"] == 0
+    assert status(open_store(disk / "store")).stored == SPANS + 200
+
+
+def test_a_disk_that_cannot_be_written_is_read(disk: Path, tmp_path: Path) -> None:
+    """As a snapshot or another machine's volume: what writes says so, and changes nothing."""
+    remount = ["mount", "-o", "remount,ro", str(disk)]
+    subprocess.run(remount, check=True, capture_output=True)
+    codes = try_all(disk / "store", tmp_path)
+    assert [codes[name] for name in (*READING, "verify")] == [0] * (1 + len(READING))
+    assert (codes["import"], codes["mark later"]) == (1, 1)
+    subprocess.run([*remount[:2], "remount,rw", str(disk)], check=True, capture_output=True)
+    assert run(disk / "store", "verify").exit_code == 0
+    assert status(open_store(disk / "store")).stored == SPANS

@@ -16,6 +16,7 @@ starts again, and is told so when it would have to a second time.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import time
@@ -185,6 +186,19 @@ class SpanStore:
             )
 
     # -- sealing --
+
+    @contextmanager
+    def unsealed(self) -> Generator[None]:
+        """Wait until nobody seals, and let nobody; where nothing can be written nobody could."""
+        try:
+            with self.sealing(wait=True):
+                yield
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES) or error.filename != str(self.root / "seal.lock"):
+                raise
+            with (self.root / "seal.lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                yield
 
     @contextmanager
     def sealing(self, *, wait: bool = False) -> Generator[None]:

@@ -72,7 +72,7 @@ def born_ns(segment: Path) -> int:
 def held(folder: Path) -> bool:
     """Whether a process has the journal for writing."""
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR)
+        lock = os.open(folder / LOCK, os.O_RDONLY)  # which a store that cannot be written lets us do
     except FileNotFoundError:
         return False
     try:
