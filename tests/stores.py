@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tracescope import schema
 from tracescope.analysis.rollups.merge import checksum
+from tracescope.engine.seal import seal
 from tracescope.ingest.decode import decode
 from tracescope.store import SpanStore, open_store
 
@@ -64,6 +65,15 @@ def spans(text: str) -> pl.DataFrame:
 def land(store: SpanStore, frame: pl.DataFrame, batch: str, arrived_ns: int = ARRIVED) -> None:
     """Land rows as one batch."""
     store.land(frame, batch=batch, accepted=len(frame), rejected={}, arrived_ns=arrived_ns)
+
+
+def seal_at(path: Path, frame: pl.DataFrame, *, sealed: bool = True) -> SpanStore:
+    """A new store of some rows, sealed or only landed."""
+    store = new_store(path)
+    land(store, frame, "b", arrived_ns=int(frame["end_ns"].max()) + HOUR)  # pyright: ignore[reportArgumentType]
+    if sealed:
+        seal(store)
+    return store
 
 
 def new_store(path: Path) -> SpanStore:

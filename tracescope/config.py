@@ -18,11 +18,15 @@ from urllib.parse import urlsplit
 from tracescope import schedule
 from tracescope.errors import ConfigError
 from tracescope.keeping import Policy
+from tracescope.places import not_a_store
 
 PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"
 #: What a webhook may take.
 WEBHOOK_FORMS: tuple[str, ...] = ("json", "slack", "teams")
+#: What whoever names several stores is told.
+ONE_STORE = "answers come from one store"
+ONE_STORE_HINT = "ask each by itself: figures of one are not those of all, and waits between them are missing"
 
 
 def _data_home() -> Path:
@@ -74,7 +78,7 @@ def _doc(
 class Settings:
     """Every setting; its documentation stands in the field's metadata."""
 
-    store: str = _doc("folder of the store", factory=lambda: str(default_store()))
+    store: str = _doc("folder of the store: one, of this machine", factory=lambda: str(default_store()))
     group_access: bool = _doc("let the group of a store's folder read a store that is made now", False)
     env: str = _doc("environment to compare; the busiest when empty", "")
     tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
@@ -191,6 +195,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return _coerce_patterns(name, value, place)
     if _ABOUT[name]["secret"] or name == "page_url":
         return _coerce_address(name, value, place)
+    if name == "store" and isinstance(value, list | tuple):
+        raise ConfigError(f"{place}: store names several folders; {ONE_STORE}", ONE_STORE_HINT)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
@@ -368,7 +374,7 @@ def load(flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, st
     Raises
     ------
     ConfigError
-        An unknown or ill-typed setting.
+        An unknown or ill-typed setting, or a store that is no folder.
     """
     layers = [
         (str(user_file()), _from_file(user_file())),
@@ -381,6 +387,9 @@ def load(flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, st
         for name, value in values.items():
             settings = replace(settings, **{_known(name, place): _coerce(name, value, place)})
             origin[name] = place
+    if (wrong := not_a_store(settings.store)) is not None:
+        named = "" if origin["store"] == "flag" else f"{origin['store']}: "
+        raise ConfigError(named + wrong.message, wrong.hint)
     return settings, origin
 
 

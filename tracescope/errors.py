@@ -18,6 +18,7 @@ __all__ = [
     "MalformedOtlpError",
     "OverloadedError",
     "PeriodError",
+    "SourceError",
     "StoreBusyError",
     "StoreError",
     "TooLargeError",
@@ -64,6 +65,12 @@ class ConfigError(UsageError):
 
 class InputError(TracescopeError):
     """A file or stream that cannot be read as what it claims to be (file, line or offset)."""
+
+
+class SourceError(InputError):
+    """Something else than traces, or a place that is not read; exit code 2."""
+
+    exit_code = 2
 
 
 class MalformedOtlpError(InputError):

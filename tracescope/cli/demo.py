@@ -18,9 +18,7 @@ from tracescope.errors import StoreError
 
 @click.command(name="demo")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another shop.")
-@click.option(
-    "--store", metavar="DIR", help="Folder of the demo's own store; replaced only if a demo made it."
-)
+@shell.store_option_of("Folder of the demo's own store; replaced only if a demo made it.")
 @click.option("--open", "shown", is_flag=True, help="Show its page in the browser afterwards.")
 @shell.print_options("table", "wide", "json", "markdown")
 def demo_command(seed: int, store: str | None, shown: bool, form: str, output: str | None) -> None:
@@ -33,7 +31,7 @@ def demo_command(seed: int, store: str | None, shown: bool, form: str, output: s
     from tracescope.periods import first_and_last, format_utc
     from tracescope.store import open_store
 
-    used = shell.settings()
+    used = shell.settings(store=store)
     path = Path(store) if store is not None else config.default_demo()
     if path.exists() and any(path.iterdir()):
         if not open_store(path).demo:

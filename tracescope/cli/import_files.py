@@ -47,10 +47,12 @@ def import_command(
     """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files
+    from tracescope.ingest.files import refuse_elsewhere
     from tracescope.report.text import count
     from tracescope.serving.allocator import give_back, keep_blocks
     from tracescope.store import open_store
 
+    refuse_elsewhere(files)  # before a store is made
     keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
     opened = open_store(used.store, create=True, group_access=used.group_access)
     begun = time.monotonic()

@@ -41,7 +41,19 @@ def stay() -> None:
 
 def store_option(function: F) -> F:
     """``--store``."""
-    return click.option("--store", metavar="DIR", help="Folder of the store.")(function)
+    return store_option_of("Folder of the store.")(function)
+
+
+def store_option_of(about: str) -> Callable[[F], F]:
+    """``--store`` with a help of its own."""
+    return click.option("--store", multiple=True, callback=_one_store, metavar="DIR", help=about)
+
+
+def _one_store(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """The one store that is given, None where none is: of several the last must not pass for all."""
+    if len(given) > 1:
+        raise UsageError(f"--store is given {len(given)} times; {config.ONE_STORE}", config.ONE_STORE_HINT)
+    return given[0] if given else None
 
 
 def zone_option(function: F) -> F:

@@ -66,7 +66,7 @@ def _request(
     if until_ns is not None and until_ns < last:
         end = until_ns // HOUR_NS * HOUR_NS
     start = max(first // HOUR_NS * HOUR_NS, end - PAST_NS)
-    tables = ("path_hours", "entry_hours", "service_hours")
+    tables = ("path_hours", "entry_hours", "service_hours", "counters")
     return RollupRequest(start, end, environment=environment, tables=tables, budget=budget)
 
 

@@ -69,7 +69,7 @@ def map_period(
     notes = list(found.notes)
     if environment is None and (told := environment_note(found)):
         notes.insert(0, told)
-    return Mapped(made, found.tables, None, tuple(notes), selection or ALL)
+    return Mapped(replace(made, notes=tuple(notes)), found.tables, None, tuple(notes), selection or ALL)
 
 
 def map_sides(
@@ -117,7 +117,7 @@ def map_sides(
     )
     _check_matches(made, selection, "these periods")
     notes = (*sides.notes, *head.notes, *base.notes)
-    return Mapped(made, later, earlier, notes, selection or ALL)
+    return Mapped(replace(made, notes=notes), later, earlier, notes, selection or ALL)
 
 
 def _check_matches(mapped: Graph, selection: Selection | None, where: str) -> None:
@@ -129,7 +129,7 @@ def _check_matches(mapped: Graph, selection: Selection | None, where: str) -> No
 
 
 def _rollups_of(store: SpanStore, period: Period, environment: str | None, budget: Budget) -> PeriodRollups:
-    tables = (*TABLES, "entry_sketches")
+    tables = (*TABLES, "entry_sketches", "counters")
     asked = RollupRequest(
         period.start_ns, period.end_ns, environment=environment, tables=tables, budget=budget
     )

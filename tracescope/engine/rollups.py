@@ -20,6 +20,7 @@ from typing import Final
 import polars as pl
 
 from tracescope import schema
+from tracescope.analysis.rollups.hops import hop_notes
 from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -122,6 +123,7 @@ def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> 
         partials.append(made)
     merged = merge(partials) if len(partials) > 1 else partials[0]
     tables = {name: merged[name] for name in (*request.tables, *schema.DIMENSIONS)}
+    hops = hop_notes({name: tables[name] for name in request.tables}, plan.start_ns, plan.end_ns)
     rules = {snapshot.pointer.hours[hour].rules for hour in plan.sealed}
     rules |= set() if made is None else {schema.RULES}
     period = PeriodRollups(
@@ -130,7 +132,7 @@ def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> 
         request.slot_ns,
         request.environment or "",
         tables,
-        (*plan.notes, *rules_notes(rules), *damage_notes(snapshot)),
+        (*plan.notes, *hops, *rules_notes(rules), *damage_notes(snapshot)),
         unread=tuple(sorted(plan.sealed)) if request.unread else (),
         rules=frozenset(rules),
     )

@@ -28,10 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
-from tracescope.errors import InputError, MalformedOtlpError
+from tracescope.errors import InputError, MalformedOtlpError, SourceError
 from tracescope.ingest import documents, foreign, otlp_framing, otlp_json, zipkin_traces
 from tracescope.ingest.documents import Form, NoTracesError
 from tracescope.ingest.sequence import CHUNK_BYTES, Documents
+from tracescope.places import not_a_source
 
 MAX_MESSAGE = 1024 * 1024 * 1024
 #: So much of a file's beginning tells what it is; of protobuf more is looked at.
@@ -144,11 +145,14 @@ def expand(patterns: Sequence[str | Path]) -> list[tuple[str, bool]]:
 
     Raises
     ------
+    SourceError
+        A name is a URL.
     InputError
         Nothing matches a name.
     """
     out: dict[str, bool] = {}
     alone = len(patterns) == 1
+    refuse_elsewhere(patterns)
     for pattern in map(str, patterns):
         if pattern == "-" or os.path.isfile(pattern):
             out.setdefault(pattern, alone)
@@ -166,6 +170,13 @@ def expand(patterns: Sequence[str | Path]) -> list[tuple[str, bool]]:
         for path in found:
             out.setdefault(path, False)
     return list(out.items())
+
+
+def refuse_elsewhere(patterns: Sequence[str | Path]) -> None:
+    """Raise SourceError for the first name that is a URL."""
+    for pattern in map(str, patterns):
+        if (wrong := not_a_source(pattern)) is not None:
+            raise SourceError(wrong.message, wrong.hint)
 
 
 def _is_visible(path: Path, folder: str) -> bool:
@@ -208,7 +219,7 @@ def read(
             skipped.files.append((path, found.error.message))
     if skipped is not None and files and len(skipped.files) == len(files):
         path, reason = skipped.files[0]
-        raise InputError(
+        raise SourceError(
             f"none of {len(files)} files holds traces; the first: {reason}", "see tracescope import --help"
         )
 
@@ -352,7 +363,7 @@ class _Plain:
                 yield chunk
                 begun = True
         except NoTracesError as error:
-            found = InputError(f"{self.name}: {error.message}", error.hint or "leave it out")
+            found = SourceError(f"{self.name}: {error.message}", error.hint or "leave it out")
             raise found if begun else _FileOfNoTracesError(found) from error
 
     def _by_content(self, head: bytes) -> Iterator[Chunk]:

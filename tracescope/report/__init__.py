@@ -292,6 +292,7 @@ def graph_json(graph: Graph) -> contract.Graph:
         "start": iso(graph.start_ns),
         "end": iso(graph.end_ns),
         "units": dict(graph.units),
+        "notes": list(graph.notes),
         "nodes": graph.nodes.to_dicts(),
         "edges": [{**row, **_error_rates(row)} for row in graph.edges.to_dicts()],
     }

@@ -433,6 +433,7 @@ class Graph(Bounds):
     level: Literal["service", "dependency", "operation"]
     environment: str
     units: dict[str, float]
+    notes: list[str]
     nodes: list[dict[str, Any]]
     edges: list[dict[str, Any]]
     base: NotRequired[GraphBase]

@@ -85,6 +85,8 @@ class Graph:
         too, ``change`` (of share) and ``state``: both, new or gone; after `judged` ``significant``.
     units
         Units of work by kind, weighted; ``base_units`` the base's.
+    notes
+        What a reader should know of the periods.
     """
 
     level: Level
@@ -96,6 +98,7 @@ class Graph:
     base: tuple[int, int] | None = None
     units: Mapping[str, float] = field(default_factory=dict[str, float])
     base_units: Mapping[str, float] = field(default_factory=dict[str, float])
+    notes: tuple[str, ...] = ()
 
     def view(self) -> nx.MultiDiGraph[str]:
         """The same as a networkx multigraph, edges keyed by kind and operation."""

@@ -1,0 +1,248 @@
+"""What stands elsewhere is refused by its name; what a store alone cannot know of a message is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import EPOCH_NS, Made, frame, tree
+from click.testing import CliRunner, Result
+from stores import seal_at
+
+import tracescope
+from tracescope.analysis.rollups.hops import UNMATCHED_PART
+from tracescope.cli import VERBS, main
+from tracescope.errors import ConfigError, SourceError
+from tracescope.places import masked, not_a_source, not_a_store
+from tracescope.schema import HOUR_NS
+
+WRITTEN = "name a producer that is not in this store"
+
+
+def run(*arguments: str | Path, environment: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=environment)
+
+
+#: What each verb that takes a store cannot do without.
+NEEDED = {
+    "diff": (), "explain": ("a -> b",), "forecast": (), "graph": (), "report": (), "digest": (),
+    "check": ("rules.toml",), "path": ("abc",), "import": ("-",), "serve": (), "mcp": (), "status": (),
+    "demo": (), "mark": (), "prune": (), "verify": (), "rebuild": (),
+}  # fmt: skip
+WITHOUT = {"warmup", "config", "help", "completion"}
+
+URLS = (
+    "s3://bucket/prefix", "gs://bucket", "az://container/x", "abfss://c@account/x", "https://shop.example/t",
+    "clickhouse://host:9000/otel", "clickhouse+http://host/otel", "jdbc:clickhouse://host/otel",
+    "kafka://broker/otlp_spans", "tempo://host", "file:///tmp/traces.json", "lake://unheard.of", "s3:/bucket",
+)  # fmt: skip
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def test_every_verb_either_takes_a_store_or_is_known_to_take_none() -> None:
+    """So that a new one is held to the laws below."""
+    assert set(NEEDED) | WITHOUT == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", NEEDED)
+def test_a_store_given_twice_is_never_the_last_one(tmp_path: Path, verb: str) -> None:
+    """One sentence, exit 2, and neither store is made or touched."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    result = run(verb, *NEEDED[verb], "--store", one, f"--store={two}")
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "--store is given 2 times" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("verb", NEEDED)
+def test_a_url_as_store_is_refused_by_its_name_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, url: str
+) -> None:
+    """Neither a folder called after its scheme nor a connection is made."""
+
+    def asked(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was asked over the network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", asked)
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    result = run(verb, *NEEDED[verb], "--store", url)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert f"tracescope: {masked(url)} is an address of " in result.stderr
+    assert "give the folder of a store" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_to_import_is_refused_with_what_works_before_a_store_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Beside files that could be read, too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "traces.json").write_text('{"resourceSpans": []}')
+    for files in ((url,), ("traces.json", url)):
+        result = run("import", *files, "--store", "store")
+        assert result.exit_code == 2, result.output
+        said = result.stderr.splitlines()
+        assert said[0].startswith(f"tracescope: {masked(url)} is an address of ")
+        assert len(said) == 2
+        assert said[1].strip()
+    assert [path.name for path in tmp_path.iterdir()] == ["traces.json"]
+    with pytest.raises(SourceError):
+        tracescope.open_store("store").import_files(Path(url))
+
+
+def test_settings_and_the_library_refuse_it_with_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable, a file, several in a file, and a call."""
+    monkeypatch.chdir(tmp_path)
+    result = run("status", environment={"TRACESCOPE_STORE": "s3://bucket"})
+    assert result.exit_code == 2
+    assert "environment: s3://bucket is an address of object storage" in result.stderr
+    (tmp_path / "tracescope.toml").write_text('store = ["one", "two"]\n')
+    result = run("status")
+    assert result.exit_code == 2
+    assert "tracescope.toml: store names several folders; answers come from one store" in result.stderr
+    (tmp_path / "tracescope.toml").unlink()
+    with pytest.raises(ConfigError, match="address of object storage"):
+        tracescope.open_store("gs://bucket")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://key:secret@bucket/x?X-Amz-Signature=secret#secret", "s3://***@bucket/x"),
+        ("clickhouse://user:se/cr?et@host:9000/otel", "clickhouse://***@host:9000/otel"),
+        ("https://host/a?token=secret", "https://host/a"),
+        ("https://host/a?mail=secret@b", "https://***@b"),
+        ("/plain/path?x@y", "/plain/path?x@y"),
+    ],
+)
+def test_secrets_of_a_url_are_not_shown(url: str, shown: str) -> None:
+    """Wherever they stand in it: rather too little is shown."""
+    assert masked(url) == shown
+    for found in (not_a_source(url), not_a_store(url)):
+        assert found is None or "secret" not in found.message + found.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["-", "traces.json", "/a/b", "C:/traces", "C:\\traces", "2026-09-30T10:/x", "a b/c", "**/*.json"]
+)
+def test_a_path_is_no_url(name: str) -> None:
+    """A drive has one letter."""
+    assert not_a_source(name) is None
+    assert not_a_store(name) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "called"),
+    [
+        ("spans.parquet", "a Parquet file"), ("notes.txt", "a file"), ("table/_delta_log/0.json", "a Delta table"),
+        ("table/part-0.parquet", "a folder of Parquet files"), ("table/data.parquet", "a block of Tempo"),
+        ("table/metadata/1.metadata.json", "an Iceberg table"),
+    ],
+)  # fmt: skip
+def test_a_file_or_somebody_elses_table_as_store_is_called_by_its_kind(
+    tmp_path: Path, made: str, called: str
+) -> None:
+    """By a command that reads and by one that would write into it."""
+    path = tmp_path / made
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"PAR1" if made == "spans.parquet" else b"x")
+    place = tmp_path / Path(made).parts[0]
+    for arguments in (("diff",), ("import", path)):
+        result = run(*arguments, "--store", place)
+        assert result.exit_code == 2, result.output
+        assert f"{place} is {called}" in result.stderr
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
+@pytest.mark.parametrize("data", [b"PAR1" + bytes(range(256)), b"SQLite format 3\0", bytes(range(254, 0, -1))])
+def test_a_file_of_an_unknown_kind_is_named_with_what_works_and_exit_2(tmp_path: Path, data: bytes) -> None:
+    """Alone, and where nothing else was given."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(data)
+    for files in ((tmp_path / "one",), (tmp_path / "one", tmp_path / "two")):
+        result = run("import", *files, "--store", tmp_path / "store")
+        assert result.exit_code == 2, result.output
+        assert f"{tmp_path / 'one'}: " in result.stderr
+        assert len(result.stderr.splitlines()) == 2
+
+
+# -- hops ------------------------------------------------------------------------------------------
+
+#: An hour with so many messages on each of so many days, far enough apart for a forecast.
+HOURS, APART = 32, 24
+EACH = 40
+PERIODS = tuple(
+    "/".join(datetime.fromtimestamp((EPOCH_NS + at * APART * HOUR_NS) // 10**9, UTC).strftime("%Y-%m-%dT%H:%MZ")
+             for at in bounds)
+    for bounds in ((0, HOURS // 2), (HOURS // 2, HOURS))
+)  # fmt: skip
+
+
+def messages(lost: int) -> tuple[list[Made], list[Made]]:
+    """Producers, and consumers in traces of their own; of each hour's EACH `lost` link to nobody."""
+    sent: list[Made] = []
+    taken: list[Made] = []
+    for hour in range(HOURS):
+        for n in range(EACH):
+            at, trace = EPOCH_NS + hour * APART * HOUR_NS + n * 10**9, 1 + 2 * (hour * EACH + n)
+            sent += tree("a 0-20 server\n  a 5-10 producer peer=orders", trace=trace, at_ns=at)
+            linked = 9_999_999 if n < lost else trace
+            taken += tree(
+                f"w 30-70 consumer peer=orders link={linked}:2", trace=trace + 1, at_ns=at, first=9
+            )
+    return sent, taken
+
+
+def answers(store: Path) -> dict[str, str]:
+    """What every answer of a period says, in its own form."""
+    said = {
+        "diff table": run("diff", *PERIODS, "--store", store).output,
+        "diff json": run("diff", *PERIODS, "--store", store, "--format", "json").stdout,
+        "explain": run("explain", "orders -> w", *PERIODS, "--store", store).output,
+        "graph": run("graph", "all", "--store", store).output,
+        "graph json": run("graph", "all", "--store", store, "--format", "json").stdout,
+        "report": run("report", *PERIODS, "--store", store, "--format", "markdown").stdout,
+        "forecast": run("forecast", "--store", store).output,
+    }
+    asked = tracescope.open_store(store, tz="UTC")
+    said["library's diff"] = " ".join(asked.diff(*PERIODS).notes)
+    said["library's graph"] = json.dumps(asked.graph("all").to_dict()["notes"])
+    return said
+
+
+def test_two_halves_in_two_stores_are_told_by_each_answer_and_together_by_none(tmp_path: Path) -> None:
+    """As where each trace goes whole to one of two instances."""
+    sent, taken = messages(0)
+    here = [span for span in sent if span.trace // 2 % EACH < EACH // 2]
+    for name, spans in (("both", [*sent, *taken]), ("consumers", [*here, *taken])):
+        seal_at(tmp_path / name, frame(spans))
+    for name, said in answers(tmp_path / "both").items():
+        assert WRITTEN not in said, name
+    for name, said in answers(tmp_path / "consumers").items():
+        assert WRITTEN in " ".join(said.split()), (name, said)
+    found = json.loads(answers(tmp_path / "consumers")["diff json"])["notes"]
+    told = [note for note in found if WRITTEN in note]
+    assert [note.split(" of the")[0] for note in told] == ["up to 50%", "up to 50%"]
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "landed"])
+def test_few_unmatched_hops_are_no_note(tmp_path: Path, *, sealed: bool) -> None:
+    """A link or two leads nowhere in any store; from rollups and from spans alike."""
+    for lost in (1, 2):
+        sent, taken = messages(lost)
+        seal_at(tmp_path / str(lost), frame([*sent, *taken]), sealed=sealed)
+        notes = tracescope.open_store(tmp_path / str(lost), tz="UTC").graph("all").to_dict()["notes"]
+        assert any(WRITTEN in note for note in notes) == (lost / EACH > UNMATCHED_PART), notes
