@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import click
+from click.testing import CliRunner
 
 from tracescope import config, docs, errors, semconv
 from tracescope.cli import VERBS, main
@@ -113,3 +114,21 @@ def test_every_attribute_that_is_read_is_listed_and_every_listed_one_is_read() -
     rows = re.findall(r"^\| ([a-z0-9 ]+) \| (`[^|]+`) \|$", docs.read("formats"), re.MULTILINE)
     listed = {meaning.replace(" ", "_"): tuple(re.findall(r"`([^`]+)`", names)) for meaning, names in rows}
     assert listed == {**semconv.SPAN_ATTRIBUTES, **semconv.RESOURCE_ATTRIBUTES}
+
+
+def test_the_readme_quotes_what_the_demo_prints(tmp_path: Path) -> None:
+    """The headline and every finding, word for word; figures move with the day on which it is run."""
+    quoted = re.search(r"```text\n(.+?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert quoted is not None
+    told = [line for line in quoted[1].splitlines() if re.match(r"at the wall:|\d\. ", line)]
+    done = CliRunner().invoke(main, ["demo", "--store", str(tmp_path / "demo")])
+    assert done.exit_code == 0, done.output
+    assert len(told) > 2
+    printed = re.sub(r"[\d.,]+", "#", " ".join(done.stdout.split()))
+    for line in told:
+        assert re.sub(r"[\d.,]+", "#", line) in printed, line
+
+
+def test_the_readme_is_short() -> None:
+    """What is long stands in the manual."""
+    assert len((ROOT / "README.md").read_text().splitlines()) < 140
