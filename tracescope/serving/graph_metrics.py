@@ -2,8 +2,9 @@
 
 ``traces_service_graph_request_*`` have the names and labels that Grafana Tempo's metrics generator
 gives them, so a node graph panel reads them as they are.  They count hours as they are sealed, from the
-start of the process, and so move once an hour: ask for rates over an hour or more.  Shares and headroom
-are those of `tracescope diff` without arguments, of its strongest edges only: cardinality is bounded.
+start of the process, and so move once an hour: ask for rates over an hour or more.  Verdict,
+findings, growth and headroom are those of `tracescope diff` without arguments, of its strongest edges
+only: cardinality is bounded.
 
 Source: Grafana Tempo documentation, "Service graphs" (names, labels, what is a client's and a server's
 time); OpenMetrics 1.0 (counters and histograms).
@@ -19,10 +20,10 @@ from typing import Final
 
 import polars as pl
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from tracescope.analysis.report import Failures
+from tracescope.analysis.report import Failures, Report
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.long_lived import find_long_lived, set_apart
 from tracescope.analysis.statistics.sketch import midpoint_of
@@ -30,12 +31,15 @@ from tracescope.engine.rollups import RollupRequest, rollups
 from tracescope.errors import TracescopeError
 from tracescope.schema import EDGE_KINDS, HOUR_NS, QUEUE_ROUTE, QUEUE_WAIT, UNIT_LONG
 from tracescope.serving.failure_metrics import failure_families
+from tracescope.serving.finding_metrics import edge_families, finding_families
 from tracescope.session import Session
 
 #: Pairs of client and server that are shown; the busiest, the rest is counted together.
 MOST_PAIRS: Final = 500
 #: Edges whose share and headroom are shown.
 MOST_EDGES: Final = 30
+#: Findings that are shown.
+MOST_FINDINGS: Final = 30
 #: Verdicts are made anew so often at most.
 VERDICT_EVERY_S: Final = 300.0
 #: Hours back from now that may still be sealed again.
@@ -123,15 +127,14 @@ class GraphSeries(Collector):
         self._hours: dict[int, dict[_Pair, _Totals]] = {}
         self._settled: dict[_Pair, _Totals] = {}
         self._sequence = -1
-        self._failures = Failures()
-        self._verdicts: tuple[float, list[tuple[tuple[str, ...], float, float | None]]] = (-1e9, [])
+        self._report: Report | None = None
+        self._judged_s = -1e9
 
     def describe(self) -> Iterable[Metric]:
         """Names only, so that registering reads no store."""
         return [
             *self._graph_families({}),
-            *self._verdict_families([]),
-            *failure_families(Failures(), 0),
+            *_verdict_families(None),
         ]
 
     def collect(self) -> Iterator[Metric]:
@@ -144,8 +147,7 @@ class GraphSeries(Collector):
                 # no store yet, or too little in it: what is known stays, and the rest of /metrics too
                 self._sequence = -1
             yield from self._graph_families(self._busiest())
-            yield from self._verdict_families(self._verdicts[1])
-            yield from failure_families(self._failures, MOST_EDGES)
+            yield from _verdict_families(self._report)
 
     def _count_hours(self) -> None:
         """Count hours sealed since the last look; an hour that was sealed again counts its difference."""
@@ -181,18 +183,10 @@ class GraphSeries(Collector):
 
     def _judge(self) -> None:
         now = time.monotonic()
-        if now - self._verdicts[0] < VERDICT_EVERY_S:
+        if now - self._judged_s < VERDICT_EVERY_S:
             return
-        report = self._session.ask().report()
-        edges = report.edges[:MOST_EDGES]
-        self._failures = report.failures
-        self._verdicts = (
-            now,
-            [
-                ((e.kind, e.caller, e.callee or "", e.operation or ""), e.share_head, e.headroom)
-                for e in edges
-            ],
-        )
+        self._report = self._session.ask().report()
+        self._judged_s = now
 
     @staticmethod
     def _graph_families(totals: dict[_Pair, _Totals]) -> list[Metric]:
@@ -216,17 +210,11 @@ class GraphSeries(Collector):
             client.add_metric(pair, rows, counted.seconds)
         return [total, failed, client]
 
-    @staticmethod
-    def _verdict_families(rows: list[tuple[tuple[str, ...], float, float | None]]) -> list[Metric]:
-        labels = ("kind", "caller", "callee", "operation")
-        share = GaugeMetricFamily(
-            "tracescope_edge_share", "Part of the critical time, this week.", labels=labels
-        )
-        headroom = GaugeMetricFamily(
-            "tracescope_edge_headroom", "Capacity over today's peak load, where identifiable.", labels=labels
-        )
-        for names, part, room in rows:
-            share.add_metric(names, part)
-            if room is not None:
-                headroom.add_metric(names, room)
-        return [share, headroom]
+
+def _verdict_families(report: Report | None) -> list[Metric]:
+    failures = Failures() if report is None else report.failures
+    return [
+        *edge_families(report, MOST_EDGES),
+        *finding_families(report, MOST_FINDINGS),
+        *failure_families(failures, MOST_EDGES),
+    ]
