@@ -8,7 +8,6 @@ its pages in a browser: the first page by day, an edge by night, the forecast.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,26 +49,28 @@ def page_of(store: Path) -> Iterator[str]:
 
 
 def terminal(store: Path, output: Path) -> None:
-    """The diff as a terminal shows it: as SVG, and as the text that the README begins with."""
+    """The diff as a terminal shows it: as SVG, and what it begins with as text, in the README."""
     from rich.console import Console
 
     from tracescope.config import Settings
-    from tracescope.report.text import diff_text
+    from tracescope.report.text import causes, diff_text, headline
     from tracescope.session import Session
 
     report = Session(store, Settings(store=str(store), tz="UTC")).ask().report()
-    with io.StringIO() as text:
-        Console(file=text, width=README_COLUMNS, no_color=True).print(
-            diff_text(shortened(report), width=README_COLUMNS)
-        )
-        printed = "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+    lines = [headline(report), *causes(report, README_COLUMNS)]
+    printed = "\n".join(part for line in lines for part in wrapped(line))
     readme = HERE.parent / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition("```text\n")
     after = rest.partition("\n```\n")[2]
-    readme.write_text(f"{before}```text\n{printed}\n```\n{after}", encoding="utf-8")
+    readme.write_text(f"{before}```text\n{printed.rstrip()}\n```\n{after}", encoding="utf-8")
     screen = Console(record=True, width=COLUMNS, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     screen.print(diff_text(shortened(report), width=COLUMNS))
     screen.save_svg(str(output), title="tracescope diff")
+
+
+def wrapped(line: str) -> list[str]:
+    """A line as a terminal of the README's width breaks it."""
+    return textwrap.wrap(line, README_COLUMNS, drop_whitespace=True) if len(line) > README_COLUMNS else [line]
 
 
 def shortened(report: Any, most: int = 8) -> Any:
