@@ -43,8 +43,8 @@ PENDING = (
     "analysis/attribution/", "analysis/capacity/", "analysis/comparison/", "analysis/evidence/",
     "analysis/explain.py", "analysis/report.py", "analysis/topology/backbone.py", "analysis/verdict.py",
     "engine/trace_search.py", "ingest/decode.py", "ingest/scanned.py", "kernels/cache.py",
-    "kernels/wire.py", "report/",
-    "serving/", "web/",
+    "kernels/wire.py", "report/cards.py", "report/contract.py", "report/digest.py",
+    "serving/posting.py", "serving/runtime.py", "serving/telling.py",
 )  # fmt: skip
 #: Phrases of the wrong language in help, messages and pages, and the right ones.
 PHRASES = {

@@ -155,11 +155,11 @@ def edge_json(edge: Edge) -> contract.Edge:
     }
 
 
-def _standing(found: Standing) -> contract.Standing:
+def _standing(standing: Standing) -> contract.Standing:
     return {
-        "told": found.told.value,
-        "follows": None if found.follows is None else edge_name(found.follows),
-        "decides": found.decides or None,
+        "told": standing.told.value,
+        "follows": None if standing.follows is None else edge_name(standing.follows),
+        "decides": standing.decides or None,
     }
 
 

@@ -98,34 +98,34 @@ def cards(report: Report, marks: Mapping[str, int] | None = None) -> list[Card]:
     return [_card(report, found, known.get(found.cause), marks or {}) for found in report.findings]
 
 
-def _card(report: Report, found: Finding, edge: Edge | None, marks: Mapping[str, int]) -> Card:
+def _card(report: Report, finding: Finding, edge: Edge | None, marks: Mapping[str, int]) -> Card:
     return Card(
-        finding=found,
+        finding=finding,
         edge=edge,
-        title=found.sentence.replace(" -> ", " → "),
-        since=since(found.since, marks),
-        sure=sure(found),
-        adds=_adds(found),
-        weeks=weeks(found.weeks_to_wall),
+        title=finding.sentence.replace(" -> ", " → "),
+        since=since(finding.since, marks),
+        sure=sure(finding),
+        adds=_adds(finding),
+        weeks=weeks(finding.weeks_to_wall),
         victims=tuple(
             Suffers(
                 each.edge, at(each.edge), f"{number(each.added_ms, sign=True)} ms per {each.unit}", each.how
             )
-            for each in found.victims
+            for each in finding.victims
         ),
-        question=QUESTIONS.get(found.mechanism, ""),
-        command=explain_command(found.cause, report),
+        question=QUESTIONS.get(finding.mechanism, ""),
+        command=explain_command(finding.cause, report),
         trace_id=edge.exemplars_head[0] if edge is not None and edge.exemplars_head else "",
-        owner=found.owner,
-        muted=muted(found),
+        owner=finding.owner,
+        muted=muted(finding),
     )
 
 
-def muted(found: Finding) -> str:
+def muted(finding: Finding) -> str:
     """Until when a finding is muted, and why; empty where it is not."""
-    if found.mute is None:
+    if finding.mute is None:
         return ""
-    return f"muted until {format_utc(found.mute.until_ns)} UTC: {found.mute.reason}"
+    return f"muted until {format_utc(finding.mute.until_ns)} UTC: {finding.mute.reason}"
 
 
 def at(key: EdgeKey) -> str:
@@ -147,30 +147,30 @@ def since(change: Change | None, marks: Mapping[str, int]) -> str:
     return said + (f", when {' and '.join(beside)}" if beside else "")
 
 
-def sure(found: Finding) -> str:
+def sure(finding: Finding) -> str:
     """How sure it is: of the cause, then of the change."""
     cause = {
         Certainty.CLEAR: "clear",
         Certainty.CONSISTENT: "the evidence is consistent with this cause; it does not prove it",
-    }[found.certainty]
+    }[finding.certainty]
     said = [cause]
-    if found.added_ms_ci is not None:
-        said.append(f"95 % interval {interval(found.added_ms_ci)} ms")
-    if found.q_value is not None:
-        said.append(f"q {'below 0.001' if found.q_value < _TINY_Q else f'{found.q_value:.2g}'}")
+    if finding.added_ms_ci is not None:
+        said.append(f"95 % interval {interval(finding.added_ms_ci)} ms")
+    if finding.q_value is not None:
+        said.append(f"q {'below 0.001' if finding.q_value < _TINY_Q else f'{finding.q_value:.2g}'}")
     return ", ".join(said)
 
 
-def _adds(found: Finding) -> str:
-    if found.mechanism is Mechanism.ERRORS:  # its sentence says how many fail: a failure is no milliseconds
+def _adds(finding: Finding) -> str:
+    if finding.mechanism is Mechanism.ERRORS:  # its sentence says how many fail: a failure is no milliseconds
         return ""
-    said = f"{number(found.added_ms, sign=True)} ms per {found.unit}"
-    if len(found.entries) == 1:
-        said += f" of {' '.join(found.entries[0])}"
-    elif found.entries:
-        said += f", in {len(found.entries)} entries"
-    if found.victims and found.unit == "request" and number(found.total_ms) != number(found.added_ms):
-        said += f"; {number(found.total_ms, sign=True)} ms with what suffers from it"
+    said = f"{number(finding.added_ms, sign=True)} ms per {finding.unit}"
+    if len(finding.entries) == 1:
+        said += f" of {' '.join(finding.entries[0])}"
+    elif finding.entries:
+        said += f", in {len(finding.entries)} entries"
+    if finding.victims and finding.unit == "request" and number(finding.total_ms) != number(finding.added_ms):
+        said += f"; {number(finding.total_ms, sign=True)} ms with what suffers from it"
     return said
 
 

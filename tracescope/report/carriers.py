@@ -33,17 +33,17 @@ def _carrier(one: Carrier) -> contract.Carrier:
     }
 
 
-def carriers_json(found: Carriers | None) -> contract.Carriers | None:
+def carriers_json(carriers: Carriers | None) -> contract.Carriers | None:
     """Of the JSON shape; null where nobody asked."""
-    if found is None:
+    if carriers is None:
         return None
     return {
-        "requests_base": found.requests_base,
-        "requests_head": found.requests_head,
-        "change_ms": found.change_ms,
-        "change_failed": found.change_failed,
-        "values": [_carrier(one) for one in found.carriers],
-        "notes": list(found.notes),
+        "requests_base": carriers.requests_base,
+        "requests_head": carriers.requests_head,
+        "change_ms": carriers.change_ms,
+        "change_failed": carriers.change_failed,
+        "values": [_carrier(one) for one in carriers.carriers],
+        "notes": list(carriers.notes),
     }
 
 

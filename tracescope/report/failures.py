@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Entries and lost work that a text tells; JSON has all.
 MOST_ENTRIES: Final = 3
-MOST_LOST: Final = 6
+MOST_SENTENCES: Final = 6
 
 
 def per_cent(value: float) -> str:
@@ -87,7 +87,7 @@ def _origin(one: Origin) -> contract.ErrorOrigin:
     }
 
 
-def _lost(one: Lost) -> contract.LostWork:
+def _missing_work(one: Lost) -> contract.LostWork:
     return {
         "kind": one.kind.value,
         "sentence": one.sentence,
@@ -96,11 +96,11 @@ def _lost(one: Lost) -> contract.LostWork:
     }
 
 
-def failures_json(found: Failures) -> contract.Errors:
+def failures_json(failures: Failures) -> contract.Errors:
     """The ``errors`` block: rates as changes, where they begin, and what work is lost."""
     return {
-        "measured": found.measured,
-        "entries": [_entry(one) for one in found.entries],
+        "measured": failures.measured,
+        "entries": [_entry(one) for one in failures.entries],
         "edges": [
             {
                 "edge": edge_name(one.key),
@@ -109,10 +109,10 @@ def failures_json(found: Failures) -> contract.Errors:
                 "ok_ms_base": one.ok_ms_base,
                 "ok_ms_head": one.ok_ms_head,
             }
-            for one in found.edges
+            for one in failures.edges
         ],
-        "origins": [_origin(one) for one in found.origins],
-        "lost": [_lost(one) for one in found.lost],
+        "origins": [_origin(one) for one in failures.origins],
+        "lost": [_missing_work(one) for one in failures.lost],
     }
 
 
@@ -154,7 +154,7 @@ def lines(report: Report) -> list[str]:
     """Errors and lost work, most important first; nothing where nothing ever failed."""
     found = report.failures
     out = [f"errors  {told}" for told in _rates(report)]
-    shown = found.lost[:MOST_LOST]
+    shown = found.lost[:MOST_SENTENCES]
     out += [f"lost  {one.sentence}" for one in shown]
     if (more := len(found.lost) - len(shown)) > 0:
         out.append(f"lost  {more} more (--format json)")

@@ -99,8 +99,8 @@ def _utc(ns: int) -> datetime:
     return datetime.fromtimestamp(ns // 10**9, UTC)
 
 
-def _day(found: datetime) -> str:
-    return f"{found.day} {found:%b} {found.year}"
+def _day(instant: datetime) -> str:
+    return f"{instant.day} {instant:%b} {instant.year}"
 
 
 def _clock(ns: int) -> str:

@@ -60,7 +60,7 @@ def lead(report: Report) -> str:
     return said
 
 
-def by_chance(edge: Edge) -> bool:
+def is_uncertain(edge: Edge) -> bool:
     """Whether a change is not told from chance: its estimate is shown, and stands back."""
     return edge.standing is not None and edge.standing.told is Told.CHANCE
 
@@ -135,7 +135,7 @@ def environment() -> Environment:
         "tenth": "{:.1f}".format,
         "interval": figures.interval,
         "label": label,
-        "by_chance": by_chance,
+        "is_uncertain": is_uncertain,
         "term": terms.term,
         "points": points,
         "why": why,

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from tracescope import docs
 
-_USED: Final = re.compile(r'popovertarget="term-([a-z0-9-]+)"')
+_REFERENCED: Final = re.compile(r'popovertarget="term-([a-z0-9-]+)"')
 
 
 @lru_cache(maxsize=1)
@@ -50,7 +50,7 @@ def term(word: str, shown: str = "") -> Markup:
 
 def with_definitions(html: str) -> str:
     """A page with the definitions of the words it offers, at the end of its body."""
-    names = list(dict.fromkeys(_USED.findall(html)))
+    names = list(dict.fromkeys(_REFERENCED.findall(html)))
     if not names:
         return html
     parts = [_definition(name) for name in names]

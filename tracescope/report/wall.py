@@ -30,7 +30,7 @@ _STEPS: Final = 60
 _HIGHEST: Final = 20.0
 
 
-def riskiest(found: Sequence[EdgeForecast]) -> list[EdgeForecast]:
+def riskiest(edges: Sequence[EdgeForecast]) -> list[EdgeForecast]:
     """Edges whose wall is known, the nearest first, then those with a bound, then what nobody knows."""
 
     def risk(edge: EdgeForecast) -> tuple[int, float, float, str, str]:
@@ -41,7 +41,7 @@ def riskiest(found: Sequence[EdgeForecast]) -> list[EdgeForecast]:
         weeks = math.inf if edge.weeks is None else edge.weeks
         return (0 if edge.weeks is not None else 1), weeks, edge.headroom, edge.name, edge.operation
 
-    return sorted(found, key=risk)
+    return sorted(edges, key=risk)
 
 
 def date_of(edge: EdgeForecast | EntryForecast, end_ns: int) -> str:

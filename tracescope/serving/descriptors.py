@@ -16,15 +16,15 @@ from tracescope.errors import ConfigError
 #: Journal, landing files, the store's files being read, gRPC's own, logs.
 RESERVED: Final = 160
 #: A higher soft limit would serve no setting, and costs libraries that look at every one.
-WANTED: Final = 65_536
+TARGET: Final = 65_536
 
 
-def raise_limit(wanted: int = WANTED) -> int:
-    """Raise the soft limit to what the hard one allows, `wanted` at most; the limit now."""
+def raise_limit(target: int = TARGET) -> int:
+    """Raise the soft limit to what the hard one allows, `target` at most; the limit now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return wanted
-    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        return target
+    most = target if hard == resource.RLIM_INFINITY else min(hard, target)
     if most > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return max(soft, most)

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from tracescope.analysis.report import Rate
 
 
-def failure_families(found: Failures, most: int) -> list[Metric]:
+def failure_families(failures: Failures, most: int) -> list[Metric]:
     """Rates of entries and of edges, and whether these grew.
 
     Parameters
     ----------
-    found
+    failures
         Failures of a report.
     most
         Edges and entries at most: those whose rates grew first.
@@ -35,10 +35,10 @@ def failure_families(found: Failures, most: int) -> list[Metric]:
     edges_grown = GaugeMetricFamily(
         "tracescope_edge_errors_grown", "1 where calls fail significantly more often.", labels=of_edge
     )
-    for entry in found.entries[:most]:
+    for entry in failures.entries[:most]:
         _add(entries, entries_grown, (entry.unit, entry.service, entry.operation), entry.rate)
     told: set[tuple[str, ...]] = set()
-    for edge in found.edges[:most]:
+    for edge in failures.edges[:most]:
         labels = edge.key.kind, edge.key.caller, edge.key.callee or "", edge.key.operation or ""
         if labels not in told:  # of several kinds of units the one that comes first
             told.add(labels)

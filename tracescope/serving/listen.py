@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S: Final = 120
 #: So many connections more than the limit are answered that there are too many; further ones are closed.
-_TOLD: Final = 16
+_BEYOND_LIMIT: Final = 16
 #: When no file can be opened, the next connection is waited for so long.
 _NO_FILES_S: Final = 0.5
 _LAST_PORT: Final = 65_535
@@ -192,7 +192,7 @@ class _Server(uvicorn.Server):
                 log.warning("a connection cannot be accepted: %s", error.strerror)
                 await asyncio.sleep(_NO_FILES_S)
                 continue
-            if len(self.server_state.connections) + len(self._opening) >= self._limits.connections + _TOLD:
+            if len(self.server_state.connections) + len(self._opening) >= self._limits.connections + _BEYOND_LIMIT:
                 opened.close()
                 continue
             task = asyncio.create_task(self._open(opened))

@@ -362,7 +362,7 @@ def traces(answers: Answers, view: View) -> Values:
     """Traces that are looked for, and examples of an edge or of everything."""
     key = view.edge_key if view.edge_kind else None
     about = f"{view.caller} → {view.callee or '(itself)'} {view.operation}".strip() if key else ""
-    found = answers.search(wanted(answers, view), side="base" if view.side == "base" else "head")
+    found = answers.search(trace_conditions(answers, view), side="base" if view.side == "base" else "head")
     return {
         "title": "Traces",
         "about": about,
@@ -375,7 +375,7 @@ def traces(answers: Answers, view: View) -> Values:
     }
 
 
-def wanted(answers: Answers, view: View) -> Wanted:
+def trace_conditions(answers: Answers, view: View) -> Wanted:
     """Which traces a view looks for."""
     return Wanted(
         service=view.service,

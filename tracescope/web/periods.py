@@ -90,11 +90,11 @@ def events(answers: Answers, *services: str) -> list[Event]:
     return sorted(found, key=lambda event: (event.at_ns, event.words))
 
 
-def _deployed(found: Sequence[Appeared]) -> str:
+def _deployed(appeared: Sequence[Appeared]) -> str:
     """Versions alike that appeared on one day."""
-    if len(found) < _TOGETHER:
-        return ", ".join(f"{each.service} {each.version}" for each in found)
-    return f"{found[0].version} of {len(found)} services"
+    if len(appeared) < _TOGETHER:
+        return ", ".join(f"{each.service} {each.version}" for each in appeared)
+    return f"{appeared[0].version} of {len(appeared)} services"
 
 
 def from_days(asked: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from tracescope.web.view import View
 #: Found at most; trace ids are looked for from so many digits on.
 MOST: Final = 60
 _TRACE_DIGITS: Final = 8
-Found = tuple[str, str, str]
+Match = tuple[str, str, str]
 
 
 def search(answers: Answers, view: View) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def search(answers: Answers, view: View) -> dict[str, Any]:
     words, plain = view.q.split(), replace(view, q="")
     report = answers.report()
     services = sorted({end for edge in report.edges for end in (edge.caller, edge.callee) if end})
-    found: list[Found] = [*_traces(answers, view)]
+    found: list[Match] = [*_traces(answers, view)]
     found += [("service", name, _service(view, name)) for name in services if _has(words, name)]
     found += [
         ("entry", f"{service} {operation}", view.url("/paths", q="", entry=entry_digits(number)))
@@ -52,7 +52,7 @@ def _has(words: Sequence[str], name: str) -> bool:
     return bool(words) and all(word.casefold() in name.casefold() for word in words)
 
 
-def _traces(answers: Answers, view: View) -> list[Found]:
+def _traces(answers: Answers, view: View) -> list[Match]:
     """Traces whose id begins so: of the examples, or the one with the whole id."""
     digits = view.q.strip().lower()
     if not re.fullmatch(rf"[0-9a-f]{{{_TRACE_DIGITS},32}}", digits):
