@@ -130,7 +130,7 @@ def test_every_surface_tells_the_same_of_an_edges_wall(store: Path) -> None:
             assert sample.value == pytest.approx(told["headroom"], rel=1e-8)
             compared += 1
     if "demo" in store.name:
-        assert compared >= 8
+        assert compared >= 4  # one edge at least has a number, on all four
 
 
 def test_a_number_does_not_change_with_what_it_is_compared_with(demo: Path) -> None:

@@ -37,29 +37,24 @@ async def _main(opened: socket.socket) -> None:
     settings = first[0]["settings"]
     session = Session(settings.store, settings)
     app = make_app(session, hosts=None, receivers=lambda: first[0]["receivers"])
-    series: list[GraphSeries] = []
+    series = GraphSeries(session)
     anyio.to_thread.current_default_thread_limiter().total_tokens = _AT_ONCE
     running: dict[int, asyncio.Task[None]] = {}
 
     async def answer(about: dict[str, Any], body: bytes) -> None:
-        number = about["number"]
-        if about["path"] == SERIES:
-            if not series:
-                series.append(GraphSeries(session))
-            text = await anyio.to_thread.run_sync(_exposition, series[0])
-            writer.write(frame({"number": number, "status": 200, "headers": []}, text))
-            return
+        start: dict[str, Any] = {"status": 200, "headers": []}
         try:
-            if about["path"] == DIGEST:
-                text = await anyio.to_thread.run_sync(_digest, session)
-                writer.write(frame({"number": number, "status": 200, "headers": []}, text))
-                return
-            start, content = await _run(app, about, body)
+            if about["path"] == SERIES:
+                content = await anyio.to_thread.run_sync(_exposition, series)
+            elif about["path"] == DIGEST:
+                content = await anyio.to_thread.run_sync(_digest, session)
+            else:
+                start, content = await _run(app, about, body)
         except Exception:  # the question must be answered; the traceback is for who runs it
             log.exception("the page failed: %s", about["path"])
             start = {"status": 500, "headers": [(b"content-type", b"text/plain")]}
             content = b"the page failed; what went wrong stands in the receiver's log\n"
-        writer.write(frame({"number": number, **start}, content))
+        writer.write(frame({"number": about["number"], **start}, content))
 
     while (found := await read_frame(reader)) is not None:
         about, body = found
