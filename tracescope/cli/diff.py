@@ -178,4 +178,7 @@ def print_report(report: Report, form: str, output: str | None) -> None:
         "markdown": lambda: text.diff_markdown(report),
         "csv": lambda: text.diff_csv(report),
     }[form]()
+    if form == "csv":  # which has no place for them
+        for note in report.notes:
+            shell.echo(f"note: {note}", err=True)
     shell.emit(rendered, output)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import State
+from tracescope.analysis.rollups.hops import of_hops
 from tracescope.report import cause_json, iso
 from tracescope.report.cards import Card, cards
 from tracescope.report.figures import between, number
@@ -50,6 +51,7 @@ def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None
     said = [
         f"{headline(report)}{where}. {after} UTC: the mean request takes {number(clock['base_ms'])} → "
         f"{number(clock['head_ms'])} ms ({number(part, sign=True)} %)."
+        + (f" Note: {note}." if (note := of_hops(report.notes)) else "")
     ]
     said += [_finding(rank, card) for rank, card in enumerate(known[:MOST], 1)]
     more = len(known) - MOST

@@ -10,7 +10,7 @@ here the count becomes a sentence, for all answers that are made of the period.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -20,6 +20,8 @@ from tracescope.periods import format_utc
 
 #: Messages whose producer is missing are worth a word beyond this part of all.
 UNMATCHED_PART: Final = 0.03
+#: What the sentence on them ends with.
+_WAITS: Final = "their wait counts as zero, and the latency of messages is too low"
 
 
 def unmatched_part(tables: Mapping[str, pl.DataFrame]) -> float:
@@ -60,6 +62,10 @@ def hop_notes(tables: Mapping[str, pl.DataFrame], start_ns: int, end_ns: int) ->
         return []
     return [
         f"up to {part:.0%} of the messages from {format_utc(start_ns)} to {format_utc(end_ns)} name a producer "
-        "that is not in this store (another one may hold it, or it was not sampled): their wait counts as "
-        "zero, and the latency of messages is too low"
+        f"that is not in this store (another one may hold it, or it was not sampled): {_WAITS}"
     ]
+
+
+def of_hops(notes: Sequence[str]) -> str | None:
+    """The last of an answer's notes that is on its hops, for what has no room for all; None without one."""
+    return next((note for note in reversed(notes) if note.endswith(_WAITS)), None)
