@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.capacity.offered import Quiet
+from tracescope.analysis.capacity.offered import Quiet, ratio_error
 from tracescope.analysis.report import EdgeKey
 from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.period import MS, PeriodRollups
@@ -159,7 +159,7 @@ class Course:
             if ms <= 0 or n < 2:
                 return None
             off = float(((calls * (side.work_ms[rows] - ms)) ** 2).sum())
-            known.append(Quiet(ms, math.sqrt(off * n / (n - 1)) / (ms * float(calls.sum()))))
+            known.append(Quiet(ms, ratio_error(off, ms * float(calls.sum()), n)))
         return known[0], known[1]
 
 

@@ -40,6 +40,21 @@ class Quiet(NamedTuple):
     error: float
 
 
+def ratio_error(off: float, total: float, slots: int) -> float:
+    """Relative standard error of a call's mean time over slots; infinite of a single one.
+
+    Parameters
+    ----------
+    off
+        Sum over slots of the squares by which their time misses the mean times their calls.
+    total
+        Time in all slots, in the unit whose square `off` has.
+    slots
+        How many there are.
+    """
+    return math.sqrt(off * slots / (slots - 1)) / total if slots > 1 else math.inf
+
+
 class Asked(NamedTuple):
     """What one edge asks of a resource: calls a second, and seconds that each counts for."""
 
@@ -83,8 +98,8 @@ def quiet_times(counted: pl.DataFrame) -> dict[tuple[str, int, int], Quiet]:
     out: dict[tuple[str, int, int], Quiet] = {}
     for resource, edge, stretch, arrived, own_ns, off, slots in sums.iter_rows():
         if arrived > 0 and own_ns > 0:
-            error = math.sqrt(off * slots / (slots - 1)) / own_ns if slots > 1 else math.inf
-            out[str(resource), int(edge), int(stretch)] = Quiet(own_ns / arrived / 1e9, error)
+            quiet = Quiet(own_ns / arrived / 1e9, ratio_error(off, own_ns, slots))
+            out[str(resource), int(edge), int(stretch)] = quiet
     return out
 
 
