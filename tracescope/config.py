@@ -96,7 +96,7 @@ class Settings:
         "slices and files worked on at once", factory=lambda: min(os.cpu_count() or 1, 8), least=1
     )
     memory_mb: int = _doc(
-        "memory of an import, the program included (it takes 560 at least), and what sealing may use, in MiB",
+        "memory of an import, the program included (it takes 600 at least), and what sealing may use, in MiB",
         768,
         least=64,
     )

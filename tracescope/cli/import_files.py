@@ -33,7 +33,7 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
     "--memory-mb",
     type=click.IntRange(64),
     metavar="MIB",
-    help="Memory that the import may take, the program included: never less than 560.",
+    help="Memory that the import may take, the program included: never less than 600.",
 )
 @shell.store_option
 def import_command(
