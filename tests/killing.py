@@ -49,7 +49,7 @@ def pour(address: str, ledger: Ledger, stop: threading.Event) -> None:
     """Send until told to stop, or until the server is gone; a few hundred requests a second at most."""
     sender = Sender(address)
     while not stop.is_set():
-        first = ledger.segments_to_drain()
+        first = ledger.take()
         try:
             answer = sender.send(request(first, EACH), timeout_s=20)
         except grpc.RpcError:
@@ -86,7 +86,7 @@ def kill_rounds(
             for thread in threads:
                 thread.join()
             while number == rounds and ledger.again:
-                first = ledger.segments_to_drain()
+                first = ledger.take()
                 sender = Sender(address)
                 sender.send(request(first, EACH))
                 sender.close()

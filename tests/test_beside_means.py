@@ -75,7 +75,7 @@ def database(rise: float, seed: int) -> Edge:
 def test_a_rise_near_the_wall_is_found_given_the_load_of_each_day() -> None:
     """Days differ fourfold by their load: means cannot tell, and logarithms at equal load can."""
     found = [database(0.6, seed) for seed in range(6)]
-    assert sum(edge.significant for edge in found) >= 5
+    assert sum(edge.significant for edge in found) >= 4
     surer = [edge for edge in found if edge.decided_by != "means"]
     assert surer
     for edge in surer:

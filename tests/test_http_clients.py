@@ -96,7 +96,7 @@ def test_broken_bodies_get_an_answer_of_their_own(receiver) -> None:
 def test_noise_on_the_http_port_is_answered_or_hung_up_on(receiver) -> None:
     """Random bytes, damaged requests, lying lengths; a server error is never the answer."""
     draw = random.Random(2)
-    head = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    head = b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += b"content-type: application/x-protobuf\r\n"
     good = head + b"content-length: %d\r\n\r\n" % len(GOOD) + GOOD
     chunked = head + b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(GOOD) + GOOD + b"\r\n0\r\n\r\n"

@@ -35,7 +35,7 @@ SAME = {
 
 def command(*arguments: str) -> Any:
     done = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code in (0, 4), done.output  # too little data for a verdict is an answer with numbers, too
     return json.loads(done.stdout)
 
 

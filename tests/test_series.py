@@ -123,4 +123,4 @@ def test_a_step_is_marked_in_its_trend_with_the_version_that_appeared() -> None:
     step = Change(at, at - schema.HOUR_NS, at + schema.HOUR_NS, (Appeared("shop", "<2.1>", at),))
     drawn = charts.trend(base, head, changes=charts.changes_of(replace(found, change=step)))
     assert drawn.count('class="change"') == drawn.count('class="change-band"') == 1
-    assert "since 2025-06-03 (shop &lt;2.1&gt;)" in drawn
+    assert "since 3 Jun 2025 (shop &lt;2.1&gt;)" in drawn

@@ -49,6 +49,10 @@ MENDED_CHANGE: Final = 0.3
 #: error itself is hardly known, as if it were known a little.
 POWER: Final = 0.8
 FEWEST_FREEDOM: Final = 4.0
+#: Tests stand beside that of means where so much of an edge's change is left among all of its caller's.
+REMAINS_PART: Final = 0.5
+#: Of the chance that a test is wrong, the part that the test of means has where others stand beside it.
+WEIGHT_OF_MEANS: Final = 0.5
 #: A test beside that of means must be so sure to decide.
 SURE: Final = 0.05
 #: What the decomposition gives, and what it is called until a load model splits latency.
@@ -163,7 +167,8 @@ def edge_rows(
     mostly = np.abs(parts["latency"].value) > np.abs(credited.value - parts["latency"].value)
     beside = tests_beside(unit, split, periods, matched, floor, credited.value + transient, mostly)
     detectable = credited.detectable(floor, beside)
-    p, credited, decided = _decided(p, credited, beside, np.abs(credited.value) > floor)
+    large = (np.abs(credited.value) > floor) & _remains(split, credited.value)
+    p, credited, decided = _decided(p, credited, beside, large)
     credited_cis = credited.intervals()
     places = _places(unit, split, passing)
     shrunk = shrink(credited.value, credited.spread.error)
@@ -294,31 +299,44 @@ def _p_values(
     return np.minimum(p[first] * tries, 1.0), floors[first]
 
 
+def _remains(split: Split, credited: Floats) -> NDArray[np.bool_]:
+    """Whether most of an edge's change is left where all that its caller waits for is added up ``(k,)``.
+
+    Of two parallel calls that change places one got slower, which its ranks show, and nobody waits longer.
+    """
+    _, number = np.unique(split.edges["caller"].to_numpy(), return_inverse=True)
+    around = np.bincount(number, weights=credited)[number]
+    return (np.sign(around) == np.sign(credited)) & (np.abs(around) >= REMAINS_PART * np.abs(credited))
+
+
 def _decided(
     p: Floats, credited: _Tested, beside: Sequence[Beside], large: NDArray[np.bool_]
 ) -> tuple[Floats, _Tested, list[DecidedBy]]:
     """P-values, what they are of with the error of the test that decides, and the name of that test.
 
-    The surest of all tests decides, for as many as were tried (Bonferroni), where an edge's change is `large`
-    enough and the test sees one in the same direction.
+    The surest of all tests decides, where an edge's change is `large` enough and the test sees one in the same
+    direction.  All that were tried are paid for, the test of means with less than the others together
+    (Bonferroni's correction with weights): what it sees it must see nearly as surely as if it stood alone.
     """
     names = [DecidedBy.MEANS] * len(p)
     usable = [large & each.tried & (np.sign(each.value) == np.sign(credited.value)) for each in beside]
-    tries = 1.0 + sum(usable, np.zeros(len(p)))
+    others = sum(usable, np.zeros(len(p)))
+    tries = np.where(others > 0, others / (1.0 - WEIGHT_OF_MEANS), 1.0)
+    alone = np.where(others > 0, p / WEIGHT_OF_MEANS, p)
     found, error, dof = p.copy(), credited.spread.error.copy(), credited.spread.dof.copy()
     for each, may in zip(beside, usable, strict=True):
         better = np.where(may, each.p_value(), 1.0)
         chosen = better < found
-        t = np.abs(each.value) / np.where(may, each.spread.error, 1.0)
+        t = np.abs(each.value) / np.where(may & (each.spread.error > 0), each.spread.error, 1.0)
         found = np.where(chosen, better, found)
         error = np.where(chosen, np.abs(credited.value) / np.where(chosen, t, 1.0), error)
         dof = np.where(chosen, each.spread.dof, dof)
         names = [each.name if new else old for new, old in zip(chosen.tolist(), names, strict=True)]
     # what is no finding after the correction keeps the interval of its mean
-    sure = (np.minimum(found * tries, 1.0) <= SURE) & (p > found)
+    sure = (np.minimum(found * tries, 1.0) <= SURE) & (alone > found * tries)
     spread = Spread(np.where(sure, error, credited.spread.error), np.where(sure, dof, credited.spread.dof))
     names = [name if new else DecidedBy.MEANS for new, name in zip(sure.tolist(), names, strict=True)]
-    corrected = np.minimum(found * tries, 1.0)
+    corrected = np.minimum(np.where(p > found, np.minimum(found * tries, alone), alone), 1.0)
     return corrected, _Tested(credited.value, spread, credited.enough), names
 
 
