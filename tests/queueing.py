@@ -354,10 +354,10 @@ def period(settings: Settings, number: int, days: int, seed: int) -> PeriodRollu
 
 
 def compare(
-    base: Settings, head: Settings, *, days: int = 6, seed: int = 1, options: Options = Options()
+    base: Settings, head: Settings, *, days: int = 6, seed: int = 1, options: Options | None = None
 ) -> Report:
     """Run two worlds for some days each and diff them."""
-    return diff(period(base, 0, days, seed), period(head, 1, days, seed), options)
+    return diff(period(base, 0, days, seed), period(head, 1, days, seed), options or Options())
 
 
 @cache

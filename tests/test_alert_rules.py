@@ -15,7 +15,7 @@ from processes import CONFIGURATIONS
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from test_surfaces import store as store  # a fixture
+from test_surfaces import store as store  # noqa: PLC0414 - a fixture
 
 from tracescope.analysis.report import EdgeKey, Finding, Mechanism, Mute, State
 from tracescope.cli import main
@@ -78,7 +78,7 @@ def test_an_edge_has_one_sample_whatever_units_it_stands_in() -> None:
     assert found["tracescope_edge_growth_percent_per_week"] == []
 
 
-def test_series_say_what_diff_says(store: Path) -> None:  # noqa: F811
+def test_series_say_what_diff_says(store: Path) -> None:
     """State, findings and every edge's growth, on a store of four weeks."""
     done = CliRunner().invoke(main, ["diff", "--all", "--store", str(store), "--format", "json"])
     diff = json.loads(done.stdout)
@@ -127,11 +127,15 @@ def test_rules_and_dashboard_ask_for_series_and_labels_that_exist() -> None:
             labels |= known[name.removesuffix("_total")]
         used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
         used |= set(re.findall(r"(\w+)=", rule["expr"]))
-        used |= {part.strip() for one in re.findall(r"on \(([^)]*)\)", rule["expr"]) for part in one.split(",")}
+        used |= {
+            part.strip() for one in re.findall(r"on \(([^)]*)\)", rule["expr"]) for part in one.split(",")
+        }
         assert used <= labels, (rule["alert"], used - labels)
     wanted = {"finding", "finding_weeks_left", "edge_headroom", "edge_grown", "edge_credited_seconds"}
     exprs = " ".join(rule["expr"] for rule in rules())
-    shown = " ".join(t["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for t in panel["targets"])
+    shown = " ".join(
+        t["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for t in panel["targets"]
+    )
     for name in wanted:
         assert re.search(rf"\btracescope_{name}\b", exprs), name
         assert re.search(rf"\btracescope_{name}\b", shown), name

@@ -11,7 +11,7 @@ import pytest
 from answered import report
 from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
-from test_surfaces import store as store  # a fixture
+from test_surfaces import store as store  # noqa: PLC0414 - a fixture
 
 from tracescope import config
 from tracescope.analysis.report import EdgeKey, Finding, Mechanism, Mute, Report
@@ -58,7 +58,13 @@ def test_a_muted_finding_stands_last_with_reason_and_end_and_measures_the_same()
 )
 def test_the_owner_is_that_of_what_is_called_or_else_of_who_calls(callee: str | None, owner: str) -> None:
     """A whole name over a pattern, a longer pattern over a shorter one."""
-    owners = {"stock": "callee", "st*": "short", "postgresql*": "short", "postgresql/*": "long", "shop": "caller"}
+    owners = {
+        "stock": "callee",
+        "st*": "short",
+        "postgresql*": "short",
+        "postgresql/*": "long",
+        "shop": "caller",
+    }
     assert owner_of(EdgeKey("request", "db", "shop", callee, None), owners) == owner
     assert owner_of(EdgeKey("request", "db", "shop", callee, None), {}) == ""
 
@@ -97,7 +103,7 @@ def found(store: Path) -> list[dict[str, Any]]:
     return json.loads(run("diff", "--store", str(store), "--format", "json").stdout)["findings"]
 
 
-def test_the_command_mutes_lists_and_ends(store: Path) -> None:  # noqa: F811
+def test_the_command_mutes_lists_and_ends(store: Path) -> None:
     """By an id's first digits; page and diff follow at once, and what it refuses says what there is."""
     where = ("--store", str(store))
     before = found(store)

@@ -186,7 +186,12 @@ def test_a_terminal_is_told_what_a_first_run_waits_for(monkeypatch) -> None:
 
 def test_what_answers_from_rollups_loads_no_compiler() -> None:
     """It costs a fifth of a second, and sealed hours need no kernel."""
-    modules = ["tracescope.session", "tracescope.analysis.diff", "tracescope.analysis.explain", "tracescope.report.text"]
+    modules = [
+        "tracescope.session",
+        "tracescope.analysis.diff",
+        "tracescope.analysis.explain",
+        "tracescope.report.text",
+    ]
     program = f"import sys, {', '.join(modules)}; print('numba' in sys.modules, 'polars' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False True\n"

@@ -35,7 +35,9 @@ SAME = {
 
 def command(*arguments: str) -> Any:
     done = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
-    assert done.exit_code in (0, 4), done.output  # too little data for a verdict is an answer with numbers, too
+    assert done.exit_code in (0, 4), (
+        done.output
+    )  # too little data for a verdict is an answer with numbers, too
     return json.loads(done.stdout)
 
 

@@ -149,7 +149,8 @@ def test_a_path_is_no_url(name: str) -> None:
 @pytest.mark.parametrize(
     ("made", "called"),
     [
-        ("spans.parquet", "a Parquet file"), ("notes.txt", "a file"), ("table/_delta_log/0.json", "a Delta table"),
+        ("spans.parquet", "a Parquet file"), ("notes.txt", "a file"),
+        ("table/_delta_log/0.json", "a Delta table"),
         ("table/part-0.parquet", "a folder of Parquet files"), ("table/data.parquet", "a block of Tempo"),
         ("table/metadata/1.metadata.json", "an Iceberg table"),
     ],
@@ -169,7 +170,9 @@ def test_a_file_or_somebody_elses_table_as_store_is_called_by_its_kind(
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
 
 
-@pytest.mark.parametrize("data", [b"PAR1" + bytes(range(256)), b"SQLite format 3\0", bytes(range(254, 0, -1))])
+@pytest.mark.parametrize(
+    "data", [b"PAR1" + bytes(range(256)), b"SQLite format 3\0", bytes(range(254, 0, -1))]
+)
 def test_a_file_of_an_unknown_kind_is_named_with_what_works_and_exit_2(tmp_path: Path, data: bytes) -> None:
     """Alone, and where nothing else was given."""
     for name in ("one", "two"):
@@ -187,7 +190,7 @@ def test_a_file_of_an_unknown_kind_is_named_with_what_works_and_exit_2(tmp_path:
 HOURS, APART = 32, 24
 EACH = 40
 PERIODS = tuple(
-    "/".join(datetime.fromtimestamp((EPOCH_NS + at * APART * HOUR_NS) // 10**9, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    "/".join(datetime.fromtimestamp((EPOCH_NS + at * APART * HOUR_NS) // 10**9, UTC).strftime("%FT%H:%MZ")
              for at in bounds)
     for bounds in ((0, HOURS // 2), (HOURS // 2, HOURS))
 )  # fmt: skip
@@ -202,9 +205,7 @@ def messages(lost: int) -> tuple[list[Made], list[Made]]:
             at, trace = EPOCH_NS + hour * APART * HOUR_NS + n * 10**9, 1 + 2 * (hour * EACH + n)
             sent += tree("a 0-20 server\n  a 5-10 producer peer=orders", trace=trace, at_ns=at)
             linked = 9_999_999 if n < lost else trace
-            taken += tree(
-                f"w 30-70 consumer peer=orders link={linked}:2", trace=trace + 1, at_ns=at, first=9
-            )
+            taken += tree(f"w 30-70 consumer peer=orders link={linked}:2", trace=trace + 1, at_ns=at, first=9)
     return sent, taken
 
 
@@ -216,7 +217,9 @@ def answers(store: Path) -> dict[str, str]:
         "explain": run("explain", "orders -> w", *PERIODS, "--store", store).output,
         "diff csv": run("diff", *PERIODS, "--store", store, "--format", "csv").stderr,
         "digest": run("digest", *PERIODS, "--store", store).stdout,
-        "check": run("check", Path(__file__).parents[1] / "examples" / "rules.toml", "all", "--store", store).output,
+        "check": run(
+            "check", Path(__file__).parents[1] / "examples" / "rules.toml", "all", "--store", store
+        ).output,
         "graph": run("graph", "all", "--store", store).output,
         "graph json": run("graph", "all", "--store", store, "--format", "json").stdout,
         "report": run("report", *PERIODS, "--store", store, "--format", "markdown").stdout,

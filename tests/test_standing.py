@@ -34,7 +34,7 @@ def test_what_is_surely_small_is_told_apart_from_what_is_unsure() -> None:
 
 
 def test_the_test_that_decided_is_named_where_it_is_not_that_of_means() -> None:
-    """Of a change, of what may be chance, and of every test that there is; means are what a reader expects."""
+    """Of a change, of what may be chance, and of every test that there is."""
     for test in DecidedBy:
         changed = grown("a -> b", "latency_growth", decided_by=test)
         (words,) = {decided_words(changed), why(changed).removeprefix("slower at equal load").lstrip(", ")}

@@ -709,7 +709,7 @@ def test_the_group_may_read_a_store_that_was_made_for_it_and_nobody_else_may(tmp
         os.umask(before)
     for path in (store.root, *store.root.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
-    written = [path for path in later.root.rglob("*.parquet")]
+    written = list(later.root.rglob("*.parquet"))
     assert written
     assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o640}
 

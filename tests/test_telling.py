@@ -1,4 +1,4 @@
-"""`serve` tells of its verdict: to webhooks and Alertmanager, when it changes or is due, and to nobody a secret."""
+"""`serve` tells of its verdict: to webhooks and Alertmanager, when it changes or is due, and no secret."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_the_webhook_gets_the_digest_in_its_form(form: str, tmp_path: Path) -> N
 
 
 def test_it_is_told_when_the_verdict_changes_and_not_again(tmp_path: Path) -> None:
-    """Another state, or a finding that was not there; a restart repeats nothing; one that flickers is no news."""
+    """Another state, or a finding that was not there; a restart or a flicker repeats nothing."""
     with Listening() as server:
         world = World(tmp_path / "s", webhook_url=server.url)
 
@@ -186,7 +186,7 @@ def test_what_was_not_taken_is_told_with_the_next_look(tmp_path: Path) -> None:
         world = World(tmp_path / "s", webhook_url=url)
         world.look(NOW_S)
         assert len(server.received) == TRIES
-        assert f'to={server.url}/…' in world.log.getvalue()
+        assert f"to={server.url}/…" in world.log.getvalue()
         assert 'reason="status 503"' in world.log.getvalue()
         assert SECRET not in world.log.getvalue()
         world.look(NOW_S + LOOK_EVERY_S)
@@ -307,7 +307,13 @@ def test_settings_show_a_host_and_errors_nothing_of_an_address(
         shown = CliRunner().invoke(main, ["config", "show", "--format", form]).output
         assert SECRET not in shown
         assert "https://hooks.example:8443/…" in shown or "https://hooks.example:8443/\\u2026" in shown
-    wrong = [f"ftp://x/{SECRET}", f"http://{SECRET} x", f"http://h:99999/{SECRET}", f"//{SECRET}", f"http://[{SECRET}"]
+    wrong = [
+        f"ftp://x/{SECRET}",
+        f"http://{SECRET} x",
+        f"http://h:99999/{SECRET}",
+        f"//{SECRET}",
+        f"http://[{SECRET}",
+    ]
     for value in wrong:
         monkeypatch.setenv("TRACESCOPE_WEBHOOK_URL", value)
         with pytest.raises(ConfigError) as error:
@@ -324,5 +330,8 @@ def test_a_finding_keeps_its_id_whatever_it_measures() -> None:
     """Cause and mechanism name it; another cause, operation or mechanism is another one."""
     one = finding("shop")
     assert one.id == replace(one, added_ms=9.0, sentence="else").id
-    others = [replace(one, mechanism=Mechanism.ERRORS), replace(one, cause=one.cause._replace(operation="SET"))]
+    others = [
+        replace(one, mechanism=Mechanism.ERRORS),
+        replace(one, cause=one.cause._replace(operation="SET")),
+    ]
     assert len({one.id, *(other.id for other in others)}) == 3

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from tracescope.analysis.rollups.trace_path import critical_path
-from tracescope.schema import trace_hex
 from tracescope.analysis.rollups.where import Condition
 from tracescope.cli import main
 from tracescope.config import Settings, load
@@ -19,6 +18,7 @@ from tracescope.engine.rollups import trace_spans
 from tracescope.engine.trace_search import Wanted, begins_with, search
 from tracescope.errors import ConfigError, InputError
 from tracescope.report.waterfall import GAP_TAKES, Axis, axis_of
+from tracescope.schema import trace_hex
 from tracescope.session import Session
 from tracescope.store import SpanStore, open_store
 from tracescope.web.app import make_app

@@ -152,8 +152,8 @@ class Settings:
         secret=True,
     )
     digest_every: str = _doc(
-        "when the digest is sent although the verdict stayed: `12h`, `1d`, `1w`, or `09:00`, `mon 09:00` in `tz`; "
-        "when empty, only when the verdict changes",
+        "when the digest is sent although the verdict stayed: `12h`, `1d`, `1w`, or `09:00`, `mon 09:00` "
+        "in `tz`; when empty, only when the verdict changes",
         "",
     )
     page_url: str = _doc("address at which readers of the digest reach the page; linked in it", "")
@@ -163,7 +163,8 @@ class Settings:
     )
 
     owners: dict[str, str] = _doc(  # noqa: RUF009
-        'a table of services and who owns them, as `"orders" = "team-a"`, `*` for any characters; shown on findings',
+        'a table of services and who owns them, as `"orders" = "team-a"`, `*` for any characters; '
+        "shown on findings",
         factory=dict,
     )
     names: dict[str, str] = _doc(  # noqa: RUF009
@@ -230,7 +231,7 @@ def _coerce_address(name: str, value: Any, place: str) -> str:
     """An address; what is wrong is told without it, because it may be secret."""
     if value == "":
         return ""
-    hint = f"write it whole, as in {name} = \"https://host.example/path\""
+    hint = f'write it whole, as in {name} = "https://host.example/path"'
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
         raise ConfigError(f"{place}: {name} is not an address (its value is not shown)", hint)
     try:

@@ -85,7 +85,9 @@ def not_a_source(name: str) -> Elsewhere | None:
 
 def not_a_store(name: str) -> Elsewhere | None:
     """Why a store cannot be there; None for the folder of one, for an empty one and for none."""
-    use = "give the folder of a store, or a new one, and fill it with `tracescope import` or `tracescope serve`"
+    use = (
+        "give the folder of a store, or a new one, and fill it with `tracescope import` or `tracescope serve`"
+    )
     if (found := _of(name)) is not None:
         return Elsewhere(
             f"{masked(name)} is an address of {found[0]}; a store is a folder of this machine", use

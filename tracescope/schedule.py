@@ -1,7 +1,7 @@
 """When something is due again: every so often, or at a time of the day or the week.
 
-    12h, 1d, 2w            so long after it was last done
-    09:00, mon 09:00       by the clock of a time zone; what was missed is done once
+12h, 1d, 2w            so long after it was last done
+09:00, mon 09:00       by the clock of a time zone; what was missed is done once
 """
 
 from __future__ import annotations

@@ -86,7 +86,9 @@ def _named(digits: str, known: dict[str, str], where: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{digits[:20]!r} begins {len(found)} ids: {', '.join(sorted(found))}", "write more of it")
+        raise UsageError(
+            f"{digits[:20]!r} begins {len(found)} ids: {', '.join(sorted(found))}", "write more of it"
+        )
     listed = ", ".join(known)
     raise InputError(
         f"no finding {digits[:20]!r} {where}",

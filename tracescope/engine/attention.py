@@ -56,7 +56,9 @@ def owner_of(cause: EdgeKey, owners: Mapping[str, str]) -> str:
             continue
         if name in owners:
             return owners[name]
-        fitting = [pattern for pattern in owners if "*" in pattern and pattern != "*" and fnmatchcase(name, pattern)]
+        fitting = [
+            pattern for pattern in owners if "*" in pattern and pattern != "*" and fnmatchcase(name, pattern)
+        ]
         if fitting:
             return owners[max(fitting, key=lambda pattern: (len(pattern), pattern))]
     return owners.get("*", "")

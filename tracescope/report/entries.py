@@ -36,9 +36,7 @@ def entries_table(report: Report, width: int) -> RenderableType:
     columns: list[Column[Entry]] = [
         Column("entry", lambda entry: f"{entry.service} {entry.operation}", least=28),
         Column("unit", lambda entry: entry.unit),
-        Column(
-            "units", lambda entry: f"{count(entry.units_base)} → {count(entry.units_head)}", right=True
-        ),
+        Column("units", lambda entry: f"{count(entry.units_base)} → {count(entry.units_head)}", right=True),
         Column("mean ms", lambda entry: _pair(entry.ms_base, entry.ms_head), right=True),
         Column("rise", _rise, right=True),
         Column("95 %", lambda entry: interval(entry.rise_ms_ci), right=True),

@@ -192,7 +192,10 @@ class _Server(uvicorn.Server):
                 log.warning("a connection cannot be accepted: %s", error.strerror)
                 await asyncio.sleep(_NO_FILES_S)
                 continue
-            if len(self.server_state.connections) + len(self._opening) >= self._limits.connections + _BEYOND_LIMIT:
+            if (
+                len(self.server_state.connections) + len(self._opening)
+                >= self._limits.connections + _BEYOND_LIMIT
+            ):
                 opened.close()
                 continue
             task = asyncio.create_task(self._open(opened))

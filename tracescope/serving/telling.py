@@ -180,7 +180,9 @@ class Teller:
             before = told.alerts.get(found["id"], {})
             begun = before.get("startsAt") or found["since"] or _rfc3339(now_s)
             firing[found["id"]] = {**found["alert"], "startsAt": begun, "endsAt": ends}
-        gone = [{**alert, "endsAt": _rfc3339(now_s)} for name, alert in told.alerts.items() if name not in firing]
+        gone = [
+            {**alert, "endsAt": _rfc3339(now_s)} for name, alert in told.alerts.items() if name not in firing
+        ]
         sent = [*firing.values(), *gone]
         if not sent:
             return

@@ -194,7 +194,9 @@ class SpanStore:
             with self.sealing(wait=True):
                 yield
         except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EACCES) or error.filename != str(self.root / "seal.lock"):
+            if error.errno not in (errno.EROFS, errno.EACCES) or error.filename != str(
+                self.root / "seal.lock"
+            ):
                 raise
             with (self.root / "seal.lock").open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH)

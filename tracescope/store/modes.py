@@ -1,7 +1,7 @@
 """Who may read a store: its owner, and the group where the store's folder lets it.
 
 Everything that is made inside a folder is as open as the folder: 0600 and 0700, or 0640 and 0750 where the
-group may read it.  So one setting when a store is made, or one ``chmod g+rx`` later, says it for all that follows.
+group may read it.  So one setting when a store is made, or one ``chmod g+rx`` later, is all.
 """
 
 from __future__ import annotations

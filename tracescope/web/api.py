@@ -120,7 +120,9 @@ def _examples(examples: Sequence[Example]) -> list[contract.Example]:
 def traces(answers: Answers, view: View) -> contract.TracesPage:
     """Traces that are looked for, the slowest first, and example traces."""
     key = view.edge_key if view.edge_kind else None
-    found = answers.search(pages.trace_conditions(answers, view), side="base" if view.side == "base" else "head")
+    found = answers.search(
+        pages.trace_conditions(answers, view), side="base" if view.side == "base" else "head"
+    )
     rows = [{**asdict(one), "start": iso(one.start_ns)} for one in found.traces]
     return {"traces": _examples(answers.examples(key)), "found": rows, "whole": found.whole}
 

@@ -229,9 +229,7 @@ def _leave_unsure(story: _Story) -> None:
     while unsure := [
         key
         for key in by_name(list(graph))
-        if not graph.in_degree(key)
-        and not _holds(story, key)
-        and not _eligible(story.edges[key])
+        if not graph.in_degree(key) and not _holds(story, key) and not _eligible(story.edges[key])
     ]:
         graph.remove_nodes_from(unsure)
 

@@ -314,8 +314,8 @@ def _decided(
 ) -> tuple[Floats, _Tested, list[DecidedBy]]:
     """P-values, what they are of with the error of the test that decides, and the name of that test.
 
-    The surest of all tests decides, where an edge's change is `large` enough and the test sees one in the same
-    direction.  All that were tried are paid for, the test of means with less than the others together
+    The surest of all tests decides, where an edge's change is `large` enough and the test sees one the same
+    way.  All that were tried are paid for, the test of means with less than the others together
     (Bonferroni's correction with weights): what it sees it must see nearly as surely as if it stood alone.
     """
     names = [DecidedBy.MEANS] * len(p)

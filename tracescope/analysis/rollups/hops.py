@@ -61,7 +61,8 @@ def hop_notes(tables: Mapping[str, pl.DataFrame], start_ns: int, end_ns: int) ->
     if part <= UNMATCHED_PART:
         return []
     return [
-        f"up to {part:.0%} of the messages from {format_utc(start_ns)} to {format_utc(end_ns)} name a producer "
+        f"up to {part:.0%} of the messages from {format_utc(start_ns)} to {format_utc(end_ns)} "
+        "name a producer "
         f"that is not in this store (another one may hold it, or it was not sampled): {_WAITS}"
     ]
 

@@ -181,4 +181,3 @@ def _units(forest: Forest, rows: pl.DataFrame, first: int) -> pl.DataFrame:
             "skewed": forest.unit_skewed,
         }
     ).sort("start_ns")
-
