@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,6 +150,21 @@ def test_more_spans_than_a_request_may_have_are_refused_before_they_are_read(tmp
 def test_a_small_span_weighs_in_the_journal_what_it_will_take(tmp_path: Path) -> None:
     """Else a segment of eight megabytes could be a gigabyte of table."""
     assert checked(tmp_path, spans(count=100), Limits()).weight >= 100 * 400
+
+
+def test_a_refused_request_is_let_go_of_while_its_error_is_on_its_way(tmp_path: Path) -> None:
+    """Else eight of them hold eight times what one inflates to."""
+    journal = Journal.open(tmp_path)
+    intake = Intake(journal, limits=Limits(request_bytes=10_000_000))
+    with pytest.raises(TooLargeError) as refused:
+        intake._check_apart(zstandard.compress(bytes(20_000_000)), "zstd", None, NOW)
+    frames = [frame for frame, _ in traceback.walk_tb(refused.value.__traceback__)]
+    held = [value for frame in frames for value in frame.f_locals.values() if isinstance(value, bytes | list)]
+    assert [frame.f_code.co_name for frame in frames][1:] == ["_check_apart"]
+    assert max(map(len, held), default=0) < 10_000
+    assert refused.value.__context__ is refused.value.__cause__ is None
+    intake.close()
+    journal.close()
 
 
 @pytest.mark.parametrize("lie", [0, 100])

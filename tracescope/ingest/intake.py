@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tracescope import keeping
-from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError
+from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError, TracescopeError
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, unzstd
 from tracescope.ingest.limits import Limits
@@ -147,7 +147,7 @@ class Intake:
             if checked is None:
                 loop = asyncio.get_running_loop()
                 checked = await loop.run_in_executor(
-                    self._threads, self.check, body, encoding, to_protobuf, arrived_ns
+                    self._threads, self._check_apart, body, encoding, to_protobuf, arrived_ns
                 )
             if checked.accepted or checked.rejected:
                 await self._keep(checked)
@@ -196,6 +196,16 @@ class Intake:
         except TooLargeError:
             return None
         return self._read(body, plain, encoding, to_protobuf, arrived_ns)
+
+    def _check_apart(
+        self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
+    ) -> _Checked:
+        """`check`, whose errors let go of what was inflated: a traceback holds every frame's values."""
+        try:
+            return self.check(body, encoding, to_protobuf, arrived_ns)
+        except TracescopeError as error:
+            error.__context__ = None
+            raise error.with_traceback(None) from None
 
     def check(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
