@@ -18,10 +18,14 @@ from click.testing import CliRunner
 from receivers import Running, eventually, request
 
 from tracescope.cli import main
+from tracescope.config import Settings
 from tracescope.ingest.meters import Meters
 from tracescope.serving import state
+from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.serving.pressure import Pressure
+from tracescope.session import Session
 from tracescope.store import journal as journals
+from tracescope.store import modes
 
 
 class FaultyOs:
@@ -52,6 +56,7 @@ def test_a_journal_that_cannot_be_written_stops_acknowledgement_and_recovers(
     """UNAVAILABLE while it lasts, the reason in /readyz; afterwards every acknowledged span is there."""
     faulty = FaultyOs()
     monkeypatch.setattr(journals, "os", faulty)
+    monkeypatch.setattr(modes, "os", faulty)
     with Running(tmp_path / "store") as receiver:
         receiver.send(request(0, 10))
         receiver.journal.segments_to_drain()  # so that the next write opens a segment
@@ -225,8 +230,5 @@ def test_every_metric_is_documented() -> None:
     """Each name stands in the receiver's page, and no other does."""
     text = (Path(__file__).parent.parent / "collector-config" / "receiver.md").read_text()
     table = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `tracescope_")}
-    from_rollups = {"tracescope_edge_share", "tracescope_edge_headroom"}
-    from_rollups |= {
-        f"tracescope_{of}_{what}" for of in ("entry", "edge") for what in ("error_ratio", "errors_grown")
-    }
+    from_rollups = {family.name for family in GraphSeries(Session("none", Settings())).describe()}
     assert table - from_rollups == set(Meters().names())
