@@ -47,25 +47,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tracescope.errors import InputError, MalformedOtlpError
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.otlp_http import transcode
+from tracescope.ingest.protobuf import delimited
 
 MIB = 1024 * 1024
 LIMIT_MIB = 1024
 WORST_S = 1.0
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-
-
-def varint(value: int) -> bytes:
-    """A protobuf varint."""
-    digits: list[int] = []
-    while value >= 0x80:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*digits, value])
-
-
-def delimited(number: int, value: bytes) -> bytes:
-    """A length-delimited field."""
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def request(first: int, count: int, more: bytes = b"") -> bytes:

@@ -23,6 +23,7 @@ from tracescope.ingest.inflate import gunzip, unzstd
 from tracescope.ingest.intake import INLINE_BYTES, Intake
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.otlp_http import transcode
+from tracescope.ingest.protobuf import delimited
 from tracescope.ingest.scanned import Scanned
 from tracescope.keeping import Policy
 from tracescope.kernels import wire
@@ -34,32 +35,27 @@ NOW = time.time_ns()
 def spans(*fields: bytes, count: int = 1) -> bytes:
     """A request of `count` spans without a flaw, each with some fields more."""
     made = request(0, 1).resource_spans[0].scope_spans[0].spans[0].SerializeToString() + b"".join(fields)
-    return field(1, field(2, field(2, made) * count))
-
-
-def field(number: int, value: bytes) -> bytes:
-    """A length-delimited field."""
-    size = len(value)
-    digits: list[int] = []
-    while size >= 0x80:
-        digits.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes([number << 3 | 2, *digits, size]) + value
+    return delimited(1, delimited(2, delimited(2, made) * count))
 
 
 def text(key: str, value: str, number: int = 9) -> bytes:
-    return field(number, field(1, key.encode()) + field(2, field(1, value.encode())))
+    return delimited(number, delimited(1, key.encode()) + delimited(2, delimited(1, value.encode())))
 
 
 @pytest.mark.parametrize(
     ("hostile", "refused"),
     [
-        (field(1, field(2, b"\x12\x00" * 500_000)), 500_000),
+        (delimited(1, delimited(2, b"\x12\x00" * 500_000)), 500_000),
         (b"\x0a\x00" * 500_000, 0),
-        (field(1, b"\x12\x00" * 500_000), 0),
-        (field(1, field(2, field(2, b"\x4a\x00" * 4) * 100_000)), 100_000),
-        (field(1, b"\x12\x00" * 9 + field(1, text("service.name", "x", 1) * 50_000)), 0),
-        (field(1, b"".join(field(2, field(1, field(1, b"%06d" % n))) for n in range(60_000))), 0),
+        (delimited(1, b"\x12\x00" * 500_000), 0),
+        (delimited(1, delimited(2, delimited(2, b"\x4a\x00" * 4) * 100_000)), 100_000),
+        (delimited(1, b"\x12\x00" * 9 + delimited(1, text("service.name", "x", 1) * 50_000)), 0),
+        (
+            delimited(
+                1, b"".join(delimited(2, delimited(1, delimited(1, b"%06d" % n))) for n in range(60_000))
+            ),
+            0,
+        ),
     ],
     ids=["spans", "resources", "scopes", "attributes", "resource's attributes", "scopes' names"],
 )
@@ -96,12 +92,12 @@ def test_what_a_flawed_span_leaves_behind_is_not_in_the_next() -> None:
 def test_of_long_names_and_values_the_front_counts() -> None:
     """A name of a megabyte is 1,024 bytes of it, cut where a character ends; a long value goes."""
     name = "-" + "é" * 500_000
-    raw = scan([spans(field(5, name.encode()))], NOW)
+    raw = scan([spans(delimited(5, name.encode()))], NOW)
     at, size = raw.strings[raw.rows[0, wire.C_NAME]]
     assert raw.heap[at : at + size].tobytes() == name.encode()[: wire.LONGEST_STRING - 1]
     long = "x" * (wire.LONGEST_VALUE + 1)
     found = decode(
-        [spans(field(5, name.encode()), text("db.namespace", long), text("http.route", long))], NOW
+        [spans(delimited(5, name.encode()), text("db.namespace", long), text("http.route", long))], NOW
     )
     assert found.spans["name"][0].startswith("-" + "é" * 100)
     assert len(found.spans["raw"][0]) < 100
@@ -111,7 +107,7 @@ def test_of_long_names_and_values_the_front_counts() -> None:
 
 def test_a_span_of_more_than_a_mebibyte_is_refused_and_counted() -> None:
     """Events, links or attributes without end; a long name, which is not kept, is no reason."""
-    found = decode([spans(b"\x5a\x00" * 600_000), spans(field(5, b"x" * 2_000_000)), spans()], NOW)
+    found = decode([spans(b"\x5a\x00" * 600_000), spans(delimited(5, b"x" * 2_000_000)), spans()], NOW)
     assert found.accepted == 2
     assert found.rejected == {"too_large": 1}
 
@@ -119,7 +115,7 @@ def test_a_span_of_more_than_a_mebibyte_is_refused_and_counted() -> None:
 def test_a_resource_keeps_no_more_than_its_bound() -> None:
     """It stands beside every one of its spans."""
     about = b"".join(text("host.name", "h" * 900, 1) for _ in range(100))
-    message = field(1, field(1, text("service.name", "orders", 1) + about)) + spans()
+    message = delimited(1, delimited(1, text("service.name", "orders", 1) + about)) + spans()
     both = ExportTraceServiceRequest.FromString(message)
     both.resource_spans[0].scope_spans.extend(both.resource_spans[1].scope_spans)
     found = decode([both.SerializeToString()], NOW)
@@ -157,10 +153,10 @@ def test_a_refused_request_is_let_go_of_while_its_error_is_on_its_way(tmp_path: 
     journal = Journal.open(tmp_path)
     intake = Intake(journal, limits=Limits(request_bytes=10_000_000))
     with pytest.raises(TooLargeError) as refused:
-        intake._check_apart(zstandard.compress(bytes(20_000_000)), "zstd", None, NOW)
+        intake.check_apart(zstandard.compress(bytes(20_000_000)), "zstd", None, NOW)
     frames = [frame for frame, _ in traceback.walk_tb(refused.value.__traceback__)]
     held = [value for frame in frames for value in frame.f_locals.values() if isinstance(value, bytes | list)]
-    assert [frame.f_code.co_name for frame in frames][1:] == ["_check_apart"]
+    assert [frame.f_code.co_name for frame in frames][1:] == ["check_apart"]
     assert max(map(len, held), default=0) < 10_000
     assert refused.value.__context__ is refused.value.__cause__ is None
     intake.close()

@@ -21,6 +21,7 @@ from processes import Sender, Tracescope, eventually, free_address, request, spa
 from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import verify
 from tracescope.ingest.drain import drain
+from tracescope.ingest.protobuf import delimited
 from tracescope.store import open_store
 from tracescope.store.journal import Journal, segments
 
@@ -202,19 +203,6 @@ def test_slow_clients_hold_nobody_up(server, sender) -> None:
     assert span_numbers(server.store) == list(range(400))
 
 
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def field(number: int, data: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(data)) + data
-
-
 def giant(count: int, each: int) -> Iterator[bytes]:
     """One trace of `count` spans as wire bytes, `each` to a request: children of the root or of each other.
 
@@ -235,8 +223,8 @@ def giant(count: int, each: int) -> Iterator[bytes]:
             parent = 0 if number == 0 else (number - 1) // (2 if number % 2 else 1_000) + 1
             one[at_span : at_span + 8] = (number + 1).to_bytes(8, "big")
             one[at_parent : at_parent + 8] = parent.to_bytes(8, "big")
-            spans += field(2, bytes(one))
-        yield field(1, field(1, resource_bytes) + field(2, bytes(spans)))
+            spans += delimited(2, bytes(one))
+        yield delimited(1, delimited(1, resource_bytes) + delimited(2, bytes(spans)))
 
 
 def test_a_trace_of_a_million_spans_is_kept_sealed_and_shown(server, sender) -> None:

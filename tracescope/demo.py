@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracescope.ingest.protobuf import delimited, string_attribute, varint
 from tracescope.schema import (
     HOUR_NS,
     KIND_CLIENT,
@@ -57,24 +58,11 @@ _Work = Callable[["_Call", "Ints"], "Ints"]
 # -- OTLP protobuf, stamped -----------------------------------------------------------------------
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
 def _attribute(key: str, value: str | int) -> bytes:
     """One OTLP KeyValue."""
-    any_value = _field(1, value.encode()) if isinstance(value, str) else b"\x18" + _varint(value)
-    return _field(1, key.encode()) + _field(2, any_value)
+    if isinstance(value, str):
+        return string_attribute(key, value)
+    return delimited(1, key.encode()) + delimited(2, b"\x18" + varint(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +77,16 @@ class _Operation:
     def stamp(self, trace: Ids, span: Ids, parent: Ids, start: Ints, end: Ints) -> bytes:
         """`spans` fields of a ScopeSpans message; inputs are ``(n, 2)``, ``(n,)`` ... ``(n,)``."""
         root = not parent.any()
-        head = b"\x0a\x10" + bytes(16) + b"\x12\x08" + bytes(8) + _field(3, TRACESTATE)
+        head = b"\x0a\x10" + bytes(16) + b"\x12\x08" + bytes(8) + delimited(3, TRACESTATE)
         at_parent = len(head) + 2
         if not root:
             head += b"\x22\x08" + bytes(8)
-        head += _field(5, self.name.encode()) + b"\x30" + _varint(self.kind)
+        head += delimited(5, self.name.encode()) + b"\x30" + varint(self.kind)
         at_start = len(head) + 1
         at_end = at_start + 9
         body = head + b"\x39" + bytes(8) + b"\x41" + bytes(8)
-        body += b"".join(_field(9, _attribute(key, value)) for key, value in self.attributes.items())
-        prefix = b"\x12" + _varint(len(body))
+        body += b"".join(delimited(9, _attribute(key, value)) for key, value in self.attributes.items())
+        prefix = b"\x12" + varint(len(body))
         sheet = np.tile(np.frombuffer(prefix + body, dtype=np.uint8), (len(span), 1))
         at = len(prefix)
         sheet[:, at + 2 : at + 18] = _octets(trace, ">u8")
@@ -149,7 +137,7 @@ class _Payload:
     def finish(self) -> bytes:
         """Return the request's bytes."""
         return b"".join(
-            _field(1, _field(1, _resource(service, number, self.day)) + _field(2, b"".join(chunks)))
+            delimited(1, delimited(1, _resource(service, number, self.day)) + delimited(2, b"".join(chunks)))
             for (service, number), chunks in self.resources.items()
         )
 
@@ -168,7 +156,7 @@ def _resource(service: str, number: int, day: int) -> bytes:
         "deployment.environment.name": "production",
         "telemetry.sdk.language": "python",
     }
-    return b"".join(_field(1, _attribute(key, value)) for key, value in attributes.items())
+    return b"".join(delimited(1, _attribute(key, value)) for key, value in attributes.items())
 
 
 # -- the shop ---------------------------------------------------------------------------------------

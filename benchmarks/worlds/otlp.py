@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tracescope.ingest.protobuf import delimited, string_attribute, varint
+
 #: Spans of one ExportTraceServiceRequest.
 MOST_SPANS = 20_000
 _STATUS_ERROR = b"\x7a\x02\x18\x02"
@@ -33,8 +35,8 @@ class Template:
 
     def tail(self) -> bytes:
         """Its fields of a span, after ids and times."""
-        body = _field(5, self.name.encode()) + b"\x30" + _varint(self.kind)
-        body += b"".join(_field(9, _attribute(key, value)) for key, value in self.attributes.items())
+        body = delimited(5, self.name.encode()) + b"\x30" + varint(self.kind)
+        body += b"".join(delimited(9, string_attribute(key, value)) for key, value in self.attributes.items())
         return body + (_STATUS_ERROR if self.failed else b"")
 
 
@@ -68,9 +70,9 @@ class Spans:
             if parent:
                 ids += b"\x22\x08" + parent.to_bytes(8, "big")
             body = ids + times(0x39, start, 0x41, end) + tail
-            of.setdefault(resource, []).append(b"\x12" + _varint(len(body)) + body)
+            of.setdefault(resource, []).append(b"\x12" + varint(len(body)) + body)
         return b"".join(
-            _field(1, _field(1, _resource(resource)) + _field(2, b"".join(spans)))
+            delimited(1, delimited(1, _resource(resource)) + delimited(2, b"".join(spans)))
             for resource, spans in of.items()
         )
 
@@ -84,27 +86,8 @@ class Spans:
         return files
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _attribute(key: str, value: str) -> bytes:
-    """One OTLP KeyValue."""
-    return _field(1, key.encode()) + _field(2, _field(1, value.encode()))
-
-
 def _resource(resource: Resource) -> bytes:
     names = {"service.name": resource.service, "service.instance.id": resource.instance,
              "host.name": resource.instance, "service.version": resource.version,
              "deployment.environment.name": "production"}  # fmt: skip
-    return b"".join(_field(1, _attribute(key, value)) for key, value in names.items())
+    return b"".join(delimited(1, string_attribute(key, value)) for key, value in names.items())

@@ -147,7 +147,7 @@ class Intake:
             if checked is None:
                 loop = asyncio.get_running_loop()
                 checked = await loop.run_in_executor(
-                    self._threads, self._check_apart, body, encoding, to_protobuf, arrived_ns
+                    self._threads, self.check_apart, body, encoding, to_protobuf, arrived_ns
                 )
             if checked.accepted or checked.rejected:
                 await self._keep(checked)
@@ -197,7 +197,7 @@ class Intake:
             return None
         return self._read(body, plain, encoding, to_protobuf, arrived_ns)
 
-    def _check_apart(
+    def check_apart(
         self, body: bytes, encoding: Encoding, to_protobuf: Callable[[bytes], bytes] | None, arrived_ns: int
     ) -> _Checked:
         """`check`, whose errors let go of what was inflated: a traceback holds every frame's values."""

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from tracescope.ingest.protobuf import varint
 from tracescope.kernels import plain_json
 
 Json = dict[str, Any]
@@ -41,7 +42,6 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _FIXED32, _FIXED64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
 _DOUBLE = struct.Struct("<d").pack
-_VARINTS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(16384)]
 
 
 class Malformed(Exception):  # noqa: N818 - internal: the reader turns it into an InputError with its place
@@ -58,18 +58,6 @@ class Repeated(dict[str, Any]):
     """A JSON object of which some members were given twice."""
 
     twice: frozenset[str] = frozenset()
-
-
-def varint(value: int) -> bytes:
-    """Protobuf varint of a non-negative integer below 2**64."""
-    if value < 16384:
-        return _VARINTS[value]
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def delimited(tag: bytes, body: bytes) -> bytes:

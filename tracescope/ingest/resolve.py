@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from tracescope.ingest.decode import decode
+from tracescope.ingest.protobuf import delimited
 from tracescope.keeping import Policy
 
 #: Columns that rules make of attributes.
@@ -53,18 +54,7 @@ def _resolved(spans: pl.DataFrame, policy: Policy) -> pl.DataFrame:
 def _messages(spans: pl.DataFrame) -> Iterator[bytes]:
     """One ResourceSpans for each span, in their order."""
     for resource, scope, name, raw in spans.select("resource", "scope", "name", "raw").iter_rows():
-        about = b"" if scope is None else _field(_SCOPE, _field(_SCOPE_NAME, scope.encode()))
-        span = _field(_SPANS, raw + _field(_SPAN_NAME, name.encode()))
-        group = _field(_RESOURCE, resource) + _field(_SCOPE_SPANS, about + span)
-        yield _field(_RESOURCE_SPANS, group)
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited field of a message."""
-    head = bytearray([number << 3 | 2])
-    size = len(data)
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + data
+        about = b"" if scope is None else delimited(_SCOPE, delimited(_SCOPE_NAME, scope.encode()))
+        span = delimited(_SPANS, raw + delimited(_SPAN_NAME, name.encode()))
+        group = delimited(_RESOURCE, resource) + delimited(_SCOPE_SPANS, about + span)
+        yield delimited(_RESOURCE_SPANS, group)
