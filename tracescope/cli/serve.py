@@ -136,7 +136,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
             opened(url_of(address, tls=access.tls is not None))
 
     async def run() -> None:
-        page = _page_of(settings, access, meters, dict)
+        page = _page_of(settings, meters)
         await view(socket, page, (access, limits, meters), _until_stopped(), started)
 
     asyncio.run(run())
@@ -157,10 +157,8 @@ def _until_stopped() -> asyncio.Event:
     return stop
 
 
-def _page_of(
-    settings: Settings, access: Access, meters: Meters, addresses: Callable[[], Mapping[str, str]]
-) -> ASGIApp:
-    """The web page, made when it is first asked for, and its series among the meters."""
+def _page_of(settings: Settings, meters: Meters) -> ASGIApp:
+    """The web page, made when it is first asked for, with its series among the meters."""
     from tracescope.serving.routes import Later
 
     @cache
@@ -170,9 +168,13 @@ def _page_of(
 
         return Session(settings.store, settings)
 
-    if settings.web != "off":
-        meters.registry.register(_Series(session))
-    return Later(lambda: _page(settings, access, addresses, session()))
+    def page() -> ASGIApp:
+        from tracescope.web.app import make_app
+
+        return make_app(session(), hosts=None)
+
+    meters.registry.register(_Series(session))
+    return Later(page)
 
 
 class _Series(Collector):
@@ -193,22 +195,6 @@ class _Series(Collector):
 
             self._made = GraphSeries(self._session())
         return self._made.collect()
-
-
-def _page(
-    settings: Settings, access: Access, addresses: Callable[[], Mapping[str, str]], session: Session
-) -> ASGIApp:
-    """The web page; on loopback it answers to loopback's names only, elsewhere to any."""
-    from tracescope.serving.listen import is_loopback
-    from tracescope.web.app import LOCAL_HOSTS, make_app
-
-    tokens = access.tokens
-    return make_app(
-        session,
-        hosts=LOCAL_HOSTS if is_loopback(settings.web) else None,
-        allow=tokens.allow if tokens is not None else None,
-        receivers=lambda: _receivers(addresses(), access),
-    )
 
 
 def _receivers(addresses: Mapping[str, str], access: Access) -> dict[str, str]:

@@ -9,12 +9,13 @@ Source: OWASP, "DNS rebinding" and "HTTP Security Response Headers"; RFC 9110 (4
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from tracescope.ingest.access import Access, client_name
+from tracescope.ingest.access import Problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,6 +34,8 @@ SECURITY: Final = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+#: Why a client with an ``authorization`` header may not ask; None when it may.
+Asks = Callable[[str | None, str], Problem | None]
 #: Who watches shows no token.
 PROBES: Final = ("/healthz", "/readyz")
 
@@ -41,14 +44,6 @@ def host_of(request: Request) -> str:
     """The name that a request asks for, without its port."""
     host = request.headers.get("host", "").rpartition("@")[2].lower()
     return host if host.endswith("]") else host.rsplit(":", 1)[0] if ":" in host else host
-
-
-def misdirected(request: Request, hosts: tuple[str, ...] | None) -> Response | None:
-    """The answer to a request for a name that is not among `hosts`; None for any."""
-    name = host_of(request)
-    if hosts is None or name in hosts:
-        return None
-    return PlainTextResponse(f"host {name[:80]!r} is not served here\n", 421)
 
 
 def bearer(authorization: str | None) -> str | None:
@@ -71,14 +66,14 @@ class Front:
         What stands behind.
     hosts
         Names it may be asked by; None for any.
-    access
-        Who may ask; None where `app` asks itself.
+    problem
+        Why a client's ``authorization`` header is not enough; None where everybody may ask, or `app` asks.
     """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None, access: Access | None = None) -> None:
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None, problem: Asks | None = None) -> None:
         self._app = app
         self._hosts = hosts
-        self._access = access
+        self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -96,12 +91,13 @@ class Front:
         await (self._refused(Request(scope)) or self._app)(scope, receive, headed)
 
     def _refused(self, request: Request) -> Response | None:
-        if (answer := misdirected(request, self._hosts)) is not None:
-            return answer
-        if self._access is None or request.url.path in PROBES:
+        name = host_of(request)
+        if self._hosts is not None and name not in self._hosts:
+            return PlainTextResponse(f"host {name[:80]!r} is not served here\n", 421)
+        if self._problem is None or request.url.path in PROBES:
             return None
-        client = client_name(request.client.host if request.client else "")
-        problem = self._access.problem(bearer(request.headers.get("authorization")), client)
+        client = request.client.host if request.client else ""
+        problem = self._problem(bearer(request.headers.get("authorization")), client)
         if not problem:
             return None
         if problem.wait_s:

@@ -222,7 +222,7 @@ class Runtime:
             "http": Traces(self.intake, self.access, self.limits, watched),
             "web": routes.watch_app(*about, behind=page, series=self.series),
         }
-        asking = {"http": None, "web": self.access}
+        asking = {"http": None, "web": self.access.problem}
         for name, opened in sockets.items():
             local = LOCAL_HOSTS if is_loopback(bound(opened)) else None
             running = await listen(

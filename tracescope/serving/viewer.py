@@ -49,7 +49,7 @@ async def view(
     """
     access, limits, meters = about
     watched = watch_app(lambda: (not stop.is_set(), ()), meters, access, behind=page)
-    app = Front(watched, LOCAL_HOSTS if is_loopback(bound(opened)) else None, access)
+    app = Front(watched, LOCAL_HOSTS if is_loopback(bound(opened)) else None, access.problem)
     running = await listen(opened, app, tls=access.tls, limits=limits, meters=meters, grace_s=_GRACE_S)
     started(running.address)
     await stop.wait()

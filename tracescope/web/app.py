@@ -22,10 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tracescope import docs
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
+from tracescope.ingest.access import Problem
 from tracescope.report import page, text
 from tracescope.report.palette import STYLE
 from tracescope.report.review import command_of, review
-from tracescope.serving.front import LOCAL_HOSTS, SECURITY, bearer, misdirected
+from tracescope.serving.front import LOCAL_HOSTS, Front
 from tracescope.session import Answers, Session
 from tracescope.web import api, export, pages
 from tracescope.web.map import map_
@@ -46,48 +47,26 @@ Builder = Callable[..., dict[str, Any]]
 
 
 class Guard:
-    """Lets through what may ask, and puts the security headers on every answer."""
+    """Lets through requests that only read, and forms of the page's own."""
 
-    def __init__(
-        self, app: ASGIApp, hosts: tuple[str, ...] | None, allow: Callable[[str | None], bool] | None
-    ) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._hosts = hosts
-        self._allow = allow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        refused = self._refused(Request(scope))
+        refused = _refused(Request(scope)) if scope["type"] == "http" else None
+        await (refused or self._app)(scope, receive, send)
 
-        async def guarded(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                known = {name.lower() for name, _ in message["headers"]}
-                message["headers"] += [
-                    (name.encode(), value.encode())
-                    for name, value in SECURITY.items()
-                    if name.encode() not in known
-                ]
-            await send(message)
 
-        await (refused or self._app)(scope, receive, guarded)
-
-    def _refused(self, request: Request) -> Response | None:
-        writes = request.method == "POST" and request.url.path in _WRITES
-        if request.method not in ("GET", "HEAD") and not writes:
-            return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
-        if (elsewhere := misdirected(request, self._hosts)) is not None:
-            return elsewhere
-        host = request.headers.get("host", "").rpartition("@")[2].lower()
-        origin = request.headers.get("origin")
-        if (origin is None and writes) or (origin is not None and origin.partition("://")[2].lower() != host):
-            return PlainTextResponse("requests from other sites are refused\n", 403)
-        if self._allow is None or self._allow(bearer(request.headers.get("authorization"))):
-            return None
-        asked = 'Bearer, Basic realm="tracescope, token as the password"'
-        return PlainTextResponse("a bearer token is needed\n", 401, {"www-authenticate": asked})
+def _refused(request: Request) -> Response | None:
+    writes = request.method == "POST" and request.url.path in _WRITES
+    if request.method not in ("GET", "HEAD") and not writes:
+        return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
+    host = request.headers.get("host", "").rpartition("@")[2].lower()
+    origin = request.headers.get("origin")
+    if (origin is None and writes) or (origin is not None and origin.partition("://")[2].lower() != host):
+        return PlainTextResponse("requests from other sites are refused\n", 403)
+    return None
 
 
 def _status_of(error: TracescopeError) -> int:
@@ -231,7 +210,12 @@ def make_app(
         *(data(path, build) for path, build in api.ROUTES),
     ]
     handlers = {404: _not_found}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), hosts, allow)
+    app = Guard(Starlette(routes=routes, exception_handlers=handlers))
+    return Front(app, hosts, None if allow is None else partial(_problem, allow))
+
+
+def _problem(allow: Callable[[str | None], bool], authorization: str | None, client: str) -> Problem | None:
+    return None if allow(authorization) else Problem("a bearer token is needed")
 
 
 _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
