@@ -287,8 +287,7 @@ def read_unread(
         A period of a snapshot.
     representative_hours
         ``slot, first`` of every hour, as `tracescope.analysis.comparison.aggregate` tells which count alike:
-        a day whose hours do not is read by the hour.  Sketches are summed over whole periods, where any day
-        will do.
+        a day whose hours do not is read by the hour.
     """
     if not period.unread:
         return period
@@ -297,13 +296,9 @@ def read_unread(
     days = _whole_days(snapshot.pointer, period.unread)
     alike = {day: {first[hour] for hour in hours if hour in seen} for day, hours in days.items()}
     tables = dict(period.tables)
+    slots = {day * 24: min(each, default=day * 24) for day, each in alike.items() if len(each) < 2}
+    rest = [hour for hour in period.unread if hour // 24 * 24 not in slots]
     for of, name in schema.DAILY.items():
-        slots = {
-            day * 24: min(each, default=day * 24)
-            for day, each in alike.items()
-            if len(each) < 2 or of != "path_hours"
-        }
-        rest = [hour for hour in period.unread if hour // 24 * 24 not in slots]
         plans = [store.sealed.scan(snapshot.pointer, name).filter(_among("slot", list(slots)))]
         if rest:
             plans.append(store.sealed.scan(snapshot.pointer, of).filter(_in_hours(snapshot.pointer, rest)))
