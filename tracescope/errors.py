@@ -16,6 +16,7 @@ __all__ = [
     "InsufficientDataError",
     "KernelError",
     "MalformedOtlpError",
+    "NewerFormatError",
     "OverloadedError",
     "PeriodError",
     "SourceError",
@@ -125,6 +126,10 @@ class StoreError(TracescopeError):
 
 class DamagedFileError(StoreError):
     """A file of the store is not what was written."""
+
+
+class NewerFormatError(StoreError):
+    """A file of the store was written by a newer version."""
 
 
 class StoreBusyError(StoreError):

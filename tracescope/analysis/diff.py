@@ -12,7 +12,7 @@ Source: design, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ from tracescope.analysis.comparison.standing import with_standing
 from tracescope.analysis.comparison.tail import compare_tails
 from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
-from tracescope.analysis.report import EFFECTS, Edge, Extent, Report, State
+from tracescope.analysis.report import EFFECTS, Edge, Entry, Extent, Failures, Report, State, Tail
 from tracescope.analysis.rollups.period import PeriodRollups, hours_of
 from tracescope.analysis.verdict import (
     Evidence,
@@ -115,67 +115,23 @@ def diff(
         They hardly have entries or services in common.
     """
     _check_enough(base, head)
-    renamed = check_overlap(base, head)
-    base, head, aligned = align_renamed(base, head)
-    matched = blocking.match(slots_of(base), slots_of(head), options.zone)
-    sums = condensed(base, head, matched)
-    units = {kind: gather(kind, *sums, matched, options.keep_entry) for kind in range(len(schema.UNIT_NAMES))}
-    requests = units[schema.UNIT_REQUEST]
-    if requests is None:
-        raise InsufficientDataError(
-            "insufficient data: no requests in either period",
-            "only messages, detached and long-lived work were seen",
-        )
-    notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes, *renamed, *aligned]
-    splits = {
-        kind: causes.split(unit, matched, options.by) for kind, unit in units.items() if unit is not None
-    }
-    clocks = {kind: clock_of(unit, base, head) for kind, unit in units.items() if unit is not None}
-    clock = clocks[schema.UNIT_REQUEST]
-    clock["delta_mix_adjusted_ms"] = clock["delta_ms"] - float(splits[schema.UNIT_REQUEST].mix.sum())
+    compared = _compared(base, head, options)
+    base, head, matched = compared.base, compared.head, compared.matched
+    clock, clocks_ms = compared.clocks["request"], {n: each["base_ms"] for n, each in compared.clocks.items()}
     minimum = options.min_effect_ms
     if minimum is None:
         minimum = MIN_EFFECT_PART * clock["base_ms"]
-    edges: list[Edge] = []
-    for kind, split in splits.items():
-        unit = units[kind]
-        assert unit is not None
-        edges += edge_rows(unit, split, (base, head), sums, matched, options.min_effect_ms)
-    asked = [
-        Asked(unit, splits[kind], matched, _hours(matched, base.slot_ns, head.slot_ns))
-        for kind, unit in units.items()
-        if unit is not None
-    ]
-    tested = np.array([edge.q_value for edge in edges if edge.q_value is not None], np.float64)
-    failures = compare_failures(asked, (base, head), options.alpha, tested)
-    failures = replace(failures, lost=find_lost(asked, failures, options.alpha))
-    tails = compare_tails(units, (base, head), matched, options.alpha, tested)
-    edges = on_edges(adjusted(edges, options.alpha), failures)
+    edges, failures, tails = _tested_edges(compared, options)
     looked_at = near(map(edge_key, (edge for edge in edges if needs_load_model(edge, minimum))), base, head)
     hours = hours_of(looked_at, base, head)
     edges = split_latency(with_walls(edges, minimum, hours, past), *hours, minimum)
-    total: dict[str, float] = {
-        name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS
-    }
-    total["mix"] = float(splits[schema.UNIT_REQUEST].mix.sum())
-    entries = adjusted_entries(
-        [
-            entry
-            for kind, unit in units.items()
-            if unit
-            for tests in (entry_tests(unit, splits[kind], matched, base, head),)
-            for entry in entry_rows(unit, splits[kind], tests, base, head)
-        ]
-    )
-    notes += data_notes(requests, base, head, matched)
-    per_request = _units_per_request(units)
+    entries = _entries(compared)
+    per_request = _units_per_request(compared.units)
     thin = {(e.unit, e.service, e.operation) for e in entries if e.state == State.INSUFFICIENT}
     ranked = changes.find(sorted(edges, key=lambda e: _rank(e, per_request, thin)), *hours)
-    moved = [pattern for split in splits.values() for pattern in split.patterns]
-    ranked, seen = patterns.attach(ranked, *hours, sums, moved)
+    moved = [pattern for split in compared.splits.values() for pattern in split.patterns]
+    ranked, seen = patterns.attach(ranked, *hours, compared.sums, moved)
     ranked = with_standing(ranked, options.alpha)
-    named = {schema.UNIT_NAMES[kind]: each for kind, each in clocks.items()}
-    clocks_ms = {name: each["base_ms"] for name, each in named.items()}
     growing = {(e.unit, e.service, e.operation) for e in entries if grows(e, options.alpha)}
     findings = attribute(ranked, growing, hours, per_request) if matched.enough else ()
     state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha, findings=findings))
@@ -183,21 +139,26 @@ def diff(
     state, reasons = tailing(*failing(state, reasons, failures), tails)
     if state != State.INSUFFICIENT:
         entries = failing_entries(entry_states(entries, ranked, options.alpha), failures)
-    signs = signs_between(*sums) if past is None else early_signs(past([]).of_entries(options.keep_entry))
+    signs = (
+        signs_between(*compared.sums)
+        if past is None
+        else early_signs(past([]).of_entries(options.keep_entry))
+    )
+    requests = compared.requests
     return Report(
         environment=head.environment or base.environment,
-        notes=tuple(notes),
+        notes=(*compared.notes, *data_notes(requests, base, head, matched)),
         base=_extent(base, requests, requests.base, matched.base),
         head=_extent(head, requests, requests.head, matched.head),
         clock=clock,
-        other_clocks={name: each for name, each in named.items() if name != "request"},
+        other_clocks={name: each for name, each in compared.clocks.items() if name != "request"},
         state=state,
         stage=stage_of(signs),
         signs=signs,
         reasons=reasons,
         edges=tuple(ranked),
         entries=tuple(entries),
-        effects_total=total,
+        effects_total=_effects_total(edges, compared),
         min_effect_ms=minimum,
         alpha=options.alpha,
         edges_in_all=len(ranked),
@@ -209,6 +170,87 @@ def diff(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Two periods whose names are aligned, matched by blocks, added up and decomposed.
+
+    ``base`` and ``head`` are by the hour, ``sums`` as `condensed` adds them up; ``units`` and ``splits`` are
+    by kind of unit, ``clocks`` by its name.
+    """
+
+    base: PeriodRollups
+    head: PeriodRollups
+    matched: blocking.Matched
+    sums: tuple[PeriodRollups, PeriodRollups]
+    units: Mapping[int, Unit]
+    splits: Mapping[int, causes.Split]
+    clocks: Mapping[str, dict[str, float]]
+    notes: Sequence[str]
+
+    @property
+    def requests(self) -> Unit:
+        """Requests, which are always there."""
+        return self.units[schema.UNIT_REQUEST]
+
+
+def _compared(base: PeriodRollups, head: PeriodRollups, options: Options) -> _Compared:
+    """What all tests rest on."""
+    renamed = check_overlap(base, head)
+    base, head, aligned = align_renamed(base, head)
+    matched = blocking.match(slots_of(base), slots_of(head), options.zone)
+    sums = condensed(base, head, matched)
+    gathered = {
+        kind: gather(kind, *sums, matched, options.keep_entry) for kind in range(len(schema.UNIT_NAMES))
+    }
+    units = {kind: unit for kind, unit in gathered.items() if unit is not None}
+    if schema.UNIT_REQUEST not in units:
+        raise InsufficientDataError(
+            "insufficient data: no requests in either period",
+            "only messages, detached and long-lived work were seen",
+        )
+    splits = {kind: causes.split(unit, matched, options.by) for kind, unit in units.items()}
+    clocks = {schema.UNIT_NAMES[kind]: clock_of(unit, base, head) for kind, unit in units.items()}
+    clock = clocks["request"]
+    clock["delta_mix_adjusted_ms"] = clock["delta_ms"] - float(splits[schema.UNIT_REQUEST].mix.sum())
+    notes = [*dict.fromkeys((*base.notes, *head.notes)), *matched.notes, *renamed, *aligned]
+    return _Compared(base, head, matched, sums, units, splits, clocks, notes)
+
+
+def _tested_edges(compared: _Compared, options: Options) -> tuple[list[Edge], Failures, tuple[Tail, ...]]:
+    """Edges with intervals and q-values, and what failed or got slow beside their means."""
+    both, matched, splits = (compared.base, compared.head), compared.matched, compared.splits
+    edges: list[Edge] = []
+    for kind, unit in compared.units.items():
+        edges += edge_rows(unit, splits[kind], both, compared.sums, matched, options.min_effect_ms)
+    hours = _hours(matched, *(period.slot_ns for period in both))
+    asked = [Asked(unit, splits[kind], matched, hours) for kind, unit in compared.units.items()]
+    tested = np.array([edge.q_value for edge in edges if edge.q_value is not None], np.float64)
+    failures = compare_failures(asked, both, options.alpha, tested)
+    failures = replace(failures, lost=find_lost(asked, failures, options.alpha))
+    tails = compare_tails(compared.units, both, matched, options.alpha, tested)
+    return on_edges(adjusted(edges, options.alpha), failures), failures, tails
+
+
+def _entries(compared: _Compared) -> list[Entry]:
+    """Entries of every kind of unit; their q-values count all of them."""
+    base, head = compared.base, compared.head
+    rows: list[Entry] = []
+    for kind, unit in compared.units.items():
+        split = compared.splits[kind]
+        tests = entry_tests(unit, split, compared.matched, base, head)
+        rows += entry_rows(unit, split, tests, base, head)
+    return adjusted_entries(rows)
+
+
+def _effects_total(edges: Sequence[Edge], compared: _Compared) -> dict[str, float]:
+    """Effects on a request, ms, over all edges, and the mix of entries."""
+    total: dict[str, float] = {
+        name: sum(e.effects.get(name, 0.0) for e in edges if e.unit == "request") for name in EFFECTS
+    }
+    total["mix"] = float(compared.splits[schema.UNIT_REQUEST].mix.sum())
+    return total
+
+
 def _hours(matched: blocking.Matched, *slot_ns: int) -> tuple[float, float]:
     """Hours that count, of base and of head."""
     base, head = (
@@ -218,12 +260,11 @@ def _hours(matched: blocking.Matched, *slot_ns: int) -> tuple[float, float]:
     return base, head
 
 
-def _units_per_request(units: Mapping[int, Unit | None]) -> dict[str, float]:
+def _units_per_request(units: Mapping[int, Unit]) -> dict[str, float]:
     """Units of each kind for one request in head, so that their milliseconds can be ranked together."""
     counts = {
         schema.UNIT_NAMES[kind]: float(unit.head.entries["units"].sum() + unit.base.entries["units"].sum())
         for kind, unit in units.items()
-        if unit is not None
     }
     requests = max(counts.get("request", 1.0), 1e-300)
     return {name: count / requests for name, count in counts.items()}

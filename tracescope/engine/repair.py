@@ -17,7 +17,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.engine import clock
-from tracescope.errors import DamagedFileError, StoreError
+from tracescope.errors import DamagedFileError, NewerFormatError, StoreError
 from tracescope.periods import format_utc
 from tracescope.store import SpanStore, checked, marks_in, mutes_in
 from tracescope.store.landing import COUNTED, LEDGER, broken, checksum_of, entry_of, is_hour, write_durably
@@ -103,9 +103,9 @@ def restore_pointer(store: SpanStore) -> list[str]:
     """
     try:
         store.sealed.pointer()
+    except NewerFormatError:
+        raise
     except StoreError as error:
-        if "this program knows" in error.message:
-            raise
         newest = next(store.sealed.logged(), None)
         if newest is None:
             raise StoreError(

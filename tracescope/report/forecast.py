@@ -15,6 +15,7 @@ from tracescope.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast, Trend, WhatIf
     from tracescope.analysis.capacity.forecast_verdict import Outlook
@@ -117,27 +118,26 @@ def _left_out(forecast: Forecast, top: int) -> list[str]:
     return lines + ([f"{refused} more edges without a forecast (--format json)"] if refused > 0 else [])
 
 
-def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> RenderableType:
-    """Verdict, entries, edges, and what the figures mean."""
-    from rich.console import Group
+def _table(*columns: str) -> Table:
+    """An empty table; the first column is text, the others are figures."""
     from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < 1 else "right", no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _entries_table(forecast: Forecast, outlook: Outlook, top: int) -> Table:
+    """What users wait for: demand, latency now and at multiples of it, weeks to the wall."""
     from rich.text import Text
 
-    def table(*columns: str) -> Table:
-        made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-        for place, column in enumerate(columns):
-            made.add_column(
-                column, justify="left" if place < 1 else "right", no_wrap=True, overflow="ellipsis"
-            )
-        return made
-
-    forecast, outlook = visible(forecast), visible(outlook)
     beyond = forecast.edges[0].beyond_weeks if forecast.edges else 0.0
     times = [f"at {multiple:g}×" for multiple in forecast.multiples]
     states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
-    entries = table("entry", "demand / week", "ms now", *times, "weeks to wall", "errors", "verdict")
+    table = _table("entry", "demand / week", "ms now", *times, "weeks to wall", "errors", "verdict")
     for one in forecast.entries[:top]:
-        entries.add_row(
+        table.add_row(
             Text(f"{one.service} {one.operation}"),
             trend_text(one.demand),
             number(one.ms_now),
@@ -146,16 +146,17 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
             f"{(1 - one.availability) * 100:.2g} %",
             states[one.unit, one.service, one.operation].state,
         )
-    edges = table(
-        "edge",
-        "load / week",
-        "drift / week",
-        "headroom",
-        "weeks to wall",
-        f"gap in {forecast.horizon_weeks:g} w",
-    )
+    return table
+
+
+def _edges_table(forecast: Forecast, top: int) -> Table:
+    """Edges with a forecast: trends, headroom, weeks to the wall."""
+    from rich.text import Text
+
+    gap = f"gap in {forecast.horizon_weeks:g} w"
+    table = _table("edge", "load / week", "drift / week", "headroom", "weeks to wall", gap)
     for edge in [edge for edge in forecast.edges if edge.reason is None][:top]:
-        edges.add_row(
+        table.add_row(
             Text(f"{edge.name.replace(' -> ', ' → ')} {edge.operation}"),
             trend_text(edge.load_trend),
             trend_text(edge.drift),
@@ -163,14 +164,13 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
             weeks_text(edge.weeks, edge.weeks_interval, edge.beyond_weeks),
             times_text(edge.resilience_gap, edge.resilience_gap_at_least),
         )
+    return table
+
+
+def _remarks(forecast: Forecast, top: int) -> list[str]:
+    """What signs and intervals mean, and what has no forecast or is not listed."""
     refused = [edge for edge in forecast.edges if edge.reason is not None]
-    colour = {State.GROWTH_STABLE: "bold green", State.INSUFFICIENT: "bold yellow"}.get(
-        outlook.state, "bold red"
-    )
-    lines = [words] if (words := outlook.how_many) else []
-    lines += [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
-    lines += [f"band-aid: {found.words}" for found in outlook.band_aids]
-    notes = [
+    return [
         "* no such load was seen; ≥ is what is known at least, ? is not known; headroom is load at the wall "
         "(3 times the low-load latency) over peak load; intervals are 80 %",
         *[f"{edge.name} {edge.operation}: {edge.reason}" for edge in refused[:_REFUSED]],
@@ -182,17 +182,28 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
         ],
         *[f"note: {note}" for note in forecast.notes],
     ]
+
+
+def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> RenderableType:
+    """Verdict, entries, edges, and what the figures mean."""
+    from rich.console import Group
+    from rich.text import Text
+
+    forecast, outlook = visible(forecast), visible(outlook)
+    colours = {State.GROWTH_STABLE: "bold green", State.INSUFFICIENT: "bold yellow"}
+    lines = [words] if (words := outlook.how_many) else []
+    lines += [f"stage {sign.stage}: {sign.words}" for sign in outlook.signs if sign.shown]
+    lines += [f"band-aid: {one.words}" for one in outlook.band_aids]
+    verdict = f"{outlook.state}: {outlook.reasons[0]}" if outlook.reasons else outlook.state
+    span = f"{between(forecast.start_ns, forecast.end_ns)} UTC, {forecast.weeks_seen:.1f} weeks seen"
     return Group(
-        Text(f"{outlook.state}: {outlook.reasons[0]}" if outlook.reasons else outlook.state, style=colour),
-        Text(
-            f"{between(forecast.start_ns, forecast.end_ns)} UTC, "
-            f"{forecast.weeks_seen:.1f} weeks seen", style="dim",
-        ),
+        Text(verdict, style=colours.get(outlook.state, "bold red")),
+        Text(span, style="dim"),
         *[Text(line) for line in lines],
         Text(""),
-        entries,
+        _entries_table(forecast, outlook, top),
         Text(""),
-        edges,
+        _edges_table(forecast, top),
         Text(""),
-        *[Text(line, style="dim") for line in notes],
-    )  # fmt: skip
+        *[Text(line, style="dim") for line in _remarks(forecast, top)],
+    )

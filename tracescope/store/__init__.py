@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
-from tracescope.errors import DamagedFileError, StoreBusyError, StoreError
+from tracescope.errors import DamagedFileError, NewerFormatError, StoreBusyError, StoreError
 from tracescope.store import checked, modes, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
 from tracescope.store.pointer import Pointer
@@ -563,7 +563,7 @@ def open_store(
             f"{described} is damaged: {error}", "`tracescope verify --repair` writes it anew"
         ) from error
     if version > schema.SCHEMA_VERSION:
-        raise StoreError(
+        raise NewerFormatError(
             f"{root} has format {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"
         )
     _refuse_former_landing(root)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from tracescope import schema
-from tracescope.errors import StoreError
+from tracescope.errors import NewerFormatError, StoreError
 from tracescope.store import checked
 from tracescope.store.landing import Ledger
 
@@ -173,8 +173,10 @@ class Pointer:
 
         Raises
         ------
+        NewerFormatError
+            A newer program wrote it.
         StoreError
-            It is damaged, or newer than this program.
+            It is damaged.
         """
         try:
             version = int(orjson.loads(data)["schema"])  # a newer one may check itself otherwise
@@ -184,7 +186,7 @@ class Pointer:
             raise StoreError(
                 f"{path} is damaged: {error}", "`tracescope verify --repair` restores it from its log"
             ) from error
-        raise StoreError(
+        raise NewerFormatError(
             f"{path} has schema {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -98,64 +99,89 @@ def make_app(
     receivers
         Addresses where spans are received, by ``grpc`` and ``http``; none where nobody listens.
     """
+    site = _Site(session, state or (lambda: _state(session)), receivers)
+    routes = [
+        Route("/trace", _open_trace),
+        Route("/periods", _periods),
+        Route("/mark", site.mark, methods=["POST"]),
+        *(site.file(path, media_type, build) for path, media_type, build in export.FILES),
+        Route("/report", site.report),
+        Route("/help/{topic}", _manual),
+        Route("/static/{name}", _static),
+        *(site.html(path, template, build) for path, template, build in _PAGES),
+        *(site.data(path, build) for path, build in api.ROUTES),
+    ]
+    handlers = {404: _not_found}
+    app = Guard(Starlette(routes=routes, exception_handlers=handlers))
+    return Front(app, hosts, None if allow is None else partial(_problem, allow))
 
-    def asked(view: View) -> Answers:
-        return session.ask(view.question(session.settings))
 
-    said = state or (lambda: _state(session))
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What routes answer from: the session, a line on the receiver's state, and where it listens."""
 
-    def html(path: str, template: str, build: Builder) -> Route:
+    session: Session
+    state: Callable[[], str]
+    receivers: Callable[[], Mapping[str, str]]
+
+    def ask(self, view: View) -> Answers:
+        """Answers to what the address says."""
+        return self.session.ask(view.question(self.session.settings))
+
+    def html(self, path: str, template: str, build: Builder) -> Route:
+        """A page: values built from answers, rendered by a template."""
+
         async def show(request: Request) -> Response:
             begin = time.perf_counter()
             view = View()
             try:
                 view = read(request.query_params)
-                values = await run_in_threadpool(partial(build, asked(view), view, **request.path_params))
-                shown = {**pages.common(view, path), "state": await run_in_threadpool(said), **values}
+                values = await run_in_threadpool(partial(build, self.ask(view), view, **request.path_params))
+                shown = {**pages.common(view, path), "state": await run_in_threadpool(self.state), **values}
                 shown["twin"] = view.url("/api" + _place(path, request.path_params))
                 body = await run_in_threadpool(partial(page.render, template, **shown))
             except TracescopeError as error:
-                if path == "/" and await run_in_threadpool(_is_empty, session):
-                    return _welcome(receivers())
+                if path == "/" and await run_in_threadpool(_is_empty, self.session):
+                    return _welcome(self.receivers())
                 return _failed(error, view, _place(path, request.path_params))
-            took = f"app;dur={(time.perf_counter() - begin) * 1e3:.0f}"
-            return HTMLResponse(body, headers={"server-timing": took})
+            duration = f"app;dur={(time.perf_counter() - begin) * 1e3:.0f}"
+            return HTMLResponse(body, headers={"server-timing": duration})
 
         return Route(path, show)
 
-    def data(path: str, build: Callable[..., Any]) -> Route:
+    def data(self, path: str, build: Callable[..., Any]) -> Route:
+        """A JSON answer."""
+
         async def show(request: Request) -> Response:
             try:
                 view = read(request.query_params)
-                found = await run_in_threadpool(partial(build, asked(view), view, **request.path_params))
+                content = await run_in_threadpool(partial(build, self.ask(view), view, **request.path_params))
             except TracescopeError as error:
                 return api.answer({"error": error.message, "hint": error.hint}, _status_of(error))
-            return api.answer(found)
+            return api.answer(content)
 
         return Route(path, show)
 
-    async def manual(request: Request) -> Response:
-        topic = request.path_params["topic"]
-        try:
-            body = page.manual(docs.read(topic))
-        except TracescopeError as error:
-            return _failed(error, View(), "")
-        values = {
-            **pages.common(View(), ""),
-            "state": "",
-            "title": topic,
-            "body": body,
-            "topics": docs.TOPICS,
-        }
-        return HTMLResponse(page.render("help.html", **values))
+    def file(self, path: str, media_type: str, build: Callable[..., str | bytes]) -> Route:
+        """A file that a browser saves."""
 
-    async def open_trace(request: Request) -> Response:
-        digits = request.query_params.get("id", "").strip()
-        return RedirectResponse(f"/trace/{quote(digits, safe='')}" if digits else "/traces", 303)
+        async def show(request: Request) -> Response:
+            view = View()
+            try:
+                view = read(request.query_params)
+                content = await run_in_threadpool(partial(build, self.ask(view), view))
+            except TracescopeError as error:
+                return _failed(error, view, "")
+            name = path.rpartition("/")[2]
+            headers = {"content-disposition": f'attachment; filename="tracescope-{name}"'}
+            return Response(content, media_type=media_type, headers=headers)
 
-    async def report(request: Request) -> Response:
+        return Route(path, show)
+
+    async def report(self, request: Request) -> Response:
+        """The review as a file of its own."""
         try:
-            answers = asked(read(request.query_params))
+            answers = self.ask(read(request.query_params))
             command = await run_in_threadpool(partial(command_of, answers))
             body = await run_in_threadpool(partial(review, answers, command))
         except TracescopeError as error:
@@ -165,53 +191,45 @@ def make_app(
             body, headers={"content-disposition": 'attachment; filename="tracescope-review.html"'}
         )
 
-    async def days(request: Request) -> Response:
-        asked_for = dict(request.query_params)
-        try:
-            chosen = from_days(asked_for)
-            view = read({k: v for k, v in asked_for.items() if k in View.__dataclass_fields__} | chosen)
-        except TracescopeError as error:
-            return _failed(error, View(), "")
-        return RedirectResponse(view.url(_page_of(asked_for)), 303)
-
-    async def mark(request: Request) -> Response:
+    async def mark(self, request: Request) -> Response:
+        """Set a mark that a form names, and go back to the page it came from."""
         body = await request.body()
-        asked_for = dict(parse_qsl(body[:_FORM_BYTES].decode("utf-8", "replace")))
+        form = dict(parse_qsl(body[:_FORM_BYTES].decode("utf-8", "replace")))
         try:
-            await run_in_threadpool(session.mark, asked_for.get("name", ""), asked_for.get("at", ""))
-            view = read({k: v for k, v in asked_for.items() if k in View.__dataclass_fields__})
+            await run_in_threadpool(self.session.mark, form.get("name", ""), form.get("at", ""))
+            view = read(_state_of(form))
         except TracescopeError as error:
             return _failed(error, View(), "")
-        return RedirectResponse(view.url(_page_of(asked_for)), 303)
+        return RedirectResponse(view.url(_page_of(form)), 303)
 
-    def file(path: str, media_type: str, build: Callable[..., str | bytes]) -> Route:
-        async def show(request: Request) -> Response:
-            view = View()
-            try:
-                view = read(request.query_params)
-                content = await run_in_threadpool(partial(build, asked(view), view))
-            except TracescopeError as error:
-                return _failed(error, view, "")
-            name = path.rpartition("/")[2]
-            kept = {"content-disposition": f'attachment; filename="tracescope-{name}"'}
-            return Response(content, media_type=media_type, headers=kept)
 
-        return Route(path, show)
+async def _manual(request: Request) -> Response:
+    topic = request.path_params["topic"]
+    try:
+        body = page.manual(docs.read(topic))
+    except TracescopeError as error:
+        return _failed(error, View(), "")
+    values = {**pages.common(View(), ""), "state": "", "title": topic, "body": body, "topics": docs.TOPICS}
+    return HTMLResponse(page.render("help.html", **values))
 
-    routes = [
-        Route("/trace", open_trace),
-        Route("/periods", days),
-        Route("/mark", mark, methods=["POST"]),
-        *(file(path, media_type, build) for path, media_type, build in export.FILES),
-        Route("/report", report),
-        Route("/help/{topic}", manual),
-        Route("/static/{name}", _static),
-        *(html(path, template, build) for path, template, build in _PAGES),
-        *(data(path, build) for path, build in api.ROUTES),
-    ]
-    handlers = {404: _not_found}
-    app = Guard(Starlette(routes=routes, exception_handlers=handlers))
-    return Front(app, hosts, None if allow is None else partial(_problem, allow))
+
+async def _open_trace(request: Request) -> Response:
+    digits = request.query_params.get("id", "").strip()
+    return RedirectResponse(f"/trace/{quote(digits, safe='')}" if digits else "/traces", 303)
+
+
+async def _periods(request: Request) -> Response:
+    form = dict(request.query_params)
+    try:
+        view = read(_state_of(form) | from_days(form))
+    except TracescopeError as error:
+        return _failed(error, View(), "")
+    return RedirectResponse(view.url(_page_of(form)), 303)
+
+
+def _state_of(form: Mapping[str, str]) -> dict[str, str]:
+    """What of a form is the page's state."""
+    return {name: value for name, value in form.items() if name in View.__dataclass_fields__}
 
 
 def _problem(allow: Callable[[str | None], bool], authorization: str | None, client: str) -> Problem | None:
@@ -232,9 +250,9 @@ _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
 )
 
 
-def _page_of(asked_for: Mapping[str, str]) -> str:
+def _page_of(form: Mapping[str, str]) -> str:
     """The page that a form came from: a path of this site."""
-    path = asked_for.get("page", "/")
+    path = form.get("page", "/")
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 

@@ -6,7 +6,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -148,30 +148,8 @@ def edge_rows(
         The blocks that they are tested on, and the smallest effect tested for; None for `MIN_EFFECT_PART` of
         base's clock of the entries that an edge stands in.
     """
-    base, head = periods
-    sides = [
-        _Side(
-            {name: split.by_edge(side.paths[name].sum(axis=0)) for name in PATH_SUMS},
-            max(float(side.entries["units"].sum()), 1e-300),
-            max(float(side.entries["clock_ns"].sum()), 1e-300),
-        )
-        for side in (unit.base, unit.head)
-    ]
-    passing = causes.transient(unit, min(base.slot_ns, head.slot_ns))
-    testing = _Testing(unit, split, matched, passing)
-    tests = testing.of(split.by_edges)
-    credited, parts, transient = tests.credited, tests.parts, tests.transient
-    shares = _Tested(*causes.shares(unit, split, matched), matched.enough).intervals()
-    part_cis = {name: part.intervals() for name, part in parts.items()}
-    p, floor = _p_values(split, testing, credited, minimum)
-    mostly = np.abs(parts["latency"].value) > np.abs(credited.value - parts["latency"].value)
-    beside = tests_beside(unit, split, periods, matched, floor, credited.value + transient, mostly)
-    detectable = credited.detectable(floor, beside)
-    large = (np.abs(credited.value) > floor) & _remains(split, credited.value)
-    p, credited, decided = _decided(p, credited, beside, large)
-    credited_cis = credited.intervals()
-    places = _places(unit, split, passing)
-    shrunk = shrink(credited.value, credited.spread.error)
+    sides = _sides(unit, split)
+    tested = _tested(unit, split, periods, matched, minimum)
     moved = unit.kind == schema.UNIT_MESSAGE and _clocks_moved(*sums)
     numbered = unit.paths.select("path_id", pl.Series("edge", split.edge))
     examples = [exemplars(*both, unit.kind, numbered) for both in zip(periods, sums, strict=True)]
@@ -181,41 +159,115 @@ def edge_rows(
         if not any(side.sums["calls"][k] or side.sums["own_ns"][k] for side in sides):
             continue  # nothing of it in either period, or put back where it belongs
         waits = moved and row["kind"] == schema.EDGE_QUEUE and row["operation"] == schema.QUEUE_WAIT
-        changed = waits or (
-            sides[0].sums["calls"][k] > 0 < sides[1].sums["calls"][k]
-            and abs(sides[1].detached(k) - sides[0].detached(k)) > DETACHED_CHANGE
-        )
+        note = "clocks of its hosts moved" if waits else _changed_rule(*sides, k)
         measures: dict[str, Any] = {
             f"{name}_{which}": value
             for which, side in zip(("base", "head"), sides, strict=True)
             for name, value in side.of(k).items()
         }
-        made = Edge(
+        edge = Edge(
             unit=schema.UNIT_NAMES[unit.kind],
             kind=schema.EDGE_KINDS[row.pop("kind")],
             **row,
             **measures,
-            share_ci=shares[k],
-            credited_ms=float(credited.value[k]),
-            credited_ms_ci=credited_cis[k],
-            shrunk_ms=0.0 if changed else float(shrunk[k]),
-            q_value=None if changed else float(p[k]),
+            **tested.of(k, comparable=note is None),
             significant=False,
-            effects={
+            note=note,
+            exemplars_base=examples[0].get(k, ()),
+            exemplars_head=examples[1].get(k, ()),
+        )
+        out.append(edge)
+    return out
+
+
+def _sides(unit: Unit, split: Split) -> tuple[_Side, _Side]:
+    """Base and head, added up by edge."""
+    base, head = (
+        _Side(
+            {name: split.by_edge(side.paths[name].sum(axis=0)) for name in PATH_SUMS},
+            max(float(side.entries["units"].sum()), 1e-300),
+            max(float(side.entries["clock_ns"].sum()), 1e-300),
+        )
+        for side in (unit.base, unit.head)
+    )
+    return base, head
+
+
+def _changed_rule(base: _Side, head: _Side, k: int) -> str | None:
+    """A note where another part of the calls of edge `k` is detached than before."""
+    called = base.sums["calls"][k] > 0 < head.sums["calls"][k]
+    changed = called and abs(head.detached(k) - base.detached(k)) > DETACHED_CHANGE
+    return "blocking rule changed" if changed else None
+
+
+@dataclass(frozen=True, slots=True)
+class _EdgeTests:
+    """What was tested about every edge ``(k,)``: estimates, their intervals, and which test decides."""
+
+    tests: _Tests
+    credited: _Tested
+    p_value: Floats
+    floor: Floats
+    decided: Sequence[DecidedBy]
+    detectable: Sequence[float | None]
+    shrunk: Floats
+    shares: Sequence[tuple[float, float] | None]
+    places: Sequence[Mapping[str, Any]]
+    credited_cis: Sequence[tuple[float, float] | None]
+    part_cis: Mapping[str, Sequence[tuple[float, float] | None]]
+
+    def of(self, k: int, *, comparable: bool) -> dict[str, Any]:
+        """Fields of edge `k`; one that is not comparable has no q-value."""
+        parts, transient = self.tests.parts, self.tests.transient
+        return {
+            "share_ci": self.shares[k],
+            "credited_ms": float(self.credited.value[k]),
+            "credited_ms_ci": self.credited_cis[k],
+            "shrunk_ms": float(self.shrunk[k]) if comparable else 0.0,
+            "q_value": float(self.p_value[k]) if comparable else None,
+            "effects": {
                 **{_PARTS[name]: float(part.value[k]) for name, part in parts.items()},
                 Effect.TRANSIENT: float(transient[k]),
             },
-            effects_ci={_PARTS[name]: cis[k] for name, cis in part_cis.items()},
-            note="clocks of its hosts moved" if waits else "blocking rule changed" if changed else None,
-            exemplars_base=examples[0].get(k, ()),
-            exemplars_head=examples[1].get(k, ()),
-            min_effect_ms=float(floor[k]),
-            detectable_ms=detectable[k],
-            decided_by=decided[k],
-            **places[k],
-        )
-        out.append(made)
-    return out
+            "effects_ci": {_PARTS[name]: cis[k] for name, cis in self.part_cis.items()},
+            "min_effect_ms": float(self.floor[k]),
+            "detectable_ms": self.detectable[k],
+            "decided_by": self.decided[k],
+            **self.places[k],
+        }
+
+
+def _tested(
+    unit: Unit,
+    split: Split,
+    periods: tuple[PeriodRollups, PeriodRollups],
+    matched: blocking.Matched,
+    minimum: float | None,
+) -> _EdgeTests:
+    """Test every edge, by its mean and by what stands beside it."""
+    passing = causes.transient(unit, min(period.slot_ns for period in periods))
+    testing = _Testing(unit, split, matched, passing)
+    tests = testing.of(split.by_edges)
+    credited, latency = tests.credited, tests.parts["latency"].value
+    p, floor = _p_values(split, testing, credited, minimum)
+    mostly = np.abs(latency) > np.abs(credited.value - latency)
+    beside = tests_beside(unit, split, periods, matched, floor, credited.value + tests.transient, mostly)
+    detectable = credited.detectable(floor, beside)
+    large = (np.abs(credited.value) > floor) & _remains(split, credited.value)
+    p, credited, decided = _decided(p, credited, beside, large)
+    return _EdgeTests(
+        tests,
+        credited,
+        p,
+        floor,
+        decided,
+        detectable,
+        shrink(credited.value, credited.spread.error),
+        _Tested(*causes.shares(unit, split, matched), matched.enough).intervals(),
+        _places(unit, split, passing),
+        credited.intervals(),
+        {name: part.intervals() for name, part in tests.parts.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)

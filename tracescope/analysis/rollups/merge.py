@@ -6,7 +6,7 @@ Source: design, section 5 (rollups), section 9 (queue hops whose halves lie in d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,17 @@ DROPPED: Final = ("duplicate_conflict",)
 _EXEMPLARS: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
 _SPECIAL: Final = {
     "service_hours": {"first_ns": pl.col("first_ns").min(), "last_ns": pl.col("last_ns").max()},
+}
+#: What names a message in both halves of its hop.
+_HOP_KEY: Final = ["key_hi", "key_lo", "key_span"]
+#: Where the wait of a failed unit is added besides.
+_OF_FAILED: Final = {"path_hours": "own_in_failed_ns", "entry_hours": "failed_ns"}
+#: Rows in which nothing is left once waits have moved and mere polls are withdrawn.
+_EMPTIED: Final = {
+    "path_sketches": pl.col("count") == 0,
+    "entry_sketches": pl.col("count") == 0,
+    "path_hours": pl.all_horizontal(pl.col("calls", "units", "own_all_ns") == 0),
+    "entry_hours": pl.col("units") == 0,
 }
 
 
@@ -129,100 +140,93 @@ def join_hops(tables: Mapping[str, pl.DataFrame], halves: pl.DataFrame) -> Table
         The waits added to path and entry rows, sketches moved, unmatched consumers counted.  A mere poll
         is a unit only of messages that nobody else of its service is known to have processed.
     """
-    from tracescope.kernels.sketch import bin_of
-
     mine = tables["hop_halves"].filter(pl.col("side") > 0)
     if mine.is_empty():
         return dict(tables)
-    key = ["key_hi", "key_lo", "key_span"]
-    published = halves.filter(pl.col("side") == 0).select(
-        *key, pl.col("time_ns").alias("published_ns"), "clock_ns", pl.col("topic").alias("sent")
-    )
-    producers = (
-        published.rename({"clock_ns": "took_ns"})
-        .sort("published_ns", "took_ns", "sent")
-        .unique(key, keep="first", maintain_order=True)
-    )
-    joined = mine.join(producers, on=key, how="left").with_columns(_claimed(mine, tables, key))
-    lost = joined.filter(pl.col("published_ns").is_null())
-    polled = (pl.col("side") == 2) & (pl.col("published_ns").is_null() | pl.col("claimed"))
-    found = joined.filter(pl.col("published_ns").is_not_null() & ~polled).with_columns(
+    joined = _with_producers(mine, halves).with_columns(_claimed(mine, tables))
+    missing = pl.col("published_ns").is_null()
+    polled = (pl.col("side") == 2) & (missing | pl.col("claimed"))
+    hops = joined.filter(~missing & ~polled).with_columns(
         (pl.col("time_ns") - pl.col("published_ns")).clip(0).alias("wait_ns"),
-        (pl.col("time_ns") < pl.col("published_ns") - pl.col("took_ns")).alias("negative"),
+        (pl.col("time_ns") < pl.col("published_ns") - pl.col("published_for_ns")).alias("negative"),
         pl.lit(schema.UNIT_MESSAGE, pl.Int8).alias("unit"),
     )
-    changes: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
-    keys = ["slot", "unit", "threshold"]
-    zeros = {name: pl.lit(0, pl.Int64).alias(name) for name in schema.PATH_HOURS}
-    waited = pl.col("wait_ns").sum(), (pl.col("wait_ns") * pl.col("failed")).sum().alias("failed_wait_ns")
-    by_path = found.group_by([*keys, "path_id"]).agg(waited)
-    changes["path_hours"] = by_path.select(
-        *[
-            pl.col(name)
-            if name in (*keys, "path_id")
-            else pl.col("wait_ns").alias(name)
-            if name in ("own_ns", "own_all_ns", "inclusive_ns", "busy_ns")
-            else pl.col("failed_wait_ns").alias(name)
-            if name == "own_in_failed_ns"
-            else zeros[name]
-            for name in schema.PATH_HOURS
-        ]
-    )
-    hours, ways = _routes(found)
-    changes["path_hours"] = pl.concat([changes["path_hours"], hours])
-    by_entry = found.group_by([*keys, "entry_id"]).agg(waited)
-    changes["entry_hours"] = by_entry.select(
-        *[
-            pl.col(name)
-            if name in (*keys, "entry_id")
-            else pl.col("wait_ns").alias(name)
-            if name == "clock_ns"
-            else pl.col("failed_wait_ns").alias(name)
-            if name == "failed_ns"
-            else pl.lit(0, pl.Int64).alias(name)
-            for name in schema.ENTRY_HOURS
-        ]
-    )
-    waits, clocks = found["wait_ns"].to_numpy(), found["clock_ns"].to_numpy()
-    changes["path_sketches"] = _moved(found, "path_id", bin_of(waits * 0), bin_of(waits))
-    changes["entry_sketches"] = _moved(found, "entry_id", bin_of(clocks), bin_of(clocks + waits))
-    counted = {"unmatched_hop": lost, "negative_wait": found.filter("negative")}
-    changes["counters"] = pl.concat(
-        rows.group_by("slot")
-        .agg(pl.len().cast(pl.Int64).alias("count"))
-        .select("slot", pl.lit(reason).alias("reason"), "count")
-        for reason, rows in counted.items()
-    )
+    waits, ways = _waits(hops)
+    waits["counters"] = _counted(unmatched_hop=joined.filter(missing), negative_wait=hops.filter("negative"))
     withdrawn = _withdrawn(joined.filter(polled), tables)
-    whole = merge([{**part, **_no_dimensions()} for part in (tables, changes, withdrawn)])
-    for name, count in (
-        ("path_sketches", "count"), ("entry_sketches", "count"), ("path_hours", "calls"),
-        ("entry_hours", "units"),
-    ):  # fmt: skip
-        if count == "count" or len(withdrawn[name]):
-            emptied = (
-                pl.col(count) == 0
-                if count != "calls"
-                else pl.all_horizontal(pl.col("calls", "units", "own_all_ns") == 0)
-            )
+    whole = merge([{**part, **_no_dimensions()} for part in (tables, waits, withdrawn)])
+    for name, emptied in _EMPTIED.items():
+        if name.endswith("_sketches") or len(withdrawn[name]):
             whole[name] = whole[name].filter(~emptied)
     paths = tables["paths"] if ways.is_empty() else add_up("paths", pl.concat([tables["paths"], ways]))
     return {**whole, "entries": tables["entries"], "paths": paths}
+
+
+def _with_producers(consumers: pl.DataFrame, halves: pl.DataFrame) -> pl.DataFrame:
+    """Every consumer with when, for how long and whereto its message was published; null where nobody did."""
+    producers = (
+        halves.filter(pl.col("side") == 0)
+        .select(
+            *_HOP_KEY, published_ns="time_ns", published_for_ns="clock_ns", sent="topic",
+        )
+        .sort("published_ns", "published_for_ns", "sent")
+        .unique(_HOP_KEY, keep="first", maintain_order=True)
+    )  # fmt: skip
+    return consumers.join(producers, on=_HOP_KEY, how="left")
+
+
+def _waits(hops: pl.DataFrame) -> tuple[Tables, pl.DataFrame]:
+    """Rows that add the waits of joined hops, and the paths that these need."""
+    from tracescope.kernels.sketch import bin_of
+
+    tables: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+    hours, ways = _routes(hops)
+    by_path = _waited(hops, "path_hours", "path_id", ("own_ns", "own_all_ns", "inclusive_ns", "busy_ns"))
+    tables["path_hours"] = pl.concat([by_path, hours])
+    tables["entry_hours"] = _waited(hops, "entry_hours", "entry_id", ("clock_ns",))
+    waits, clocks = hops["wait_ns"].to_numpy(), hops["clock_ns"].to_numpy()
+    tables["path_sketches"] = _moved(hops, "path_id", bin_of(waits * 0), bin_of(waits))
+    tables["entry_sketches"] = _moved(hops, "entry_id", bin_of(clocks), bin_of(clocks + waits))
+    return tables, ways
+
+
+def _waited(hops: pl.DataFrame, table: str, key: str, columns: Collection[str]) -> pl.DataFrame:
+    """Rows of a rollup that add what was waited to some columns, and of failed units to `_OF_FAILED`."""
+    keys = ["slot", "unit", "threshold", key]
+    sums = hops.group_by(keys).agg(
+        pl.col("wait_ns").sum(), (pl.col("wait_ns") * pl.col("failed")).sum().alias("failed_wait_ns")
+    )
+    added = {**dict.fromkeys(columns, "wait_ns"), _OF_FAILED[table]: "failed_wait_ns"}
+    return sums.select(
+        pl.col(name) if name in keys else pl.col(added[name]).alias(name) if name in added
+        else pl.lit(0, pl.Int64).alias(name)
+        for name in schema.ROLLUPS[table]
+    )  # fmt: skip
+
+
+def _counted(**reasons: pl.DataFrame) -> pl.DataFrame:
+    """Rows of COUNTERS: how many hops of each slot, by reason."""
+    return pl.concat(
+        rows.group_by("slot")
+        .agg(pl.len().cast(pl.Int64).alias("count"))
+        .select("slot", pl.lit(reason).alias("reason"), "count")
+        for reason, rows in reasons.items()
+    )
 
 
 def _routes(joined: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Joined hops whose two sides name different destinations, or whose consumer names none."""
     from tracescope.analysis.rollups.process import routes_of  # which loads the compiler
 
-    taken = joined.with_columns(pl.col("topic").fill_null(schema.UNKNOWN))
-    differing = taken.filter(pl.col("sent").is_not_null(), pl.col("sent") != pl.col("topic"))
+    named = joined.with_columns(pl.col("topic").fill_null(schema.UNKNOWN))
+    differing = named.filter(pl.col("sent").is_not_null(), pl.col("sent") != pl.col("topic"))
     keys = ["slot", "unit", "threshold", "entry_id", "sent", "topic"]
     return routes_of(differing.group_by(keys).agg(pl.len().cast(pl.Int64).alias("hops")).sort(keys))
 
 
-def _claimed(mine: pl.DataFrame, tables: Mapping[str, pl.DataFrame], key: list[str]) -> pl.Series:
+def _claimed(mine: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.Series:
     """Whether somebody of the same service processed the message of each consumer in the same slot."""
-    place = ["slot", "service", *key]
+    place = ["slot", "service", *_HOP_KEY]
     known = mine.join(
         tables["paths"].select("path_id", service="callee"), on="path_id", how="left", maintain_order="left"
     )
