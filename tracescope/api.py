@@ -73,7 +73,7 @@ class Store:
         Parameters
         ----------
         files
-            Names, globs or folders.
+            Names, globs, folders, or URLs, of which only what is new is read.
         format
             What they are; told by their content when ``"auto"``.
 
@@ -83,12 +83,14 @@ class Store:
             A file cannot be read; the store is as it was.
         """
         from tracescope.engine.import_files import import_files
+        from tracescope.sources import Options, resolve
         from tracescope.store import open_store as opened
 
         budget = Budget.of(self.settings)
+        places = resolve(files, Options(format, budget.workers))
         done = import_files(
             opened(self.path, create=True),
-            files,
+            places,
             arrived_ns=time.time_ns(),
             form=format,
             workers=budget.workers,

@@ -62,6 +62,12 @@ def masked(url: str) -> str:
     return f"{scheme}:{slashes}{'***@' if secret else ''}{shown}"
 
 
+def scheme_of(name: str) -> str | None:
+    """The scheme of a URL in lower case, as ``clickhouse+http``; None for what is no URL."""
+    found = _URL.match(name)
+    return None if found is None else found[1].lower()
+
+
 def _of(url: str) -> tuple[str, str] | None:
     """What a URL names and how its traces can be had; None for what is no URL."""
     found = _URL.match(url)

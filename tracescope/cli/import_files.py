@@ -41,25 +41,26 @@ def import_command(
 ) -> None:
     """Read trace files into the store: OTLP JSON or protobuf, Jaeger, Zipkin; .gz and .zst.
 
-    FILES are names, globs or folders; - is stdin. What a file is, its content tells; among several, those
-    that hold no traces are skipped. A file that is damaged leaves the store as it was; importing one
-    twice changes nothing.
+    FILES are names, globs, folders or URLs; - is stdin. What a file is, its content tells; among several,
+    those that hold no traces are skipped. A file that is damaged leaves the store as it was; importing one
+    twice changes nothing. What a URL names is read once: the next import reads what is new there.
     """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files
-    from tracescope.ingest.files import refuse_elsewhere
     from tracescope.report.text import count
     from tracescope.serving.allocator import give_back, keep_blocks
+    from tracescope.sources import Options, resolve
     from tracescope.store import open_store
 
-    refuse_elsewhere(files)  # before a store is made
+    asked = Options(form, used.workers)  # pyright: ignore[reportArgumentType] - click has checked it
+    places = resolve(files, asked)  # before a store is made
     keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
     opened = open_store(used.store, create=True, group_access=used.group_access)
     begun = time.monotonic()
     with progress_bar() as advance:
         result = import_files(
             opened,
-            files,
+            places,
             arrived_ns=shell.now_ns(),
             form=form,  # pyright: ignore[reportArgumentType] - click has checked it
             workers=used.workers,
@@ -76,6 +77,8 @@ def import_command(
         + f"; {count(result.read / took)} spans/s",
         err=True,
     )
+    if result.known:
+        shell.echo(f"not read again: {result.known:,} parts imported before", err=True)
     if result.skipped:
         kinds = ", ".join(f"{number} {name}" for name, number in sorted(result.skipped.items()))
         shell.echo(f"skipped documents without traces: {kinds}", err=True)

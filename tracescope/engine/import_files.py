@@ -3,7 +3,8 @@
 Chunks are decoded in threads, which the kernels let run side by side.  What was decoded waits in memory,
 beyond a bound in landing files written aside, and is sealed from there in one piece: a failed or killed
 import leaves the store as it was.  While another process seals it lands instead.  Batches are named after
-their content: the same file again brings the same batches, and sealing finds the same spans.
+their content: the same file again brings the same batches, and sealing finds the same spans.  Parts of a
+source (`tracescope.sources`) are batches too, by names of their own, so that they are read once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +24,10 @@ from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
 from tracescope.ingest.documents import Form
-from tracescope.ingest.files import Chunk, Skipped, read
+from tracescope.ingest.files import Chunk, Requests, Skipped, read
 from tracescope.keeping import Policy
+from tracescope.sources import Source
+from tracescope.sources.reading import Group, Reading
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
 
@@ -43,6 +46,8 @@ class ImportResult:
         Documents that are no traces, by what they are: ``metrics``, ``logs``, ...
     skipped_files
         Files that hold no traces, and what they are.
+    known
+        Parts of sources that the store has from an import before, and that were not read.
     sealed
         Whether the hours that were completed are sealed.
     """
@@ -52,6 +57,7 @@ class ImportResult:
     rejected: Counter[str] = field(default_factory=Counter[str])
     skipped: Counter[str] = field(default_factory=Counter[str])
     skipped_files: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    known: int = 0
     sealed: bool = True
 
     @property
@@ -95,19 +101,48 @@ _LEAST_ASIDE: Final = 4 * 1024 * 1024
 _ROW_BYTES: Final = sum(16 if kind in ("String", "Binary") else 8 for kind in schema.SPANS.values())
 
 
-def _decode(chunk: Chunk, terms: _Terms) -> _Decoded:
-    """Decode one chunk."""
+def _requests(chunks: Group, only: Callable[[bytes], bool] | None = None) -> tuple[Requests, list[int]]:
+    """What chunks hold, and which of them each request stems from; of lenient ones what `only` accepts."""
+    out, origin = Requests(), list[int]()
+    for number, chunk in enumerate(chunks):
+        found = chunk.requests()
+        out.skipped += found.skipped
+        for data, message in zip(found.data, found.message, strict=True):
+            if only is None or not chunk.lenient or only(data):
+                out.data.append(data)
+                out.message.append(message)
+                origin.append(number)
+    return out, origin
+
+
+def _decode(chunks: Group, terms: _Terms) -> _Decoded:
+    """Decode some chunks as one."""
     import polars as pl
 
     from tracescope.ingest.decode import assemble, fingerprint, scan
 
-    requests = chunk.requests()
+    def sound(data: bytes) -> bool:
+        try:
+            scan([data], terms.arrived_ns, terms.policy)
+        except MalformedOtlpError:
+            return False
+        return True
+
+    requests, origin = _requests(chunks)
+    refused = 0
     try:
         found = scan(requests.data, terms.arrived_ns, terms.policy)
     except MalformedOtlpError as error:
-        raise chunk.misplaced(error, requests) from error
+        chunk = chunks[origin[error.payload]]
+        if not chunk.lenient:
+            raise chunk.misplaced(error, requests) from error
+        left, _ = _requests(chunks, sound)
+        refused = len(requests.data) - len(left.data)
+        requests, found = left, scan(left.data, terms.arrived_ns, terms.policy)
     name, decoded = fingerprint(found), assemble(found, terms.policy)
     spans, rejected = decoded.spans, dict(decoded.rejected)
+    if refused:
+        rejected["malformed_message"] = refused
     if terms.closed:
         kept = spans.filter(~(pl.col("start_ns") // schema.HOUR_NS).is_in(terms.closed))
         if len(kept) < len(spans):
@@ -117,7 +152,7 @@ def _decode(chunk: Chunk, terms: _Terms) -> _Decoded:
     return _Decoded(Batch.of(f"i-{name}", spans, rejected, terms.arrived_ns), size, requests.skipped)
 
 
-def _stage(group: LandingGroup, batches: list[Batch]) -> None:
+def _stage(group: LandingGroup, batches: list[Batch], also: Sequence[str] = ()) -> None:
     """Write batches to where they land from, as one: files of few rows cost more than their rows."""
     import polars as pl
 
@@ -131,7 +166,7 @@ def _stage(group: LandingGroup, batches: list[Batch]) -> None:
         accepted=len(spans),
         rejected=rejected,
         arrived_ns=batches[0].arrived_ns,
-        also=[batch.name for batch in batches[1:]],
+        also=[*(batch.name for batch in batches[1:]), *also],
     )
 
 
@@ -148,9 +183,9 @@ class _Hold:
         self.batches: list[Batch] = []
         self.used_bytes = 0
 
-    def decode(self, chunk: Chunk, terms: _Terms) -> _Counts:
-        """Decode one chunk and keep its spans."""
-        made = _decode(chunk, terms)
+    def decode(self, chunks: Group, terms: _Terms) -> _Counts:
+        """Decode some chunks and keep their spans."""
+        made = _decode(chunks, terms)
         full: list[Batch] = []
         with self._lock:
             if self.used_bytes + made.size <= self._memory_bytes:
@@ -173,13 +208,13 @@ class _Hold:
 
 
 def _results(
-    hold: _Hold, chunks: Iterator[Chunk], terms: _Terms, workers: int
+    hold: _Hold, groups: Iterator[Group], terms: _Terms, workers: int
 ) -> Iterator[tuple[Chunk, _Counts]]:
     """Keep every chunk, some at once."""
     waiting: list[tuple[Chunk, Future[_Counts]]] = []
     with ThreadPoolExecutor(workers) as threads:
-        for chunk in chunks:
-            waiting.append((chunk, threads.submit(hold.decode, chunk, terms)))
+        for chunks in groups:
+            waiting.append((chunks[-1], threads.submit(hold.decode, chunks, terms)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
                 yield done, future.result()
@@ -199,9 +234,43 @@ def _without_cycles() -> Generator[None]:
             gc.enable()
 
 
+@dataclass(slots=True)
+class _Asked:
+    """What is to be read: files, then sources."""
+
+    files: list[str | Path]
+    readings: list[Reading]
+    form: Form
+    skipped: Skipped
+
+    @classmethod
+    def of(
+        cls, paths: Sequence[str | Path | Source], form: Form, skipped: Skipped, before: Collection[str]
+    ) -> _Asked:
+        """Sort what is named; `before` are the batches that the store has."""
+        files = [each for each in paths if isinstance(each, (str, Path))]
+        sources = [each for each in paths if not isinstance(each, (str, Path))]
+        return cls(files, [Reading(each, form, Skipped(), before) for each in sources], form, skipped)
+
+    def groups(self) -> Generator[Group]:
+        """Chunks of all, by what is decoded together."""
+        if self.files:
+            with closing(read(self.files, self.form, self.skipped)) as chunks:
+                for chunk in chunks:
+                    yield (chunk,)
+        for reading in self.readings:
+            with closing(reading.groups()) as groups:
+                yield from groups
+            self.skipped.files += reading.skipped.files
+
+    def names(self) -> list[str]:
+        """Batches of the parts that were read."""
+        return [name for reading in self.readings for name in reading.names]
+
+
 def import_files(
     store: SpanStore,
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path | Source],
     *,
     arrived_ns: int,
     form: Form = "auto",
@@ -216,7 +285,7 @@ def import_files(
     Parameters
     ----------
     store, paths, form
-        Where to, what (names, globs, folders, ``-``), and of which format.
+        Where to, what (names, globs, folders, ``-``, and sources that were opened), and of which format.
     arrived_ns
         Now.
     workers, memory_bytes
@@ -237,16 +306,18 @@ def import_files(
     store.landing.recover()
     before = store.stored()
     result = ImportResult()
-    terms = _Terms(arrived_ns, store.snapshot().closed, policy)
-    skipped = Skipped(result.skipped_files)
+    found = store.snapshot()
+    terms = _Terms(arrived_ns, found.closed, policy)
+    known = {*found.pointer.ledger.batches, *found.ledger.batches}
+    asked = _Asked.of(paths, form, Skipped(result.skipped_files), known)
     with (
         _without_cycles(),
         store.group(f"import-{arrived_ns}") as group,
-        closing(read(paths, form, skipped)) as chunks,
+        closing(asked.groups()) as groups,
     ):
         room = max(memory_bytes - PROGRAM_BYTES, LEAST_BYTES)
         hold = _Hold(group, room)
-        for chunk, taken in _results(hold, chunks, terms, workers):
+        for chunk, taken in _results(hold, groups, terms, workers):
             result.read += taken.accepted + sum(taken.rejected.values())
             result.rejected.update(taken.rejected)
             result.skipped.update(taken.skipped)
@@ -254,13 +325,19 @@ def import_files(
                 progress(chunk.source, chunk.position, chunk.total, result.read)
         hold.finish()
         let_go()
+        names = asked.names()
+        result.known = sum(reading.known for reading in asked.readings)
         try:
             left = room - hold.used_bytes
-            seal(store, workers=workers, memory_bytes=left, unlanded=Unlanded(hold.batches, group))
+            unlanded = Unlanded(hold.batches, group, names, arrived_ns)
+            seal(store, workers=workers, memory_bytes=left, unlanded=unlanded)
             group.drop()
         except StoreBusyError:  # whoever seals next finds them landed
-            if hold.batches:
-                _stage(group, hold.batches)
+            batches = hold.batches
+            if names and not batches:
+                batches = [Batch.of(names.pop(), schema.empty(schema.SPANS), {}, arrived_ns)]
+            if batches:
+                _stage(group, batches, names)
             result.sealed = False
     result.new = store.stored() - before
     return result

@@ -7,7 +7,7 @@ durable when its last hour is: until then nothing of it is visible, and whoever 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +58,16 @@ class Unlanded:
         In memory.
     group
         Staged on disk.
+    also
+        Names to be remembered beside theirs: what brought the spans, by the names of sources.
+    arrived_ns
+        When these arrived.
     """
 
     batches: list[Batch]
     group: LandingGroup
+    also: Sequence[str] = ()
+    arrived_ns: int = 0
 
     def counts(self) -> Counter[int]:
         """Those in memory by the hour they start in."""
@@ -90,4 +96,7 @@ class Unlanded:
             if batch.name not in seen:
                 seen.add(batch.name)
                 total.count(batch.name, len(batch.spans), batch.rejected, batch.arrived_ns)
+        for name in self.also:
+            if name not in seen:
+                total.count(name, 0, {}, self.arrived_ns)
         return total

@@ -24,6 +24,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
@@ -75,6 +76,8 @@ class Chunk:
         The file.
     position, total
         Bytes of the file read so far, and its size (0: unknown).
+    lenient
+        A message that is malformed is refused, and counted, and the others are read.
     """
 
     kind: str
@@ -84,6 +87,7 @@ class Chunk:
     source: str
     position: int
     total: int
+    lenient: bool = False
 
     def requests(self) -> Requests:
         """What every message holds.
@@ -184,7 +188,7 @@ def _is_visible(path: Path, folder: str) -> bool:
     return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-class _FileOfNoTracesError(Exception):
+class FileOfNoTracesError(Exception):
     """A file that is something else, as its beginning tells."""
 
     def __init__(self, error: InputError) -> None:
@@ -213,7 +217,7 @@ def read(
     for path, named in files:
         try:
             yield from _read_file(path, form)
-        except _FileOfNoTracesError as found:
+        except FileOfNoTracesError as found:
             if named or skipped is None:
                 raise found.error from None
             skipped.files.append((path, found.error.message))
@@ -226,20 +230,69 @@ def read(
 
 def _read_file(path: str, form: Form) -> Iterator[Chunk]:
     name = "standard input" if path == "-" else path
+    with _read_errors(name), sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
+        total = 0 if path == "-" else os.path.getsize(path)
+        file = _file_of(raw)
+        yield from _read_stream(_Counter(raw), file, name, form, total)
+
+
+def read_pieces(pieces: Iterable[bytes], name: str, form: Form, total: int) -> Iterator[Chunk]:
+    """Chunks of a file whose bytes come in pieces.
+
+    Parameters
+    ----------
+    pieces
+        Its bytes.
+    name, form, total
+        What it is called, what it holds where that is known, and its size (0: unknown).
+
+    Raises
+    ------
+    FileOfNoTracesError
+        It holds something else.
+    InputError
+        It is damaged.
+    """
+    with _read_errors(name):
+        yield from _read_stream(_Counter(_Pieces(iter(pieces))), None, name, form, total)
+
+
+@contextmanager
+def _read_errors(name: str) -> Generator[None]:
+    """Say of an error of reading which file it is."""
     try:
-        with sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
-            total = 0 if path == "-" else os.path.getsize(path)
-            file = _file_of(raw)
-            yield from _read_stream(_Counter(raw), file, name, form, total)
+        yield
     except (EOFError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{name}: {said}", "the file is damaged or incomplete; copy it again") from error
 
 
+class _Pieces(io.RawIOBase):
+    """A stream of what an iterator gives."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = memoryview(piece)
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
 class _Counter(io.RawIOBase):
     """Counts bytes on the way, and can look ahead."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: BinaryIO | io.RawIOBase) -> None:
         self._raw = raw
         self._head = b""
         self.position = 0
@@ -364,7 +417,7 @@ class _Plain:
                 begun = True
         except NoTracesError as error:
             found = SourceError(f"{self.name}: {error.message}", error.hint or "leave it out")
-            raise found if begun else _FileOfNoTracesError(found) from error
+            raise found if begun else FileOfNoTracesError(found) from error
 
     def _by_content(self, head: bytes) -> Iterator[Chunk]:
         json = head.lstrip(b"\xef\xbb\xbf \t\r\n\x1e")[:1] in (b"{", b"[", b"")
@@ -419,7 +472,7 @@ class _Plain:
             found = foreign.known_text(self.window[:_HEAD].decode(errors="replace"))
             if found is not None:
                 raise NoTracesError(f"{found.name}, which cannot be read", found.way) from error
-            raise _FileOfNoTracesError(error) from error
+            raise FileOfNoTracesError(error) from error
         texts = itertools.chain((first,), stream)
         if documents.guess_form(first.data) == "zipkin" or self.form == "zipkin":
             texts = zipkin_traces.together(texts)

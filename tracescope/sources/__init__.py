@@ -1,0 +1,187 @@
+"""Places that traces are read from by URL: each gives parts, and each part OTLP.
+
+    s3://bucket/prefix ─► open_source ─► Source ─► Part, Part, Part ─► pieces of bytes ─► ingest ─► store
+                                           │         │
+                                           identity  name: together the batch that the ledger remembers
+
+There is one way in: what a part holds is read as files are (`tracescope.ingest.files`, which tells by the
+content what it is), or is ExportTraceServiceRequest messages.  Nothing is mapped a second time.
+
+**A source.**  A module has ``open_source(url, options) -> Source`` and a line in `SCHEMES`.  Opening
+reads the URL and finds the client library (`need`); it raises SourceError or UsageError, exit code 2,
+with a masked URL and what to do.  It asks nobody else than the URL names: a cloud's metadata service only
+where the URL is that cloud's and no credentials are given otherwise.
+
+**Parts** come in a stable order, also those that were read before: their names decide that, and they are
+not read again.  A part's name changes when its content does (an object's key and entity tag, a table's
+slice and row count, a partition's range of offsets), and two parts of one content may have one name.
+`Source.parts` is given the names of the source's parts that this store has: a broker goes on where they end.
+
+**Errors.**  Whatever the client raises becomes InputError (SourceError where the URL is wrong) with the part
+or masked URL, what was expected and what to do.  One error and the store is as it was: names are kept
+together with the spans, when all are sealed, so the next run reads the same parts again.
+
+**Memory.**  `Part.read` gives pieces of at most some MiB and holds no more than a few of them.  Parts of
+little size are fetched some at once (`tracescope.sources.reading`), so `read` is called in threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tracescope.errors import UsageError
+from tracescope.ingest.files import refuse_elsewhere
+from tracescope.places import scheme_of
+
+if TYPE_CHECKING:
+    from tracescope.ingest.documents import Form
+
+#: The module here that opens URLs of a scheme.
+SCHEMES: Final[Mapping[str, str]] = {
+    "file": "folders",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for every source.
+
+    Attributes
+    ----------
+    form
+        What files and objects hold, where that is known.
+    workers, memory_bytes
+        Requests under way at once, and what a source may hold of what it fetched.
+    given
+        Options of the settings, by name; those of the URL's query win over them.
+    environ
+        Variables, as clients of the place read them.
+    """
+
+    form: Form = "auto"
+    workers: int = 2
+    memory_bytes: int = 64 * 1024 * 1024
+    given: Mapping[str, str] = field(default_factory=dict[str, str])
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a source that is read whole or not at all.
+
+    Attributes
+    ----------
+    name
+        What it is called in the ledger, within its source, of at most 160 of ``A-Za-z0-9._-``; see `digest`.
+    shown
+        What messages call it, without secrets.
+    read
+        Pieces of its bytes.  May be called again after an error.
+    size
+        Bytes that `read` gives in all; 0 where that is unknown.
+    messages
+        Each piece is one ExportTraceServiceRequest in protobuf; one that is malformed is refused and counted
+        as ``malformed_message``, and the others are read.  Else the pieces together are a file.
+    """
+
+    name: str
+    shown: str
+    read: Callable[[], Iterable[bytes]]
+    size: int = 0
+    messages: bool = False
+
+
+class Source(Protocol):
+    """A place that was opened.
+
+    Attributes
+    ----------
+    name
+        Its URL as messages show it, without secrets.
+    identity
+        What tells it from other places whoever asks and however: address, bucket or table or topic.  Not
+        the prefix or the user: parts found by another prefix have the same names.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - the class says it
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102 - the class says it
+
+    def parts(self, known: frozenset[str]) -> Iterator[Part]:
+        """Its parts in a stable order; those in `known` were read before and need not be among them.
+
+        Raises
+        ------
+        InputError
+            It cannot be reached or listed, or holds nothing where something was expected.
+        """
+        ...
+
+
+def is_source(name: str | Path) -> bool:
+    """Whether a name is a URL that can be read."""
+    return _module_of(str(name)) is not None
+
+
+def _module_of(url: str) -> str | None:
+    scheme = scheme_of(url)
+    return None if scheme is None else SCHEMES.get(scheme)
+
+
+def open_source(url: str, options: Options) -> Source:
+    """Open a URL of `SCHEMES`; nothing of it is read yet.
+
+    Raises
+    ------
+    SourceError
+        The URL cannot be understood.
+    UsageError
+        A library that its kind needs is not installed.
+    """
+    module: Any = importlib.import_module(f"tracescope.sources.{_module_of(url)}")
+    return module.open_source(url, options)
+
+
+def resolve(names: Sequence[str | Path], options: Options) -> list[str | Path | Source]:
+    """The same names, those that are URLs opened.
+
+    Raises
+    ------
+    SourceError, UsageError
+        A name is a URL that cannot be read; see `open_source`.
+    """
+    refuse_elsewhere([name for name in names if not is_source(name)])
+    return [open_source(str(name), options) if is_source(name) else name for name in names]
+
+
+def need(library: str, extra: str, url: str) -> Any:
+    """Import a library that an extra brings.
+
+    Raises
+    ------
+    UsageError
+        It is not installed.
+    """
+    name = library.partition(".")[0]
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UsageError(
+            f"{url} is read through {name}, which is not installed",
+            f"pip install 'tracescope[{extra}]'",
+        ) from error
+
+
+def digest(*about: object) -> str:
+    """A part's name of anything that tells it: 24 hexadecimal digits."""
+    return hashlib.blake2b("\0".join(map(str, about)).encode(), digest_size=12).hexdigest()

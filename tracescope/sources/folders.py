@@ -1,0 +1,82 @@
+"""Folders of this machine, by URL: what a Collector's exporters wrote, read once each.
+
+``file:///var/lib/otelcol/traces`` reads the files that ``tracescope import /var/lib/otelcol/traces`` reads,
+and remembers them by path, size and time of change: a file that has grown is read again, and spans that
+came before are repeated ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tracescope.errors import InputError, SourceError
+from tracescope.sources import Options, Part, Source, digest
+
+_PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A file, or a folder and what is below it."""
+
+    name: str
+    path: Path
+
+    @property
+    def identity(self) -> str:
+        """Files of this machine."""
+        return "file:"
+
+    def parts(self, known: frozenset[str]) -> Iterator[Part]:
+        """Its files by name, those aside that are hidden."""
+        found = False
+        for path in [self.path] if self.path.is_file() else _visible(self.path):
+            about = path.stat()
+            found = True
+            yield Part(
+                digest(path.resolve(), about.st_size, about.st_mtime_ns),
+                str(path),
+                _reader(path),
+                about.st_size,
+            )
+        if not found:
+            raise InputError(f"{self.path}: no such file", "check the path, and that the folder is not empty")
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Files below a folder by name, but what is hidden."""
+    found: list[Path] = []
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(at, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def _reader(path: Path) -> Callable[[], Iterable[bytes]]:
+    def read() -> Iterable[bytes]:
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(_PIECE_BYTES):
+                    yield piece
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}", "run the import again") from error
+
+    return read
+
+
+def open_source(url: str, options: Options) -> Source:
+    """Open ``file:///path``.
+
+    Raises
+    ------
+    SourceError
+        It names another machine.
+    """
+    parsed = urlsplit(url)
+    if parsed.netloc not in ("", "localhost") or not parsed.path:
+        raise SourceError(f"file://{parsed.netloc} names no path of this machine", "write file:///path")
+    return Folder(url, Path(unquote(parsed.path)))

@@ -1,0 +1,161 @@
+"""A source's parts as chunks: what is here already is left out, small parts are fetched some at once.
+
+parts      a  b  c  D  e  f ...          D is large: it is streamed when its turn comes
+fetched    a  b  c     e  f              at most FETCHED_BYTES and FETCHED_PARTS ahead, in their order
+groups    [a  b  c] [D] [D] [e  f]       chunks decoded together: decoding costs by the call, too
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Final
+
+from tracescope.errors import SourceError
+from tracescope.ingest.documents import Form
+from tracescope.ingest.files import Chunk, FileOfNoTracesError, Message, Skipped, read_pieces
+from tracescope.ingest.sequence import CHUNK_BYTES
+from tracescope.sources import Part, Source, digest
+
+#: Parts of at most so many bytes are fetched ahead, ...
+SMALL_BYTES: Final = 4 * 1024 * 1024
+#: ... so many bytes and parts at most, by so many threads.
+FETCHED_BYTES: Final = 24 * 1024 * 1024
+FETCHED_PARTS: Final = 64
+FETCHERS: Final = 8
+
+Group = tuple[Chunk, ...]
+
+
+@dataclass(slots=True)
+class Reading:
+    """One reading of a source.
+
+    Attributes
+    ----------
+    source, form, skipped
+        What is read, what its files hold, and which of them hold no traces.
+    before
+        Batches that the store has.
+    names
+        Batches of the parts that were read.
+    known
+        Parts that the store had.
+    """
+
+    source: Source
+    form: Form
+    skipped: Skipped
+    before: Collection[str]
+    names: list[str] = field(default_factory=list[str])
+    known: int = 0
+    _prefix: str = ""
+
+    def groups(self) -> Generator[Group]:
+        """Chunks of all parts that are new, each group to be decoded at once.
+
+        Raises
+        ------
+        InputError
+            A part cannot be read, or there are some and none holds traces.
+        """
+        self._prefix = f"s-{digest(self.source.identity)}-"
+        with closing(_fetched(self._new())) as parts:
+            yield from _grouped(self._chunks(parts))
+        if not self.names and not self.known and self.skipped.files:
+            raise SourceError(
+                f"{self.source.name}: none of {len(self.skipped.files)} objects holds traces; the first: "
+                f"{self.skipped.files[0][1]}",
+                "see tracescope import --help",
+            )
+
+    def _new(self) -> Iterator[Part]:
+        """Parts that the store has not, each name once."""
+        size = len(self._prefix)
+        names = {batch[size:] for batch in self.before if batch.startswith(self._prefix)}
+        for part in self.source.parts(frozenset(names)):
+            if part.name in names:
+                self.known += 1
+                continue
+            names.add(part.name)
+            yield part
+
+    def _chunks(self, parts: Iterator[tuple[Part, Iterable[bytes]]]) -> Iterator[Chunk]:
+        for part, pieces in parts:
+            if part.messages:
+                yield from _of_messages(part, pieces)
+            else:
+                try:
+                    yield from read_pieces(pieces, part.shown, self.form, part.size)
+                except FileOfNoTracesError as found:
+                    self.skipped.files.append((part.shown, found.error.message))
+                    continue  # not remembered: with another --format it may be read
+            self.names.append(self._prefix + part.name)
+
+
+def _of_messages(part: Part, pieces: Iterable[bytes]) -> Iterator[Chunk]:
+    """Chunks of a part whose pieces are messages."""
+    some: list[Message] = []
+    size = position = 0
+    for number, message in enumerate(pieces):
+        if some and size + len(message) > CHUNK_BYTES:
+            yield _message_chunk(some, part, position)
+            some, size = [], 0
+        some.append(Message(message, number))
+        size += len(message)
+        position += len(message)
+    if some:
+        yield _message_chunk(some, part, position)
+
+
+def _message_chunk(messages: list[Message], part: Part, position: int) -> Chunk:
+    total = max(part.size, position) if part.size else 0
+    return Chunk("proto", "otlp-proto", tuple(messages), False, part.shown, position, total, lenient=True)
+
+
+def _grouped(chunks: Iterator[Chunk]) -> Iterator[Group]:
+    """Groups of chunks, each of about CHUNK_BYTES or one chunk."""
+    some: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        more = sum(len(message.data) for message in chunk.messages)
+        if some and size + more > CHUNK_BYTES:
+            yield tuple(some)
+            some, size = [], 0
+        some.append(chunk)
+        size += more
+    if some:
+        yield tuple(some)
+
+
+def _fetched(parts: Iterator[Part]) -> Generator[tuple[Part, Iterable[bytes]]]:
+    """Parts and their bytes, in order; small ones were fetched ahead."""
+    ahead: deque[tuple[Part, Future[list[bytes]] | None]] = deque()
+    held = 0
+    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as threads:
+        try:
+            for part in parts:
+                small = 0 < part.size <= SMALL_BYTES
+                ahead.append((part, threads.submit(_fetch, part) if small else None))
+                held += part.size * small
+                while len(ahead) >= FETCHED_PARTS or (held > FETCHED_BYTES and len(ahead) > 1):
+                    held -= ahead[0][0].size * (ahead[0][1] is not None)
+                    yield _next(ahead)
+            while ahead:
+                yield _next(ahead)
+        finally:
+            for _, fetching in ahead:
+                if fetching is not None:
+                    fetching.cancel()
+
+
+def _next(ahead: deque[tuple[Part, Future[list[bytes]] | None]]) -> tuple[Part, Iterable[bytes]]:
+    part, fetching = ahead.popleft()
+    return part, part.read() if fetching is None else fetching.result()
+
+
+def _fetch(part: Part) -> list[bytes]:
+    return list(part.read())
