@@ -20,7 +20,7 @@ from tracescope.analysis.rollups.merge import OTHER, Tables, cap_operations, che
 from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.rollups.process import path_id, process
 from tracescope.analysis.statistics.sketch import ZERO_BIN, midpoint_of
-from tracescope.engine.slices import slices
+from tracescope.engine.slices import process_slices, slices
 from tracescope.kernels.sketch import bin_of
 
 HOUR = schema.HOUR_NS
@@ -83,6 +83,23 @@ def test_slices_cover_every_trace_once(memory: int) -> None:
     parts = [part.collect() for part in slices(rows.lazy(), memory, 2)]
     assert sum(len(part) for part in parts) == len(rows)
     assert checksum(sealed(parts, 2)) == checksum(sealed([rows]))
+
+
+def test_what_rollups_are_not_made_of_is_not_read() -> None:
+    """Most of a span's bytes stay where they are, and what is made without them is the same."""
+    rows = frame(tree("a 0-10 server\n  a 1-9 client\n    b 2-8 server"))
+
+    def read(_: pl.Series) -> pl.Series:
+        raise AssertionError
+
+    others = [name for name in schema.SPANS if name not in schema.ROLLED]
+    guarded = rows.lazy().with_columns(
+        pl.col(name).map_batches(read, return_dtype=schema.dtypes(schema.SPANS)[name]) for name in others
+    )
+    with pytest.raises(AssertionError):
+        guarded.collect()
+    made = process_slices(guarded, (0, 2**62), 10**9, 1)
+    assert checksum(merge([part.tables for part in made])) == checksum(process(rows).tables)
 
 
 def test_a_trace_beyond_its_window_is_cut_and_counted() -> None:

@@ -101,6 +101,10 @@ SPANS: Final[Table] = {
     "scope": "String",  # instrumentation scope's name; null when absent
     "raw": "Binary",  # raw OTLP Span bytes, less its name and what is not kept
 }
+#: Columns of SPANS that rollups are made of; the others, most of the bytes, tell about single spans.
+ROLLED: Final[Table] = {
+    name: dtype for name, dtype in SPANS.items() if name not in ("name", "resource", "scope", "raw")
+}
 
 # Dimensions: names live here once; ids are content-addressed, so they merge by union.
 ENTRIES: Final[Table] = {

@@ -208,6 +208,8 @@ def process_slices(
         rows = rows if only is None else only(rows)
         return process(rows, keep=keep, slot_ns=slot_ns, slower_than=slower_than)
 
+    if only is None:  # which looks at attributes
+        spans = spans.select(list(schema.ROLLED))
     return by_slice(spans, memory_bytes, workers, work)
 
 

@@ -59,9 +59,9 @@ class Partial:
     hours: I64
 
     def spans(self) -> pl.DataFrame:
-        """SPANS rows that count, with the ``hour`` their trace starts in; by hour, trace and span."""
+        """Rows that count, with the ``hour`` their trace starts in; by hour, trace and span."""
         by_hour = np.argsort(self.hours, kind="stable")  # a table's files are hours
-        kept = self.rows.select(list(schema.SPANS))[self.order[by_hour]]
+        kept = self.rows[self.order[by_hour]]
         return kept.with_columns(pl.Series("hour", self.hours[by_hour], dtype=pl.Int32))
 
 
@@ -197,7 +197,7 @@ def process(
     Parameters
     ----------
     spans
-        SPANS rows in any order, duplicates included.
+        SPANS rows in any order, duplicates included; only those of `schema.ROLLED` are needed.
     slot_ns
         Length of a slot; an hour for everything that is kept.
     keep
@@ -213,8 +213,9 @@ def process(
     KernelError
         More spans than 32-bit positions hold.
     """
-    schema.check(spans, schema.SPANS, "spans")
-    spans = spans.rechunk()  # of columns in pieces every gather costs more, and kernels compile once more
+    whole = set(spans.columns).issuperset(schema.SPANS)
+    schema.check(spans, schema.SPANS if whole else schema.ROLLED, "spans")
+    spans = given = spans.rechunk()  # of columns in pieces every gather costs more, and kernels compile anew
     if len(spans) >= 2**31 - 1:
         raise KernelError(f"{len(spans)} spans in one call; give `process` fewer traces at a time")
     traces = group_traces(
@@ -222,11 +223,14 @@ def process(
         window_ns=(schema.TRACE_WINDOW_HOURS + 1) * schema.HOUR_NS,
         keep=keep,
     )
+    spans = spans.select(list(schema.ROLLED))
+    places: I64 | None = None
     if len(traces.order) < len(spans):
         kept = np.zeros(len(spans), np.bool_)
         kept[traces.order] = True
         spans = spans.filter(pl.Series(kept))
         traces = replace(traces, order=(np.cumsum(kept) - 1)[traces.order])
+        places = np.flatnonzero(kept)
     names = Names(spans)
     arrays = span_arrays(spans, names)
     forest = forests.build_forest(arrays, traces, skew=skew)
@@ -238,7 +242,8 @@ def process(
         for frame in (tables[name],)
     }
     hours = work.slot_of_trace[forest.trace] if len(forest.order) else np.empty(0, np.int64)
-    return Partial(checked, spans, forest.order, hours)
+    order = forest.order if places is None else places[forest.order]
+    return Partial(checked, given, order, hours)
 
 
 def _canonical(frame: pl.DataFrame, name: str) -> pl.DataFrame:
