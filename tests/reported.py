@@ -21,9 +21,10 @@ from builders import EPOCH_NS, MS
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tracescope.analysis.rollups.flows import Selection
-from tracescope.analysis.rollups.merge import cap_operations, join_hops
+from tracescope.analysis.rollups.merge import join_hops
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.process import process
+from tracescope.analysis.rollups.renaming import cap_operations
 from tracescope.analysis.topology.findings import Finding, findings
 from tracescope.analysis.topology.graph import Graph, Level, graph
 from tracescope.ingest.decode import decode

@@ -16,6 +16,7 @@ from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.long_lived import durations_note, find_long_lived, set_apart
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups, both
+from tracescope.analysis.rollups.renaming import collapse
 from tracescope.analysis.rollups.where import Condition
 from tracescope.engine.forecast import past_of_paths
 from tracescope.engine.rollups import (
@@ -137,6 +138,7 @@ def read_sides(
         earlier, later = store.reading(partial(reading.by_days, zone=zone))
     else:
         earlier, later = store.reading(reading.by_hours)
+    earlier, later = collapse(earlier, later)
     if quantile is None and "entry_sketches" in tables:
         earlier, later, told = _apart(earlier, later, (earlier, later))
         notes += told

@@ -18,6 +18,7 @@ from tracescope.analysis.capacity.walls import FEWEST_WEEKS
 from tracescope.analysis.rollups.long_lived import durations_note, find_long_lived, set_apart
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.rollups.renaming import collapse
 from tracescope.engine.question import KeepEntry
 from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, readable, rollups, rollups_in
 from tracescope.errors import InsufficientDataError
@@ -89,8 +90,9 @@ def past_of_paths(store: SpanStore, environment: str, until_ns: int, budget: Bud
     @cache
     def whole() -> PeriodRollups:
         found = store.reading(lambda snapshot: rollups_in(store, snapshot, request))
+        (found,) = collapse(readable(store, found))
         names = {name: found.tables[name] for name in schema.DIMENSIONS}
-        found = readable(store, replace(found, tables={**found.tables, **shorten(names)[0]}))
+        found = replace(found, tables={**found.tables, **shorten(names)[0]})
         return set_apart(found, _long_lived(store, request)[0])
 
     def read(ids: Sequence[int]) -> PeriodRollups:

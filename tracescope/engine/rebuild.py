@@ -11,7 +11,8 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import Sum, cap_operations, join_hops
+from tracescope.analysis.rollups.merge import Sum, join_hops
+from tracescope.analysis.rollups.renaming import cap_operations
 from tracescope.engine.days import fold
 from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal

@@ -21,9 +21,10 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.rollups.hops import hop_notes
-from tracescope.analysis.rollups.merge import cap_operations, join_hops, merge
+from tracescope.analysis.rollups.merge import join_hops, merge
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.rollups.renaming import cap_operations, collapse
 from tracescope.analysis.rollups.where import Condition, carrying
 from tracescope.config import Settings
 from tracescope.engine.slices import (
@@ -110,6 +111,7 @@ def rollups(store: SpanStore, request: RollupRequest) -> PeriodRollups:
         Slots under an hour, a condition or a quantile need raw spans that are gone.
     """
     period = store.reading(lambda found: rollups_in(store, found, request))
+    (period,) = collapse(period)
     return replace(period, tables=shorten(period.tables)[0])
 
 

@@ -17,7 +17,8 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import Sum, cap_operations, carry_counts, join_hops
+from tracescope.analysis.rollups.merge import Sum, carry_counts, join_hops
+from tracescope.analysis.rollups.renaming import cap_operations
 from tracescope.engine.days import fold
 from tracescope.engine.slices import (
     DEFAULT_MEMORY,

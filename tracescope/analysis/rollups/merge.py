@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.statistics.sketch import ZERO_BIN
 
 Tables = dict[str, pl.DataFrame]
 
-#: Distinct operations a service may have in an hour; the rest become one, OTHER.
-MAX_OPERATIONS: Final = 1000
-OTHER: Final = "(other)"
 #: Counters of what is left out when spans are kept, which the kept spans cannot give again.
 DROPPED: Final = ("duplicate_conflict",)
 
@@ -283,185 +279,6 @@ def _moved(
         for bins, count in ((before, -1), (after, 1))
     ]
     return pl.concat(rows).select(list(schema.ROLLUPS[name]))
-
-
-def cap_operations(
-    tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIONS, one_off: int = FEWEST_NAMES
-) -> Tables:
-    """Collapse one-off names, then give each service at most `limit` operations a slot; the rest are OTHER.
-
-    A service's operations are kept by (calls descending, name); those beyond are renamed in entries,
-    edges and every call path through them, and rows that fall together are added up.  An id is the
-    hash of the new names, so capped hours merge like any others, and a rebuild from the spans, which
-    keep their names, gives the same.  Publishing and waiting are no names and are never capped.
-
-    Parameters
-    ----------
-    tables
-        Whole rollups of the slots they cover: of parts, other names would be kept.
-    limit
-        Operations that keep their name.
-    one_off
-        Names of one shape from which on those that are hardly called are collapsed, as
-        `tracescope.analysis.rollups.one_off` does.
-
-    Returns
-    -------
-    Tables
-        With what was renamed to OTHER counted as ``operation_capped``; names that no row uses are gone.
-    """
-    called = _called(tables)
-    names = _collapsed(called, one_off)
-    collapsed = _renamed(tables, names)
-    beyond = _beyond(called if names.is_empty() else _called(collapsed), limit)
-    if beyond.is_empty():
-        return collapsed
-    capped = beyond.group_by("slot").agg(pl.len().cast(pl.Int64).alias("count"))
-    counted = capped.select("slot", pl.lit("operation_capped").alias("reason"), "count")
-    out = _renamed(collapsed, beyond.with_columns(pl.lit(OTHER).alias("name")))
-    out["counters"] = add_up("counters", pl.concat([tables["counters"], counted]))
-    return out
-
-
-def _renamed(tables: Mapping[str, pl.DataFrame], names: pl.DataFrame) -> Tables:
-    """The tables under new names: ``slot, owner, operation, name``."""
-    if names.is_empty():
-        return dict(tables)
-    renaming = _Renaming(tables)
-    for (slot,), rows in names.partition_by("slot", as_dict=True, include_key=False).items():
-        new = {
-            (owner, old): name for owner, old, name in rows.select("owner", "operation", "name").iter_rows()
-        }
-        renaming.rename(int(slot), new)
-    return renaming.apply()
-
-
-def _collapsed(called: pl.DataFrame, one_off: int) -> pl.DataFrame:
-    """New names of operations that hold literals: ``slot, owner, operation, name``."""
-    many = called.filter(pl.len().over("slot", "owner") >= one_off)
-    rows: list[tuple[int, str, str, str]] = []
-    for (slot, owner), group in many.partition_by("slot", "owner", as_dict=True).items():
-        found = templates(dict(group.select("operation", "calls").iter_rows()), one_off)
-        rows += [(int(slot), str(owner), old, new) for old, new in found.items()]
-    columns = {"slot": pl.Int64, "owner": pl.String, "operation": pl.String, "name": pl.String}
-    return pl.DataFrame(rows, columns, orient="row")
-
-
-def _called(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Calls of every operation: ``slot, owner, operation, calls``, most first.
-
-    A service serves a call once (its `self`), whoever makes it; what sends no spans is only called.
-    """
-    serves = pl.col("kind") == schema.EDGE_SELF
-    owned = tables["paths"].filter(pl.col("kind") != schema.EDGE_QUEUE)
-    names = owned.select("path_id", "kind", "operation", owner=pl.coalesce("callee", "caller"))
-    calls = tables["path_hours"].select("slot", "path_id", "calls").join(names, on="path_id")
-    return (
-        calls.filter(pl.col("operation") != OTHER)
-        .group_by("slot", "owner", "operation")
-        .agg(
-            pl.max_horizontal(
-                pl.col("calls").filter(serves).sum(), pl.col("calls").filter(~serves).sum()
-            ).alias("calls")
-        )
-        .sort("slot", "owner", "calls", "operation", descending=[False, False, True, False])
-    )
-
-
-def _beyond(called: pl.DataFrame, limit: int) -> pl.DataFrame:
-    """Operations beyond the cap: ``slot, owner, operation``."""
-    over = called.filter(pl.int_range(pl.len()).over("slot", "owner") >= limit)
-    return over.select("slot", "owner", "operation")
-
-
-class _Renaming:
-    """Call paths, entries and edges under new names, slot by slot."""
-
-    def __init__(self, tables: Mapping[str, pl.DataFrame]) -> None:
-        self.tables = tables
-        self.paths = {row["path_id"]: row for row in tables["paths"].iter_rows(named=True)}
-        self.entries = {row["entry_id"]: row for row in tables["entries"].iter_rows(named=True)}
-        self.made: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "entries": {}}
-        self.ids: dict[str, list[tuple[int, int, int]]] = {"path_id": [], "entry_id": [], "edge_id": []}
-
-    def rename(self, slot: int, names: Mapping[tuple[str, str], str]) -> None:
-        """Find the new ids of whatever `slot` has, where (owner, operation) have other `names`."""
-        from tracescope.analysis.rollups.process import path_id  # which loads the compiler
-
-        fresh: dict[int, int] = {}
-        edges: dict[int, int] = {}
-        entries: dict[int, int] = {}
-        here = pl.col("slot") == slot
-        for number in self.tables["entry_hours"].filter(here)["entry_id"].unique().to_list():
-            entries[number] = self._entry(number, names)
-        for number in self.tables["path_hours"].filter(here)["path_id"].unique().to_list():
-            chain: list[int] = []
-            at = number
-            while at in self.paths and at not in fresh:
-                chain.append(at)
-                at = self.paths[at]["parent_id"]
-            for path in reversed(chain):
-                row = dict(self.paths[path])
-                if row["kind"] != schema.EDGE_QUEUE:
-                    owned = row["callee"] or row["caller"], row["operation"]
-                    row["operation"] = names.get(owned, row["operation"])
-                if row["entry_id"] not in entries:
-                    entries[row["entry_id"]] = self._entry(row["entry_id"], names)
-                row["entry_id"] = entries[row["entry_id"]]
-                above = row["parent_id"]
-                row["parent_id"] = fresh[above] if above in fresh else entries[above]
-                edge = schema.EDGE_KINDS[row["kind"]], row["caller"], row["callee"], row["operation"]
-                edges[row["edge_id"]] = row["edge_id"] = path_id(0, *edge)
-                fresh[path] = row["path_id"] = path_id(row["parent_id"], *edge)
-                self._keep(row)
-        for name, found in (("path_id", fresh), ("entry_id", entries), ("edge_id", edges)):
-            self.ids[name] += [(slot, old, new) for old, new in found.items() if old != new]
-
-    def _entry(self, number: int, names: Mapping[tuple[str, str], str]) -> int:
-        from tracescope.analysis.rollups.process import path_id
-
-        row = dict(self.entries[number])
-        row["operation"] = names.get((row["service"], row["operation"]), row["operation"])
-        row["entry_id"] = path_id(0, row["environment"], row["service"], row["operation"])
-        self.made["entries"][row["entry_id"]] = row
-        return row["entry_id"]
-
-    def _keep(self, row: dict[str, Any]) -> None:
-        """Add a path; one that was answered anywhere is instrumented."""
-        old = self.made["paths"].get(row["path_id"], row)
-        row["uninstrumented"] = row["uninstrumented"] and old["uninstrumented"]
-        self.made["paths"][row["path_id"]] = row
-
-    def apply(self) -> Tables:
-        """The tables under their new ids, and the names that they use."""
-        out = dict(self.tables)
-        renamed = {
-            name: pl.DataFrame(rows, {"slot": pl.Int64, name: pl.Int64, "new": pl.Int64}, orient="row")
-            for name, rows in self.ids.items()
-        }
-        for name, table in schema.ROLLUPS.items():
-            frame = out[name]
-            for key, ids in renamed.items():
-                if key in table:
-                    frame = frame.join(ids, on=["slot", key], how="left", maintain_order="left")
-                    frame = frame.with_columns(pl.coalesce("new", key).alias(key)).drop("new")
-            out[name] = add_up(name, frame)
-        for name, table in schema.DIMENSIONS.items():
-            made = pl.DataFrame(list(self.made[name].values()), schema.dtypes(table))
-            out[name] = add_up(name, pl.concat([self.tables[name], made]))
-        used = pl.concat([out[name]["path_id"] for name in ("path_hours", "path_sketches", "hop_halves")])
-        used = used.unique()
-        paths = out["paths"]
-        while True:  # with what stands above them, a level a turn
-            parents = paths.filter(pl.col("path_id").is_in(used.implode()))["parent_id"]
-            more = pl.concat([used, parents]).unique()
-            if len(more) == len(used):
-                break
-            used = more
-        out["paths"] = paths.filter(pl.col("path_id").is_in(used.implode()))
-        held = pl.concat([out["paths"]["entry_id"], out["entry_hours"]["entry_id"]]).unique()
-        out["entries"] = out["entries"].filter(pl.col("entry_id").is_in(held.implode()))
-        return out
 
 
 def carry_counts(fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
