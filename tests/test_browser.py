@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -243,7 +244,7 @@ def test_an_edge_leads_to_its_page_and_on_to_a_trace(watched, site) -> None:
     page.locator("td.name a").first.click()
     page.wait_for_url("**/edge?**")
     assert page.locator("svg.chart").count() >= 2
-    page.locator("table code").first.click()
+    page.locator("section[aria-labelledby=traces-title] td.name a").first.click()
     page.wait_for_url("**/trace/**")
     assert page.locator("svg.waterfall rect.wf-bar").count() > 0
     watched.check()
@@ -309,6 +310,29 @@ def test_a_word_shows_its_definition_and_a_chart_its_values(watched, site) -> No
     assert "base=" in page.url
     assert page.url != site.url("/")
     watched.said.clear()  # so short a time holds too little: an answer with a status of its own
+
+
+def test_load_curves_and_call_paths_tell_what_lies_below_the_pointer(watched, site) -> None:
+    """At once, in words of their own, and gone with the pointer."""
+    page = watched.open("/paths")
+    box = page.locator("svg.icicle a").first
+    box.hover()
+    assert "per " in page.locator(".reading").inner_text()
+    page.mouse.move(2, 2)
+    assert page.locator(".reading").is_hidden()
+    edges = page.request.get(site.url("/api/growth", top="200")).json()["edges"]
+    for edge in edges:
+        page = watched.open("/edge", **{
+            "edge_kind": edge["kind"], "caller": edge["caller"], "callee": edge["callee"] or "",
+            "operation": edge["operation"] or "", "unit": edge["unit"],
+        })  # fmt: skip
+        if page.locator("svg.chart[data-load]").count():
+            break
+    else:
+        pytest.fail("no edge has a load curve")
+    page.locator("svg.chart[data-load] circle").first.hover(force=True)
+    assert re.match(r"[\d.e+]+ calls/s: [\d.e+]+ ms, (before|after)", page.locator(".reading").inner_text())
+    watched.check()
 
 
 def test_the_report_opens_from_a_file_and_asks_for_nothing(browser, site, tmp_path: Path) -> None:

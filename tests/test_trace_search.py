@@ -15,10 +15,10 @@ from tracescope.analysis.rollups.where import Condition
 from tracescope.cli import main
 from tracescope.config import Settings, load
 from tracescope.engine.rollups import trace_spans
-from tracescope.engine.trace_search import Wanted, begins_with, search
+from tracescope.engine.trace_search import Wanted, begins_with, search, summaries
 from tracescope.errors import ConfigError, InputError
 from tracescope.report.waterfall import GAP_TAKES, Axis, axis_of
-from tracescope.schema import trace_hex
+from tracescope.schema import HOUR_NS, trace_hex
 from tracescope.session import Session
 from tracescope.store import SpanStore, open_store
 from tracescope.web.app import make_app
@@ -99,6 +99,22 @@ def test_a_line_tells_entry_duration_spans_and_the_slowest_come_first(
     ))  # fmt: skip
     assert got.traces[0].spans == len(rows)
     assert search(store, 0, 1, Wanted()).hours is None
+
+
+def test_examples_are_told_of_in_a_line_and_only_while_their_spans_are_here(
+    store: SpanStore, spans: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each as the search tells of it; nothing of an id that is not here, nor of more spans than are read."""
+    told = {one.trace_id: one for one in search(store, *ALL, Wanted(), most=100_000).traces}
+    keys = spans.select("trace_hi", "trace_lo").unique(maintain_order=True).rows()[:7]
+    known = {key: told[trace_hex(*key)].start_ns // HOUR_NS for key in keys}
+    assert summaries(store, {**known, (1, 2): min(known.values())}) == {
+        trace_hex(*key): told[trace_hex(*key)] for key in keys
+    }
+    assert summaries(store, {}) == {}
+    assert summaries(store, dict.fromkeys(keys, 5)) == {}
+    monkeypatch.setattr("tracescope.engine.trace_search.MOST_SPANS", 1)
+    assert summaries(store, known) == {}
 
 
 def test_an_attribute_narrows_and_one_that_nobody_has_finds_nothing(store: SpanStore) -> None:

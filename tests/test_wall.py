@@ -9,6 +9,7 @@ import pytest
 
 from tracescope.analysis.capacity.forecast import EdgeForecast
 from tracescope.analysis.capacity.trends import Trend
+from tracescope.report.charts import Event
 from tracescope.report.wall import WEEK_NS, date_of, riskiest, wall_chart
 
 END_NS = 1_795_737_600 * 10**9  # 2026-11-27
@@ -42,6 +43,23 @@ def test_load_meets_the_wall_at_the_week_that_is_told() -> None:
     assert mark is not None
     assert crossed == pytest.approx(float(mark[1]), abs=(load[-1][0] - load[0][0]) / 50)
     assert "25 Jan 2027" in svg or "24 Jan 2027" in svg or "23 Jan 2027" in svg
+
+
+def test_load_so_far_leads_to_today_and_deploys_stand_beside_it() -> None:
+    """A point a week on the left of today, the last one today's peak; an event is drawn where it was."""
+    past = ((-3.5, 0.7), (-2.5, 0.8), (-1.5, 0.9), (-0.5, 0.95))
+    shipped = Event(END_NS - 2 * WEEK_NS, "stock 1.4")
+    svg = str(wall_chart(edge(past_load=past), END_NS, 12.0, events=[shipped]))
+    before, load = lines(svg, "past"), lines(svg, "line")
+    assert len(before) == len(past) + 1
+    assert before[-1] == load[0]
+    assert [y for _, y in before] == sorted((y for _, y in before), reverse=True)
+    assert "<title>stock 1.4</title>" in svg
+    mark = re.search('<line class="event" x1="([^"]+)"', svg)
+    assert mark is not None
+    assert before[1][0] < float(mark[1]) < before[2][0]
+    high = str(wall_chart(edge(past_load=((-1.5, 6.0), (-0.5, 1.0))), END_NS, 12.0))
+    assert lines(high, "past")[0][1] >= 0
 
 
 def test_drift_lowers_the_wall() -> None:

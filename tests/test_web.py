@@ -267,6 +267,44 @@ def test_an_entry_is_chosen_from_all_of_them(client, incident) -> None:
     assert select.count("<option") == 1 + len(entries[:60])
 
 
+def test_examples_say_when_where_how_long_and_with_how_many_errors(client, incident) -> None:
+    """On the page of an edge and of traces, as the trace itself says."""
+    edge = client.get("/api/growth", params=incident[1]).json()["edges"][0]
+    named = {"edge_kind": edge["kind"], "caller": edge["caller"], "unit": edge["unit"]}
+    named |= {"callee": edge["callee"] or "", "operation": edge["operation"] or ""}
+    found = client.get("/api/edge", params={**incident[1], **named}).json()["traces"]
+    assert {one["side"] for one in found} == {"base", "head"}
+    for one in found[:3]:
+        trace = client.get(f"/api/trace/{one['trace_id']}").json()
+        assert one["spans"] == len(trace["spans"])
+        assert one["errors"] == sum(span["error"] for span in trace["spans"])
+        assert one["start"][:19] == trace["start"][:19]
+        assert one["service"]
+    for path in ("/edge", "/traces"):
+        page = client.get(path, params={**incident[1], **named}).text
+        assert found[0]["service"] in page.partition("Example traces, the slowest first")[2]
+
+
+def test_call_paths_are_those_of_the_entry_that_grew_and_of_a_kind(client, incident) -> None:
+    """Where no entry is named; of a kind the list has those alone, and the picture keeps what holds them."""
+    grown = client.get("/api/paths", params=incident[1]).json()["entry"]
+    assert grown["ms_head"] - grown["ms_base"] == max(
+        (one := client.get("/api/paths", params={**incident[1], "entry": each["entry"]}).json()["entry"])[
+            "ms_head"
+        ]
+        - one["ms_base"]
+        for each in client.get("/api/paths", params=incident[1]).json()["entries"][:12]
+    )
+    kinds = {path["kind"] for path in grown["paths"]}
+    kind = sorted(kinds - {"self"})[0]
+    some = client.get("/api/paths", params={**incident[1], "kind": kind}).json()["entry"]
+    assert some["paths"] == [path for path in grown["paths"] if path["kind"] == kind]
+    assert len(some["paths"]) < len(grown["paths"])
+    page = client.get("/paths", params={**incident[1], "kind": kind}).text
+    assert page.count("aside") > 0
+    assert page.count("<tr>") == 1 + len(some["paths"])
+
+
 def test_rows_can_be_sorted_and_saved(client, incident) -> None:
     """Every order shows the same edges; files hold what the filters leave."""
     orders = {}

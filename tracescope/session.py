@@ -46,7 +46,7 @@ from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
 from tracescope.engine.question import KeepEntry, Question
 from tracescope.engine.rollups import Budget, trace_spans
-from tracescope.engine.trace_search import Search, Wanted, begins_with, search
+from tracescope.engine.trace_search import Search, Summary, Wanted, begins_with, search, summaries
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, check_mark, instant_of, parse
@@ -75,12 +75,30 @@ SPARK_POINTS, TREND_POINTS = 28, 90
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A trace worth looking at: which period it is of, how long its longest call on the edge took, why."""
+    """A trace worth looking at.
+
+    Attributes
+    ----------
+    side, trace_id, why
+        Which period it is of; whether it is a slow or a typical one.
+    ms
+        How long its longest call on the edge took; None for typical ones.
+    start_ns
+        When its hour began.
+    service, operation
+        The entry whose unit of work it is an example of.
+    whole
+        Its spans in a line; None where they have gone.
+    """
 
     side: str
     trace_id: str
     ms: float | None
     why: str
+    start_ns: int
+    service: str
+    operation: str
+    whole: Summary | None = None
 
 
 class Session:
@@ -470,11 +488,26 @@ class Answers:
     def examples(self, edge: EdgeKey | None, most: int = 8) -> list[Example]:
         """Traces of an edge, or of any: the slowest of each period, then typical ones."""
         sides = self.sides()
-        return [
-            example
-            for name, side in (("base", sides.base), ("head", sides.head))
-            for example in _examples(name, side, edge, most)
-        ]
+
+        def make(_: SpanStore) -> list[Example]:
+            return [
+                example
+                for name, side in (("base", sides.base), ("head", sides.head))
+                for example in _examples(name, side, edge, most)
+            ]
+
+        return self._remember("examples", make, edge, most)
+
+    def whole_examples(self, edge: EdgeKey | None) -> list[Example]:
+        """As `examples`, each with what its raw spans say, where they are still here."""
+        found = self.examples(edge)
+
+        def make(store: SpanStore) -> list[Example]:
+            known = {_trace_words(one.trace_id)[1]: one.start_ns // HOUR_NS for one in found}
+            told = summaries(store, known)
+            return [replace(one, whole=told.get(one.trace_id)) for one in found]
+
+        return self._remember("whole examples", make, edge)
 
     def quantiles(self, edge: EdgeKey) -> dict[str, tuple[float | None, float | None]]:
         """Median, 95th and 99th percentile of an edge's calls in ms, base and head."""
@@ -561,9 +594,13 @@ def _with_sketches(sums: tuple[Tables, Tables], sketched: tuple[Tables, Tables])
 def _examples(name: str, side: PeriodRollups, edge: EdgeKey | None, most: int) -> list[Example]:
     """Traces of one period: the slowest, then half as many typical ones."""
     ids = side.tables["paths"] if edge is None else path_ids(side.tables, edge)
-    rows = side.by_hour(ids["path_id"].to_list(), ("path_id", "unit", *_EXAMPLE))
+    rows = side.by_hour(ids["path_id"].to_list(), ("path_id", "unit", "slot", *_EXAMPLE))
     if edge is not None:
         rows = rows.join(ids, on=["path_id", "unit"], how="semi")
+    names = side.tables["paths"].select("path_id", "entry_id").unique("path_id")
+    names = names.join(side.tables["entries"].unique("entry_id"), on="entry_id")
+    rows = rows.join(names.select("path_id", "service", "operation"), on="path_id", how="left")
+    rows = rows.with_columns(pl.col("service", "operation").fill_null("").cast(pl.String))
     slow = (
         rows.filter(pl.col("slow_hi") != 0)
         .sort("slow_ns", "slow_hi", "slow_lo", descending=[True, False, False])
@@ -576,14 +613,15 @@ def _examples(name: str, side: PeriodRollups, edge: EdgeKey | None, most: int) -
         .unique(["typical_hi", "typical_lo"], keep="first", maintain_order=True)
         .head(most // 2)
     )
+    entry = ("slot", "service", "operation")
     return [
         *(
-            Example(name, trace_hex(hi, lo), ns / 1e6, "slowest")
-            for ns, hi, lo in slow.select("slow_ns", "slow_hi", "slow_lo").iter_rows()
+            Example(name, trace_hex(hi, lo), ns / 1e6, "slowest", slot * side.slot_ns, *of)
+            for ns, hi, lo, slot, *of in slow.select("slow_ns", "slow_hi", "slow_lo", *entry).iter_rows()
         ),
         *(
-            Example(name, trace_hex(hi, lo), None, "typical")
-            for hi, lo in drawn.select("typical_hi", "typical_lo").iter_rows()
+            Example(name, trace_hex(hi, lo), None, "typical", slot * side.slot_ns, *of)
+            for hi, lo, slot, *of in drawn.select("typical_hi", "typical_lo", *entry).iter_rows()
         ),
     ]
 

@@ -82,7 +82,8 @@ class LoadCurve:
     """The load model of the edge; ``reason`` says why there is none.
 
     Samples and lines are of the two periods.  What is known of the wall is of all that was seen until the
-    later one's end, as in the forecast: ``capacity`` is None where no wall is in sight; ``contention`` and
+    later one's end, as in the forecast: ``r0_ms`` is latency at no load, a queue's wait there what it waits
+    for a free consumer; ``capacity`` is None where no wall is in sight; ``contention`` and
     ``coherency`` are the law's a and b.
     """
 
@@ -252,7 +253,8 @@ def _curve(modelled: Modelled, found: tuple[EdgeCurve, Wall] | None) -> LoadCurv
     curve, wall = found[0].fitted.curve, found[1]
     seen = wall.headroom is not None and math.isfinite(curve.capacity)
     return LoadCurve(
-        None, samples, tuple(lines), curve.r0_s * 1e3, curve.capacity if seen else None,
+        None, samples, tuple(lines), float(curve.latency_s(np.zeros(1))[0]) * 1e3,
+        curve.capacity if seen else None,
         curve.contention if seen else 0.0, curve.coherency if seen else 0.0, step,
         found[0].peak_load, wall.headroom, wall.headroom_interval, wall.headroom_at_least,
     )  # fmt: skip

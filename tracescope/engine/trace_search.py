@@ -8,6 +8,7 @@ which hours it looked through.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +16,15 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.rollups.where import Condition, carrying
+from tracescope.engine.slices import spans_of
 from tracescope.schema import HOUR_NS
 from tracescope.store import Snapshot, SpanStore
 
 #: Hours that one search looks through, and ids that the begin of one may name.
 MOST_HOURS: Final = 24 * 7
 MOST_SUGGESTED: Final = 5
+#: Raw spans that are looked through for the lines of examples.
+MOST_SPANS: Final = 2_000_000
 _TRACE: Final = ("trace_hi", "trace_lo")
 _READ: Final = (
     "trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "status", "environment",
@@ -135,8 +139,26 @@ def _of_hour(
         mine &= pl.col("service_name") == wanted.service
     if wanted.operation:
         mine &= pl.col("operation").str.to_lowercase().str.contains(wanted.operation.lower(), literal=True)
+    rows = _a_line_each(spans, mine).filter(
+        pl.col("mine"),
+        pl.col("start_ns").is_between(
+            max(start_ns, hour * HOUR_NS), min(end_ns, (hour + 1) * HOUR_NS), "left"
+        ),
+        pl.col("duration_ns") >= wanted.least_ms * 1e6,
+    )
+    if wanted.most_ms:
+        rows = rows.filter(pl.col("duration_ns") <= wanted.most_ms * 1e6)
+    if wanted.failed:
+        rows = rows.filter(pl.col("errors") > 0)
+    if wanted.environment:
+        rows = rows.filter(pl.col("environment") == wanted.environment)
+    return rows.collect()
+
+
+def _a_line_each(spans: pl.DataFrame, mine: pl.Expr) -> pl.LazyFrame:
+    """A row a trace, of its spans, and whether any of them is `mine`."""
     root = pl.col("parent_span_id") != 0
-    rows = (
+    return (
         spans.lazy()
         .with_columns(mine.alias("mine"))
         .sort(root, "start_ns")
@@ -149,21 +171,48 @@ def _of_hour(
             (pl.col("status") == schema.STATUS_ERROR).sum().alias("errors"),
             pl.col("mine").any(),
         )
-        .filter(
-            pl.col("mine"),
-            pl.col("start_ns").is_between(
-                max(start_ns, hour * HOUR_NS), min(end_ns, (hour + 1) * HOUR_NS), "left"
-            ),
-            pl.col("duration_ns") >= wanted.least_ms * 1e6,
-        )
     )
-    if wanted.most_ms:
-        rows = rows.filter(pl.col("duration_ns") <= wanted.most_ms * 1e6)
-    if wanted.failed:
-        rows = rows.filter(pl.col("errors") > 0)
-    if wanted.environment:
-        rows = rows.filter(pl.col("environment") == wanted.environment)
-    return rows.collect()
+
+
+def summaries(store: SpanStore, known: Mapping[tuple[int, int], int]) -> dict[str, Summary]:
+    """Some traces in a line each, by their ids; those whose raw spans have gone are left out.
+
+    Hours are looked through until they have `MOST_SPANS` spans: traces of further hours are left out, too.
+
+    Parameters
+    ----------
+    store
+        Where.
+    known
+        Both halves of each trace's id, and the hour since 1970 in which it starts.
+    """
+
+    def among(snapshot: Snapshot) -> dict[str, Summary]:
+        counts = spans_of(snapshot)
+        held = {*snapshot.pointer.with_raw(), *snapshot.landed}
+        hours: list[int] = []
+        room = MOST_SPANS
+        for hour in dict.fromkeys(known.values()):
+            room -= counts.get(hour, 0)
+            if hour in held and room >= 0:
+                hours.append(hour)
+        ids = [key for key, hour in known.items() if hour in hours]
+        if not ids:
+            return {}
+        mine = pl.struct(_TRACE).is_in([dict(zip(_TRACE, key, strict=True)) for key in ids])
+        near = pl.col("trace_hi").is_in([hi for hi, _ in ids]) & mine
+        plans = [
+            plan.filter(near).select(_READ)
+            for plan in (store.sealed.spans(snapshot.pointer, hours), snapshot.pending())
+        ]
+        spans = pl.concat(pl.collect_all(plans)).unique(
+            [*_TRACE, "span_id"], keep="first", maintain_order=True
+        )
+        rows = _a_line_each(spans, pl.lit(value=True)).collect()
+        found = [_summary(row) for row in rows.iter_rows(named=True)]
+        return {one.trace_id: one for one in found}
+
+    return store.reading(among)
 
 
 def _summary(row: dict[str, object]) -> Summary:

@@ -276,17 +276,17 @@ def trend(
         parts += frame.curve(side.starts_ns, line)
     parts.append(draw_line("border", border, frame.above, border, frame.floor))
     for event in events:
-        parts += _event(frame, event)
+        parts += draw_event(frame, event)
     for change in changes:
         parts += _mark(frame, change)
     wide_ns = frame.last_ns - frame.first_ns
     parts.append(draw_text("axis", frame.left, height - 8, f"base from {_instant(frame.first_ns, wide_ns)}"))
     at = min(max(border + 2, frame.left + 110), width - 100)
     parts.append(draw_text("axis", at, height - 8, f"head from {_instant(head.starts_ns[0], wide_ns)}"))
-    return svg_of("chart", width, height, title, parts, data=_scale(frame, unit))
+    return svg_of("chart", width, height, title, parts, data=time_scale(frame, unit))
 
 
-def _event(frame: Frame, event: Event) -> list[str]:
+def draw_event(frame: Frame, event: Event) -> list[str]:
     """A line at an instant, with its words for whoever points at it; nothing outside of the chart."""
     if not frame.first_ns <= event.at_ns <= frame.last_ns:
         return []
@@ -298,7 +298,7 @@ def _event(frame: Frame, event: Event) -> list[str]:
     return [f"<g><title>{escape(shown(event.words, 120))}</title>{line}{flag}</g>"]
 
 
-def _scale(frame: Frame, unit: str) -> str:
+def time_scale(frame: Frame, unit: str) -> str:
     """What a script needs to turn places into instants and values: runs of time, and the value's range."""
     runs = [(frame.first_ns, frame.last_ns)]
     if frame.gap_ns > 0:
@@ -306,20 +306,33 @@ def _scale(frame: Frame, unit: str) -> str:
     times = ";".join(
         f"{frame.x(first):.1f},{first / 1e6:.0f},{frame.x(last):.1f},{last / 1e6:.0f}" for first, last in runs
     )
-    value = f"{frame.floor},{frame.above},{frame.top:g}"
-    return f' data-time="{times}" data-value="{value}" data-unit="{escape(unit)}"'
+    return f' data-time="{times}"{_values(frame, unit)}'
 
 
-def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 240) -> Markup:
+def _values(frame: Frame, unit: str) -> str:
+    """What a script needs to turn heights into values."""
+    return f' data-value="{frame.floor},{frame.above},{frame.top:g}" data-unit="{escape(unit)}"'
+
+
+def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 254) -> Markup:
     """Mean time of a call against load, a dot a window, with the fitted curves; base stands back."""
     if len(curve.samples) < 2:
         return Markup('<p class="muted">No window holds enough calls.</p>')
     loads, times = [s.load for s in curve.samples], [s.ms for s in curve.samples]
-    ticks, steps = nice_ticks(max(times)), nice_ticks(max(loads), 6)
-    frame = Frame(0.0, steps[-1], ticks[-1], width, height)
+    peak = curve.peak_load_per_s
+    ticks, steps = nice_ticks(max(times)), nice_ticks(max(*loads, peak), 6)
+    frame = Frame(0.0, steps[-1], ticks[-1], width, height, below=40)
     parts = frame.grid(ticks, "ms")
     for step in steps:
-        parts.append(draw_text("axis", frame.x(step), height - 10, f"{step:.3g}", anchor="middle"))
+        parts.append(draw_text("axis", frame.x(step), frame.floor + 16, f"{step:.3g}", anchor="middle"))
+    middle = (frame.left + width - frame.right) / 2
+    parts.append(draw_text("axis", middle, height - 6, "calls a second at the resource", anchor="middle"))
+    if peak > 0:
+        at = frame.x(peak)
+        late = at > width * 0.6
+        parts.append(draw_line("border", at, frame.above, at, frame.floor))
+        anchor = "end" if late else "start"
+        parts.append(draw_text("axis", at + (-5 if late else 5), frame.above + 10, "peak now", anchor=anchor))
     for sample in curve.samples:
         style = "dot2" if sample.period == "base" else "dot"
         at = f'cx="{frame.x(sample.load):.1f}" cy="{frame.y(sample.ms):.1f}"'
@@ -329,7 +342,8 @@ def load_curve(curve: LoadCurve, *, width: int = 560, height: int = 240) -> Mark
         style = "line2" if line.period == "base" else "line"
         parts += frame.curve(line.loads, np.array(shown_ms), style)
     title = "mean time of a call by load of its resource, calls a second; base grey and dashed, head blue"
-    return svg_of("chart", width, height, title, parts)
+    load = f' data-load="{frame.left},0,{width - frame.right},{frame.last_ns:g}"'
+    return svg_of("chart", width, height, title, parts, data=load + _values(frame, "ms"))
 
 
 def _path_label(path: CallPath) -> str:
@@ -345,11 +359,17 @@ def percent(base: float, head: float, only: str | None = None) -> str:
 
 
 def icicle(
-    entry: EntryPaths, *, link: Callable[[CallPath], str] | None = None, width: int = 1480, row: int = 26
+    entry: EntryPaths,
+    *,
+    link: Callable[[CallPath], str] | None = None,
+    kind: str = "",
+    width: int = 1480,
+    row: int = 26,
 ) -> Markup:
     """Call paths of an entry: width is time in head, colour is the change against base.
 
-    A path that only base has keeps a narrow column: it takes no time any more, and is not forgotten.
+    A path that only base has keeps a narrow column: it takes no time any more, and is not forgotten.  Of a
+    `kind` that is asked for the others stand back, as they hold it.
     """
     total = max(entry.ms_head, entry.ms_base, 1e-12)
     children: dict[int, list[CallPath]] = {}
@@ -378,8 +398,9 @@ def icicle(
                 f"{_path_label(path)} ({path.kind}): {number(path.ms_base)} → {number(path.ms_head)} ms, "
                 f"calls {number(path.calls_base)} → {number(path.calls_head)} per {entry.unit}"
             )
-            where = link(path) if link is not None and path.callee is not None else None
+            where = link(path) if link is not None else None
             style = change_class(path.ms_base, path.ms_head, path.only)
+            style += " aside" if kind not in ("", path.kind) else ""
             place = (at, level * row, min(size, left + room - at), row)
             parts.append(_box(place, style, name, about, where))
             stack.append((path.path_id, at, size, level + 1))

@@ -525,12 +525,18 @@ class Growth(Diff):
 
 
 class Example(TypedDict):
-    """A trace worth looking at."""
+    """A trace worth looking at; of its whole only where raw spans are kept, else ``start`` is its hour's."""
 
     side: str
     trace_id: str
     ms: float | None
     why: str
+    start: str | None
+    service: str
+    operation: str
+    duration_ms: float | None
+    spans: int | None
+    errors: int | None
 
 
 class EdgePage(TypedDict):

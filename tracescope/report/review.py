@@ -20,7 +20,7 @@ from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.evidence.series import EntryPaths, Series
 from tracescope.analysis.explain import sentence
-from tracescope.analysis.report import Edge, Effect, Report
+from tracescope.analysis.report import Appeared, Edge, Effect, Report
 from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.findings import findings
 from tracescope.analysis.topology.graph import Graph
@@ -28,6 +28,7 @@ from tracescope.engine.question import Question
 from tracescope.errors import InsufficientDataError
 from tracescope.report import charts, diff_json, iso, json_bytes, page, text
 from tracescope.report.cards import cards
+from tracescope.report.instants import instants
 from tracescope.report.svg import Look, Theme, arrange, draw
 from tracescope.session import TREND_POINTS, Answers, entry_number
 
@@ -70,6 +71,8 @@ class Review:
         What makes this report again.
     generated_ns
         When it was made.
+    marks, deploys
+        Named instants, and versions that appeared: lines of the charts.
     """
 
     report: Report
@@ -80,6 +83,8 @@ class Review:
     findings: Sequence[str]
     command: str
     generated_ns: int
+    marks: Mapping[str, int]
+    deploys: Sequence[Appeared]
 
 
 def growing(report: Report) -> list[Edge]:
@@ -108,13 +113,17 @@ def causes_drawn(edge: Edge) -> Markup:
     )
 
 
-def _item(edge: Edge, series: tuple[Series, Series]) -> dict[str, Any]:
+def _item(edge: Edge, series: tuple[Series, Series], review: Review) -> dict[str, Any]:
+    ends = [name for name in (edge.caller, edge.callee) if name is not None]
     return {
         "edge": edge,
         "sentence": sentence(edge),
         "question": question(edge),
         "trend": charts.trend(
-            *series, title=f"{edge.name}: share over time", changes=charts.changes_of(edge)
+            *series,
+            title=f"{edge.name}: share over time",
+            changes=charts.changes_of(edge),
+            events=instants(review.marks, review.deploys, *ends),
         ),
         "effects": causes_drawn(edge),
     }
@@ -131,9 +140,9 @@ def review_html(review: Review) -> str:
         report=report,
         headline=text.headline(report),
         lead=page.lead(report),
-        cards=cards(report),
+        cards=cards(report, review.marks),
         growing=[
-            {**_item(e, s), "number": at}
+            {**_item(e, s, review), "number": at}
             for at, (e, s) in enumerate(zip(growing(report), review.series, strict=True), 1)
         ],
         graph=review.graph,
@@ -170,6 +179,8 @@ def reviewed(answers: Answers, command: str, theme: Theme) -> Review:
         findings=tuple(finding.text for finding in findings(mapped.graph, mapped.tables)),
         command=command,
         generated_ns=time.time_ns(),
+        marks=answers.marks(),
+        deploys=answers.deploys(),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, Final, cast, get_type_hints
 
 import numpy as np
@@ -14,7 +14,7 @@ from tracescope import __version__
 from tracescope.analysis.evidence.series import Series
 from tracescope.analysis.report import State
 from tracescope.analysis.topology.graph import Level
-from tracescope.errors import InputError, InsufficientDataError
+from tracescope.errors import InsufficientDataError
 from tracescope.report import (
     contract,
     diff_json,
@@ -26,7 +26,7 @@ from tracescope.report import (
     status_json,
 )
 from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
-from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, Example, entry_digits, entry_number
+from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, Example, entry_digits
 from tracescope.web import pages
 from tracescope.web.map import narrowed, of_kind
 from tracescope.web.narrow import listed
@@ -82,7 +82,7 @@ def edge(answers: Answers, view: View) -> contract.EdgePage:
         "series": {"base": series_json(base), "head": series_json(head)},
         "quantiles_ms": {k: {"base": v[0], "head": v[1]} for k, v in answers.quantiles(key).items()},
         "callers": pages.callers(answers, view, key),
-        "traces": _examples(answers.examples(key)),
+        "traces": _examples(answers.whole_examples(key)),
     }
 
 
@@ -100,10 +100,9 @@ def service(answers: Answers, view: View, name: str) -> contract.ServicePage:
 def paths(answers: Answers, view: View) -> contract.PathsPage:
     """Entries, and the call paths of the chosen one."""
     entries = answers.every_entry()
-    wanted = entry_number(view.entry) if view.entry else entries[0][0] if entries else 0
-    found = answers.paths(wanted) if entries else None
-    if found is None and entries:
-        raise InputError(f"no entry {view.entry} in these periods", "the list of /api/paths has them all")
+    found = pages.chosen_entry(answers, view) if entries else None
+    if found is not None and view.kind:
+        found = replace(found, paths=tuple(path for path in found.paths if path.kind == view.kind))
     return {
         "entries": [
             {"entry": entry_digits(id_), "service": service, "operation": operation, "units": units}
@@ -114,7 +113,21 @@ def paths(answers: Answers, view: View) -> contract.PathsPage:
 
 
 def _examples(examples: Sequence[Example]) -> list[contract.Example]:
-    return [{"side": one.side, "trace_id": one.trace_id, "ms": one.ms, "why": one.why} for one in examples]
+    return [
+        {
+            "side": one.side,
+            "trace_id": one.trace_id,
+            "ms": one.ms,
+            "why": one.why,
+            "start": iso(one.start_ns if one.whole is None else one.whole.start_ns),
+            "service": one.service,
+            "operation": one.operation,
+            "duration_ms": None if one.whole is None else one.whole.duration_ms,
+            "spans": None if one.whole is None else one.whole.spans,
+            "errors": None if one.whole is None else one.whole.errors,
+        }
+        for one in examples
+    ]
 
 
 def traces(answers: Answers, view: View) -> contract.TracesPage:
@@ -124,7 +137,7 @@ def traces(answers: Answers, view: View) -> contract.TracesPage:
         pages.trace_conditions(answers, view), side="base" if view.side == "base" else "head"
     )
     rows = [{**asdict(one), "start": iso(one.start_ns)} for one in found.traces]
-    return {"traces": _examples(answers.examples(key)), "found": rows, "whole": found.whole}
+    return {"traces": _examples(answers.whole_examples(key)), "found": rows, "whole": found.whole}
 
 
 def trace(answers: Answers, view: View, trace_id: str) -> contract.Path:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from tracescope import schema
 from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast
 from tracescope.analysis.capacity.forecast_verdict import entry_states
-from tracescope.analysis.evidence.series import CallPath
+from tracescope.analysis.evidence.series import CallPath, EntryPaths
 from tracescope.analysis.explain import sentence
 from tracescope.analysis.report import Edge, EdgeKey, Report
 from tracescope.analysis.rollups.where import conditions
@@ -205,7 +205,7 @@ def edge(answers: Answers, view: View) -> Values:
         "effects": causes_drawn(found),
         "quantiles": answers.quantiles(key),
         "callers": callers(answers, view, key),
-        "examples": answers.examples(key),
+        "examples": answers.whole_examples(key),
         **_curve(answers, view, found),
     }
 
@@ -330,18 +330,35 @@ def paths(answers: Answers, view: View) -> Values:
         values |= {"report": report, "bar": periods.bar(answers, view, report, "/paths")}
     except InsufficientDataError:  # of one period alone there are call paths, and nothing to compare
         pass
-    wanted = entry_number(view.entry) if view.entry else entries[0][0]
-    entry = answers.paths(wanted)
-    if entry is None:
-        raise InputError(f"no entry {view.entry} in these periods", "choose one from the list")
+    entry = chosen_entry(answers, view)
     return {
         **values,
         "entry": entry,
-        "entry_id": wanted,
-        "icicle": charts.icicle(entry, link=partial(path_link, view, entry.unit)),
-        "tree": reading_order(entry.entry_id, entry.paths),
+        "entry_id": entry.entry_id,
+        "icicle": charts.icicle(entry, link=partial(path_link, view, entry.unit), kind=view.kind),
+        "tree": [
+            (depth, path)
+            for depth, path in reading_order(entry.entry_id, entry.paths)
+            if view.kind in ("", path.kind)
+        ],
         "path_link": partial(path_link, view, entry.unit),
     }
+
+
+def chosen_entry(answers: Answers, view: View) -> EntryPaths:
+    """Call paths of the entry that a view names, or of the one that grew most, or of the busiest.
+
+    Raises
+    ------
+    InputError
+        No such entry is in the periods.
+    """
+    found = answers.paths(entry_number(view.entry)) if view.entry else answers.grown_entry()
+    if found is None and not view.entry:
+        found = answers.paths(answers.every_entry()[0][0])
+    if found is None:
+        raise InputError(f"no entry {view.entry} in these periods", "the list of /api/paths has them all")
+    return found
 
 
 def reading_order(entry_id: int, rows: Sequence[CallPath]) -> list[tuple[int, CallPath]]:
@@ -366,7 +383,7 @@ def traces(answers: Answers, view: View) -> Values:
     return {
         "title": "Traces",
         "about": about,
-        "examples": answers.examples(key),
+        "examples": answers.whole_examples(key),
         "found": found,
         "looked": None
         if found.hours is None
@@ -434,7 +451,12 @@ def forecast(answers: Answers, view: View) -> Values:
             (
                 edge,
                 links([edge])[0],
-                wall_chart(edge, found.end_ns, found.horizon_weeks),
+                wall_chart(
+                    edge,
+                    found.end_ns,
+                    found.horizon_weeks,
+                    events=periods.events(answers, edge.caller, edge.callee or edge.caller),
+                ),
                 date_of(edge, found.end_ns),
             )
             for edge in known[:MOST_WALLS]

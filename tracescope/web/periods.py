@@ -5,17 +5,17 @@ now compared ─► pinned address ─ the period before ─ words ─ days from
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from tracescope.analysis.report import Appeared, Report
+from tracescope.analysis.report import Report
 from tracescope.errors import UsageError
 from tracescope.periods import Context, pair
 from tracescope.report import iso
 from tracescope.report.charts import Event
 from tracescope.report.figures import day
-from tracescope.schema import DAY_NS
+from tracescope.report.instants import instants
 from tracescope.session import Answers
 from tracescope.web.view import View
 
@@ -30,8 +30,6 @@ PRESETS: Final = (
 )
 #: Marks and deploys offered, the newest first.
 OFFERED: Final = 8
-#: From so many services on a version is told once.
-_TOGETHER: Final = 3
 Values = dict[str, Any]
 
 
@@ -81,20 +79,7 @@ def _filled(base: str, head: str, known: Context) -> bool:
 
 def events(answers: Answers, *services: str) -> list[Event]:
     """Marks, and deploys of some services or of all, in the order of time."""
-    found = [Event(at_ns, name) for name, at_ns in answers.marks().items()]
-    together: dict[tuple[str, int], list[Appeared]] = {}
-    for each in answers.deploys():
-        if not services or each.service in services:
-            together.setdefault((each.version, each.first_ns // DAY_NS), []).append(each)
-    found += [Event(each[0].first_ns, _deployed(each)) for each in together.values()]
-    return sorted(found, key=lambda event: (event.at_ns, event.words))
-
-
-def _deployed(appeared: Sequence[Appeared]) -> str:
-    """Versions alike that appeared on one day."""
-    if len(appeared) < _TOGETHER:
-        return ", ".join(f"{each.service} {each.version}" for each in appeared)
-    return f"{appeared[0].version} of {len(appeared)} services"
+    return instants(answers.marks(), answers.deploys(), *services)
 
 
 def from_days(asked: Mapping[str, str]) -> dict[str, str]:

@@ -107,6 +107,9 @@ class EdgeForecast:
         Capacity over the demand expected at the horizon, as ``headroom``; under 1 demand comes first.
     reason
         Why there is no curve; None where there is.
+    past_load
+        Peak load of the whole weeks that were seen, the oldest first: the middle of the week in weeks from
+        now, and the load over today's peak.
     replicas
         Live now, where loads are those of each of them, as that explains latency better; None where of all.
         Headroom and weeks are those of as many replicas.
@@ -134,6 +137,7 @@ class EdgeForecast:
     resilience_gap_at_least: float | None
     what_if: tuple[WhatIf, ...]
     reason: str | None
+    past_load: tuple[tuple[float, float], ...] = ()
     replicas: float | None = None
 
     @property
@@ -234,7 +238,10 @@ def forecast(
     edges = _tested(
         [
             (
-                _edge(row, found[row["edge_id"]], horizon_weeks, multiples),
+                replace(
+                    _edge(row, found[row["edge_id"]], horizon_weeks, multiples),
+                    past_load=_past_load(found[row["edge_id"]][0], period.end_ns),
+                ),
                 *_chances(row["edge_id"], found[row["edge_id"]][1], units, clocks.part(row), seen),
             )
             for row in wanted.iter_rows(named=True)
@@ -391,6 +398,13 @@ def _edge(
         reason=wall.reason,
         replicas=curve.replicas,
     )
+
+
+def _past_load(curve: EdgeCurve, now_ns: int) -> tuple[tuple[float, float], ...]:
+    """Middle and peak load of the whole weeks before `now_ns`, the load in times of the last days' peak."""
+    at, peaks = curve.whole.weekly_peaks(now_ns)
+    today = curve.whole.peak_load
+    return tuple(zip(at.tolist(), (peaks / today).tolist(), strict=True)) if today > 0 else ()
 
 
 def _one(curve: EdgeCurve, ms: float, times: float) -> WhatIf:

@@ -31,15 +31,57 @@ if (document.querySelector("[data-await-spans]")) {
   };
   setTimeout(look, 3000);
 }
-// Charts of time: what a place means, and a new period by dragging over one.
+// Charts: what a place means; and over one of time, a new period by dragging.
 const reading = Object.assign(document.createElement("div"), { className: "reading", hidden: true });
 document.body.append(reading);
+const say = (words, event) => {
+  reading.textContent = words;
+  reading.hidden = false;
+  reading.style.left = `${Math.max(Math.min(event.clientX + 12, innerWidth - reading.offsetWidth - 8), 4)}px`;
+  reading.style.top = `${Math.max(event.clientY - 34, 4)}px`;
+};
+const hush = () => { reading.hidden = true; };
+const placed = (chart, event) =>
+  new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse());
+const height = (chart, y) => {
+  const [floor, above, top] = chart.dataset.value.split(",").map(Number);
+  return (floor - y) / (floor - above) * top;
+};
+for (const chart of document.querySelectorAll("svg.chart[data-load]")) {
+  const [x1, v1, x2, v2] = chart.dataset.load.split(",").map(Number);
+  const dots = [...chart.querySelectorAll("circle")].map((dot) =>
+    [Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy")), dot.classList.contains("dot2")]);
+  chart.addEventListener("pointermove", (event) => {
+    const { x, y } = placed(chart, event);
+    const far = (dot) => Math.hypot(dot[0] - x, dot[1] - y);
+    const near = dots.reduce((best, dot) => (far(dot) < far(best) ? dot : best));
+    const load = v1 + (near[0] - x1) / (x2 - x1) * (v2 - v1);
+    const side = near[2] ? "before (base)" : "after (head)";
+    say(`${load.toPrecision(3)} calls/s: ${height(chart, near[1]).toPrecision(3)} ${chart.dataset.unit}, ${side}`, event);
+  });
+  chart.addEventListener("pointerleave", hush);
+}
+// The words of a box of call paths, or of a span's bar, without the wait of a tooltip.
+for (const picture of document.querySelectorAll("svg.icicle, svg.waterfall")) {
+  for (const title of picture.querySelectorAll("g > title")) {
+    title.parentNode.dataset.says = title.textContent;
+    title.remove(); // else its tooltip comes as well, later; a link has the same words as its name
+  }
+  picture.addEventListener("pointermove", (event) => {
+    const box = event.target.closest("g[data-says]");
+    if (box) say(box.dataset.says, event);
+    else hush();
+  });
+  picture.addEventListener("pointerleave", hush);
+}
 for (const chart of document.querySelectorAll("svg.chart[data-time]")) {
   const runs = chart.dataset.time.split(";").map((run) => run.split(",").map(Number));
-  const [floor, above, top] = chart.dataset.value.split(",").map(Number);
-  const points = [...chart.querySelectorAll("polyline.line")].flatMap((line) =>
+  const [floor, above] = chart.dataset.value.split(",").map(Number);
+  const points = [...chart.querySelectorAll("polyline.line, polyline.past")].flatMap((line) =>
     line.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number)));
-  const place = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse()).x;
+  const events = [...chart.querySelectorAll("g > line.event")].map((line) =>
+    [Number(line.getAttribute("x1")), line.parentNode.querySelector("title").textContent]);
+  const place = (event) => placed(chart, event).x;
   const instant = (x) => {
     const [x1, t1, x2, t2] = runs.find((run) => x <= run[2]) ?? runs.at(-1);
     return t1 + ((Math.min(Math.max(x, x1), x2) - x1) / (x2 - x1)) * (t2 - t1);
@@ -56,14 +98,12 @@ for (const chart of document.querySelectorAll("svg.chart[data-time]")) {
     if (picked) { picked.setAttribute("x", Math.min(x, from)); picked.setAttribute("width", Math.abs(x - from)); }
     const near = points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best), [Infinity, 0]);
     if (!Number.isFinite(near[0])) return;
-    const value = (floor - near[1]) / (floor - above) * top;
     const when = new Date(instant(near[0])).toISOString().slice(0, 16).replace("T", " ");
-    reading.textContent = `${when} UTC: ${value.toPrecision(3)} ${chart.dataset.unit}`;
-    reading.hidden = false;
-    reading.style.left = `${Math.min(event.clientX + 12, innerWidth - 220)}px`;
-    reading.style.top = `${event.clientY - 30}px`;
+    const beside = events.filter((one) => Math.abs(one[0] - x) < 4).map((one) => `; ${one[1]}`).join("");
+    say(`${when} UTC: ${height(chart, near[1]).toPrecision(3)} ${chart.dataset.unit}${beside}`, event);
   });
-  chart.addEventListener("pointerleave", () => { reading.hidden = true; });
+  chart.addEventListener("pointerleave", hush);
+  if ("fixed" in chart.dataset) continue;
   chart.addEventListener("pointerdown", (event) => {
     if (event.button || event.pointerType === "touch") return;
     from = place(event);
