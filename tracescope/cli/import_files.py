@@ -43,7 +43,8 @@ def import_command(
 
     FILES are names, globs, folders or URLs; - is stdin. What a file is, its content tells; among several,
     those that hold no traces are skipped. A file that is damaged leaves the store as it was; importing one
-    twice changes nothing. What a URL names is read once: the next import reads what is new there.
+    twice changes nothing. A URL (s3://, gs://, az://, file://) is a place of many files; each import reads
+    what is new there.
     """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 #: The module here that opens URLs of a scheme.
 SCHEMES: Final[Mapping[str, str]] = {
     "file": "folders",
+    **dict.fromkeys(("s3", "s3a", "s3n", "gs", "gcs", "az", "azure"), "objects"),
 }
 
 

@@ -1,0 +1,390 @@
+"""Object storage against servers: every object once, exact counts, and what goes wrong is a sentence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from click.testing import CliRunner, Result
+from processes import free_address
+from stores import sealed_checksum
+from test_sources import payload
+
+from tracescope.cli import main
+from tracescope.errors import SourceError
+from tracescope.sources import Options, open_source
+from tracescope.store import open_store
+
+obstore = pytest.importorskip("obstore", reason="needs obstore")
+
+#: Whose bucket it is and where: the server asks no more of a signature.
+SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret", "AWS_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An S3 server's address."""
+    pytest.importorskip("moto", reason="needs moto")
+    host, port = free_address().split(":")
+    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                break
+            time.sleep(0.1)
+        yield f"http://{host}:{port}"
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+@pytest.fixture
+def bucket(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty bucket of its own: a client that writes into it."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{abs(hash(request.node.name)) % 10**12}"
+    asked = urllib.request.Request(f"{server}/{name}", method="PUT", headers={"Authorization": SIGNED})
+    urllib.request.urlopen(asked).close()
+    from obstore.store import S3Store
+
+    store = S3Store(name, config={"endpoint": server}, client_options={"allow_http": True})
+    store_of[id(store)] = f"s3://{name}", server
+    return store
+
+
+store_of: dict[int, tuple[str, str]] = {}
+
+
+def url(store: Any, prefix: str = "") -> str:
+    root, server = store_of[id(store)]
+    return f"{root}/{prefix}?endpoint={server}"
+
+
+def run(*arguments: str | Path, **environment: str) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=environment)
+
+
+def exported(number: int) -> tuple[str, bytes]:
+    """An object as the Collector's S3 exporter writes it, in one of its forms, and its key."""
+    data = payload(number)
+    if number % 2:
+        from google.protobuf.json_format import MessageToDict
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        message = ExportTraceServiceRequest.FromString(data)
+        said = MessageToDict(message)
+        for resource, given in zip(said["resourceSpans"], message.resource_spans, strict=True):
+            span, sent = resource["scopeSpans"][0]["spans"][0], given.scope_spans[0].spans[0]
+            span |= {"traceId": sent.trace_id.hex(), "spanId": sent.span_id.hex()}
+            span |= {"parentSpanId": sent.parent_span_id.hex()}
+        data = json.dumps(said).encode()
+    suffix = ("", ".gz", ".zst")[number % 3]
+    data = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix](data)
+    # minutes of whatever zone: keys say nothing of spans
+    folder = f"traces/year=2031/month=01/day=0{number % 9 + 1}/hour=23/minute={number % 60:02}"
+    return f"{folder}/traces_{number}.x{suffix}", data
+
+
+def test_objects_of_the_s3_exporter_are_read_once_in_every_form(tmp_path: Path, bucket: Any) -> None:
+    """JSON and protobuf, plain, gzip and zstd; the same rollups as their messages in files."""
+    count = 230
+    folder = tmp_path / "files"
+    for number in range(count):
+        key, data = exported(number)
+        bucket.put(key, data)
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    bucket.put("traces/folder/", b"")
+    result = run("import", url(bucket, "traces"), "--store", tmp_path / "store")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(f"{2 * count} new, 0 duplicates, 0 rejected; ")
+    assert run("import", folder, "--store", tmp_path / "plain").exit_code == 0
+    assert sealed_checksum(open_store(tmp_path / "store")) == sealed_checksum(open_store(tmp_path / "plain"))
+    for prefix in ("traces", "", "traces/year=2031/"):
+        result = run("import", url(bucket, prefix), "--store", tmp_path / "store")
+        assert result.stderr.startswith("0 new, 0 duplicates, 0 rejected; ")
+        assert f"not read again: {count} parts imported before" in result.stderr
+    key, _ = exported(0)
+    bucket.put(key, payload(1000) + payload(0))
+    bucket.put("other/one", payload(1001))
+    result = run("import", url(bucket), "--store", tmp_path / "store")
+    assert result.stderr.startswith("4 new, 2 duplicates, 0 rejected; ")
+
+
+def test_one_object_is_a_prefix_and_others_that_begin_so_are_not(tmp_path: Path, bucket: Any) -> None:
+    """Prefixes are whole folders."""
+    bucket.put("day=1/a", payload(1))
+    bucket.put("day=10/a", payload(2))
+    bucket.put("day=1/a-more", payload(3))
+    assert run("import", url(bucket, "day=1/a"), "--store", tmp_path / "a").stderr.startswith("2 new")
+    assert run("import", url(bucket, "day=1"), "--store", tmp_path / "b").stderr.startswith("4 new")
+
+
+def test_what_is_no_trace_is_skipped_and_named_and_what_is_damaged_stops_all(
+    tmp_path: Path, bucket: Any
+) -> None:
+    """And once it is mended the next run goes on."""
+    bucket.put("a.json", json.dumps({"resourceMetrics": []}).encode())
+    bucket.put("b.csv", b"one,two\n1,2\n")
+    bucket.put("c.parquet", b"PAR1" + random.Random(1).randbytes(300))
+    bucket.put("d", payload(1))
+    bucket.put("e.gz", gzip.compress(payload(2))[:-20])
+    result = run("import", url(bucket), "--store", tmp_path / "store")
+    assert result.exit_code == 1
+    assert "/e.gz: " in result.stderr
+    assert "very-secret" not in result.output
+    assert open_store(tmp_path / "store").stored() == 0
+    bucket.put("e.gz", gzip.compress(payload(2)))
+    result = run("import", url(bucket), "--store", tmp_path / "store")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("4 new, 0 duplicates")
+    assert "skipped documents without traces: 1 metrics" in result.stderr
+    assert "skipped 2 files without traces" in result.stderr
+    assert "b.csv" in result.stderr
+
+
+def test_an_empty_prefix_and_a_missing_bucket_are_told_apart(tmp_path: Path, bucket: Any) -> None:
+    """Nothing is asked again and again."""
+    for place, said in (
+        (url(bucket, "none"), "no object there"),
+        (url(bucket), "no object there"),
+        (
+            url(bucket).replace("s3://b", "s3://nobody"),
+            "there is no such bucket: 404 Not Found (NoSuchBucket)",
+        ),
+    ):
+        result = run("import", place, "--store", tmp_path / "store")
+        assert result.exit_code == 1, result.output
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 2
+
+
+def test_an_object_that_goes_or_changes_while_it_is_read_leaves_the_store_as_it_was(
+    tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run reads what is there."""
+    from tracescope.sources.objects import Bucket
+
+    listed = Bucket.objects
+    for number in range(5):
+        bucket.put(f"{number}", payload(number))
+
+    def meanwhile(change: Callable[[], object]) -> None:
+        def objects(self: Bucket) -> Iterator[Any]:
+            yield from list(listed(self))
+
+        def then(self: Bucket) -> Iterator[Any]:
+            found = list(objects(self))
+            change()
+            yield from found
+
+        monkeypatch.setattr(Bucket, "objects", then)
+
+    meanwhile(lambda: obstore.delete(bucket, "3"))
+    result = run("import", url(bucket), "--store", tmp_path / "store")
+    assert result.exit_code == 1
+    assert "/3: it was listed, and is gone" in result.stderr
+    meanwhile(lambda: bucket.put("4", payload(9)))
+    result = run("import", url(bucket), "--store", tmp_path / "store")
+    assert result.exit_code == 1
+    assert "/4: it was written anew while it was read" in result.stderr
+    assert open_store(tmp_path / "store").stored() == 0
+    monkeypatch.setattr(Bucket, "objects", listed)
+    assert run("import", url(bucket), "--store", tmp_path / "store").stderr.startswith("8 new")
+
+
+class Answering(ThreadingHTTPServer):
+    """A server on loopback that answers everything by one function, and keeps what it was asked."""
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        asked = self.asked = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def _any(self) -> None:
+                asked.append((self.path, dict(self.headers)))
+                answer(self)
+
+            do_GET = do_PUT = do_HEAD = do_POST = _any  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[Callable[[Any], None]], Answering]]:
+    """Makes servers, and stops them."""
+    made: list[Answering] = []
+
+    def make(answer: Callable[[Any], None]) -> Answering:
+        made.append(Answering(answer))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.shutdown()
+        each.server_close()
+
+
+def refusal(status: int, code: str) -> Callable[[Any], None]:
+    body = f"<Error><Code>{code}</Code><Message>very-secret</Message></Error>".encode()
+
+    def answer(handler: Any) -> None:
+        handler.send_response(status)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said", "way"),
+    [
+        (
+            403,
+            "InvalidAccessKeyId",
+            "access is refused: 403 Forbidden (InvalidAccessKeyId)",
+            "export AWS_ACCESS_KEY_ID",
+        ),
+        (401, "Unauthorized", "access is refused: 401 Unauthorized", "export AWS_ACCESS_KEY_ID"),
+        (400, "AuthorizationHeaderMalformed", "does not take the request: 400 Bad Request", "region"),
+        (501, "NotImplemented", "the server answers 501 Not Implemented (NotImplemented)", "again later"),
+    ],
+)
+def test_a_refusal_is_told_with_its_code_and_what_to_do(
+    tmp_path: Path, answering: Any, status: int, code: str, said: str, way: str
+) -> None:
+    """Never what else the answer says, which may hold secrets."""
+    place = f"s3://key:very-secret@bucket/x?endpoint={answering(refusal(status, code)).address}"
+    result = run("import", place, "--store", tmp_path / "store")
+    assert result.exit_code == 1, result.output
+    assert (
+        f"s3://***@bucket/x: {said}" in result.stderr.replace("the server does", "does")
+        or said in result.stderr
+    )
+    assert way in result.stderr
+    assert "very-secret" not in result.output
+    assert len(result.stderr.splitlines()) == 2
+
+
+def test_a_server_that_is_not_there_or_stops_in_mid_answer_is_named(
+    tmp_path: Path, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its endpoint."""
+    from tracescope.sources import objects
+
+    monkeypatch.setattr(objects, "_RETRY", {**objects._RETRY, "max_retries": 1})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    result = run("import", f"s3://bucket?endpoint={nobody}", "--store", tmp_path / "store")
+    assert result.exit_code == 1, result.output
+    assert f"the server at {nobody} cannot be reached" in result.stderr
+
+    def cut(handler: Any) -> None:
+        listing = b"list-type" in handler.path.encode()
+        body = (
+            b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>x</Key><Size>900</Size><ETag>1</ETag>"
+            b"<LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>"
+        )
+        handler.send_response(200)
+        handler.send_header("content-length", str(len(body) if listing else 900))
+        handler.send_header("etag", "1")
+        handler.send_header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        handler.end_headers()
+        handler.wfile.write(body if listing else b"x" * 10)
+
+    result = run("import", f"s3://bucket?endpoint={answering(cut).address}", "--store", tmp_path / "store")
+    assert result.exit_code == 1, result.output
+    assert "cannot be reached, or goes away in mid-answer" in result.stderr
+    assert open_store(tmp_path / "store").stored() == 0
+
+
+def test_no_metadata_service_is_asked_where_the_url_names_an_endpoint(
+    tmp_path: Path, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without credentials requests are not signed; where the URL names the cloud it may be asked."""
+    for name in (*KEYS, "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    trap, store = answering(refusal(404, "None")), answering(refusal(403, "AccessDenied"))
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", trap.address)
+    assert (
+        "access is refused"
+        in run("import", f"s3://b?endpoint={store.address}", "--store", tmp_path / "s").stderr
+    )
+    assert not trap.asked
+    assert store.asked
+    assert not any("authorization" in {name.lower() for name in headers} for _, headers in store.asked)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.address)
+    assert run("import", "s3://b", "--store", tmp_path / "s").exit_code == 1
+    assert not trap.asked
+    for place in (f"gs://b?endpoint={store.address}", f"az://b?account_name=a&endpoint={store.address}"):
+        before = len(store.asked)
+        assert "access is refused" in run("import", place, "--store", tmp_path / "s").stderr
+        assert len(store.asked) > before
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    result = run("import", "s3://b", "--store", tmp_path / "s")
+    assert result.exit_code == 1
+    assert "there are no credentials for it" in result.stderr
+    assert trap.asked
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("s3://", "names no bucket"),
+        ("s3:///x", "names no bucket"),
+        ("s3://key:se/cret@bucket/x", "names no bucket"),
+        ("s3://bucket?endpiont=http://x", "'endpiont' is no option of it"),
+        ("s3://bucket?endpoint=localhost:9000", "its endpoint is no address"),
+        ("az://container", "it needs an account_name"),
+        ("az://container?account_name=a&account_key=se!cret", "its credentials cannot be read"),
+        ("gs://bucket?service_account=/none/se!cret", "its credentials cannot be read"),
+    ],
+)
+def test_a_url_that_cannot_be_understood_is_exit_2_and_makes_no_store(
+    tmp_path: Path, place: str, said: str
+) -> None:
+    """Without its secrets."""
+    result = run("import", place, "--store", tmp_path / "store")
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "cret" not in result.stderr.replace("AWS_SECRET", "").replace("secret_access_key", "").replace(
+        "a secret", ""
+    )
+    assert len(result.stderr.splitlines()) == 2
+    assert not (tmp_path / "store").exists()
+
+
+def test_where_a_bucket_is_does_not_depend_on_prefix_and_credentials() -> None:
+    """But on its endpoint: two servers may have buckets of one name."""
+    options = Options(environ={}, given={"region": "eu-central-1", "unheard": "of"})
+    one = open_source("s3://b/x?endpoint=http://127.0.0.1:1&access_key_id=k&secret_access_key=s", options)
+    assert one.name == "s3://b/x"
+    assert one.identity == open_source("s3://u:p@b/y?endpoint=http://127.0.0.1:1", options).identity
+    assert one.identity != open_source("s3://b/x?endpoint=http://127.0.0.1:2", options).identity
+    assert one.identity == open_source("s3:/b?endpoint=http:/127.0.0.1:1", options).identity
+    with pytest.raises(SourceError):
+        open_source("gs://b?region=x", options)
