@@ -293,9 +293,9 @@ def test_a_server_that_is_not_there_or_stops_in_mid_answer_is_named(
     tmp_path: Path, answering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its endpoint."""
-    from tracescope.sources import objects
+    from tracescope import buckets
 
-    monkeypatch.setattr(objects, "_RETRY", {**objects._RETRY, "max_retries": 1})
+    monkeypatch.setattr(buckets, "_RETRY", {**buckets._RETRY, "max_retries": 1})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -7,9 +7,12 @@ the network to know it.
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from tracescope.errors import UsageError
 
 #: A scheme of two letters or more, or several; `Path` makes one slash of two.  One letter is a drive.
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+(?::[A-Za-z][A-Za-z0-9+.-]*)*):(/+)(.*)", re.DOTALL)
@@ -113,3 +116,23 @@ def not_a_store(name: str) -> Elsewhere | None:
     )
     what = next((what for pattern, what in kinds if any(path.glob(pattern))), None)
     return None if what is None else Elsewhere(f"{name} is {what}, and no store", use)
+
+
+def need(library: str, extra: str, url: str) -> Any:
+    """Import a library that an extra brings.
+
+    Raises
+    ------
+    UsageError
+        It is not installed.
+    """
+    name = library.partition(".")[0]
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UsageError(
+            f"{url} is read through {name}, which is not installed",
+            f"pip install 'tracescope[{extra}]'",
+        ) from error

@@ -8,7 +8,7 @@ There is one way in: what a part holds is read as files are (`tracescope.ingest.
 content what it is), or is ExportTraceServiceRequest messages.  Nothing is mapped a second time.
 
 **A source.**  A module has ``open_source(url, options) -> Source`` and a line in `SCHEMES`.  Opening
-reads the URL and finds the client library (`need`); it raises SourceError or UsageError, exit code 2,
+reads the URL and finds the client library (`places.need`); it raises SourceError or UsageError, exit code 2,
 with a masked URL and what to do.  It asks nobody else than the URL names: a cloud's metadata service only
 where the URL is that cloud's and no credentials are given otherwise.
 
@@ -35,7 +35,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tracescope.errors import UsageError
 from tracescope.ingest.files import refuse_elsewhere
 from tracescope.places import scheme_of
 
@@ -161,26 +160,6 @@ def resolve(names: Sequence[str | Path], options: Options) -> list[str | Path | 
     """
     refuse_elsewhere([name for name in names if not is_source(name)])
     return [open_source(str(name), options) if is_source(name) else name for name in names]
-
-
-def need(library: str, extra: str, url: str) -> Any:
-    """Import a library that an extra brings.
-
-    Raises
-    ------
-    UsageError
-        It is not installed.
-    """
-    name = library.partition(".")[0]
-    try:
-        return importlib.import_module(library)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise UsageError(
-            f"{url} is read through {name}, which is not installed",
-            f"pip install 'tracescope[{extra}]'",
-        ) from error
 
 
 def digest(*about: object) -> str:
