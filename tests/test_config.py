@@ -54,7 +54,7 @@ def test_each_layer_wins_over_the_one_below_and_says_where_it_comes_from(
         ("top = 'many'", "top is 'many', not int"),
         ("top = true", "top is True, not int"),
         ("top = 2.5", "top is 2.5, not int"),
-        ("store = 7", "store is 7, not str"),
+        ("store = 7", "store is 7, neither a folder nor a list of folders"),
         ("alpha = 'x'", "alpha is 'x', not float"),
         ("top = 0", "top is 0; it must be at least 1"),
         ("workers = -2", "workers is -2; it must be at least 1"),

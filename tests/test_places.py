@@ -36,7 +36,12 @@ STORED = [
     if any(each.name == "store" for each in main.get_command(click.Context(main), verb).params)  # pyright: ignore[reportOptionalMemberAccess]
 ]
 #: ... and what some cannot do without.
-NEEDED = {"explain": ("a -> b",), "check": ("rules.toml",), "path": ("abc",), "import": ("-",)}
+RULES = Path(__file__).parents[1] / "examples" / "rules.toml"
+NEEDED = {"explain": ("a -> b",), "check": (str(RULES),), "path": ("abc",), "import": ("-",)}
+
+#: Verbs that write to a store or look after one, and those that do when something is named.
+WRITING = {"import", "serve", "demo", "prune", "verify", "rebuild"}
+NAMED = {"mark": ("deploy",), "mute": ("0123abcd",)}
 
 #: Those of places that `import` reads are refused as stores alone.
 URLS = (
@@ -54,15 +59,20 @@ def test_all_verbs_but_those_that_answer_nothing_take_a_store() -> None:
     assert set(VERBS) - set(STORED) == {"warmup", "config", "help", "completion"}
 
 
-@pytest.mark.parametrize("verb", STORED)
+@pytest.mark.parametrize("verb", sorted({*STORED} - {"mcp"}))  # which asks for it with its first question
 def test_a_store_given_twice_is_never_the_last_one(tmp_path: Path, verb: str) -> None:
-    """One sentence, exit 2, and neither store is made or touched."""
+    """What writes wants one, and says so; what answers names the one that is missing; none is made."""
     one, two = tmp_path / "one", tmp_path / "two"
-    result = run(verb, *NEEDED.get(verb, ()), "--store", one, f"--store={two}")
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert "--store is given 2 times" in result.stderr
-    assert not list(tmp_path.iterdir())
+    for arguments in ((*NEEDED.get(verb, ()),), *((each,) for each in NAMED.get(verb, ()))):
+        result = run(verb, *arguments, "--store", one, f"--store={two}")
+        assert result.stdout == ""
+        if verb in WRITING or (verb in NAMED and arguments):
+            assert result.exit_code == 2, result.output
+            assert "one store, and 2 are given" in result.stderr
+        else:
+            assert result.exit_code == 4, result.output
+            assert f"no store at {one}" in result.stderr
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -108,15 +118,15 @@ def test_a_url_to_import_is_refused_with_what_works_before_a_store_is_made(
 def test_settings_and_the_library_refuse_it_with_where_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable, a file, several in a file, and a call."""
+    """A variable, a file, one of several in a file, and a call."""
     monkeypatch.chdir(tmp_path)
     result = run("status", environment={"TRACESCOPE_STORE": "s3://bucket"})
     assert result.exit_code == 2
     assert "environment: s3://bucket is an address of object storage" in result.stderr
-    (tmp_path / "tracescope.toml").write_text('store = ["one", "two"]\n')
+    (tmp_path / "tracescope.toml").write_text('store = ["one", "s3://bucket"]\n')
     result = run("status")
     assert result.exit_code == 2
-    assert "tracescope.toml: store names several folders; answers come from one store" in result.stderr
+    assert "tracescope.toml: s3://bucket is an address of object storage" in result.stderr
     (tmp_path / "tracescope.toml").unlink()
     with pytest.raises(ConfigError, match="address of object storage"):
         tracescope.open_store("gs://bucket")

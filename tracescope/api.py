@@ -59,13 +59,20 @@ class Imported:
 class Store:
     """A store to ask.  Made by `open_store`; safe to use from several threads."""
 
-    def __init__(self, path: Path, settings: config.Settings) -> None:
-        self.path = path
+    def __init__(self, paths: Sequence[Path], settings: config.Settings) -> None:
+        self.paths = tuple(paths)
         self.settings = settings
-        self._session = Session(path, settings)
+        self._session = Session(self.paths, settings)
+
+    @property
+    def path(self) -> Path:
+        """The folder; of several the first."""
+        return self.paths[0]
 
     def __repr__(self) -> str:
-        return f"open_store({str(self.path)!r})"
+        names = [str(path) for path in self.paths]
+        shown = names[0] if len(names) == 1 else names
+        return f"open_store({shown!r})"
 
     def import_files(self, *files: str | Path, format: Form = "auto") -> Imported:  # noqa: A002 - as the flag
         """Read trace files into the store, which is made where there is none.
@@ -81,6 +88,8 @@ class Store:
         ------
         InputError
             A file cannot be read; the store is as it was.
+        UsageError
+            There are several stores.
         """
         from tracescope.engine.import_files import import_files
         from tracescope.sources import Options, resolve
@@ -89,7 +98,7 @@ class Store:
         budget = Budget.of(self.settings)
         places = resolve(files, Options(format, budget.workers))
         done = import_files(
-            opened(self.path, create=True),
+            opened(Path(self.settings.one_store).expanduser(), create=True),
             places,
             arrived_ns=time.time_ns(),
             form=format,
@@ -223,13 +232,14 @@ class Store:
         return rollups(store, request).tables[table]
 
 
-def open_store(path: str | Path | None = None, **settings: Any) -> Store:
-    """Open a store to ask.
+def open_store(path: str | Path | Sequence[str | Path] | None = None, **settings: Any) -> Store:
+    """Open a store to ask, or several that are read as one.
 
     Parameters
     ----------
     path
-        Its folder; the settings' own when None.  It need not exist before `Store.import_files`.
+        Its folder, or a list of several; the settings' own when None.  One need not exist before
+        `Store.import_files`.
     settings
         Settings by name, such as ``tz="UTC"`` or ``alpha=0.01``; the rest comes from the environment and
         from tracescope.toml, as on the command line.
@@ -239,8 +249,9 @@ def open_store(path: str | Path | None = None, **settings: Any) -> Store:
     ConfigError
         A setting is unknown or of another type.
     """
-    used, _ = config.load({**settings, "store": None if path is None else str(path)})
-    return Store(Path(used.store).expanduser(), used)
+    given = [path] if isinstance(path, str | Path) else path
+    used, _ = config.load({**settings, "store": None if given is None else [str(one) for one in given]})
+    return Store([Path(one).expanduser() for one in used.stores], used)
 
 
 def critical_path(spans: pl.DataFrame | bytes) -> Trace:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tracescope import schedule
-from tracescope.errors import ConfigError
+from tracescope.errors import ConfigError, UsageError
 from tracescope.keeping import Policy
 from tracescope.places import not_a_store
 
@@ -24,9 +24,6 @@ PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"
 #: What a webhook may take.
 WEBHOOK_FORMS: tuple[str, ...] = ("json", "slack", "teams")
-#: What whoever names several stores is told.
-ONE_STORE = "answers come from one store"
-ONE_STORE_HINT = "ask each by itself: figures of one are not those of all, and waits between them are missing"
 
 
 def _data_home() -> Path:
@@ -78,7 +75,11 @@ def _doc(
 class Settings:
     """Every setting; its documentation stands in the field's metadata."""
 
-    store: str = _doc("folder of the store: one, of this machine", factory=lambda: str(default_store()))
+    store: str | tuple[str, ...] = _doc(
+        "folder of the store, of this machine; a list of several is read together and never written to "
+        "(in the variable, with commas between)",
+        factory=lambda: str(default_store()),
+    )
     group_access: bool = _doc("let the group of a store's folder read a store that is made now", False)
     env: str = _doc("environment to compare; the busiest when empty", "")
     tz: str = _doc("time zone of calendar words and of the hour of the week", factory=system_zone)
@@ -174,6 +175,27 @@ class Settings:
     )
 
     @property
+    def stores(self) -> tuple[str, ...]:
+        """Folders of the stores that are read together; usually there is one."""
+        return (self.store,) if isinstance(self.store, str) else self.store
+
+    @property
+    def one_store(self) -> str:
+        """The store's folder, for whoever writes to it or looks after it.
+
+        Raises
+        ------
+        UsageError
+            There are several.
+        """
+        if len(self.stores) == 1:
+            return self.stores[0]
+        raise UsageError(
+            f"this works on one store, and {len(self.stores)} are given: {', '.join(self.stores)}",
+            "give one with --store; several are read together by what answers, such as diff and report",
+        )
+
+    @property
     def policy(self) -> Policy:
         """Which attributes are stored, beside what is built in, and what addresses are called."""
         keep = ("*",) if "all" in self.keep_attributes else self.keep_attributes
@@ -196,8 +218,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return _coerce_patterns(name, value, place)
     if _ABOUT[name]["secret"] or name == "page_url":
         return _coerce_address(name, value, place)
-    if name == "store" and isinstance(value, list | tuple):
-        raise ConfigError(f"{place}: store names several folders; {ONE_STORE}", ONE_STORE_HINT)
+    if name == "store":
+        return _coerce_store(value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
@@ -225,6 +247,20 @@ def _coerce(name: str, value: Any, place: str) -> Any:
     if about["open_unit"] and not 0 < found < 1:
         raise ConfigError(f"{place}: {name} is {found}; it must be between 0 and 1")
     return found
+
+
+def _coerce_store(value: Any, place: str) -> str | tuple[str, ...]:
+    """One folder, or several as a list; in a variable with commas between."""
+    given: Any = value
+    if isinstance(value, str) and place == f"{PREFIX}STORE":
+        given = [part.strip() for part in value.split(",") if part.strip()]
+    given = [value] if isinstance(given, str) else given
+    if not isinstance(given, list | tuple) or not given:
+        raise ConfigError(f"{place}: store is {value!r}, neither a folder nor a list of folders")
+    for one in given:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(one, str) or not one:
+            raise ConfigError(f"{place}: store has {one!r}, which is not the name of a folder")
+    return given[0] if len(given) == 1 else tuple(given)  # pyright: ignore
 
 
 def _coerce_address(name: str, value: Any, place: str) -> str:
@@ -388,9 +424,10 @@ def load(flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, st
         for name, value in values.items():
             settings = replace(settings, **{_known(name, place): _coerce(name, value, place)})
             origin[name] = place
-    if (wrong := not_a_store(settings.store)) is not None:
-        named = "" if origin["store"] == "flag" else f"{origin['store']}: "
-        raise ConfigError(named + wrong.message, wrong.hint)
+    for store in settings.stores:
+        if (wrong := not_a_store(store)) is not None:
+            named = "" if origin["store"] == "flag" else f"{origin['store']}: "
+            raise ConfigError(named + wrong.message, wrong.hint)
     return settings, origin
 
 

@@ -51,7 +51,8 @@ from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, check_mark, instant_of, parse
 from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES, trace_hex
-from tracescope.store import Snapshot, SpanStore, Status, open_store
+from tracescope.store import Snapshot, SpanStore, Status
+from tracescope.store.several import open_stores
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.trace_path import TracePath
@@ -102,26 +103,30 @@ class Example:
 
 
 class Session:
-    """A store under some settings, and what it answered; safe to use from several threads."""
+    """A store under some settings, or several read as one, and what it answered; for several threads."""
 
     def __init__(
-        self, store: Path | str, settings: Settings, *, now_ns: Callable[[], int] = time.time_ns
+        self,
+        store: Path | str | Sequence[Path | str],
+        settings: Settings,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.path = Path(store)
+        self.paths = [Path(one) for one in ([store] if isinstance(store, Path | str) else store)]
         self.settings = settings
         self.now_ns = now_ns
         self._lock = threading.Lock()
         self._known: OrderedDict[Hashable, tuple[float, Any, bool]] = OrderedDict()
 
     def store(self) -> SpanStore:
-        """The store as it is now; raises InsufficientDataError when there is none."""
-        filled = self.path.is_dir() and any(self.path.iterdir())
-        if not filled:
+        """The store as it is now; raises InsufficientDataError when one of them is not there."""
+        absent = [path for path in self.paths if not (path.is_dir() and any(path.iterdir()))]
+        if absent:
             raise InsufficientDataError(
-                f"no store at {self.path}",
+                f"no store at {absent[0]}",
                 "fill one with `tracescope import FILE` or `tracescope serve`, or look at `tracescope demo`",
             )
-        return open_store(self.path)
+        return open_stores(self.paths)
 
     def context(self, store: SpanStore) -> Context:
         """What words of a period refer to."""
@@ -139,6 +144,8 @@ class Session:
         ------
         PeriodError
             The name cannot name one, or the instant cannot be read.
+        UsageError
+            There are several stores.
         """
         check_mark(name)
         store = self.store()
@@ -160,7 +167,7 @@ class Session:
     ) -> T:
         """What `make` gives, made once until the store changes; of `heavy` ones few are kept."""
         store = self.store()
-        whole = (_state(store), key)
+        whole = (store.state(), key)
         with self._lock:
             known = self._known.get(whole)
             if known is not None and time.monotonic() - known[0] < stale_s:
@@ -174,13 +181,6 @@ class Session:
             for old in weighty[:-REMEMBERED_HEAVY]:
                 del self._known[old]
             return value
-
-
-def _state(store: SpanStore) -> Hashable:
-    """Changes whenever an answer might."""
-    landed = store.landing.files()
-    newest = max((paths[-1].name for paths in landed.values()), default="")
-    return store.sealed.stamp(), sum(map(len, landed.values())), newest, repr(store.marks())
 
 
 class Answers:

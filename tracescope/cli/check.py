@@ -30,7 +30,7 @@ def check_command(
     entry: str | None,
     include: str | None,
     exclude: str | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     tz: str | None,
     form: str,

@@ -21,7 +21,7 @@ from tracescope.errors import StoreError
 @shell.store_option_of("Folder of the demo's own store; replaced only if a demo made it.")
 @click.option("--open", "shown", is_flag=True, help="Show its page in the browser afterwards.")
 @shell.print_options("table", "wide", "json", "markdown")
-def demo_command(seed: int, store: str | None, shown: bool, form: str, output: str | None) -> None:
+def demo_command(seed: int, store: shell.Given, shown: bool, form: str, output: str | None) -> None:
     """Three months of a growing shop, made in seconds, and what changed in them.
 
     A database contends, an N+1 spreads, a queue backs up; a shift of traffic and a one-off spike
@@ -32,7 +32,7 @@ def demo_command(seed: int, store: str | None, shown: bool, form: str, output: s
     from tracescope.store import open_store
 
     used = shell.settings(store=store)
-    path = Path(store) if store is not None else config.default_demo()
+    path = config.default_demo() if store is None else Path(used.one_store)
     if path.exists() and any(path.iterdir()):
         if not open_store(path).demo:
             raise StoreError(f"{path} holds a store that no demo made", "choose another folder with --store")

@@ -59,7 +59,7 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
 def diff_command(
     base: str | None,
     head: str | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     tz: str | None,
     entry: str | None,

@@ -20,7 +20,7 @@ def digest_command(
     entry: str | None,
     include: str | None,
     exclude: str | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     tz: str | None,
     page: str,

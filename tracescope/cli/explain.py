@@ -26,7 +26,7 @@ def explain_command(
     quantile: float | None,
     alpha: float | None,
     min_effect: float | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     tz: str | None,
     form: str,

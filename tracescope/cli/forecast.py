@@ -30,7 +30,7 @@ def horizon(text: str) -> float:
 @click.option("--growth", multiple=True, metavar="N", help="What if there were N times the users (10x)?")
 @click.option("--horizon", "ahead", default="12w", show_default=True, metavar="LENGTH", help="How far ahead.")
 @shell.entry_options
-@shell.store_option
+@shell.stores_option
 @shell.env_option
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Number of entries and edges to list.")
 @shell.print_options("table", "json")
@@ -40,7 +40,7 @@ def forecast_command(
     entry: str | None,
     include: str | None,
     exclude: str | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     top: int | None,
     form: str,

@@ -77,7 +77,7 @@ def graph_command(
     collapse: bool,
     width: str,
     theme: str | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     tz: str | None,
     form: str,

@@ -37,7 +37,7 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
 )
 @shell.store_option
 def import_command(
-    files: tuple[str, ...], form: str, workers: int | None, memory_mb: int | None, store: str | None
+    files: tuple[str, ...], form: str, workers: int | None, memory_mb: int | None, store: shell.Given
 ) -> None:
     """Read trace files into the store: OTLP JSON or protobuf, Jaeger, Zipkin; .gz and .zst.
 
@@ -56,7 +56,7 @@ def import_command(
     asked = Options(form, used.workers)  # pyright: ignore[reportArgumentType] - click has checked it
     places = resolve(files, asked)  # before a store is made
     keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
-    opened = open_store(used.store, create=True, group_access=used.group_access)
+    opened = open_store(used.one_store, create=True, group_access=used.group_access)
     begun = time.monotonic()
     with progress_bar() as advance:
         result = import_files(

@@ -9,7 +9,7 @@ from tracescope.cli import shell
 
 @click.command(name="mcp")
 @shell.store_options
-def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
+def mcp_command(store: shell.Given, env: str | None, tz: str | None) -> None:
     """Serve the store to an agent as tools (Model Context Protocol), over standard input and output.
 
     Tools: diff, explain, graph, trace, forecast, quality. Nothing changes the store. Needs the extra:
@@ -20,4 +20,4 @@ def mcp_command(store: str | None, env: str | None, tz: str | None) -> None:
     from tracescope.session import Session
 
     shell.stay()
-    make_server(Session(used.store, used)).run("stdio")
+    make_server(Session(used.stores, used)).run("stdio")

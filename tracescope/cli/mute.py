@@ -20,7 +20,7 @@ _REASON = 400
 @click.option("--until", metavar="INSTANT", help="When it ends: a date, a mark, or so long: 12h, 3d, 2w.")
 @click.option("--reason", metavar="TEXT", help="Why, for whoever reads it later.")
 @click.option("--end", "ended", is_flag=True, help="End the mute of the FINDING now.")
-@shell.store_option
+@shell.stores_option
 @shell.zone_option
 def mute_command(
     finding: str | None,
@@ -29,7 +29,7 @@ def mute_command(
     until: str | None,
     reason: str | None,
     ended: bool,
-    store: str | None,
+    store: shell.Given,
     tz: str | None,
 ) -> None:
     """Acknowledge a FINDING until an instant, with a reason; without one, list what is muted.
@@ -41,8 +41,10 @@ def mute_command(
     from tracescope.report.names import one_line
     from tracescope.store import mutes_in
 
-    opened = shell.existing(used.store)
-    known = mutes_in(opened.root)
+    opened = shell.existing(*(used.stores if finding is None else (used.one_store,)))
+    known: dict[str, tuple[int, str]] = {}
+    for one in opened.stores:
+        known |= mutes_in(one.root)
     if finding is None:
         if until or reason or ended:
             raise UsageError("no finding is named", "`tracescope diff` shows their ids")

@@ -13,9 +13,9 @@ from tracescope.errors import InputError, UsageError
 @click.command(name="path")
 @click.argument("trace_id")
 @click.option("--no-skew", is_flag=True, help="Show times as sent, without correcting clocks between hosts.")
-@shell.store_option
+@shell.stores_option
 @shell.print_options("table", "json")
-def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, output: str | None) -> None:
+def path_command(trace_id: str, no_skew: bool, store: shell.Given, form: str, output: str | None) -> None:
     """One trace as a waterfall: solid blocks are what the unit of work was waiting for."""
     used = shell.settings(store=store)
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", trace_id):
@@ -25,7 +25,7 @@ def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, out
     from tracescope.engine.trace_search import begins_with
     from tracescope.report import path_json, text
 
-    opened = shell.existing(used.store)
+    opened = shell.existing(*used.stores)
     digits = trace_id.zfill(32)
     spans = trace_spans(opened, *_words(digits))
     if spans.is_empty() and len(trace_id) < len(digits):
@@ -35,7 +35,7 @@ def path_command(trace_id: str, no_skew: bool, store: str | None, form: str, out
         spans = trace_spans(opened, *_words(begun[0])) if begun else spans
     if spans.is_empty():
         raise InputError(
-            f"no trace {digits} in {used.store}",
+            f"no trace {digits} in {opened.name}",
             "raw spans may have gone; `tracescope status` shows the store",
         )
     found = critical_path(spans, skew=not no_skew)

@@ -24,7 +24,7 @@ def report_command(
     quantile: float | None,
     alpha: float | None,
     min_effect: float | None,
-    store: str | None,
+    store: shell.Given,
     env: str | None,
     tz: str | None,
     form: str | None,

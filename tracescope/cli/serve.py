@@ -44,7 +44,7 @@ _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
 @click.option("--token-file", metavar="FILE", help="Bearer tokens, one a line; read again when it changes.")
 @click.option("--insecure", is_flag=True, default=None, help="Let others reach it without TLS and token.")
 @click.option("--log-format", type=click.Choice(("logfmt", "json")), help="Form of event lines on stderr.")
-@shell.store_option
+@shell.stores_option
 def serve_command(**flags: str | int | None) -> None:
     """Receive spans over OTLP, keep them, and seal hours as they close.
 
@@ -60,6 +60,11 @@ def serve_command(**flags: str | int | None) -> None:
     if settings.grpc == settings.http == "off":
         show_page(settings)
         return
+    if len(settings.stores) > 1:
+        raise UsageError(
+            f"receivers write to one store, and {len(settings.stores)} are given",
+            "give one with --store; with --grpc off and --http off the page shows several as one",
+        )
     from tracescope.cli.upkeep import compile_decoder
     from tracescope.serving.allocator import keep_blocks
     from tracescope.serving.events import Events
@@ -73,7 +78,7 @@ def serve_command(**flags: str | int | None) -> None:
     events.adopt_logging()
     access, limits = prepare(settings)
     refuse_exposed(settings, access)
-    opened = open_store(settings.store, create=True, group_access=settings.group_access)
+    opened = open_store(settings.one_store, create=True, group_access=settings.group_access)
     journal = Journal.open(opened.journal_folder)
     try:
         sockets = open_sockets(settings)
@@ -122,7 +127,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     from tracescope.serving.viewer import view
 
     shell.stay()
-    shell.existing(settings.store)
+    shell.existing(*settings.stores)
     events = Events("json" if settings.log_format == "json" else "logfmt")
     events.adopt_logging()
     (access, limits), meters = prepare(settings), Meters()
@@ -166,7 +171,7 @@ def _page_of(settings: Settings, meters: Meters) -> ASGIApp:
         """What page and series show, remembered once for both."""
         from tracescope.session import Session
 
-        return Session(settings.store, settings)
+        return Session(settings.stores, settings)
 
     def page() -> ASGIApp:
         from tracescope.web.app import make_app
@@ -213,5 +218,5 @@ def _announce(addresses: Mapping[str, str], settings: Settings) -> None:
 
     for name, address in addresses.items():
         where = address if name == "grpc" else url_of(address, tls=bool(settings.tls_cert))
-        shell.echo(f"{_TITLES[name]} on {where}, store {settings.store}")
+        shell.echo(f"{_TITLES[name]} on {where}, store {' and '.join(settings.stores)}")
     sys.stdout.flush()

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import click
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: What ``less`` is told where nobody has told it, as git does: quit when it fits, colours, leave the screen.
 _LESS: Final = "FRX"
 F = TypeVar("F", bound=Callable[..., Any])
+#: What ``--store`` gives: a folder, several of them, or nothing.
+Given: TypeAlias = str | tuple[str, ...] | None
 
 
 #: New objects between looks for cycles, for a process that stays.
@@ -40,20 +42,23 @@ def stay() -> None:
 
 
 def store_option(function: F) -> F:
-    """``--store``."""
+    """``--store`` of what works on one."""
     return store_option_of("Folder of the store.")(function)
+
+
+def stores_option(function: F) -> F:
+    """``--store`` of what answers: several are read together."""
+    return store_option_of("Folder of the store; given several times, all are read as one.")(function)
 
 
 def store_option_of(about: str) -> Callable[[F], F]:
     """``--store`` with a help of its own."""
-    return click.option("--store", multiple=True, callback=_one_store, metavar="DIR", help=about)
+    return click.option("--store", multiple=True, callback=_given_stores, metavar="DIR", help=about)
 
 
-def _one_store(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> str | None:
-    """The one store that is given, None where none is: of several the last must not pass for all."""
-    if len(given) > 1:
-        raise UsageError(f"--store is given {len(given)} times; {config.ONE_STORE}", config.ONE_STORE_HINT)
-    return given[0] if given else None
+def _given_stores(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Given:
+    """The store that is given, or all that are; None where none is.  What works on one refuses several."""
+    return given[0] if len(given) == 1 else given or None
 
 
 def zone_option(function: F) -> F:
@@ -95,7 +100,7 @@ def format_option(*forms: str, default: str = "") -> Callable[[F], F]:
 
 def store_options(function: F) -> F:
     """``--store``, ``--env`` and ``--tz``: which store, and how its periods are read."""
-    return store_option(env_option(zone_option(function)))
+    return stores_option(env_option(zone_option(function)))
 
 
 def print_options(*forms: str, default: str = "") -> Callable[[F], F]:
@@ -204,26 +209,28 @@ def ask(in_force: config.Settings, **asked: Any) -> Answers:
     from tracescope.engine.question import Question
     from tracescope.session import Session
 
-    existing(in_force.store)
-    return Session(in_force.store, in_force, now_ns=now_ns).ask(Question.of(in_force, **asked))
+    existing(*in_force.stores)
+    return Session(in_force.stores, in_force, now_ns=now_ns).ask(Question.of(in_force, **asked))
 
 
-def existing(path: str) -> SpanStore:
-    """The store to read from; an absent one is an empty one.
+def existing(*paths: str) -> SpanStore:
+    """The store to read from, or several as one; an absent one is an empty one.
 
     Raises
     ------
     InsufficientDataError
-        There is none.
+        There is none, or one of several is not.
     """
-    from tracescope.store import open_store
+    from tracescope.store.several import open_stores
 
-    if not (Path(path) / "FORMAT.json").exists() and not (Path(path).is_dir() and any(Path(path).iterdir())):
-        raise InsufficientDataError(
-            f"no store at {path}",
-            "fill one with `tracescope import FILE` or `tracescope serve`, or look at `tracescope demo`",
-        )
-    return open_store(path)
+    for path in paths:
+        folder = Path(path)
+        if not (folder / "FORMAT.json").exists() and not (folder.is_dir() and any(folder.iterdir())):
+            raise InsufficientDataError(
+                f"no store at {path}",
+                "fill one with `tracescope import FILE` or `tracescope serve`, or look at `tracescope demo`",
+            )
+    return open_stores(paths)
 
 
 def context(store: SpanStore, zone: str) -> Context:

@@ -12,16 +12,19 @@ from tracescope.periods import check_mark, format_utc, instant_of
 @click.command(name="mark")
 @click.argument("name", required=False)
 @click.argument("instant", required=False)
-@shell.store_option
+@shell.stores_option
 @shell.zone_option
-def mark_command(name: str | None, instant: str | None, store: str | None, tz: str | None) -> None:
+def mark_command(name: str | None, instant: str | None, store: shell.Given, tz: str | None) -> None:
     """Give an INSTANT a NAME (now, when none is given); without a name, list them."""
     used = shell.settings(store=store, tz=tz)
     from tracescope.store import marks_in
 
-    opened = shell.existing(used.store)
+    opened = shell.existing(*(used.stores if name is None else (used.one_store,)))
     if name is None:
-        for known, at in sorted(marks_in(opened.root).items(), key=lambda pair: pair[1]):
+        marks: dict[str, int] = {}
+        for one in reversed(opened.stores):  # as `SeveralStores.marks`; a damaged one is told
+            marks |= marks_in(one.root)
+        for known, at in sorted(marks.items(), key=lambda pair: pair[1]):
             shell.echo(f"{format_utc(at)}  {known}")
         return
     check_mark(name)
@@ -37,7 +40,7 @@ def mark_command(name: str | None, instant: str | None, store: str | None, tz: s
 @click.option("--trust-clock", is_flag=True, help="Remove by age though the clock is far ahead of the store.")
 @shell.store_option
 def prune_command(
-    retain_spans_days: int | None, retain_rollups_days: int | None, trust_clock: bool, store: str | None
+    retain_spans_days: int | None, retain_rollups_days: int | None, trust_clock: bool, store: shell.Given
 ) -> None:
     """Remove raw spans and rollups that are older than the settings keep."""
     used = shell.settings(
@@ -46,7 +49,7 @@ def prune_command(
     from tracescope.engine import clock
     from tracescope.engine.upkeep import prune
 
-    opened, now_ns = shell.existing(used.store), shell.now_ns()
+    opened, now_ns = shell.existing(used.one_store), shell.now_ns()
     told = "" if trust_clock else clock.doubt(opened, now_ns)
     if told:
         raise StoreError(told, "if the clock is right: `tracescope prune --trust-clock`")
@@ -68,28 +71,30 @@ def prune_command(
 @click.command(name="verify")
 @click.option("--repair", is_flag=True, help="Set damaged files aside, and make rollups anew.")
 @shell.store_option
-def verify_command(repair: bool, store: str | None) -> None:
+def verify_command(repair: bool, store: shell.Given) -> None:
     """Compare every file with its checksum, count it, and make the rollups anew to compare them."""
     used = shell.settings(store=store)
     from tracescope.engine import upkeep
     from tracescope.store import mend_format, quarantine
 
-    workers, memory_bytes = used.workers, used.memory_mb * 1024 * 1024
+    folder, workers, memory_bytes = used.one_store, used.workers, used.memory_mb * 1024 * 1024
     if repair:
-        done = mend_format(used.store)
-        more, problems = upkeep.repair(shell.existing(used.store), workers=workers, memory_bytes=memory_bytes)
+        done = mend_format(folder)
+        more, problems = upkeep.repair(
+            shell.existing(used.one_store), workers=workers, memory_bytes=memory_bytes
+        )
         for sentence in (*done, *more):
             shell.echo(sentence, err=True)
     else:
-        problems = upkeep.verify(shell.existing(used.store), workers=workers, memory_bytes=memory_bytes)
-    opened = shell.existing(used.store)
+        problems = upkeep.verify(shell.existing(folder), workers=workers, memory_bytes=memory_bytes)
+    opened = shell.existing(used.one_store)
     for note in quarantine.notes(opened.root):
         shell.echo(f"note: {note.path} lies in quarantine/: {note.reason}", err=True)
     for problem in problems:
         shell.echo(problem)
     if problems:
         hint = "restore what is missing from a backup" if repair else "`tracescope verify --repair` mends it"
-        raise StoreError(f"{used.store}: {len(problems)} problems", hint)
+        raise StoreError(f"{used.one_store}: {len(problems)} problems", hint)
     shell.echo("all well", err=True)
 
 
@@ -97,7 +102,7 @@ def verify_command(repair: bool, store: str | None) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Slices worked on at once.")
 @click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that it may use.")
 @shell.store_option
-def rebuild_command(workers: int | None, memory_mb: int | None, store: str | None) -> None:
+def rebuild_command(workers: int | None, memory_mb: int | None, store: shell.Given) -> None:
     """Make the rollups anew from the spans of every hour that still has them.
 
     What the spans mean is resolved anew too, by the rules of this version and by the table `names`.
@@ -106,7 +111,7 @@ def rebuild_command(workers: int | None, memory_mb: int | None, store: str | Non
     from tracescope.engine.rebuild import rebuild
 
     done = rebuild(
-        shell.existing(used.store),
+        shell.existing(used.one_store),
         workers=used.workers,
         memory_bytes=used.memory_mb * 1024 * 1024,
         policy=used.policy,

@@ -21,7 +21,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.rollups.hops import hop_notes
-from tracescope.analysis.rollups.merge import join_hops, merge
+from tracescope.analysis.rollups.merge import add_up, join_hops, merge
 from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.renaming import cap_operations, collapse
@@ -34,6 +34,7 @@ from tracescope.engine.slices import (
     process_slices,
     source,
 )
+from tracescope.engine.union import Remainder, examine, mend, stored_conflicts
 from tracescope.errors import InsufficientDataError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
@@ -118,15 +119,25 @@ def rollups(store: SpanStore, request: RollupRequest) -> PeriodRollups:
 def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> PeriodRollups:
     """`rollups` of one snapshot, under whole names."""
     plan = _planned(snapshot, request)
-    now = [name for name in request.tables if not (request.unread and name in schema.DAILY)]
-    partials = [_sealed_tables(store, snapshot.pointer, plan.sealed, now)]
+    remainder = Remainder()
+    if snapshot.parts:
+        remainder = examine(store, snapshot, plan.sealed)
+        plan = plan.less(remainder)
     made = _computed(store, snapshot, plan, request)
+    partials = _sealed(store, snapshot, plan, request, remainder, made)
     if made is not None:
         partials.append(made)
+    if remainder.raw and made is not None:
+        partials = _of_counted_names(store, snapshot, remainder, partials)
     merged = merge(partials) if len(partials) > 1 else partials[0]
     tables = {name: merged[name] for name in (*request.tables, *schema.DIMENSIONS)}
     hops = hop_notes({name: tables[name] for name in request.tables}, plan.start_ns, plan.end_ns)
-    rules = {snapshot.pointer.hours[hour].rules for hour in plan.sealed}
+    rules = {
+        part.pointer.hours[hour].rules
+        for part in snapshot.each
+        for hour in plan.sealed
+        if hour in part.pointer.hours
+    }
     rules |= set() if made is None else {schema.RULES}
     period = PeriodRollups(
         plan.start_ns,
@@ -135,21 +146,109 @@ def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> 
         request.environment or "",
         tables,
         (*plan.notes, *hops, *rules_notes(rules), *damage_notes(snapshot)),
-        unread=tuple(sorted(plan.sealed)) if request.unread else (),
+        unread=tuple(sorted(set(plan.sealed) - remainder.mended)) if request.unread else (),
         rules=frozenset(rules),
     )
     return _one_environment(period, request.environment)
 
 
+def _sealed(
+    store: SpanStore,
+    snapshot: Snapshot,
+    plan: _Plan,
+    request: RollupRequest,
+    remainder: Remainder,
+    computed: Mapping[str, pl.DataFrame] | None,
+) -> list[dict[str, pl.DataFrame]]:
+    """Partial rollups of the plan's sealed hours, of every store; what is computed has producers too."""
+    later = [name for name in request.tables if request.unread and name in schema.DAILY]
+    now = [name for name in request.tables if name not in later]
+    if not snapshot.parts:
+        return [_sealed_tables(store, snapshot.pointer, plan.sealed, now)]
+    partials: list[dict[str, pl.DataFrame]] = []
+    mended: list[dict[str, pl.DataFrame]] = []
+    for part in snapshot.parts:
+        pointer = part.pointer
+        held = [hour for hour in plan.sealed if hour in pointer.hours]
+        partials.append(_sealed_tables(store, pointer, [h for h in held if h not in remainder.mended], now))
+        # what others compute, of a store whose spans of it are gone
+        beside = [hour for hour in plan.computed if pointer.is_closed(hour)]
+        if beside:
+            partials.append(_sealed_tables(store, pointer, beside, request.tables))
+        if remainder.mended:
+            part_hours = [hour for hour in held if hour in remainder.mended]
+            mended.append(_sealed_tables(store, pointer, part_hours, tuple(schema.ROLLUPS)))
+    if plan.sealed or remainder.raw:  # as one store: names of whatever it has
+        dims = [store.sealed.scan(snapshot.pointer, name) for name in schema.DIMENSIONS]
+        blank = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+        names = zip(schema.DIMENSIONS, pl.collect_all(dims), strict=True)
+        partials.append({**blank, **{name: add_up(name, frame) for name, frame in names}})
+    if mended:
+        near = [_producers(store, snapshot.pointer, min(remainder.mended), max(remainder.mended))]
+        near += [] if computed is None else [computed["hop_halves"].filter(pl.col("side") == 0)]
+        partials.append(mend(merge(mended), remainder, pl.concat(near)))
+    return partials
+
+
+def _of_counted_names(
+    store: SpanStore, snapshot: Snapshot, remainder: Remainder, partials: list[dict[str, pl.DataFrame]]
+) -> list[dict[str, pl.DataFrame]]:
+    """Partial rollups whose names are of rows that count: a part of a trace has names of its own."""
+    counts = ~_among("slot", sorted(remainder.raw))
+    used = {
+        key: pl.concat(
+            [
+                *(partial[name].select(key) for partial in partials for name in names),
+                store.sealed.scan(snapshot.pointer, names[0]).filter(counts).select(key).unique().collect(),
+            ]
+        ).unique()
+        for key, names in (
+            ("path_id", ("path_hours", "path_sketches")),
+            ("entry_id", ("entry_hours", "entry_sketches")),
+        )
+    }
+    known = pl.concat([partial["paths"] for partial in partials]).unique("path_id")
+    kept = known.join(used["path_id"], on="path_id", how="semi")
+    while True:  # with what stands above them, a level a turn
+        more = known.join(kept, left_on="path_id", right_on="parent_id", how="semi")
+        more = more.join(kept, on="path_id", how="anti")
+        if more.is_empty():
+            break
+        kept = pl.concat([kept, more])
+    entries = pl.concat([used["entry_id"], kept.select("entry_id")]).unique()
+    return [
+        {
+            **partial,
+            "paths": partial["paths"].join(kept, on="path_id", how="semi"),
+            "entries": partial["entries"].join(entries, on="entry_id", how="semi"),
+        }
+        for partial in partials
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Hours that are read from rollups, hours that are computed from spans, and the bounds kept to."""
+    """Hours that are read from rollups, hours that are computed from spans, and the bounds kept to.
+
+    ``unequal`` are those of the computed whose rollups several stores have, and which do not add up.
+    """
 
     sealed: list[int]
     computed: list[int]
     start_ns: int
     end_ns: int
     notes: tuple[str, ...]
+    unequal: tuple[int, ...] = ()
+
+    def less(self, remainder: Remainder) -> _Plan:
+        """The same with hours computed that only spans tell."""
+        return replace(
+            self,
+            sealed=[hour for hour in self.sealed if hour not in remainder.raw],
+            computed=sorted(remainder.raw.union(self.computed)),
+            notes=(*self.notes, *remainder.notes()),
+            unequal=tuple(sorted(remainder.raw)),
+        )
 
 
 def _planned(snapshot: Snapshot, request: RollupRequest) -> _Plan:
@@ -166,13 +265,13 @@ def _planned(snapshot: Snapshot, request: RollupRequest) -> _Plan:
         for hour in {start_ns // HOUR, (end_ns - 1) // HOUR}
         if hour in pointer.hours and not first <= hour < last and hour not in unsealed
     ]
-    gone = [hour for hour in cut if pointer.is_closed(hour)]
+    gone = [hour for hour in cut if snapshot.lacks_raw(hour)]
     if gone:
         notes.append("raw spans of the period's cut hours are gone; its bounds snap to whole UTC hours")
         start_ns, end_ns = start_ns // HOUR * HOUR, -(-end_ns // HOUR) * HOUR
         whole += gone
         cut = [hour for hour in cut if hour not in gone]
-    lost = [hour for hour in whole if pointer.is_closed(hour)]
+    lost = [hour for hour in whole if snapshot.lacks_raw(hour)]
     if request.slot_ns < HOUR:
         if lost:
             raise InsufficientDataError(
@@ -214,6 +313,9 @@ def _computed(
     if not made:
         return None
     whole = merge(made)
+    if plan.unequal:
+        kept = stored_conflicts(store, snapshot, plan.unequal)
+        whole["counters"] = add_up("counters", pl.concat([whole["counters"], kept]))
     near = _producers(store, snapshot.pointer, plan.start_ns // HOUR, -(-plan.end_ns // HOUR))
     halves = pl.concat([whole["hop_halves"], near])
     return cap_operations(join_hops(whole, halves))
@@ -307,6 +409,8 @@ def read_unread(
         by_day, *by_hour = pl.collect_all(plans)
         by_day = by_day.with_columns(pl.col("slot").replace_strict(slots, return_dtype=pl.Int64))
         read = pl.concat([by_day, *by_hour])
+        if snapshot.parts:
+            read = add_up(of, read)
         if len(period.environments) > 1:
             read = _kept({**tables, of: read}, of, period.environment)
         tables[of] = pl.concat([tables[of], read])
@@ -348,14 +452,19 @@ class _Hours:
 
         def read(snapshot: Snapshot) -> pl.DataFrame:
             sealed = self._store.sealed.scan(snapshot.pointer, "path_hours")
-            return (
-                sealed.filter(_in_hours(snapshot.pointer, self._period.unread), mine).select(used).collect()
-            )
+            rows = sealed.filter(_in_hours(snapshot.pointer, self._period.unread), mine).select(used)
+            return _one_a_key(rows.collect()) if snapshot.parts else rows.collect()
 
         landed = self._period.tables["path_hours"].filter(mine).select(used)
         rows = pl.concat([landed, self._store.reading(read)])
         self._last = frozenset(ids), rows
         return rows.select(columns)
+
+
+def _one_a_key(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of several stores, added up where their keys are all there."""
+    keyed = set(schema.KEYS["path_hours"]).issubset(rows.columns)
+    return add_up("path_hours", rows).select(rows.columns) if keyed else rows
 
 
 def _in_hours(pointer: Pointer, hours: Sequence[int]) -> pl.Expr:

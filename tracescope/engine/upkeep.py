@@ -21,6 +21,7 @@ from tracescope.engine.slices import DEFAULT_MEMORY, Room, affected, runs
 from tracescope.errors import TracescopeError
 from tracescope.store import SpanStore, Status, body, journal
 from tracescope.store.pointer import Pointer
+from tracescope.store.several import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,9 @@ def reclaim(store: SpanStore, excess_bytes: int) -> PruneResult:
 
 
 def status(store: SpanStore) -> Status:
-    """What a store holds, what is acknowledged but still in the journal included."""
+    """What a store holds, or several together, what is acknowledged but still in the journal included."""
+    if len(store.stores) > 1:
+        return together([status(each) for each in store.stores])
     from tracescope.ingest.drain import decode_records
 
     waiting, damaged = {}, 0

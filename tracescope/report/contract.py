@@ -409,6 +409,14 @@ class Status(TypedDict):
     disk_bytes: int
     receiver: NotRequired[dict[str, Any] | None]
     clock: NotRequired[str | None]
+    store: NotRequired[str]
+
+
+class Statuses(TypedDict):
+    """``tracescope.statuses/1``: `status` of several stores, each with its ``store``."""
+
+    schema: Literal["tracescope.statuses/1"]
+    stores: list[Status]
 
 
 class Finding(TypedDict):

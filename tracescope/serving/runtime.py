@@ -244,7 +244,7 @@ class Runtime:
         self.events(
             "listening",
             **self.addresses,
-            store=self.used.store,
+            store=self.used.one_store,
             tls=self.access.tls is not None,
             connections=self.limits.connections,
         )

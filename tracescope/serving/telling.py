@@ -117,7 +117,7 @@ class Teller:
         self._ask = ask
         self._events = events
         self._first_pause_s = first_pause_s
-        self._root = Path(settings.store)
+        self._root = Path(settings.one_store)
         self._schedule = schedule.parse(settings.digest_every) if settings.digest_every else None
         self._zone = zone_of(settings.tz)
 

@@ -20,7 +20,7 @@ import errno
 import fcntl
 import json
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from tracescope import schema
 from tracescope.errors import DamagedFileError, NewerFormatError, StoreBusyError, StoreError
 from tracescope.store import checked, modes, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
-from tracescope.store.pointer import Pointer
+from tracescope.store.pointer import File, Pointer
 from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
 
 if TYPE_CHECKING:
@@ -85,13 +85,15 @@ class Status:
 class Snapshot:
     """A store at one instant: what is sealed, what has landed, and batches that only landing counts.
 
-    ``damaged`` says which files were left out because they cannot be read.
+    ``damaged`` says which files were left out because they cannot be read, ``parts`` what each of several
+    stores has (`tracescope.store.several`).
     """
 
     pointer: Pointer
     landed: dict[int, list[Path]]
     ledger: Ledger
     damaged: tuple[str, ...] = ()
+    parts: tuple[Snapshot, ...] = ()
 
     def pending(self) -> pl.LazyFrame:
         """Landed spans; one may occur twice, and may be sealed as well."""
@@ -107,6 +109,28 @@ class Snapshot:
         """Hours whose raw spans retention has removed."""
         return self.pointer.closed()
 
+    @property
+    def each(self) -> tuple[Snapshot, ...]:
+        """Every store by itself."""
+        return self.parts or (self,)
+
+    def lacks_raw(self, hour: int) -> bool:
+        """Whether retention has removed raw spans of an hour from any store."""
+        return any(part.pointer.is_closed(hour) for part in self.each)
+
+    def without(self, gone: Collection[File], landed: Collection[Path], damage: tuple[str, ...]) -> Snapshot:
+        """The same less some files, and what is said of them."""
+        files = {
+            name: [file for file in each if file not in gone] for name, each in self.pointer.files.items()
+        }
+        return Snapshot(
+            replace(self.pointer, files=files),
+            {hour: [path for path in paths if path not in landed] for hour, paths in self.landed.items()},
+            self.ledger,
+            damage,
+            tuple(part.without(gone, landed, damage) for part in self.parts),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SpanStore:
@@ -116,6 +140,16 @@ class SpanStore:
     landing: Landing
     sealed: Sealed
     demo: bool
+
+    @property
+    def stores(self) -> tuple[SpanStore, ...]:
+        """Every store of which this is made: itself alone, or several that are read together."""
+        return (self,)
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return str(self.root)
 
     @property
     def journal_folder(self) -> Path:
@@ -257,6 +291,12 @@ class SpanStore:
 
     # -- looking --
 
+    def state(self) -> Hashable:
+        """What changes whenever an answer might."""
+        landed = self.landing.files()
+        newest = max((paths[-1].name for paths in landed.values()), default="")
+        return self.sealed.stamp(), sum(map(len, landed.values())), newest, repr(self.marks())
+
     def snapshot(self) -> Snapshot:
         """The store as it is now.
 
@@ -300,14 +340,14 @@ class SpanStore:
                 slow += took_s > READERS_S
                 if slow > 1:
                     raise StoreBusyError(
-                        f"files of {self.root} were replaced while they were read for {took_s:.0f} s",
+                        f"files of {self.name} were replaced while they were read for {took_s:.0f} s",
                         "run it again, over a shorter period, or while less is sealed and pruned",
                     ) from error
                 newer = self.snapshot()
                 if (newer.pointer.sequence, newer.landed) == (found.pointer.sequence, found.landed):
                     newer = self._without_damage(found, error)
                 found = newer
-        raise StoreBusyError(f"{self.root} changes faster than it can be read", "try again")
+        raise StoreBusyError(f"{self.name} changes faster than it can be read", "try again")
 
     def _without_damage(self, snapshot: Snapshot, error: Exception) -> Snapshot:
         """A snapshot less its files that are damaged.
@@ -321,19 +361,11 @@ class SpanStore:
         landed = {path: told for path, told in self.landing.broken(snapshot.landed).items() if told}
         if snapshot.damaged or not (gone or landed):
             raise StoreError(
-                f"{self.root} cannot be read: {str(error).splitlines()[0]}", "`tracescope verify` says more"
+                f"{self.name} cannot be read: {str(error).splitlines()[0]}", "`tracescope verify` says more"
             ) from error
         told = [f"{self.sealed.folder / file.path}: {why}" for file, why in gone.items()]
         told += [f"{path}: {why}" for path, why in landed.items()]
-        files = {
-            name: [file for file in each if file not in gone] for name, each in snapshot.pointer.files.items()
-        }
-        return Snapshot(
-            replace(snapshot.pointer, files=files),
-            {hour: [path for path in paths if path not in landed] for hour, paths in snapshot.landed.items()},
-            snapshot.ledger,
-            tuple(told),
-        )
+        return snapshot.without(gone, landed, tuple(told))
 
     def pending(self) -> pl.LazyFrame:
         """Landed spans."""

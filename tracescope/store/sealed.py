@@ -89,6 +89,11 @@ def _slot(name: str) -> str | None:
     return "hour" if name == "spans" else "slot"
 
 
+def _in_folder(file: File) -> bool:
+    """Whether its folder says its hour, as schema version 1 had it."""
+    return file.path.split("/")[-2].startswith("hour=")
+
+
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """The sealed part of a store."""
@@ -219,7 +224,7 @@ class Sealed:
 
         types = schema.dtypes(_TABLES[name])
         plans: list[pl.LazyFrame] = []
-        by_folder = [file for file in files if "/hour=" in file.path]
+        by_folder = [file for file in files if _in_folder(file)]
         if by_folder:  # schema version 1 had the hour in the path
             plans.append(
                 pl.scan_parquet(
@@ -230,7 +235,7 @@ class Sealed:
                     extra_columns="ignore",
                 )
             )
-        plain = [file for file in files if "/hour=" not in file.path]
+        plain = [file for file in files if not _in_folder(file)]
         for old in (True, False):
             some = [file for file in plain if (file.version < schema.SCHEMA_VERSION) is old]
             if not some:

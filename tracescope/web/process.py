@@ -35,7 +35,7 @@ async def _main(opened: socket.socket) -> None:
     if first is None:
         return
     settings = first[0]["settings"]
-    session = Session(settings.store, settings)
+    session = Session(settings.stores, settings)
     app = make_app(session, hosts=None, receivers=lambda: first[0]["receivers"])
     series = GraphSeries(session)
     anyio.to_thread.current_default_thread_limiter().total_tokens = _AT_ONCE

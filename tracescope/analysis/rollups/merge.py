@@ -39,9 +39,9 @@ _EMPTIED: Final = {
 
 
 def add_up(name: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a key: sums, and the exemplar rules of the schema."""
+    """One row a key: sums, and the exemplar rules of the schema; of the columns that are there."""
     keys = list(schema.KEYS[name])
-    table = {**schema.ROLLUPS, **schema.DIMENSIONS}[name]
+    table = [column for column in {**schema.ROLLUPS, **schema.DIMENSIONS}[name] if column in frame.columns]
     if name in schema.DIMENSIONS:  # an edge that was answered anywhere is instrumented: False sorts first
         return frame.unique().sort(list(table)).unique(keys, keep="first", maintain_order=True)
     if name == "hop_halves":  # two consumers may look alike, and are two
@@ -64,8 +64,8 @@ def add_up(name: str, frame: pl.DataFrame) -> pl.DataFrame:
         )
         merged = frame.group_by(keys).agg(
             pl.col(measures).sum(),
-            *[pl.col(column).sort_by(longest).first() for column in slow],
-            *[pl.col(column).sort_by(drawn).first() for column in typical],
+            *[pl.col(column).sort_by(longest).first() for column in slow if column in table],
+            *[pl.col(column).sort_by(drawn).first() for column in typical if column in table],
         )
     else:
         special = _SPECIAL.get(name, {})

@@ -26,10 +26,15 @@ from tracescope.analysis.rollups.period import PeriodRollups
 #: Distinct operations a service may have in an hour; the rest become one, OTHER.
 MAX_OPERATIONS: Final = 1000
 OTHER: Final = "(other)"
+#: Names of a service in an hour from which on any may be collapsed.
+FEWEST: Final = min(FEWEST_NAMES, FEWEST_SENTENCES)
 
 
 def cap_operations(
-    tables: Mapping[str, pl.DataFrame], limit: int = MAX_OPERATIONS, one_off: int = FEWEST_NAMES
+    tables: Mapping[str, pl.DataFrame],
+    limit: int | None = None,
+    one_off: int | None = None,
+    owners: pl.DataFrame | None = None,
 ) -> Tables:
     """Collapse one-off names, then give each service at most `limit` operations a slot; the rest are OTHER.
 
@@ -43,20 +48,30 @@ def cap_operations(
     tables
         Whole rollups of the slots they cover: of parts, other names would be kept.
     limit
-        Operations that keep their name.
+        Operations that keep their name, `MAX_OPERATIONS` by default.
     one_off
         Names of one shape from which on those that are hardly called are collapsed, as
-        `tracescope.analysis.rollups.one_off` does.
+        `tracescope.analysis.rollups.one_off` does; `FEWEST_NAMES` by default.
+    owners
+        ``slot, owner``: only the names of these services; None for all.
 
     Returns
     -------
     Tables
         With what was renamed to OTHER counted as ``operation_capped``; names that no row uses are gone.
     """
-    called = _called(tables)
-    names = _collapsed(called, one_off)
+    limit = MAX_OPERATIONS if limit is None else limit
+
+    def calls(of: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        every = called(of)
+        if owners is None:
+            return every
+        return every.join(owners, on=["slot", "owner"], how="semi", maintain_order="left")
+
+    before = calls(tables)
+    names = _collapsed(before, FEWEST_NAMES if one_off is None else one_off)
     collapsed = _renamed(tables, names)
-    beyond = _beyond(called if names.is_empty() else _called(collapsed), limit)
+    beyond = _beyond(before if names.is_empty() else calls(collapsed), limit)
     if beyond.is_empty():
         return collapsed
     capped = beyond.group_by("slot").agg(pl.len().cast(pl.Int64).alias("count"))
@@ -91,7 +106,19 @@ def _collapsed(called: pl.DataFrame, one_off: int) -> pl.DataFrame:
     return pl.DataFrame(rows, columns, orient="row")
 
 
-def _called(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def renamed_owners(calls: pl.DataFrame) -> pl.DataFrame:
+    """``slot, owner`` of what `cap_operations` would give other names.
+
+    Parameters
+    ----------
+    calls
+        Rows of `called`, of whole hours.
+    """
+    renamed = _collapsed(calls, FEWEST_NAMES), _beyond(calls, MAX_OPERATIONS)
+    return pl.concat([rows.select("slot", "owner") for rows in renamed]).unique().sort("slot", "owner")
+
+
+def called(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Calls of every operation: ``slot, owner, operation, calls``, most first.
 
     A service serves a call once (its `self`), whoever makes it; what sends no spans is only called.
@@ -288,7 +315,7 @@ def _suspects(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
 
 
 def _calls_in(period: PeriodRollups, suspects: pl.DataFrame) -> pl.DataFrame:
-    """Calls of suspected operations in a period: ``owner, operation, calls``, as `_called` counts them."""
+    """Calls of suspected operations in a period: ``owner, operation, calls``, as `called` counts them."""
     made: list[pl.DataFrame] = []
     if "path_hours" in period.tables:
         ids = suspects["path_id"].drop_nulls().to_list()
