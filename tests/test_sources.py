@@ -17,7 +17,8 @@ from stores import sealed_checksum
 from tracescope.cli import main
 from tracescope.engine.import_files import import_files
 from tracescope.errors import InputError, SourceError, UsageError
-from tracescope.sources import Options, Part, digest, need, open_source, resolve
+from tracescope.places import need
+from tracescope.sources import Options, Part, digest, open_source, resolve
 from tracescope.store import open_store
 
 ARRIVED = 1_800_000_000 * 10**9
