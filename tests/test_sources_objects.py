@@ -357,7 +357,7 @@ def test_no_metadata_service_is_asked_where_the_url_names_an_endpoint(
         ("s3://", "names no bucket"),
         ("s3:///x", "names no bucket"),
         ("s3://key:se/cret@bucket/x", "names no bucket"),
-        ("s3://bucket?endpiont=http://x", "'endpiont' is no option of it"),
+        ("s3://bucket?endpiont=http://x", "'endpiont' is not an option of it"),
         ("s3://bucket?endpoint=localhost:9000", "its endpoint is no address"),
         ("az://container", "it needs an account_name"),
         ("az://container?account_name=a&account_key=se!cret", "its credentials cannot be read"),
