@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_said_and_nothing_is_made(tmp_path: Path) -> None
         ("file://elsewhere/x", 2, "file://elsewhere names no path of this machine"),
         (f"file://{tmp_path}/none", 1, "no such file"),
         (f"file://{tmp_path}/empty", 1, "no such file"),
-        (f"file://{tmp_path}/traces/notes.txt", 2, "none of 1 objects holds traces; the first: "),
+        (f"file://{tmp_path}/traces/notes.txt", 2, "none of 1 parts holds traces; the first: "),
     ):
         result = run("import", url, "--store", tmp_path / "store")
         assert result.exit_code == code, result.output

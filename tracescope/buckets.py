@@ -265,7 +265,7 @@ def _said(query: str, kind: _Kind, shown: str) -> dict[str, str]:
     unknown = sorted(said.keys() - {*kind.options, "endpoint"})
     if unknown:
         raise SourceError(
-            f"{shown}: {unknown[0]!r} is no option of it",
+            f"{shown}: {unknown[0]!r} is not an option of it",
             f"it takes endpoint, {', '.join(kind.options)}",
         )
     return said

@@ -350,6 +350,19 @@ def encode_request(document: Json, *, lenient: bool = False) -> bytes:
     return _message(_with_scopes(document), _descriptor(), "the document", 1, lenient)
 
 
+def encode_value(text: str) -> bytes:
+    """AnyValue bytes of an attribute's value in JSON.
+
+    Raises
+    ------
+    Malformed
+        It is none.
+    """
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+    return _message(parse(text.encode()), AnyValue.DESCRIPTOR, "the value", 1, True)
+
+
 def _with_scopes(document: Json) -> Json:
     """The document with spans and scopes under their names of today; Tempo calls the former `batches`."""
     if "batches" in document:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SCHEMES: Final[Mapping[str, str]] = {
     "file": "folders",
     **dict.fromkeys(("s3", "s3a", "s3n", "gs", "gcs", "az", "azure"), "objects"),
+    "tempo": "tempo",
 }
 
 
@@ -82,7 +83,8 @@ class Part:
     shown
         What messages call it, without secrets.
     read
-        Pieces of its bytes.  May be called again after an error.
+        Pieces of its bytes.  May be called again after an error; FileOfNoTracesError says that it is
+        something else, which is skipped and named.
     size
         Bytes that `read` gives in all; 0 where that is unknown.
     messages
@@ -132,8 +134,9 @@ def is_source(name: str | Path) -> bool:
 
 
 def _module_of(url: str) -> str | None:
-    scheme = scheme_of(url)
-    return None if scheme is None else SCHEMES.get(scheme)
+    scheme = scheme_of(url) or ""
+    outer, _, inner = scheme.partition("+")
+    return SCHEMES.get(outer) if not inner or inner in SCHEMES else None
 
 
 def open_source(url: str, options: Options) -> Source:

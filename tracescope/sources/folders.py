@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tracescope.errors import InputError, SourceError
-from tracescope.sources import Options, Part, Source, digest
+from tracescope.sources import Options, Part, Source, blocks, digest
 
 _PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A file, or a folder and what is below it."""
+    """A file, or a folder and what is below it; of that only blocks of Tempo where `blocks` says so."""
 
     name: str
     path: Path
+    blocks: bool = False
 
     @property
     def identity(self) -> str:
@@ -35,14 +37,15 @@ class Folder:
         """Its files by name, those aside that are hidden."""
         found = False
         for path in [self.path] if self.path.is_file() else _visible(self.path):
-            about = path.stat()
             found = True
-            yield Part(
-                digest(path.resolve(), about.st_size, about.st_mtime_ns),
-                str(path),
-                _reader(path),
-                about.st_size,
-            )
+            if blocks.is_beside(str(path)) or (self.blocks and not blocks.is_data(str(path))):
+                continue
+            about = path.stat()
+            name = digest(path.resolve(), about.st_size, about.st_mtime_ns)
+            if blocks.is_data(str(path)):
+                yield Part(name, str(path.parent), _block(path).read, messages=True)
+            else:
+                yield Part(name, str(path), _reader(path), about.st_size)
         if not found:
             raise InputError(f"{self.path}: no such file", "check the path, and that the folder is not empty")
 
@@ -68,7 +71,25 @@ def _reader(path: Path) -> Callable[[], Iterable[bytes]]:
     return read
 
 
+def _block(path: Path) -> blocks.Block:
+    """The block that a file is the data of."""
+    meta = path.with_name(blocks.META)
+
+    def about() -> bytes | None:
+        try:
+            return meta.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    return blocks.Block(str(path.parent), about, lambda: nullcontext(path))
+
+
 def open_source(url: str, options: Options) -> Source:
+    """Open ``file:///path``; see `open_folder`."""
+    return open_folder(url)
+
+
+def open_folder(url: str) -> Folder:
     """Open ``file:///path``.
 
     Raises

@@ -7,13 +7,16 @@ key and entity tag, so one that was written anew is read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from tracescope.buckets import Place, place_of
 from tracescope.errors import InputError
-from tracescope.sources import Options, Part, Source, digest
+from tracescope.sources import Options, Part, Source, blocks, digest
 
 _LISTED: Final = 1000
 _PIECE_BYTES: Final = 1024 * 1024
@@ -38,11 +41,14 @@ class Bucket:
         Where it is.
     store, errors
         The client, and what it raises.
+    blocks
+        Only blocks of Tempo are read.
     """
 
     place: Place
     store: Any
     errors: tuple[type[Exception], ...]
+    blocks: bool = False
 
     @property
     def name(self) -> str:
@@ -60,10 +66,14 @@ class Bucket:
         return self.place.prefix
 
     def parts(self, known: frozenset[str]) -> Iterator[Part]:
-        """Its objects by key, less empty ones."""
+        """Its objects by key, less empty ones; blocks of Tempo as one part each."""
         for found in self.objects():
             name = digest(found.key, found.tag)
-            yield Part(name, self.shown(found.key), self.reader(found), found.size)
+            if blocks.is_data(found.key):
+                block = self.block(found)
+                yield Part(name, block.shown, block.read, messages=True)
+            elif not (self.blocks or blocks.is_beside(found.key)):
+                yield Part(name, self.shown(found.key), self.reader(found), found.size)
 
     def shown(self, key: str) -> str:
         """An object as messages call it."""
@@ -96,26 +106,49 @@ class Bucket:
                 f"{self.name}: no object there", "check the prefix: it is whole folders, or one object's key"
             )
 
-    def reader(self, found: Object) -> Callable[[], Iterable[bytes]]:
+    def reader(self, listed: Object) -> Callable[[], Iterable[bytes]]:
         """What reads an object, as it was listed, in pieces."""
 
         def read() -> Iterator[bytes]:
             try:
-                answer = self.store.get(found.key)
-                if _object(answer.meta).tag != found.tag:
+                answer = self.store.get(listed.key)
+                if _object(answer.meta).tag != listed.tag:
                     raise InputError(
-                        f"{self.shown(found.key)}: it was written anew while it was read",
+                        f"{self.shown(listed.key)}: it was written anew while it was read",
                         "run the import again",
                     )
                 yield from answer.stream(min_chunk_size=_PIECE_BYTES)
             except FileNotFoundError as error:
                 raise InputError(
-                    f"{self.shown(found.key)}: it was listed, and is gone", "run the import again"
+                    f"{self.shown(listed.key)}: it was listed, and is gone", "run the import again"
                 ) from error
             except self.errors as error:
-                raise self.failed(error, self.shown(found.key)) from error
+                raise self.failed(error, self.shown(listed.key)) from error
 
         return read
+
+    def block(self, data: Object) -> blocks.Block:
+        """The block that an object is the data of; Parquet needs a file."""
+        folder = data.key.removesuffix(blocks.DATA).rstrip("/")
+
+        def meta() -> bytes | None:
+            key = f"{folder}/{blocks.META}".lstrip("/")
+            try:
+                return bytes(self.store.get(key).bytes())
+            except FileNotFoundError:
+                return None
+            except self.errors as error:
+                raise self.failed(error, self.shown(key)) from error
+
+        @contextmanager
+        def local() -> Generator[Path]:
+            with tempfile.NamedTemporaryFile(prefix="tracescope-", suffix=".parquet") as file:
+                for piece in self.reader(data)():
+                    file.write(piece)
+                file.flush()
+                yield Path(file.name)
+
+        return blocks.Block(self.shown(folder), meta, local)
 
     def failed(self, error: Exception, place: str) -> InputError:
         """What went wrong with a place, without secrets."""

@@ -67,7 +67,7 @@ class Reading:
             yield from _grouped(self._chunks(parts))
         if not self.names and not self.known and self.skipped.files:
             raise SourceError(
-                f"{self.source.name}: none of {len(self.skipped.files)} objects holds traces; the first: "
+                f"{self.source.name}: none of {len(self.skipped.files)} parts holds traces; the first: "
                 f"{self.skipped.files[0][1]}",
                 "see tracescope import --help",
             )
@@ -85,14 +85,14 @@ class Reading:
 
     def _chunks(self, parts: Iterator[tuple[Part, Iterable[bytes]]]) -> Iterator[Chunk]:
         for part, pieces in parts:
-            if part.messages:
-                yield from _of_messages(part, pieces)
-            else:
-                try:
+            try:
+                if part.messages:
+                    yield from _of_messages(part, pieces)
+                else:
                     yield from read_pieces(pieces, part.shown, self.form, part.size)
-                except FileOfNoTracesError as found:
-                    self.skipped.files.append((part.shown, found.error.message))
-                    continue  # not remembered: with another --format it may be read
+            except FileOfNoTracesError as found:
+                self.skipped.files.append((part.shown, found.error.message))
+                continue  # not remembered: another time, or with another --format, it may be read
             self.names.append(self._prefix + part.name)
 
 
