@@ -3,11 +3,12 @@
     python benchmarks/foreign_json.py [TRACES] [--crisp CHECKOUT] [--keep FOLDER]
 
 10,000 traces of 50 spans in ten services, over two days: as OTLP JSON lines, as one Jaeger document
-(``{"data": [...]}``, 250 MB), and as one Zipkin array of traces, in which client and server share an id.
+(``{"data": [...]}``, 250 MB), as one Zipkin array of traces, in which client and server share an id, as
+another of version 1, and as lines of Elasticsearch with mapped tags.
 Each is imported as a process into a fresh store, twice, and the second counts; the first may compile.
 CPU seconds are of all processes and threads, user and system.  Goals: import and ``diff`` of the Jaeger
-document in at most a quarter of CRISP's CPU; Jaeger and Zipkin at no less than 60 % of the rate of OTLP
-JSON; memory within ``memory_mb``.
+document in at most a quarter of CRISP's CPU; all others at no less than 60 % of the rate of OTLP JSON;
+memory within ``memory_mb``.
 """
 
 from __future__ import annotations
@@ -180,23 +181,66 @@ def zipkin(trace: Trace) -> list[dict[str, Any]]:
     return out
 
 
+def zipkin_v1(trace: Trace) -> list[dict[str, Any]]:
+    """A trace as Zipkin's first API gave it: one record holds both sides of a call."""
+    found: dict[str, dict[str, Any]] = {}
+    for side in zipkin(trace):
+        made = found.setdefault(
+            side["id"],
+            {name: side[name] for name in ("traceId", "id", "parentId", "name") if name in side}
+            | {"annotations": [], "binaryAnnotations": []},
+        )
+        here = side["localEndpoint"]
+        first, last = ("cs", "cr") if side["kind"] == "CLIENT" else ("sr", "ss")
+        ends = (side["timestamp"], first), (side["timestamp"] + side["duration"], last)
+        made["annotations"] += [{"timestamp": at, "value": value, "endpoint": here} for at, value in ends]
+        made["binaryAnnotations"] += [
+            {"key": key, "value": value, "endpoint": here} for key, value in side["tags"].items()
+        ]
+        if "shared" not in side:
+            made |= {"timestamp": side["timestamp"], "duration": side["duration"]}
+    return list(found.values())
+
+
+def elasticsearch(trace: Trace) -> Iterator[dict[str, Any]]:
+    """Documents of a trace as Jaeger keeps them where tags are mapped to fields."""
+    whole = jaeger(trace)
+
+    def fields(owner: dict[str, Any]) -> dict[str, Any]:
+        mapped = {tag["key"].replace(".", "@"): tag["value"] for tag in owner["tags"]}
+        return owner | {"tags": [], "tag": mapped}
+
+    for span in whole["spans"]:
+        process = fields(whole["processes"][span["processID"]])
+        yield {name: value for name, value in fields(span).items() if name != "processID"} | {
+            "process": process, "startTimeMillis": span["startTime"] // 1000,
+        }  # fmt: skip
+
+
 def _compact(document: Any) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
 def _write(folder: Path, count: int) -> dict[str, Path]:
     """The same traces in each format."""
-    files = {name: folder / name for name in ("otlp.jsonl", "jaeger.json", "zipkin.json")}
+    files = {
+        name: folder / name
+        for name in ("otlp.jsonl", "jaeger.json", "zipkin.json", "zipkin-v1.json", "elastic.jsonl")
+    }
     streams = {name: path.open("w") for name, path in files.items()}
     streams["jaeger.json"].write('{"data": [')
-    streams["zipkin.json"].write("[")
+    for name in ("zipkin.json", "zipkin-v1.json"):
+        streams[name].write("[")
     for number, trace in enumerate(traces(count)):
         comma = ", " if number else ""
         streams["otlp.jsonl"].write(_compact(otlp(trace)) + "\n")
         streams["jaeger.json"].write(comma + _compact(jaeger(trace)))
         streams["zipkin.json"].write(comma + _compact(zipkin(trace)))
+        streams["zipkin-v1.json"].write(comma + _compact(zipkin_v1(trace)))
+        streams["elastic.jsonl"].writelines(_compact(one) + "\n" for one in elasticsearch(trace))
     streams["jaeger.json"].write('], "total": 0, "limit": 0, "offset": 0, "errors": null}\n')
-    streams["zipkin.json"].write("]\n")
+    for name in ("zipkin.json", "zipkin-v1.json"):
+        streams[name].write("]\n")
     for stream in streams.values():
         stream.close()
     return files
@@ -270,7 +314,7 @@ def main() -> None:
         for _ in range(2):
             costs["diff"] = _tracescope("diff", *days, "--tz", "UTC", "--store", store, "--format", "json")
         print(f"diff of two days                {costs['diff'].cpu_s:6.2f} CPU s")
-        for name in ("jaeger.json", "zipkin.json"):
+        for name in list(files)[1:]:
             rate = costs["otlp.jsonl"].cpu_s / costs[name].cpu_s
             print(f"{name}: {100 * rate:.0f} % of the rate of OTLP JSON lines (goal 60 %)")
         if given.crisp:

@@ -106,6 +106,58 @@ RECORDS: list[dict[str, Any]] = [
 ZIPKIN = json.dumps([RECORDS, [record("a", "other", traceId="7")]]).encode()
 
 
+WEB, SHOP = {"serviceName": "web", "ipv4": "10.0.0.1", "port": 80}, {"serviceName": "shop", "ipv6": "::1"}
+
+
+def note(value: str, at_us: int, endpoint: Any = WEB) -> dict[str, Any]:
+    """An annotation of Zipkin v1."""
+    return {"timestamp": BEGIN_US + at_us, "value": value, "endpoint": endpoint}
+
+
+def tag(key: str, value: Any, endpoint: Any = WEB) -> dict[str, Any]:
+    """A binary annotation of Zipkin v1."""
+    return {"key": key, "value": value, "endpoint": endpoint}
+
+
+FIRST_VERSION: list[dict[str, Any]] = [
+    {
+        "traceId": "5", "id": "a", "name": "get /é \"x\"", "timestamp": BEGIN_US, "duration": 500,
+        "annotations": [note("cs", 0), note("cr", 500), note("sr", 100, SHOP), note("ss", 300, SHOP),
+                        note("wire", 50), note("wire\n", 200, SHOP)],
+        "binaryAnnotations": [tag("http.path", "/x"), tag("ok", True, SHOP), tag("n", 7, SHOP),
+                              tag("http.path", "/\"y"), tag("none", None), tag("sa", True, SHOP),
+                              tag("ca", "true", {"serviceName": "", "ipv4": "10.0.0.9"})],
+    },
+    {"traceId": "5", "id": "b", "parentId": "a", "name": "local", "timestamp": BEGIN_US + 5, "duration": 9,
+     "binaryAnnotations": [tag("lc", "spring", SHOP), tag("error", "boom", {})]},
+    {"traceId": "5", "id": "c", "parentId": "a", "name": "send", "timestamp": BEGIN_US + 5,
+     "annotations": [note("ms", 5, SHOP)],
+     "binaryAnnotations": [tag("ma", True, {"serviceName": "kafka"}), tag("kafka.topic", "orders", SHOP)]},
+    {"traceId": "5", "id": "c", "name": "take", "annotations": [note("mr", 25), note("late", 20)]},
+    {"traceId": "5", "id": "d", "name": "", "timestamp": BEGIN_US, "binaryAnnotations": [],
+     "annotations": [note("cs", 3), note("cr", 9)]},
+    record("e", "web", "CLIENT", parentId="d"),
+]  # fmt: skip
+ZIPKIN_V1 = json.dumps([FIRST_VERSION, [{**one, "traceId": "6"} for one in FIRST_VERSION[:3]]]).encode()
+
+
+def in_elasticsearch(span: dict[str, Any], number: int) -> dict[str, Any]:
+    """A span of TRACE as Jaeger writes it to Elasticsearch where it is told to map tags to fields."""
+    tags = {
+        one["key"].replace(".", "@"): one["value"]
+        for one in span.get("tags", ())
+        if one.get("type") not in ("int64", "float64") or not isinstance(one["value"], str)
+    }
+    process = {"serviceName": "web", "tags": [], "tag": {"host@name": f"h{number % 2}", "n": 5}}
+    return {"traceID": "abc", **span, "tags": [], "tag": tags, "process": process}
+
+
+MAPPED = json.dumps([in_elasticsearch(span, number) for number, span in enumerate(TRACE["spans"])]).encode()
+OBJECTS = json.dumps({"data": [TRACE | {"spans": [
+    span | {"tags": {one["key"]: one["value"] for one in span.get("tags", ())}} for span in TRACE["spans"]
+]}]}).encode()  # fmt: skip
+
+
 def spans_of(requests: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Each span with its resource, in an order of their own."""
     return sorted(
@@ -133,7 +185,14 @@ def by_id(requests: Sequence[bytes]) -> dict[str, tuple[str, Span]]:
 # -- kernels and slow ways --
 
 
-@pytest.mark.parametrize(("kernel", "text"), [(plain_jaeger, JAEGER), (plain_zipkin, ZIPKIN)])
+@pytest.mark.parametrize(
+    ("kernel", "text"),
+    [
+        (plain_jaeger, JAEGER), (plain_jaeger, MAPPED), (plain_jaeger, OBJECTS), (plain_zipkin, ZIPKIN),
+        (plain_zipkin, ZIPKIN_V1),
+    ],
+    ids=["Jaeger", "Elasticsearch", "objects", "Zipkin", "Zipkin v1"],
+)  # fmt: skip
 def test_what_tools_write_is_plain(kernel: Any, text: bytes) -> None:
     """Every field that real traces have is written by the kernel, as the slow way would."""
     made = kernel.transcode(text)
@@ -152,7 +211,8 @@ ODD: list[Any] = [
 ]  # fmt: skip
 NAMES = (
     "traceID", "spanID", "type", "value", "key", "tags", "tag", "kind", "shared", "parentId", "duration",
-    "timestamp", "processID", "process", "references", "binaryAnnotations", "parentSpanID",
+    "timestamp", "processID", "process", "references", "binaryAnnotations", "annotations", "endpoint",
+    "parentSpanID",
 )  # fmt: skip
 
 
@@ -171,12 +231,11 @@ def altered(node: Any, draw: random.Random, chance: float) -> Any:
 
 
 @CHECKED
-@given(st.randoms(use_true_random=False), st.sampled_from(["jaeger", "zipkin"]))
-def test_kernels_and_slow_ways_give_the_same_spans(draw: random.Random, form: Any) -> None:
+@given(st.randoms(use_true_random=False), st.sampled_from([JAEGER, MAPPED, OBJECTS, ZIPKIN, ZIPKIN_V1]))
+def test_kernels_and_slow_ways_give_the_same_spans(draw: random.Random, given: bytes) -> None:
     """Whatever stands in a document: what the kernel takes, the slow way takes, and as the same spans."""
-    document = altered(
-        json.loads(JAEGER if form == "jaeger" else ZIPKIN), draw, draw.choice([0.003, 0.01, 0.05])
-    )
+    form: Any = "zipkin" if given in (ZIPKIN, ZIPKIN_V1) else "jaeger"
+    document = altered(json.loads(given), draw, draw.choice([0.003, 0.01, 0.05]))
     text = json.dumps(document, ensure_ascii=draw.random() < 0.5, indent=draw.choice([None, 1])).encode()
     kernel = plain_jaeger if form == "jaeger" else plain_zipkin
     made = kernel.transcode(text)

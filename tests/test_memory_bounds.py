@@ -24,7 +24,7 @@ def test_the_fence_stops_who_reads_one_byte_too_far(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGSEGV
 
 
-@pytest.mark.parametrize("what", ["wire", "json", "jaeger", "zipkin"])
+@pytest.mark.parametrize("what", ["wire", "json", "jaeger", "zipkin", "zipkin-v1"])
 def test_no_request_makes_a_kernel_read_or_write_outside_its_arrays(what: str, tmp_path: Path) -> None:
     """Cut at every byte, and thousands of times damaged: refused or read, and the process lives."""
     done = run(what, 4000, tmp_path / "note")

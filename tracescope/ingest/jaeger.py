@@ -76,8 +76,11 @@ def _key(tag: Json) -> str:
 
 
 def _tags(owner: Json) -> list[Json]:
-    """Tags of a span or process; Elasticsearch may hold them as members, dots written as ``@``."""
-    tags: list[Json] = list(owner.get("tags") or [])
+    """Tags of a span or process: a list, an object, and Elasticsearch's members, dots written as ``@``."""
+    given: list[Json] | Json = owner.get("tags") or []
+    if isinstance(given, dict):
+        given = [{"key": key, "value": value} for key, value in given.items()]
+    tags = list(given)
     flat: Json = owner.get("tag") or {}
     return tags + [{"key": key.replace("@", "."), "value": value} for key, value in flat.items()]
 

@@ -26,6 +26,8 @@ from tracescope.kernels.json_groups import (
 )
 from tracescope.kernels.json_text import (
     ABSENT,
+    CLOSE,
+    CLOSE_LIST,
     DEEPEST,
     LARGEST,
     NOT_PLAIN,
@@ -84,8 +86,15 @@ _CONSUMER = 5
 #: Tags that stand for something; what they say is noted from `_AT_SAID` on.
 _KEYS = words("span.kind", "error", "otel.status_code", "otel.status_description", "w3c.tracestate")
 _KIND, _ERROR, _CODE, _MESSAGE, _STATE = range(5)
+#: The same as Elasticsearch's maps of tags have them.
+_FLAT_KEYS = words("span@kind", "error", "otel@status_code", "otel@status_description", "w3c@tracestate")
+_AT_SIGN, _DOT, _N = ord("@"), ord("."), ord("n")
 
 _AT_SPAN, _AT_REFERENCE, _AT_TAG, _AT_LOG, _AT_PROCESS, _AT_SAID, _AT_UNIT = 0, 12, 15, 18, 20, 23, 28
+#: How tags stand: in a list (or as members of an object), or as members with dots written as ``@``.
+_LISTED, _MAPPED = 0, 1
+#: Fields that hold attributes.
+_OF_SPAN, _OF_RESOURCE, _OF_EVENT = 0x4A, 0x0A, 0x1A
 _PLACES = 35
 _SERVICE_NAME = np.frombuffer(b"\x0a\x0cservice.name\x12", np.uint8)
 LATEST_US = np.uint64((2**63 - 1) // 1000)
@@ -196,8 +205,8 @@ def _value(text, jump, kind, at, out, to, doubles):
 
 
 @bare
-def _tag(text, jump, out, to, doubles, places, tag):
-    """Write the tag that has been found as a field."""
+def _tag(text, jump, out, to, doubles, places, tag, form):
+    """Write the tag that has been found as a field; a map's has dots written as ``@``."""
     if places[_AT_TAG] < 0:
         return np.int64(NOT_PLAIN)
     kind = np.int64(_UNTYPED)
@@ -207,9 +216,14 @@ def _tag(text, jump, out, to, doubles, places, tag):
             return np.int64(NOT_PLAIN)
     out[to] = tag
     begin = to + 1
-    to = text_field(text, jump, places[_AT_TAG], 0x0A, out, to + 2, doubles)
+    key = to + 2
+    to = text_field(text, jump, places[_AT_TAG], 0x0A, out, key, doubles)
     if to < 0:
         return to
+    if form == _MAPPED:
+        for k in range(key, to):
+            if out[k] == _AT_SIGN:
+                out[k] = _DOT
     out[to] = 0x12
     end = _value(text, jump, kind, places[_AT_TAG + 2], out, to + 2, doubles)
     if end < 0:
@@ -218,15 +232,51 @@ def _tag(text, jump, out, to, doubles, places, tag):
 
 
 @bare
-def _note_said(text, jump, at, places):
-    """Note what the tags say that stand for something; `NOT_PLAIN` where that is not clear."""
-    for k in range(len(_KEYS)):
-        places[_AT_SAID + k] = ABSENT
-    item = first_item(text, at)
-    while is_item(text, item):
+def _first_tag(text, at, form):
+    """The first of tags in a list, or of those that are an object's members; as `first_item` otherwise."""
+    if at < 0 or (form == _MAPPED and is_empty(text, at)):
+        return np.int64(NULL)
+    if byte(text, at) == OPEN or (byte(text, at) == OPEN_LIST and form == _LISTED):
+        return gap(text, at + 1)
+    return np.int64(NOT_PLAIN)
+
+
+@inlined
+def _is_tag(text, item):
+    """Whether a tag stands at `item`, and not the end of all."""
+    return item >= 0 and byte(text, item) != CLOSE_LIST and byte(text, item) != CLOSE
+
+
+@bare
+def _find_tag(text, jump, at, item, places):
+    """Note where key, type and value of a tag of `at` stand; where it ends begins, or `NOT_PLAIN`."""
+    if byte(text, at) == OPEN_LIST:
         if find(text, jump, item, _TAG, places, _AT_TAG) < 0 or places[_AT_TAG] < 0:
             return np.int64(NOT_PLAIN)
-        said = match(text, jump, places[_AT_TAG], _KEYS)
+        return item
+    value = gap(text, gap(text, abs(np.int64(jump[item]))) + 1)
+    places[_AT_TAG], places[_AT_TAG + 1] = item, ABSENT
+    places[_AT_TAG + 2] = NULL if byte(text, value) == _N else value
+    return value
+
+
+@bare
+def _said(text, jump, form, places):
+    """Which of the tags that stand for something a tag is; -1 for none."""
+    if form == _MAPPED:
+        return match(text, jump, places[_AT_TAG], _FLAT_KEYS)
+    return match(text, jump, places[_AT_TAG], _KEYS)
+
+
+@bare
+def _note_said(text, jump, at, form, places):
+    """Note what tags say that stand for something; `NOT_PLAIN` where that is not clear."""
+    item = _first_tag(text, at, form)
+    while _is_tag(text, item):
+        item = _find_tag(text, jump, at, item, places)
+        if item < 0:
+            return item
+        said = _said(text, jump, form, places)
         value = places[_AT_TAG + 2]
         if said == _KIND:
             if places[_AT_SAID] == ABSENT:
@@ -242,14 +292,15 @@ def _note_said(text, jump, at, places):
 
 
 @bare
-def _attributes(text, jump, at, tag, out, to, doubles, places):
+def _attributes(text, jump, at, form, tag, out, to, doubles, places):
     """Write tags as fields, the span's kind excepted."""
-    item = first_item(text, at)
-    while is_item(text, item):
-        if find(text, jump, item, _TAG, places, _AT_TAG) < 0 or places[_AT_TAG] < 0:
-            return np.int64(NOT_PLAIN)
-        if match(text, jump, places[_AT_TAG], _KEYS) != _KIND:
-            to = _tag(text, jump, out, to, doubles, places, tag)
+    item = _first_tag(text, at, form)
+    while _is_tag(text, item):
+        item = _find_tag(text, jump, at, item, places)
+        if item < 0:
+            return item
+        if tag != _OF_SPAN or _said(text, jump, form, places) != _KIND:
+            to = _tag(text, jump, out, to, doubles, places, tag, form)
             if to < 0:
                 return to
         item = following(text, jump, item)
@@ -359,7 +410,7 @@ def _event(text, jump, at, out, to, doubles, places):
         if item != name:
             if find(text, jump, item, _TAG, places, _AT_TAG) < 0:
                 return np.int64(NOT_PLAIN)
-            to = _tag(text, jump, out, to, doubles, places, 0x1A)
+            to = _tag(text, jump, out, to, doubles, places, _OF_EVENT, _LISTED)
             if to < 0:
                 return to
         item = following(text, jump, item)
@@ -416,18 +467,18 @@ def _span(text, jump, trace, out, to, doubles, places):
     """Write the fields of the span whose members have been found."""
     if places[_AT_SPAN + _TRACE] >= 0:
         trace = places[_AT_SPAN + _TRACE]
-    flat = places[_AT_SPAN + _FLAT]
-    if (
-        places[_AT_SPAN + _TRACE] == NULL
-        or places[_AT_SPAN + _START] < 0
-        or (flat >= 0 and not is_empty(text, flat))
-    ):
+    if places[_AT_SPAN + _TRACE] == NULL or places[_AT_SPAN + _START] < 0:
         return np.int64(NOT_PLAIN)
-    if _note_said(text, jump, places[_AT_SPAN + _TAGS], places) < 0:
+    tags, flat = places[_AT_SPAN + _TAGS], places[_AT_SPAN + _FLAT]
+    for k in range(len(_KEYS)):
+        places[_AT_SAID + k] = ABSENT
+    if _note_said(text, jump, tags, _LISTED, places) < 0 or _note_said(text, jump, flat, _MAPPED, places) < 0:
         return np.int64(NOT_PLAIN)
     to, parent = _head(text, jump, trace, out, to, doubles, places)
     if to >= 0:
-        to = _attributes(text, jump, places[_AT_SPAN + _TAGS], 0x4A, out, to, doubles, places)
+        to = _attributes(text, jump, tags, _LISTED, _OF_SPAN, out, to, doubles, places)
+    if to >= 0:
+        to = _attributes(text, jump, flat, _MAPPED, _OF_SPAN, out, to, doubles, places)
     if to < 0:
         return to
     item = first_item(text, places[_AT_SPAN + _LOGS])
@@ -480,11 +531,10 @@ def _resource(text, jump, at, sink, places):
     if at >= 0:
         if find(text, jump, at, _OF_PROCESS, places, _AT_PROCESS) < 0:
             return np.int64(NOT_PLAIN)
-        flat = places[_AT_PROCESS + 2]
-        if flat >= 0 and not is_empty(text, flat):
-            return np.int64(NOT_PLAIN)
-        name = places[_AT_PROCESS]
-        end = _attributes_of_process(text, jump, places[_AT_PROCESS + 1], out, end, doubles, places)
+        name, tags, flat = places[_AT_PROCESS], places[_AT_PROCESS + 1], places[_AT_PROCESS + 2]
+        end = _attributes(text, jump, tags, _LISTED, _OF_RESOURCE, out, end, doubles, places)
+        if end >= 0:
+            end = _attributes(text, jump, flat, _MAPPED, _OF_RESOURCE, out, end, doubles, places)
         if end < 0:
             return end
     out[end] = 0x0A
@@ -506,20 +556,6 @@ def _resource(text, jump, at, sink, places):
         return np.int64(NOT_PLAIN)
     sink.counts[N_ASIDE] = close(out, to + 1, end, doubles)
     return np.int64(0)
-
-
-@bare
-def _attributes_of_process(text, jump, at, out, to, doubles, places):
-    """Write the tags of a process as fields."""
-    item = first_item(text, at)
-    while is_item(text, item):
-        if find(text, jump, item, _TAG, places, _AT_TAG) < 0:
-            return np.int64(NOT_PLAIN)
-        to = _tag(text, jump, out, to, doubles, places, 0x0A)
-        if to < 0:
-            return to
-        item = following(text, jump, item)
-    return item if item == NOT_PLAIN else to
 
 
 @bare

@@ -1,8 +1,8 @@
 """Zipkin v2 JSON to OTLP protobuf, for traces as Zipkin's API and reporters write them.
 
-A trace that is not plain (version 1, records without a timestamp) is left to the slow way,
-`tracescope.ingest.zipkin`, which also says what every field means and which of several records keeps
-their span id; the spans are the same either way.
+Version 1 is rewritten as version 2 first.  A trace that is not plain (records without a timestamp) is left
+to the slow way, `tracescope.ingest.zipkin`, which also says what every field means and which of several
+records keeps their span id; the spans are the same either way.
 """
 
 # Inner kernels carry no annotations: their types are what the compiler infers from the arrays given.
@@ -56,6 +56,7 @@ from tracescope.kernels.json_text import (
 )
 from tracescope.kernels.octets import SLACK, byte, same
 from tracescope.kernels.plain_jaeger import LATEST_US, put_micros, put_text, put_times
+from tracescope.kernels.zipkin_v1 import rewrite
 
 _RECORD = words(
     "traceId", "id", "parentId", "kind", "name", "timestamp", "duration", "localEndpoint", "remoteEndpoint",
@@ -617,6 +618,9 @@ def transcode(text: bytes) -> tuple[bytes, list[bytes]] | None:
         A document in UTF-8: a record, a list of records that are one or more whole traces, a list of such.
     """
     if len(text) > LARGEST or not is_utf8(text):  # strings are copied as they are
+        return None
+    text = rewrite(text, jumps(len(text)))
+    if len(text) > LARGEST:
         return None
     sink = Groups.of(len(text))
     padded = np.frombuffer(text + bytes(SLACK), np.uint8)

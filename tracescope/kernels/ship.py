@@ -32,7 +32,7 @@ _PARTS = (
     ("wire",),
     ("plain_json", "outline"),
     ("plain_jaeger", "json_groups"),
-    ("plain_zipkin",),
+    ("plain_zipkin", "zipkin_v1"),
     ("rollup", "tally", "sketch", "walk"),
     ("forest", "roles", "sidecars", "skew", "traces", "units"),
 )
