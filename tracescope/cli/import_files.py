@@ -35,16 +35,24 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
     metavar="MIB",
     help="Memory that the import may take, the program included: never less than 600.",
 )
+@click.option("--since", metavar="WHEN", help="Of a table or topic: from the hour of an instant, or 7d.")
+@click.option("--until", metavar="WHEN", help="Of a table or topic: up to the end of the hour of an instant.")
 @shell.store_option
 def import_command(
-    files: tuple[str, ...], form: str, workers: int | None, memory_mb: int | None, store: shell.Given
+    files: tuple[str, ...],
+    form: str,
+    workers: int | None,
+    memory_mb: int | None,
+    since: str | None,
+    until: str | None,
+    store: shell.Given,
 ) -> None:
     """Read trace files into the store: OTLP JSON or protobuf, Jaeger, Zipkin; .gz and .zst.
 
     FILES are names, globs, folders or URLs; - is stdin. What a file is, its content tells; among several,
     those that hold no traces are skipped. A file that is damaged leaves the store as it was; importing one
-    twice changes nothing. A URL (s3://, gs://, az://, file://) is a place of many files; each import reads
-    what is new there.
+    twice changes nothing. A URL (s3://, gs://, az://, file://, clickhouse://) is a place of many files or a
+    table; each import reads what is new there.
     """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files
@@ -53,7 +61,8 @@ def import_command(
     from tracescope.sources import Options, resolve
     from tracescope.store import open_store
 
-    asked = Options(form, used.workers)  # pyright: ignore[reportArgumentType] - click has checked it
+    between = {name: said for name, said in (("since", since), ("until", until)) if said}
+    asked = Options(form, used.workers, given=between)  # pyright: ignore[reportArgumentType] - click has checked it
     places = resolve(files, asked)  # before a store is made
     keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
     opened = open_store(used.one_store, create=True, group_access=used.group_access)

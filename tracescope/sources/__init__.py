@@ -35,8 +35,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from tracescope.errors import UsageError
 from tracescope.ingest.files import refuse_elsewhere
-from tracescope.places import scheme_of
+from tracescope.places import masked, scheme_of
 
 if TYPE_CHECKING:
     from tracescope.ingest.documents import Form
@@ -46,7 +47,12 @@ SCHEMES: Final[Mapping[str, str]] = {
     "file": "folders",
     **dict.fromkeys(("s3", "s3a", "s3n", "gs", "gcs", "az", "azure"), "objects"),
     "tempo": "tempo",
+    "clickhouse": "clickhouse",
+    "clickhouses": "clickhouse",
 }
+#: Modules whose sources can be read from an instant on and up to one, and the options that say so.
+TIMED: Final = ("clickhouse", "kafka")
+BETWEEN: Final = {"since", "until"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,12 @@ def resolve(names: Sequence[str | Path], options: Options) -> list[str | Path | 
         A name is a URL that cannot be read; see `open_source`.
     """
     refuse_elsewhere([name for name in names if not is_source(name)])
+    for name in names:
+        if options.given.keys() & BETWEEN and _module_of(str(name)) not in TIMED:
+            raise UsageError(
+                f"{masked(str(name))} is read whole: --since and --until are of tables and topics",
+                "leave them out, or name a clickhouse:// or kafka:// URL alone",
+            )
     return [open_source(str(name), options) if is_source(name) else name for name in names]
 
 

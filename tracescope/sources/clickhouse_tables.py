@@ -1,0 +1,410 @@
+"""Tables of spans in ClickHouse, and the SQL that turns their rows into OTLP on the server.
+
+=================  ==============================================================================
+Collector          ``otel_traces`` of the OpenTelemetry Collector's exporter, attributes in Map or
+                   in JSON columns, ``Duration`` as UInt64 or, before, Int64
+Jaeger 2           ``spans``: one nested column for each type of attribute
+SigNoz             ``signoz_index_v3`` and ``distributed_signoz_index_v3``: a Map for each type
+=================  ==============================================================================
+
+What a table is its columns tell, not its name.  A query names its columns as OTLP's JSON names its fields
+and gives one ExportTraceServiceRequest a row, of one resource and scope and of MESSAGE_SPANS spans or
+fewer: a row is what the server holds to write it.  Two forms of answer share that one text: protobuf,
+each message with its length before it, and JSON lines where a server refuses to write the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+Form = Literal["protobuf", "json", "plain json"]
+#: JSON lines of whoever may change no setting.
+PLAIN_JSON: Final[Form] = "plain json"
+
+#: OTLP's messages with the field numbers of opentelemetry-proto; presence is kept (proto2), so that an
+#: empty string is an attribute's value and no missing one.
+_MESSAGES: Final = """syntax = "proto2";
+message Request {
+  message Value { optional string stringValue = 1; optional bool boolValue = 2; optional int64 intValue = 3; \
+optional double doubleValue = 4; }
+  message Attribute { optional string key = 1; optional Value value = 2; }
+  message Resource { repeated Attribute attributes = 1; }
+  message Scope { optional string name = 1; optional string version = 2; repeated Attribute attributes = 3; }
+  message Event { optional fixed64 timeUnixNano = 1; optional string name = 2; \
+repeated Attribute attributes = 3; }
+  message Link { optional bytes traceId = 1; optional bytes spanId = 2; optional string traceState = 3; \
+repeated Attribute attributes = 4; optional fixed32 flags = 6; }
+  message Status { optional string message = 2; optional int32 code = 3; }
+  message Span { optional bytes traceId = 1; optional bytes spanId = 2; optional string traceState = 3; \
+optional bytes parentSpanId = 4; optional string name = 5; optional int32 kind = 6; \
+optional fixed64 startTimeUnixNano = 7; optional fixed64 endTimeUnixNano = 8; \
+repeated Attribute attributes = 9; repeated Event events = 11; repeated Link links = 13; \
+optional Status status = 15; optional fixed32 flags = 16; }
+  message ScopeSpans { optional Scope scope = 1; repeated Span spans = 2; }
+  message ResourceSpans { optional Resource resource = 1; repeated ScopeSpans scopeSpans = 2; }
+  repeated ResourceSpans resourceSpans = 1;
+  optional uint32 spans = 1000;
+}"""
+_TEXT: Final = "Array(Tuple(key String, value Tuple(stringValue String)))"
+_TYPED: Final = (
+    "Array(Tuple(key String, value Tuple(stringValue Nullable(String), boolValue Nullable(Bool), "
+    "intValue Nullable(Int64), doubleValue Nullable(Float64))))"
+)
+_SCOPE: Final = "Tuple(name Nullable(String), version Nullable(String), attributes {})"
+_NO_SCOPE: Final = "(NULL, NULL, [])"
+_KINDS: Final = "['internal', 'server', 'client', 'producer', 'consumer']"
+#: Fields of a span that are no strings; ``{}`` is the type of attributes.
+_TYPES: Final = {
+    "startTimeUnixNano": "UInt64",
+    "endTimeUnixNano": "UInt64",
+    "kind": "Int32",
+    "flags": "UInt32",
+    "attributes": "{}",
+    "events": "Array(Tuple(timeUnixNano UInt64, name String, attributes {}))",
+    "links": "Array(Tuple(traceId String, spanId String, traceState String, attributes {}))",
+    "status": "Tuple(message String, code Int32)",
+}
+#: Doubles up to here hold every integer.
+_EXACT: Final = 2**53
+
+#: Spans of one message, about: groups beyond are parted by their traces.
+MESSAGE_SPANS: Final = 4096
+#: Seconds of a bucket in SigNoz's sorting key.
+_BUCKET_S: Final = 1800
+
+PROTOBUF_SETTINGS: Final = (
+    f"format_schema_source = 'string', format_schema_message_name = 'Request', format_schema = '{_MESSAGES}'"
+)
+JSON_SETTINGS: Final = (
+    "output_format_json_named_tuples_as_objects = 1, output_format_json_quote_64bit_integers = 1, "
+    "output_format_json_skip_null_value_in_named_tuples = 1, output_format_json_quote_denormals = 0, "
+    "output_format_json_escape_forward_slashes = 0"
+)
+
+
+class Range(NamedTuple):
+    """Spans that start in [first, end), nanoseconds of the epoch, of one slice of all traces.
+
+    Groups of one resource and scope are parted into `messages`.
+    """
+
+    first_ns: int
+    end_ns: int
+    slice: int = 0
+    slices: int = 1
+    messages: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of spans, and how its columns become OTLP's fields.
+
+    Attributes
+    ----------
+    kind
+        What wrote it.
+    name
+        Database and table, quoted.
+    time
+        The column of the start, DateTime64(9).
+    trace_id
+        The column of the trace id, hexadecimal.
+    resource, scope
+        Expressions of a resource's attributes and of a scope, by which spans are grouped.
+    span
+        Expressions of a span's fields, ids and links excepted.
+    ids, links
+        Columns of span id and parent; expression of (trace id, span id, state, attributes) in hexadecimal.
+    bucketed
+        The sorting key begins with SigNoz's bucket.
+    """
+
+    kind: str
+    name: str
+    time: str
+    trace_id: str
+    resource: str
+    scope: str
+    span: Mapping[str, str]
+    ids: tuple[str, str]
+    links: str
+    attributes: str = _TEXT
+    bucketed: bool = False
+
+    def condition(self, within: Range) -> str:
+        """The rows of a range."""
+        found = (
+            f"{self.time} >= fromUnixTimestamp64Nano(toInt64({within.first_ns})) "
+            f"AND {self.time} < fromUnixTimestamp64Nano(toInt64({within.end_ns}))"
+        )
+        if self.bucketed:
+            first_s = within.first_ns // 10**9 // _BUCKET_S * _BUCKET_S
+            found += f" AND ts_bucket_start >= {first_s} AND ts_bucket_start <= {within.end_ns // 10**9}"
+        if within.slices > 1:
+            found += f" AND cityHash64({self.trace_id}) % {within.slices} = {within.slice}"
+        return found
+
+    def windows(self, within: Range, seconds: int) -> str:
+        """Ask for windows of time that hold spans: their start in seconds, and how many spans."""
+        return (
+            f"SELECT intDiv(toUnixTimestamp64Nano({self.time}), {seconds * 10**9}) * {seconds} AS window, "
+            f"count() FROM {self.name} WHERE {self.condition(within)} GROUP BY window ORDER BY window "
+            "FORMAT TabSeparated"
+        )
+
+    def spans(self, within: Range, form: Form) -> str:
+        """Ask for the spans of a range."""
+        binary = form == "protobuf"
+        trace_id, (span_id, parent_id) = self.trace_id, self.ids
+        links = self.links
+        if binary:
+            trace_id, span_id, parent_id = (f"unhex({each})" for each in (trace_id, span_id, parent_id))
+            links = f"arrayMap(l -> (unhex(l.1), unhex(l.2), l.3, l.4), {links})"
+        fields = {
+            "traceId": trace_id,
+            "spanId": span_id,
+            "parentSpanId": parent_id,
+            **self.span,
+            "links": links,
+        }
+        types = _TYPES | {
+            name: _TYPES[name].format(self.attributes) for name in ("attributes", "events", "links")
+        }
+        span = ", ".join(f"{name} {types.get(name, 'String')}" for name in fields)
+        resource_spans = (
+            f"Array(Tuple(resource Tuple(attributes {self.attributes}), "
+            f"scopeSpans Array(Tuple(scope {_SCOPE.format(self.attributes)}, "
+            f"spans Array(Tuple({span}))))))"
+        )
+        groups = [f"{self.resource} AS r", f"{self.scope} AS s"]
+        if within.messages > 1:
+            groups.append(f"intHash32(cityHash64({self.trace_id})) % {within.messages}")
+        counted = ", toUInt32(count()) AS spans" if binary else ""
+        end = {
+            "protobuf": f"SETTINGS {PROTOBUF_SETTINGS} FORMAT Protobuf",
+            "json": f"SETTINGS {JSON_SETTINGS} FORMAT JSONEachRow",
+            PLAIN_JSON: "FORMAT JSONEachRow",
+        }[form]
+        grouped = f"groupArray(({', '.join(fields.values())}))"
+        return (
+            f"SELECT CAST([(tuple(r), [(s, {grouped})])], '{resource_spans}') "
+            f"AS resourceSpans{counted} FROM {self.name} WHERE {self.condition(within)} "
+            f"GROUP BY {', '.join(groups)} {end}"
+        )
+
+
+def quoted(name: str) -> str:
+    """A name as SQL has it, whatever is in it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _kind(column: str) -> str:
+    """A kind as OTLP's number, from its name: ``Server``, ``server``, ``SPAN_KIND_SERVER``."""
+    plain = f"replaceOne(lower({column}), 'span_kind_', '')"
+    return f"indexOf({_KINDS}, {plain})"
+
+
+def _status(message: str, code: str) -> str:
+    """A status, its code from its name: ``Unset``, ``Ok``, ``STATUS_CODE_ERROR``."""
+    plain = f"replaceOne(lower({code}), 'status_code_', '')"
+    return f"({message}, indexOf(['ok', 'error'], {plain}))"
+
+
+def _times(start: str, duration: str) -> dict[str, str]:
+    """Start and end; a negative duration, which an unsigned column holds as a huge one, comes back so."""
+    begin = f"toUnixTimestamp64Nano({start})"
+    return {"startTimeUnixNano": begin, "endTimeUnixNano": f"{begin} + toInt64({duration})"}
+
+
+def _of_map(column: str) -> str:
+    return f"arrayMap(a -> (a.1, tuple(a.2)), CAST({column}, 'Array(Tuple(String, String))'))"
+
+
+def _of_json(column: str, all_values: bool) -> str:
+    """Attributes of a JSON column: the server knows every path, its type and, in version 26.4, its value."""
+    types = f"mapValues(JSONAllPathsWithTypes({column}))"
+    paths = f"JSONAllPaths({column})"
+    if all_values:
+        values = f"JSONAllValues({column})"
+    else:
+        raw = f"arrayFold((t, k) -> JSONExtractRaw(t, k), splitByChar('.', p), toJSONString({column}))"
+        values = (
+            f"arrayMap(p -> if(startsWith({raw} AS raw, '\"'), "
+            f"JSONExtractString(concat('[', raw, ']'), 1), raw), {paths})"
+        )
+    made = (
+        "(p, (if(t IN ('Int64', 'Bool', 'Float64'), NULL, v), if(t = 'Bool', v = 'true', NULL), "
+        "if(t = 'Int64', toInt64OrNull(v), NULL), if(t = 'Float64', toFloat64OrNull(v), NULL)))"
+    )
+    return f"arrayMap((p, t, v) -> {made}, {paths}, {types}, {values})"
+
+
+def _collector(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
+    json = columns["SpanAttributes"].startswith("JSON")
+
+    def of(column: str) -> str:
+        return _of_json(column, all_values) if json else _of_map(column)
+
+    return Table(
+        kind=f"the Collector's exporter, {'JSON' if json else 'Map'} columns",
+        name=name,
+        time="Timestamp",
+        trace_id="TraceId",
+        resource=of("ResourceAttributes"),
+        scope="(nullIf(ScopeName, ''), nullIf(ScopeVersion, ''), [])"
+        if "ScopeName" in columns
+        else _NO_SCOPE,
+        span={
+            "traceState": "TraceState",
+            "name": "SpanName",
+            "kind": _kind("SpanKind"),
+            **_times("Timestamp", "Duration"),
+            "attributes": of("SpanAttributes"),
+            "events": "arrayMap((t, n, a) -> (toUnixTimestamp64Nano(t), n, "
+            f"{of('a')}), Events.Timestamp, Events.Name, Events.Attributes)",
+            "status": _status("StatusMessage", "StatusCode"),
+        },
+        ids=("SpanId", "ParentSpanId"),
+        links=f"arrayMap((t, s, u, a) -> (t, s, u, {of('a')}), "
+        "Links.TraceId, Links.SpanId, Links.TraceState, Links.Attributes)",
+        attributes=_TYPED if json else _TEXT,
+    )
+
+
+#: Jaeger's columns of one type of attribute each, and where OTLP has that type.
+_JAEGER_TYPES: Final = {
+    "str": "(toNullable(v), NULL, NULL, NULL)",
+    "bool": "(NULL, toNullable(v), NULL, NULL)",
+    "int": "(NULL, NULL, toNullable(v), NULL)",
+    "double": "(NULL, NULL, NULL, toNullable(v))",
+    "complex": "(toNullable(v), NULL, NULL, NULL)",
+}
+
+
+def _jaeger_attributes(columns: str, at: str = "") -> str:
+    """Attributes of all types; ``{}`` in the name of the columns is the type.
+
+    Bytes, lists and maps have their kind before the key, ``@bytes@key``, and stay texts.  What belongs to
+    an event or a link is nested twice: `at` is which of them.
+    """
+    parts: list[str] = []
+    for kind, value in _JAEGER_TYPES.items():
+        key = "replaceRegexpOne(k, '^@[a-z]+@', '')" if kind == "complex" else "k"
+        column = columns.format(kind)
+        keys, values = f"{column}.key", f"{column}.value"
+        if at:
+            keys, values = f"arrayMap(a -> a.1, `{column}`[{at}])", f"arrayMap(a -> a.2, `{column}`[{at}])"
+        parts.append(f"arrayMap((k, v) -> ({key}, {value}), {keys}, {values})")
+    return f"arrayConcat({', '.join(parts)})"
+
+
+def _jaeger(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
+    del all_values
+    resource = _jaeger_attributes("resource_{}_attributes")
+    named = "[('service.name', (toNullable(service_name), NULL, NULL, NULL))]"
+    unnamed = "service_name != '' AND NOT has(resource_str_attributes.key, 'service.name')"
+    return Table(
+        kind="Jaeger 2",
+        name=name,
+        time="start_time",
+        trace_id="trace_id",
+        resource=f"if({unnamed}, arrayConcat({named}, {resource}), {resource})",
+        scope="(nullIf(scope_name, ''), nullIf(scope_version, ''), "
+        f"{_jaeger_attributes('scope_{}_attributes')})",
+        span={
+            "traceState": "trace_state",
+            "name": "name",
+            "kind": _kind("kind"),
+            **_times("start_time", "duration"),
+            "attributes": _jaeger_attributes("{}_attributes"),
+            "events": f"arrayMap((t, n, i) -> (toUnixTimestamp64Nano(t), n, "
+            f"{_jaeger_attributes('events.{}_attributes', 'i')}), "
+            "events.timestamp, events.name, arrayEnumerate(events.name))",
+            "status": _status("status_message", "status_code"),
+            **({"flags": "flags"} if "flags" in columns else {}),
+        },
+        ids=("id", "parent_span_id"),
+        links=f"arrayMap((t, s, u, i) -> (t, s, u, {_jaeger_attributes('links.{}_attributes', 'i')}), "
+        "links.trace_id, links.span_id, links.trace_state, arrayEnumerate(links.trace_id))",
+        attributes=_TYPED,
+    )
+
+
+def _texts(column: str) -> str:
+    """Attributes of a Map of texts, beside others of other types."""
+    return (
+        "arrayMap(a -> (a.1, (toNullable(a.2), NULL, NULL, NULL)), "
+        f"CAST({column}, 'Array(Tuple(String, String))'))"
+    )
+
+
+def _signoz(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
+    """SigNoz keeps integers among its doubles, and the parent among the links."""
+    del all_values
+    numbers = (
+        "arrayMap(a -> (a.1, (NULL, NULL, "
+        f"if(a.2 = trunc(a.2) AND abs(a.2) < {_EXACT}, toNullable(toInt64(a.2)), NULL), "
+        f"if(a.2 = trunc(a.2) AND abs(a.2) < {_EXACT}, NULL, toNullable(a.2)))), "
+        "CAST(attributes_number, 'Array(Tuple(String, Float64))'))"
+    )
+    flags = (
+        "arrayMap(a -> (a.1, (NULL, toNullable(a.2), NULL, NULL)), "
+        "CAST(attributes_bool, 'Array(Tuple(String, Bool))'))"
+    )
+    event = "JSONExtract(e, 'Tuple(name String, timeUnixNano UInt64, attributeMap Map(String, String))')"
+    references = "JSONExtract(links, 'Array(Tuple(traceId String, spanId String, refType String))')"
+    return Table(
+        kind="SigNoz",
+        name=name,
+        time="timestamp",
+        trace_id="trace_id",
+        resource=_texts("resources_string"),
+        scope=_NO_SCOPE,
+        span={
+            "traceState": "trace_state",
+            "name": "name",
+            "kind": "kind",
+            **_times("timestamp", "duration_nano"),
+            "attributes": f"arrayConcat({_texts('attributes_string')}, {numbers}, {flags})",
+            "events": f"arrayMap(e -> (e.2, e.1, {_texts('e.3')}), arrayMap(e -> {event}, events))",
+            "status": "(status_message, status_code)",
+            "flags": "flags",
+        },
+        ids=("span_id", "parent_span_id"),
+        links=f"arrayMap(l -> (l.1, l.2, '', []), arrayFilter(l -> l.3 != 'CHILD_OF', {references}))",
+        attributes=_TYPED,
+        bucketed="ts_bucket_start" in columns,
+    )
+
+
+#: What each kind of table is known by: columns that no other has.
+_KNOWN: Final = (
+    (
+        _collector,
+        ("Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "Duration", "SpanAttributes"),
+    ),
+    (_jaeger, ("start_time", "trace_id", "id", "parent_span_id", "duration", "str_attributes.key")),
+    (_signoz, ("timestamp", "trace_id", "span_id", "duration_nano", "attributes_string", "resources_string")),
+)
+#: Where each keeps its spans, when no table is named.
+USUAL: Final = ("otel_traces", "spans", "distributed_signoz_index_v3", "signoz_index_v3")
+
+
+def recognise(name: str, columns: Mapping[str, str], *, all_values: bool = True) -> Table | None:
+    """The table that has these columns, or None for one that is not of spans as known here.
+
+    Parameters
+    ----------
+    name
+        Database and table, quoted.
+    columns
+        Names and types, as the server describes them.
+    all_values
+        The server has JSONAllValues (version 26.4).
+    """
+    for make, needed in _KNOWN:
+        if all(column in columns for column in needed):
+            return make(name, columns, all_values)
+    return None
