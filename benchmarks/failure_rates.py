@@ -3,7 +3,7 @@
     python benchmarks/failure_rates.py [--trials N]
 
 Failures of days whose rates wander (a log-normal series that remembers the day before) and of calm days, in
-periods of a few days to four weeks, through `tracescope.analysis.comparison.rates`.  Goal: at most 5 % of
+periods of a few days to four weeks, through `tracescope.analysis.statistics.rates`.  Goal: at most 5 % of
 unchanged pairs are significant; the last columns say how many doubled and tenfold rates are.
 """
 
@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from tracescope.analysis.comparison.blocks import Matched, Slots
 from tracescope.analysis.comparison.failures import LEAST_CHANGE
-from tracescope.analysis.comparison.rates import Counts, compare_rates
+from tracescope.analysis.statistics.blocks import Matched, Slots
+from tracescope.analysis.statistics.rates import Counts, compare_rates
 
 UNITS_A_DAY: Final = 2_000
 #: Name, spread of a day's rate (of its logarithm), and its correlation from day to day.

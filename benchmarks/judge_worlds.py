@@ -30,13 +30,11 @@ from benchmarks.worlds.catalogue import (
     UNCHANGED,
     WALLS,
     WORLDS,
-    Name,
-    Wall,
-    World,
     known_weeks,
     write,
 )
 from benchmarks.worlds.events import FIRST_DAY_NS
+from benchmarks.worlds.truth import Name, Wall, World
 from tracescope.analysis.capacity.forecast import EdgeForecast, Forecast, forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook, outlook
 from tracescope.analysis.diff import diff
@@ -115,7 +113,8 @@ def judge(world: World, answer: Answer, seed: int) -> Outcome:
     """Hold an answer against the truth."""
     truth, findings = world.truth, answer.report.findings
     first = findings[0] if findings else None
-    right = first if first is not None and _is(truth.causes, first.cause) else None
+    told = all(any(_is((name,), finding.cause) for finding in findings) for name in truth.besides)
+    right = first if first is not None and told and _is(truth.causes, first.cause) else None
     known = bool(truth.causes)
     held = (
         [any(_is((name,), victim.edge) for victim in right.victims) for name in truth.victims]

@@ -52,7 +52,7 @@ MODULES = {
     "changes": ("analysis.evidence.change_points", "change_laws"),
     "patterns": ("analysis.evidence.patterns", "pattern_rules patterns"),
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
-    "blocks": ("analysis.comparison.blocks", "blocks"),
+    "blocks": ("analysis.statistics.blocks", "blocks"),
     "starved": ("analysis.comparison.starved", "starved_laws starved"),
     "verdict": ("analysis.verdict", "verdict"),
     "gate": ("analysis.gate", "gate"),

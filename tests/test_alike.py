@@ -8,12 +8,12 @@ import pytest
 
 from tracescope import schema
 from tracescope.analysis.capacity.early_warning import signs_between
-from tracescope.analysis.comparison import blocks
 from tracescope.analysis.comparison.aggregate import condensed
 from tracescope.analysis.comparison.edges import exemplars
 from tracescope.analysis.comparison.matched import ENTRY_SUMS, PATH_SUMS, gather, slots_of
 from tracescope.analysis.evidence.patterns import sums_by_edge
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics import blocks
 
 HOUR, DAY = schema.HOUR_NS, schema.DAY_NS
 #: Thresholds of all requests, and of one in four.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracescope.analysis.comparison.blocks import Extent, Matched, Slots, hour_of_week, match
+from tracescope.analysis.statistics.blocks import Extent, Matched, Slots, hour_of_week, match
 from tracescope.schema import DAY_NS, HOUR_NS
 
 #: A Monday, 00:00 UTC.

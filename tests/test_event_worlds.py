@@ -15,10 +15,11 @@ import tracescope
 from benchmarks.judge_worlds import ask, is_good, judge, plan, run, table
 from benchmarks.queues import Kind
 from benchmarks.worlds import shop
-from benchmarks.worlds.catalogue import CULPRITS, UNCHANGED, WALLS, WORLDS, Truth, World, write
+from benchmarks.worlds.catalogue import CULPRITS, UNCHANGED, WALLS, WORLDS, write
 from benchmarks.worlds.event_loop import Gate, Loop, Pool, Process, Race
 from benchmarks.worlds.events import Calendar, Simulation
 from benchmarks.worlds.parts import Change, System, Topic
+from benchmarks.worlds.truth import Truth, World
 from tracescope.ingest.decode import decode
 
 SHORT = Calendar(base_days=2, head_days=2, every_hours=6, window_s=1.0, warm_s=0.5)

@@ -333,3 +333,27 @@ def test_one_series_in_a_thousand_is_taken_for_a_step_by_chance(blocks: int, cor
         step = 50.0 * (np.arange(blocks) >= at)[:, None] + values[:, :1]
         found = significance._without_steps(step - step.mean(), moments, 22.0)[1][0]
         assert (found == at) == (2 <= at <= blocks - 2), at
+
+
+def test_a_correlation_that_chance_shows_among_many_edges_is_not_believed() -> None:
+    """Forty edges over fourteen independent days: errors are those of independent days, but for few."""
+    rng = np.random.default_rng(8)
+    over = [
+        of_mean(pseudo).error / (pseudo.std(axis=0, ddof=1) / math.sqrt(14))
+        for pseudo in (rng.standard_normal((14, 40)) for _ in range(40))
+    ]
+    assert np.quantile(np.concatenate(over), 0.9) < 1.6
+    assert float(np.mean(over)) < 1.35
+
+
+def test_a_correlation_beyond_chance_is_believed_of_one_edge_alone() -> None:
+    """One edge whose days take after each other (0.8) among forty whose do not: its error is wider."""
+    rng = np.random.default_rng(9)
+    wider = 0
+    for _ in range(20):
+        pseudo = rng.standard_normal((28, 40))
+        for day in range(1, 28):
+            pseudo[day, 0] = 0.8 * pseudo[day - 1, 0] + 0.6 * pseudo[day, 0]
+        shown = pseudo[:, 0].std(ddof=1) / math.sqrt(28)
+        wider += bool(of_mean(pseudo).error[0] > 1.5 * shown)
+    assert wider >= 12, wider

@@ -12,8 +12,8 @@ import pytest
 from test_blocks import hours
 
 from tracescope import schema
-from tracescope.analysis.comparison.blocks import Matched, match
 from tracescope.analysis.report import Edge, Entry, State
+from tracescope.analysis.statistics.blocks import Matched, match
 from tracescope.analysis.verdict import Evidence, data_notes, detectable_ms, entry_states, state_of
 from tracescope.analysis.verdict import verdict as verdict_of
 

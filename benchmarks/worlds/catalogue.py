@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.worlds import shop as s
-from benchmarks.worlds.events import Calendar, Simulation
-from benchmarks.worlds.otlp import Spans
+from benchmarks.worlds.drawn import DRAWN
+from benchmarks.worlds.events import Calendar
 from benchmarks.worlds.parts import Call, Change, Operation, Size, Statement, System, Topic, Users
-from tracescope.schema import DAY_NS
-
-#: Kind, caller, callee, operation; None matches anything.
-Name = tuple[str | None, str | None, str | None, str | None]
+from benchmarks.worlds.truth import MORE_CALLS, Author, Draw, Name, Truth, Wall, World
 
 STOCK_UPDATE: Final[Name] = ("db", "inventory", "postgresql/stock", "UPDATE stock")
 STOCK_SELECT: Final[Name] = ("db", "inventory", "postgresql/stock", "SELECT stock")
@@ -40,81 +37,11 @@ def own(service: str) -> Name:
     return ("self", service, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Wall:
-    """A resource whose wall is known: one statement at so many servers, exponential work of so many ms."""
-
-    edge: Name
-    servers: int
-    service_ms: float
-    per_s: float
+WORLDS: dict[str, Author] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What is so.
-
-    Attributes
-    ----------
-    causes
-        Edges any of which is right as the first; none where nobody is to blame.
-    mechanisms
-        Words that are right for it, of `tracescope.analysis.report.Mechanism`; empty: any.
-    victims
-        Edges that suffer from it.
-    never
-        Edges that must not be told as a cause.
-    fails
-        Entries (service, operation) whose requests fail more than before.
-    load
-        Whether more load is so, and may be told.
-    brings
-        Edges that bring it, and may be told to keep what they call busier.
-    wall
-        A known one.
-    """
-
-    causes: tuple[Name, ...] = ()
-    mechanisms: tuple[str, ...] = ()
-    victims: tuple[Name, ...] = ()
-    never: tuple[Name, ...] = ()
-    fails: tuple[tuple[str, str], ...] = ()
-    load: bool = False
-    brings: tuple[Name, ...] = ()
-    wall: Wall | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """One scenario of one seed."""
-
-    name: str
-    system: System
-    changes: tuple[Change, ...]
-    calendar: Calendar
-    truth: Truth
-
-    def spans(self, seed: int) -> Spans:
-        """Its traces."""
-        return Simulation(self.system, self.changes, self.calendar, seed).run()
-
-    def peak(self, per_s: float) -> float:
-        """The load that the busiest twentieth of the hours of the last week reach."""
-        calendar = self.calendar
-        late = sorted(calendar.demand(at) for at, _ in calendar.hours() if at >= calendar.end_ns - 7 * DAY_NS)
-        return per_s * late[round(0.95 * (len(late) - 1))]
-
-
-#: Words for calls that grew in number.
-MORE_CALLS: Final = ("more calls", "n+1", "fan-out widened")
-
-Draw = Callable[[float, float], float]
-_Author = Callable[[Draw], tuple[System, tuple[Change, ...], Calendar, Truth]]
-WORLDS: dict[str, _Author] = {}
-
-
-def _world(name: str) -> Callable[[_Author], _Author]:
-    def keep(author: _Author) -> _Author:
+def _world(name: str) -> Callable[[Author], Author]:
+    def keep(author: Author) -> Author:
         WORLDS[name] = author
         return author
 
@@ -654,6 +581,7 @@ def _wall_16(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     return _walled(16, draw(0.03, 0.08), draw(0.6, 0.85))
 
 
+WORLDS.update(DRAWN)
 CULPRITS: Final = tuple(name for name in WORLDS if write(name, 0).truth.causes)
 WALLS: Final = tuple(name for name in WORLDS if write(name, 0).truth.wall is not None)
 UNCHANGED: Final = tuple(name for name in WORLDS if name not in CULPRITS and name not in WALLS)

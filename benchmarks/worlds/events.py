@@ -288,13 +288,18 @@ class Simulation:
         for _ in range(int(times + self.random.random())):
             for attempt in range(call.retries + 1):
                 if attempt:
-                    yield call.backoff_ms * 2.0 ** (attempt - 1) / 1e3
+                    yield self._pause(call, attempt)
                 well = yield from self._attempt(call, visit, parent, wall_ns, by)
                 if well:
                     break
             if not well:
                 return False
         return True
+
+    def _pause(self, call: Call, attempt: int) -> float:
+        """Seconds before a call is made again."""
+        pause = call.backoff_ms * 2.0 ** (attempt - 1) / 1e3
+        return pause * (1 + call.jitter * self.random.uniform(-1, 1)) if call.jitter else pause
 
     def _attempt(self, call: Call, visit: _Visit, parent: int, wall_ns: int, by: _Instance) -> Process:
         span, start = self.random.getrandbits(63) | 1, self.loop.now

@@ -71,8 +71,9 @@ class Call:
         Mean calls for one visit; the part after the point is a probability.
     pool, pool_inside
         The caller's pool of connections, and whether waiting for one is inside the client's span.
-    timeout_ms, retries, backoff_ms
-        When the caller gives up, how often it tries again, and its pause before.
+    timeout_ms, retries, backoff_ms, jitter
+        When the caller gives up, how often it tries again, its pause before, and the part of that which chance
+        adds or takes away.
     optional
         Whether the caller goes on when the call has failed.
     """
@@ -86,6 +87,7 @@ class Call:
     timeout_ms: float | None = None
     retries: int = 0
     backoff_ms: float = 10.0
+    jitter: float = 0.0
     optional: bool = False
 
     @property

@@ -47,10 +47,10 @@ def steps_of(caller: str, count: int) -> tuple[str, ...]:
     return tuple(f"{caller} #{number}" for number in range(count))
 
 
-def _operation(service: str, operation: str, own_ms: float, *calls: Call) -> list[Part]:
+def operation(service: str, served: str, own_ms: float, *calls: Call) -> list[Part]:
     """An operation that makes calls one after another, a step each."""
-    name = f"{service} {operation}"
-    parts: list[Part] = [Operation(service, operation, own_ms, steps_of(name, len(calls)))]
+    name = f"{service} {served}"
+    parts: list[Part] = [Operation(service, served, own_ms, steps_of(name, len(calls)))]
     for number, call in enumerate(calls):
         parts += after(name, call, number=number)
     return parts
@@ -64,20 +64,20 @@ def shop(scale: float = 1.0) -> System:
                 ("gateway", 3), ("orders", 3), ("inventory", 2), ("cart", 2), ("catalog", 2), ("search", 2),
                 ("fulfilment", 2), ("reports", 1),
             )),
-            *_operation("gateway", "POST /orders", 3.0, Call(ORDER, PLACE)),
-            *_operation("gateway", "GET /products/{id}", 2.0, Call(PRODUCT, LOOK)),
-            *_operation("gateway", "GET /search", 2.0, Call(SEARCH, FIND)),
-            *_operation(
+            *operation("gateway", "POST /orders", 3.0, Call(ORDER, PLACE)),
+            *operation("gateway", "GET /products/{id}", 2.0, Call(PRODUCT, LOOK)),
+            *operation("gateway", "GET /search", 2.0, Call(SEARCH, FIND)),
+            *operation(
                 "orders", "POST /orders", 5.0,
                 Call(PLACE, CART), Call(PLACE, RESERVE), Call(PLACE, CHARGE), Call(PLACE, INSERT_ORDER),
                 Call(PLACE, EVENTS),
             ),
-            *_operation("cart", "GET /cart", 2.0, Call(CART, GET_CART)),
-            *_operation("inventory", "POST /reserve", 3.0, Call(RESERVE, SELECT_STOCK), Call(RESERVE, UPDATE_STOCK)),
-            *_operation("catalog", "GET /products/{id}", 2.0, Call(LOOK, GET_PRODUCT), Call(LOOK, SELECT_PRODUCT, times=0.2)),
-            *_operation("search", "GET /search", 4.0, Call(FIND, FIND_DOCS)),
-            *_operation("fulfilment", "process order-events", 6.0, Call(FULFIL, UPDATE_SHIPMENT)),
-            *_operation("reports", "GET /export", 5.0, Call(EXPORT, SELECT_ALL)),
+            *operation("cart", "GET /cart", 2.0, Call(CART, GET_CART)),
+            *operation("inventory", "POST /reserve", 3.0, Call(RESERVE, SELECT_STOCK), Call(RESERVE, UPDATE_STOCK)),
+            *operation("catalog", "GET /products/{id}", 2.0, Call(LOOK, GET_PRODUCT), Call(LOOK, SELECT_PRODUCT, times=0.2)),
+            *operation("search", "GET /search", 4.0, Call(FIND, FIND_DOCS)),
+            *operation("fulfilment", "process order-events", 6.0, Call(FULFIL, UPDATE_SHIPMENT)),
+            *operation("reports", "GET /export", 5.0, Call(EXPORT, SELECT_ALL)),
             Statement("postgresql/stock", "SELECT stock", 4.0, pool="stock cores"),
             Statement("postgresql/stock", "UPDATE stock", 7.0, pool="stock cores", lock="stock", rows=50),
             Statement("postgresql/stock", "SELECT movements", 25.0, pool="stock cores"),

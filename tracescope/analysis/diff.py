@@ -27,7 +27,6 @@ from tracescope.analysis.capacity.arrivals import near
 from tracescope.analysis.capacity.early_warning import early_signs, signs_between, stage_of
 from tracescope.analysis.capacity.edge_walls import Past, with_walls
 from tracescope.analysis.capacity.split import edge_key, needs_load_model, split_latency
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import effects as causes
 from tracescope.analysis.comparison.aggregate import condensed
 from tracescope.analysis.comparison.edges import MIN_EFFECT_PART, adjusted, edge_rows
@@ -45,6 +44,7 @@ from tracescope.analysis.evidence import change_points as changes
 from tracescope.analysis.evidence import patterns
 from tracescope.analysis.report import EFFECTS, Edge, Entry, Extent, Failures, Report, State, Tail
 from tracescope.analysis.rollups.period import PeriodRollups, hours_of
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.verdict import (
     Evidence,
     data_notes,

@@ -13,10 +13,10 @@ from typing import Final
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.report import Edge, Entry, Failures, Finding, State, Tail
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics import significance
 
 #: Units that could not be put together beyond this part are worth a word on every output.
@@ -290,14 +290,20 @@ def failing(state: State, reasons: tuple[str, ...], failures: Failures) -> tuple
 
 
 def tailing(state: State, reasons: tuple[str, ...], tails: Sequence[Tail]) -> tuple[State, tuple[str, ...]]:
-    """State and reasons with entries of which more are slow, though their means are flat: no clean bill.
+    """State and reasons with entries of which more are slow: no clean bill, though no mean tells.
 
-    Where more came than before, load may have made them slow: then it is a reason, and no state.
+    Where the mean is flat nothing else tells it; where it moved, but by no more than chance may, it is told
+    as long as nothing else grows.  Where more came than before, load may have made them slow: then it is a
+    reason, and no state.
     """
-    grown = [tail for tail in tails if tail.grew and tail.flat]
+    grown = [tail for tail in tails if tail.grew and (tail.flat or state == State.GROWTH_STABLE)]
     told = tuple(
         f"{tail.service} {tail.operation}: {tail.name} {tail.ms_base:.3g} to {tail.ms_head:.3g} ms, "
-        "though the mean is flat"
+        + (
+            "though the mean is flat"
+            if tail.flat
+            else f"the mean {tail.mean_base:.3g} to {tail.mean_head:.3g} ms"
+        )
         for tail in grown[:2]
     )
     alone = any(tail.beyond.of_head <= MORE_LOAD * tail.beyond.of_base for tail in grown)

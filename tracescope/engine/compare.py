@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final
 
 from tracescope.analysis.comparison.aggregate import later_of, representative_hours
-from tracescope.analysis.comparison.blocks import match
 from tracescope.analysis.comparison.matched import slots_of
 from tracescope.analysis.comparison.slowest import thresholds
 from tracescope.analysis.diff import Options, diff
@@ -18,6 +17,7 @@ from tracescope.analysis.rollups.names import shorten
 from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.renaming import collapse
 from tracescope.analysis.rollups.where import Condition
+from tracescope.analysis.statistics.blocks import match
 from tracescope.engine.forecast import past_of_paths
 from tracescope.engine.rollups import (
     BUDGET,

@@ -105,6 +105,17 @@ def what_if_text(one: WhatIf) -> str:
     return "?" if one.at_least is None else f"≥ {number(one.at_least)}{star}"
 
 
+def _errors_text(entry: EntryForecast) -> str:
+    """Part of units that failed in the last week; where it grows, what it was before and its trend."""
+    now = f"{(1 - entry.availability) * 100:.2g} %"
+    failures = entry.failures
+    if failures is None or not failures.grows:
+        return now
+    growth = failures.trend.pct_per_week
+    told = f"{failures.before * 100:.2g} → {now}"
+    return told if growth is None else f"{told}, {number(growth, sign=True)} % / week"
+
+
 def _left_out(forecast: Forecast, top: int) -> list[str]:
     """What the text cuts, and the flag that shows it."""
     told = sum(edge.reason is None for edge in forecast.edges)
@@ -143,7 +154,7 @@ def _entries_table(forecast: Forecast, outlook: Outlook, top: int) -> Table:
             number(one.ms_now),
             *[what_if_text(case) for case in one.what_if],
             weeks_text(one.weeks, one.weeks_interval, beyond),
-            f"{(1 - one.availability) * 100:.2g} %",
+            _errors_text(one),
             states[one.unit, one.service, one.operation].state,
         )
     return table

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
-from tracescope.analysis.comparison.blocks import MATCH_FROM_NS
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.report import Told
+from tracescope.analysis.statistics.blocks import MATCH_FROM_NS
 from tracescope.report import carriers, failures, figures, tails, terms, text
 from tracescope.report import forecast as outlook
 from tracescope.report.charts import shown

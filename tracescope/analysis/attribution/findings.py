@@ -235,9 +235,12 @@ def _leave_unsure(story: _Story) -> None:
 
 
 def _holds(story: _Story, key: EdgeKey) -> bool:
-    """Whether an edge is the cause of a surer rise, by keeping a resource busy."""
-    edge = story.edges[key]
-    return not _likely(edge) and story.graph.out_degree(key) > 0
+    """Whether an edge is the cause of a surer rise, by keeping a resource busy.
+
+    Its own rise may be unsure, as it waits for the same resource: what it brings to it is counted.
+    """
+    waits = story.graph.out_degree(key) > 0
+    return waits and (not _likely(story.edges[key]) or story.holds(key) is not None)
 
 
 def _by_cause(story: _Story) -> dict[EdgeKey, list[EdgeKey]]:

@@ -127,12 +127,17 @@ def _slower_for_all(grown: Grown, resource: Held, late: list[EdgeKey]) -> Iterat
     asked = [key for key in late if resource.work[key][0] > 0]
     if len(asked) < 2 or sum(resource.work[key][0] for key in asked) < MOST_WORK * base:
         return
-    first = max(
-        asked, key=lambda key: (resource.work[key][1] - resource.work[key][0], grown.edges[key].credited_ms)
-    )
+    first = max(by_name(asked), key=lambda key: (_dearer(grown, key), grown.edges[key].credited_ms))
     for key in asked:
         if key != first:
             yield Rung(first, key, f"asks {resource.place} as well, which is slower for all", False)
+
+
+def _dearer(grown: Grown, key: EdgeKey) -> float:
+    """Work by which calls got dearer in quiet times, in ms an hour: a line shows in busy ones only."""
+    course = grown.courses[key]
+    before, now = course.quiet_ms
+    return course.rate[1] * max(now - before, 0.0)
 
 
 def held_meanwhile(grown: Grown, held: Mapping[str, Held], paths: pl.DataFrame) -> Iterator[Rung]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.capacity.arrivals import WEEK_NS
 from tracescope.analysis.capacity.entry_clock import MATERIAL, EntryClock, EntryWall
+from tracescope.analysis.capacity.failure_trends import FailureTrend, failure_trends
 from tracescope.analysis.capacity.split import load_trend
 from tracescope.analysis.capacity.trends import (
     MIN_EFFECT_PART,
@@ -152,7 +153,7 @@ class EntryForecast:
 
     ``headroom`` and ``weeks`` are of its own clock, as those of an edge are of its latency; ``limit`` is what
     makes most of the clock there.  ``availability`` is the part of units without an error: green today, and
-    silent about tomorrow.
+    silent about tomorrow; ``failures`` is where that is going, None where none ever failed.
     """
 
     unit: str
@@ -171,6 +172,7 @@ class EntryForecast:
     headroom_at_least: float | None
     what_if: tuple[WhatIf, ...]
     edges: tuple[tuple[str, str], ...]
+    failures: FailureTrend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +438,7 @@ def _entries(
         .unique()
         .iter_rows()
     }
+    failures = failure_trends(clocks.period, clocks.period.tables["entry_hours"])
     late = clocks.late.partition_by("unit", "entry_id", as_dict=True)
     own = clocks.own.partition_by("unit", "entry_id", as_dict=True)
     out: list[EntryForecast] = []
@@ -470,6 +473,7 @@ def _entries(
                     for edge, spent in mine.items()
                     if spent >= MATERIAL * ms and (unit, *names[edge]) in known
                 ),
+                failures=failures.get((int(key[0]), int(key[1]))),
             )
         )  # fmt: skip
     return sorted(out, key=lambda e: (e.unit != "request", -e.units, e.service, e.operation))

@@ -2,7 +2,7 @@
 
     at the wall     an edge of the entry has no headroom left, or the SLO is reached
     approaching     the wall comes within the horizon
-    drifting        slower every week at equal load, or more calls per request every week
+    drifting        slower every week at equal load, more calls per request every week, or more of them fail
     growth-stable   none of these, and enough was seen to say so
 
 Early warning comes in stages (`tracescope.analysis.capacity.early_warning`).  Instances added without more
@@ -136,16 +136,17 @@ def _state(
         for edge in known
         if edge.headroom is not None and edge.headroom <= 1
     ]
+    fails = [entry.failures.words(entry.unit)] if entry.failures is not None and entry.failures.grows else []
     unseen = sum(edge.headroom is None for edge in known)
     beyond = f"; the walls of {unseen} lie beyond the loads that were seen" if unseen else ""
     state = State.GROWTH_STABLE
     evidence = [f"{len(known)} edges neither drift nor near a wall{beyond}", *tight]
     if full:
-        state, evidence = State.AT_THE_WALL, [*full, *tight, *drifts]
+        state, evidence = State.AT_THE_WALL, [*full, *tight, *drifts, *fails]
     elif near:
-        state, evidence = State.APPROACHING, [*near, *tight, *drifts]
-    elif drifts:
-        state, evidence = State.DRIFTING, [*drifts, *tight]
+        state, evidence = State.APPROACHING, [*near, *tight, *drifts, *fails]
+    elif fails or drifts:
+        state, evidence = State.DRIFTING, [*fails, *drifts, *tight]
     elif not known or entry.units < FEWEST_UNITS / 10 or entry.demand.pct_per_week is None:
         state, evidence = (
             State.INSUFFICIENT,

@@ -17,8 +17,8 @@ from typing import Final
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
 
 #: Measures of PATH_HOURS that are added up, and the exemplars' that are compared.
 SUMS: Final = (

@@ -21,18 +21,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Side, Unit
 from tracescope.analysis.comparison.ranks import LEAST_SHIFT, counts_by_block, rank_test
 from tracescope.analysis.report import DecidedBy
 from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics.distributions import student_cdf
 from tracescope.analysis.statistics.significance import Spread, combine, jackknife
 
@@ -55,6 +55,9 @@ FEWEST_AFTER: Final = 3
 VISITS_AFTER: Final = 8
 #: Loads must be seen this many deviations from where they are compared, or less.
 LOADS_APART: Final = 2.0
+#: Capacities that latency at equal load is tried with, as multiples of the highest load; the last is a power
+#: of load.
+CAPACITIES: Final = (1.02, 1.05, 1.1, 1.2, 1.5, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,35 +198,75 @@ def _on_the_logarithm(
     if min(one.blocks for one in slots) < FEWEST_BLOCKS:
         return []
     base, head = (_course(side, split, one) for side, one in zip((unit.base, unit.head), slots, strict=True))
-    free = [(one.free(one.time), one.free(one.load)) for one in (base, head)]
-    differs = np.max([time.std(axis=0) for time, _ in free], axis=0) >= DIFFERS
+    differs = np.max([one.free(one.time).std(axis=0) for one in (base, head)], axis=0) >= DIFFERS
     tried = base.known & head.known & differs
     change = head.time.mean(axis=0) - base.time.mean(axis=0)
     plain = Beside(
         DecidedBy.LOGARITHMS, change, combine(base.spread(base.time), head.spread(head.time)), least, tried
     )
-    return [plain, _at_equal_load(base, head, free, plain)]
+    return [plain, _at_equal_load(base, head, plain)]
 
 
-def _at_equal_load(
-    base: _Course, head: _Course, free: Sequence[tuple[Floats, Floats]], plain: Beside
-) -> Beside:
-    """The same with the load of each block known: one slope for both periods, and what it leaves."""
-    power = sum((load**2).sum(axis=0) for _, load in free)
-    both = sum((time * load).sum(axis=0) for time, load in free)
-    slope = np.maximum(np.divide(both, power, out=np.zeros_like(both), where=power > 0), 0.0)
-    apart = head.load.mean(axis=0) - base.load.mean(axis=0)
-    width = np.sqrt(power / max(len(base.time) + len(head.time) - 2, 1))
-    rest = [one.time - slope * (one.load - one.load.mean(axis=0)) for one in (base, head)]
+def _at_equal_load(base: _Course, head: _Course, plain: Beside) -> Beside:
+    """The same with the load of each block known: one slope for both periods, and what it leaves.
+
+    Latency runs away from a straight line as load nears what the resource can serve, so that the slope is of
+    whichever of `CAPACITIES` leaves the least.
+    """
+    time = [one.free(one.time) for one in (base, head)]
+    most = np.maximum(base.load.max(axis=0), head.load.max(axis=0))
+    bent = [_bent(base, head, time, most, capacity) for capacity in CAPACITIES]
+    best = np.argmin([one.left for one in bent], axis=0)
+    power, slope, apart, width, left = (
+        np.take_along_axis(np.array([getattr(one, name) for one in bent]), best[None], axis=0)[0]
+        for name in _Bent._fields[:-1]
+    )
+    rest = [np.take_along_axis(np.array(sides), best[None, None], axis=0)[0] for sides in zip(
+        *(one.rest for one in bent), strict=True
+    )]  # fmt: skip
     spread = combine(*(one.spread(values) for one, values in zip((base, head), rest, strict=True)))
-    left = sum((one.free(values) ** 2).sum(axis=0) for one, values in zip((base, head), rest, strict=True))
-    of_slope = np.divide(left, power, out=np.zeros_like(left), where=power > 0) / np.maximum(spread.dof, 1.0)
+    dof = np.maximum(spread.dof - 2, 1.0)
+    of_slope = np.divide(left, power, out=np.zeros_like(left), where=power > 0) / dof
     error = np.sqrt(spread.error**2 + of_slope * apart**2)
     tried = plain.tried & (slope > 0) & (np.abs(apart) <= LOADS_APART * width)
-    dof = np.maximum(spread.dof - 1, 1.0)
     return Beside(
         DecidedBy.AT_EQUAL_LOAD, plain.value - slope * apart, Spread(error, dof), plain.least, tried
     )
+
+
+class _Bent(NamedTuple):
+    """Latency given load on one curve, of each edge ``(k,)``.
+
+    ``power`` is the sum of squares of load, ``slope`` that of latency on it, ``apart`` head's load less
+    base's, ``width`` the deviation of load within the periods, ``left`` the sum of squares that it leaves;
+    ``rest`` latency of both periods ``(b, k)`` less what load explains.
+    """
+
+    power: Floats
+    slope: Floats
+    apart: Floats
+    width: Floats
+    left: Floats
+    rest: tuple[Floats, Floats]
+
+
+def _bent(base: _Course, head: _Course, time: Sequence[Floats], most: Floats, capacity: float) -> _Bent:
+    """With the load that latency of one server follows whose capacity is so many times the highest load."""
+    sides = (base, head)
+    if math.isinf(capacity):
+        loads = [one.load for one in sides]
+    else:
+        loads = [-np.log1p(-np.exp(one.load - most) / capacity) for one in sides]
+    free = [one.free(load) for one, load in zip(sides, loads, strict=True)]
+    power = sum((load**2).sum(axis=0) for load in free)
+    both = sum((took * load).sum(axis=0) for took, load in zip(time, free, strict=True))
+    slope = np.maximum(np.divide(both, power, out=np.zeros_like(both), where=power > 0), 0.0)
+    left = sum(((took - slope * load) ** 2).sum(axis=0) for took, load in zip(time, free, strict=True))
+    rest = tuple(
+        one.time - slope * (load - load.mean(axis=0)) for one, load in zip(sides, loads, strict=True)
+    )
+    width = np.sqrt(power / max(len(base.time) + len(head.time) - 2, 1))
+    return _Bent(power, slope, loads[1].mean(axis=0) - loads[0].mean(axis=0), width, left, rest)
 
 
 def _course(side: Side, split: Split, slots: blocking.Slots) -> _Course:

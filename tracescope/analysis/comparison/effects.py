@@ -15,7 +15,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison import starved
 from tracescope.analysis.comparison.decompose import Sums, decompose, mix
 from tracescope.analysis.comparison.entry_groups import Groups, add_up, group_entries
@@ -23,6 +22,7 @@ from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.comparison.routing import routed
 from tracescope.analysis.report import Pattern
 from tracescope.analysis.rollups.period import MS
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics import significance
 
 Floats = NDArray[np.float64]

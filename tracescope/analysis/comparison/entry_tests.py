@@ -22,12 +22,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.edges import FEWEST_FREEDOM, POWER
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Side, Unit
 from tracescope.analysis.comparison.ranks import counts_by_block, rank_test
 from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics.distributions import student_cdf, student_quantile
 from tracescope.analysis.statistics.significance import Spread, combine, jackknife, of_few_days
 

@@ -21,10 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Side, Unit
-from tracescope.analysis.comparison.rates import Compared, Counts, compare_rates
 from tracescope.analysis.report import (
     Edge,
     EdgeFailures,
@@ -36,13 +34,13 @@ from tracescope.analysis.report import (
     Rate,
 )
 from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
+from tracescope.analysis.statistics.rates import LEAST_CHANGE, Compared, Counts, compare_rates
 from tracescope.analysis.statistics.significance import benjamini_hochberg
 
 Floats = NDArray[np.float64]
 
-#: Changes of a rate of failures that matter: by a fifth of it, and by one in ten thousand.
-LEAST_CHANGE: Final = (0.2, 1e-4)
-#: ... of calls made again, and of units that call nothing.
+#: Changes that matter of the rate of calls made again, and of units that call nothing.
 LEAST_OTHER: Final = (0.2, 0.01)
 #: What a fall that is no improvement is called.
 NOT_REACHED: Final = "not reached: requests fail before it"

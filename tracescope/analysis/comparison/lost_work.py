@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.comparison.failures import Asked, at_and_below
-from tracescope.analysis.comparison.rates import Counts, compare_rates
 from tracescope.analysis.report import EdgeKey, EntryFailures, Failures, Lost, LostKind
 from tracescope.analysis.rollups.period import MS
 from tracescope.analysis.statistics.distributions import hypergeometric_tail
+from tracescope.analysis.statistics.rates import Counts, compare_rates
 from tracescope.analysis.statistics.significance import benjamini_hochberg
 
 Floats = NDArray[np.float64]

@@ -18,11 +18,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.decompose import Sums, Tree
 from tracescope.analysis.comparison.lost_callees import lost_callees, rejoin
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
 
 Floats = NDArray[np.float64]
 S = TypeVar("S")
@@ -243,7 +243,7 @@ def matched_sums(
     base, head
         Two periods, with ``entry_hours`` and any of ``path_hours`` and ``path_sketches``.
     zone
-        As for `tracescope.analysis.comparison.blocks.match`.
+        As for `tracescope.analysis.statistics.blocks.match`.
     """
     found = blocking.match(slots_of(base), slots_of(head), zone)
     return _summed(base, found.base), _summed(head, found.head)

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics.distributions import student_cdf
 from tracescope.analysis.statistics.significance import KNOWN_FROM, Spread, combine, jackknife
 

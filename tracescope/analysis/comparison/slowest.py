@@ -20,8 +20,8 @@ from typing import Final
 import polars as pl
 
 from tracescope import schema
-from tracescope.analysis.comparison.blocks import DAYS_FROM
 from tracescope.analysis.rollups.flows import weight
+from tracescope.analysis.statistics.blocks import DAYS_FROM
 from tracescope.analysis.statistics.sketch import PER_OCTAVE, ZERO_BIN
 from tracescope.schema import DAY_NS
 

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
 from tracescope.analysis.report import Pattern, PatternCertainty
 from tracescope.analysis.rollups.period import MS
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics.significance import ROUNDING, combine, jackknife
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,7 @@
     head   ▂▅█▆▃▁ ▏ ▁▁▁      3 % do: a tail, and the mean moved by 2 %
 
 The part of requests beyond base's quantile is a rate like that of failures, tested by blocks of time as
-`tracescope.analysis.comparison.rates` does; the quantiles themselves are shown beside it.
+`tracescope.analysis.statistics.rates` does; the quantiles themselves are shown beside it.
 
 Source: design, sections 5 (sketches) and 6; Bahadur, "A note on quantiles in large samples", Annals of
 Mathematical Statistics 37, 1966 (a quantile moves as the part beyond it does).
@@ -21,12 +21,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.comparison import blocks as blocking
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.comparison.rates import Compared, Counts, compare_rates
 from tracescope.analysis.report import Rate, Tail
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
+from tracescope.analysis.statistics import blocks as blocking
+from tracescope.analysis.statistics.rates import Compared, Counts, compare_rates
 from tracescope.analysis.statistics.significance import benjamini_hochberg
 from tracescope.analysis.statistics.sketch import midpoint_of
 

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.analysis.comparison import blocks as blocking
+from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics.distributions import incomplete_beta, student_cdf, student_quantile
 from tracescope.analysis.statistics.significance import (
     DAYS_DIFFER,
@@ -34,6 +34,8 @@ from tracescope.analysis.statistics.significance import (
 
 Floats = NDArray[np.float64]
 
+#: Changes of a rate of failures that matter: by a fifth of it, and by one in ten thousand.
+LEAST_CHANGE: Final = (0.2, 1e-4)
 #: Events that a change of level within a period must rest on, and by how much it must fit better than none:
 #: ``n * log(sum of squares)``, as in `tracescope.analysis.statistics.significance`.
 STEP_EVENTS: Final = 16.0
