@@ -215,3 +215,38 @@ def test_who_waits_behind_longer_calls_is_not_told_to_grow() -> None:
     assert split.BEHIND_LONGER in told.evidence
     (plain,) = split.split_latency([victim], *periods, minimum_ms=0.1)
     assert "latency_load" in plain.effects
+
+
+def _thin(seed: int, calls: float) -> Modelled:
+    """A database busy to nine tenths at HEAD's peaks, a quarter more load than in BASE, few calls a slot."""
+    rng, made = np.random.default_rng(seed), []
+    for number, more in enumerate((1.0, 1.25)):
+        rows: list[tuple[int, str, int, float]] = []
+        for slot in range(4 * 168):
+            day = (1 + 0.6 * math.sin(slot / 24 * 2 * math.pi)) * more
+            if n := int(rng.poisson(calls * day)):
+                rows.append((slot, "a", n, float(rng.exponential(10 / (1 - 0.45 * day), n).mean())))
+        period = period_of(rows, 4 * 168)
+        start, length = number * 4 * 168, 4 * 168
+        moved = period.tables["path_hours"].with_columns(slot=period.tables["path_hours"]["slot"] + start)
+        made.append(
+            replace(
+                period, start_ns=start * period.slot_ns, end_ns=(start + length) * period.slot_ns,
+                tables=period.tables | {"path_hours": moved},
+            )
+        )  # fmt: skip
+    return modelled(made)
+
+
+@pytest.mark.parametrize("calls", [3.0, 12.0])
+def test_few_calls_a_slot_leave_open_what_of_a_rise_is_load(calls: float) -> None:
+    """Near a wall an error of the load is several times that in latency: intervals hold no growth, too."""
+    held = 0
+    for seed in range(6):
+        found = _thin(seed, calls)
+        assert found.fitted is not None
+        low, high = shift(found.fitted, found.points, found.load_noise).growth_interval
+        bare = shift(found.fitted, found.points)
+        assert low < bare.growth_interval[0] < bare.growth_interval[1] < high
+        held += low <= 0 <= high
+    assert held >= 5

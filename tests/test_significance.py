@@ -27,11 +27,11 @@ Floats = NDArray[np.float64]
 P_VALUES = st.lists(st.sampled_from([0.0, 1e-9, 0.01, 0.02, 0.03, 0.04, 0.5, 0.9, 1.0]), max_size=30)
 
 
-def of_mean(values: Floats, shape: Floats | None = None) -> Spread:
+def of_mean(values: Floats, shape: Floats | None = None, *, days: bool = False) -> Spread:
     """Spread of the mean of every column of blocks ``(n, k)``."""
     n = len(values)
     without = (values.sum(axis=0) - values) / (n - 1)
-    return jackknife(values.mean(axis=0), without, np.empty((n, 0)) if shape is None else shape)
+    return jackknife(values.mean(axis=0), without, np.empty((n, 0)) if shape is None else shape, days=days)
 
 
 def series(rng: np.random.Generator, blocks: int, width: int, correlation: float) -> Floats:
@@ -339,7 +339,7 @@ def test_a_correlation_that_chance_shows_among_many_edges_is_not_believed() -> N
     """Forty edges over fourteen independent days: errors are those of independent days, but for few."""
     rng = np.random.default_rng(8)
     over = [
-        of_mean(pseudo).error / (pseudo.std(axis=0, ddof=1) / math.sqrt(14))
+        of_mean(pseudo, days=True).error / (pseudo.std(axis=0, ddof=1) / math.sqrt(14))
         for pseudo in (rng.standard_normal((14, 40)) for _ in range(40))
     ]
     assert np.quantile(np.concatenate(over), 0.9) < 1.6
@@ -355,5 +355,5 @@ def test_a_correlation_beyond_chance_is_believed_of_one_edge_alone() -> None:
         for day in range(1, 28):
             pseudo[day, 0] = 0.8 * pseudo[day - 1, 0] + 0.6 * pseudo[day, 0]
         shown = pseudo[:, 0].std(ddof=1) / math.sqrt(28)
-        wider += bool(of_mean(pseudo).error[0] > 1.5 * shown)
+        wider += bool(of_mean(pseudo, days=True).error[0] > 1.5 * shown)
     assert wider >= 12, wider

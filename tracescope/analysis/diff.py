@@ -135,8 +135,8 @@ def diff(
     growing = {(e.unit, e.service, e.operation) for e in entries if grows(e, options.alpha)}
     findings = attribute(ranked, growing, hours, per_request) if matched.enough else ()
     state, reasons = verdict(Evidence(ranked, matched, clocks_ms, entries, options.alpha, findings=findings))
-    findings = () if state == State.INSUFFICIENT else findings
-    state, reasons = tailing(*failing(state, reasons, failures), tails)
+    told = with_failures(() if state == State.INSUFFICIENT else findings, failures, ranked)
+    state, reasons = tailing(*failing(state, reasons, failures, told), tails)
     if state != State.INSUFFICIENT:
         entries = failing_entries(entry_states(entries, ranked, options.alpha), failures)
     signs = (
@@ -164,7 +164,7 @@ def diff(
         edges_in_all=len(ranked),
         patterns=seen,
         detectable_ms=detectable_ms(ranked),
-        findings=() if state == State.INSUFFICIENT else with_failures(findings, failures, ranked),
+        findings=() if state == State.INSUFFICIENT else told,
         failures=failures,
         tails=tails,
     )

@@ -14,7 +14,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.comparison.matched import Unit
-from tracescope.analysis.report import Edge, Entry, Failures, Finding, State, Tail
+from tracescope.analysis.report import Edge, Entry, Failures, Finding, Mechanism, State, Tail
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics import blocks as blocking
 from tracescope.analysis.statistics import significance
@@ -275,8 +275,13 @@ def state_of(worse: Sequence[Edge], findings: Sequence[Finding] = ()) -> tuple[S
     return State.DRIFTING, reasons
 
 
-def failing(state: State, reasons: tuple[str, ...], failures: Failures) -> tuple[State, tuple[str, ...]]:
-    """State and reasons with what fails more often: that is never growth-stable, however quick it is."""
+def failing(
+    state: State, reasons: tuple[str, ...], failures: Failures, findings: Sequence[Finding] = ()
+) -> tuple[State, tuple[str, ...]]:
+    """State and reasons with what fails more often: that is never growth-stable, however quick it is.
+
+    Reasons stand in the order of the findings: where failures lead these, they lead what is drifting, too.
+    """
     if not failures.grown:
         return state, reasons
     told = tuple(
@@ -286,6 +291,8 @@ def failing(state: State, reasons: tuple[str, ...], failures: Failures) -> tuple
     )
     if state in (State.GROWTH_STABLE, State.INSUFFICIENT):
         return State.DRIFTING, told
+    if state == State.DRIFTING and findings and findings[0].mechanism is Mechanism.ERRORS:
+        return state, (*told, *reasons)
     return state, (*reasons, *told)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.comparison.causes import cause_words
 from tracescope.analysis.comparison.standing import decided_words, is_told, standing_words
-from tracescope.analysis.report import EFFECTS, Effect, PatternCertainty, State, Told, how_many
+from tracescope.analysis.report import EFFECTS, Effect, Mechanism, PatternCertainty, State, Told, how_many
 from tracescope.report import carriers, diff_json, edge_json, entries, failures, json_bytes, tails
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
@@ -161,6 +161,8 @@ def _first_cause(findings: Sequence[Cause]) -> str:
     """The first cause, what waits for it, and how many more there are, as a clause."""
     first = findings[0]
     takes = f"{_label(first.cause)} takes {number(first.added_ms, sign=True)} ms per {first.unit}"
+    if first.mechanism is Mechanism.ERRORS:  # what fails may take no longer, or less
+        takes = first.sentence
     waiting = len(first.victims)
     below = f", {waiting} more edge{'s wait' if waiting > 1 else ' waits'} for it" if waiting else ""
     others = len(findings) - 1

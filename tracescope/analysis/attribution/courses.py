@@ -25,7 +25,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.capacity.offered import Quiet, ratio_error
 from tracescope.analysis.report import EdgeKey
 from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.period import MS, PeriodRollups
@@ -148,19 +147,6 @@ class Course:
         """Duration of a call in quiet times: its own work, without a line."""
         means = [side.mean(self._quiet(side), side.work_ms) for side in (self.base, self.head)]
         return means[0] or 0.0, means[1] or 0.0
-
-    @property
-    def quiet_times(self) -> tuple[Quiet, Quiet] | None:
-        """`quiet_ms` of both periods with what chance leaves open; None where one of them shows none."""
-        known: list[Quiet] = []
-        for side, ms in zip((self.base, self.head), self.quiet_ms, strict=True):
-            rows = self._quiet(side)
-            calls, n = side.calls[rows], int(rows.sum())
-            if ms <= 0 or n < 2:
-                return None
-            off = float(((calls * (side.work_ms[rows] - ms)) ** 2).sum())
-            known.append(Quiet(ms, ratio_error(off, ms * float(calls.sum()), n)))
-        return known[0], known[1]
 
 
 def courses(base: PeriodRollups, head: PeriodRollups) -> dict[EdgeKey, Course]:

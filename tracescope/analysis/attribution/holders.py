@@ -22,8 +22,9 @@ import polars as pl
 
 from tracescope.analysis.attribution.courses import OF_A_LINE, OF_WORK, Course, place_of
 from tracescope.analysis.attribution.ladder import Grown, Rung, by_name, name_of, paths_of, slower
-from tracescope.analysis.capacity.offered import Quiet, call_seconds
+from tracescope.analysis.capacity.offered import call_seconds, quiet_times
 from tracescope.analysis.report import EdgeKey
+from tracescope.analysis.rollups.period import MS
 
 #: Work at a resource that grew by less than this part makes nobody wait.
 MORE_WORK: Final = 0.05
@@ -82,20 +83,23 @@ def resources(courses: Mapping[EdgeKey, Course]) -> dict[str, Held]:
 def _work(found: Mapping[EdgeKey, Course]) -> dict[EdgeKey, tuple[float, float]]:
     """Work that every edge brings to one place: calls an hour times the quiet time of a call, in ms an hour.
 
-    Where a place is kept busy its quiet times are busy too, and whoever waits there is no holder for that:
-    what got dearer by no more than its neighbours counts as it was.
+    It is the load of the load model (`tracescope.analysis.capacity.offered`): what got dearer by no more than
+    its neighbours counts as it was, as where a place is kept busy its quiet times are busy too.
     """
     keys = by_name(list(found))
-    times: dict[tuple[str, int, int], Quiet] = {}
-    for number, key in enumerate(keys):
-        known = found[key].quiet_times
-        if known is not None:
-            times |= {("", number, stretch): quiet for stretch, quiet in enumerate(known)}
-    own = call_seconds(times)
+    rows = [
+        pl.DataFrame(
+            {"slot": side.slot, "arrived": side.calls, "own_ns": side.work_ms * side.calls * MS}
+        ).with_columns(resource=pl.lit(""), stretch=pl.lit(stretch), edge_id=pl.lit(number))
+        for number, key in enumerate(keys)
+        for stretch, side in enumerate((found[key].base, found[key].head))
+    ]
+    seconds = call_seconds(quiet_times(pl.concat(rows)))
     work: dict[EdgeKey, tuple[float, float]] = {}
     for number, key in enumerate(keys):
-        (rate_b, rate_h), (quiet_b, quiet_h) = found[key].rate, found[key].quiet_ms
-        work[key] = rate_b * quiet_b, rate_h * own.get(("", number, 1), quiet_h or quiet_b)
+        each = [seconds.get(("", number, stretch), 0.0) * 1e3 for stretch in (0, 1)]
+        base, head = (rate * ms for rate, ms in zip(found[key].rate, each, strict=True))
+        work[key] = base, head
     return work
 
 

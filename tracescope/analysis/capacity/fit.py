@@ -53,6 +53,8 @@ LEAST_NOISE: Final = 1e-5
 #: the loads that were seen are not told apart, however many calls were counted.
 LEAST_APART: Final = 0.0035
 LEAST_SCALE: Final = 1e-3
+#: Standard errors on either side of a 95 % interval.
+NORMAL_95: Final = 1.96
 #: Log growth a week, or in a step, beyond which nothing is looked for.
 MOST_GROWTH: Final = 3.0
 #: Log weight under the best from which a curve is not thought possible.
@@ -476,8 +478,12 @@ class Shift:
     growth_interval: tuple[float, float]
 
 
-def shift(fitted: Fit, points: Points) -> Shift:
-    """Tell load from growth between period 0 and period 1 of the fitted points."""
+def shift(fitted: Fit, points: Points, load_noise: float = 0.0) -> Shift:
+    """Tell load from growth between period 0 and period 1 of the fitted points.
+
+    `load_noise` is the relative standard error of how many times the load of base that of head is: what it
+    leaves open of the load's part it leaves open of growth, and near a wall it is that many times as much.
+    """
     base, head = points.period == 0, points.period == 1
     time = np.where(points.period > 0, 0.0, -1.0) if fitted.step else points.weeks
     when = [float(np.average(time[side], weights=points.calls[side])) for side in (base, head)]
@@ -502,7 +508,35 @@ def shift(fitted: Fit, points: Points) -> Shift:
     )
     loads, growths = parts(d["capacity"], d["growth"], fitted.drawn)
     low, high = np.quantile(loads, [0.16, 0.84])
-    return Shift(float(load[0]), float(growth[0]), float(high - low) / 2, fitted.interval(growths))
+    counting = load_noise * _elasticity(fitted, points.select(head), time[head])
+    error = math.hypot(float(high - low) / 2, counting)
+    return Shift(
+        float(load[0]),
+        float(growth[0]),
+        error,
+        _widened(fitted.interval(growths), float(growth[0]), counting),
+    )
+
+
+def _elasticity(fitted: Fit, points: Points, time: Floats) -> float:
+    """Per cent of the mean latency of all calls of some points for one per cent of load."""
+    weight = points.calls / points.calls.sum()
+    drift = np.clip(fitted.growth * time, -20.0, 20.0)
+    step = 0.02
+    logs = [
+        math.log(float((fitted.curve.latency_s(points.load * math.exp(each), drift)) @ weight))
+        for each in (-step, step)
+    ]
+    return (logs[1] - logs[0]) / (2 * step)
+
+
+def _widened(interval: tuple[float, float], middle: float, error: float) -> tuple[float, float]:
+    """A 95 % interval with one more independent error in it."""
+    more = NORMAL_95 * error
+    return (
+        middle - math.hypot(max(middle - interval[0], 0.0), more),
+        middle + math.hypot(max(interval[1] - middle, 0.0), more),
+    )
 
 
 def better(points: Points, *, waits: bool = False) -> Fit:

@@ -58,6 +58,8 @@ class Modelled:
         Arrivals a second at the resource in the busiest hours of the last week.
     replicas
         Mean live replicas of each period where loads are those of each replica; None where of all.
+    load_noise
+        Relative standard error of head's load over base's, from how many calls were counted.
     """
 
     points: Points
@@ -65,6 +67,7 @@ class Modelled:
     reason: str | None
     peak_load: float
     replicas: tuple[float, ...] | None = None
+    load_noise: float = 0.0
 
 
 def model_edge(base: Arrivals, head: Arrivals, now_ns: int, *, waits: bool) -> Modelled:
@@ -78,8 +81,15 @@ def model_edge(base: Arrivals, head: Arrivals, now_ns: int, *, waits: bool) -> M
     if apart is not None:
         each, made, fitted = apart
         live = tuple(float(np.mean(side.replicas)) for side in (base, head) if side.replicas is not None)
-        return Modelled(made, fitted, None, each[-1].peak_load, live)
-    return Modelled(made, fitted, None, head.peak_load)
+        return Modelled(made, fitted, None, each[-1].peak_load, live, _load_noise(base, head))
+    return Modelled(made, fitted, None, head.peak_load, load_noise=_load_noise(base, head))
+
+
+def _load_noise(*sides: Arrivals) -> float:
+    """Relative standard error of the ratio of loads: calls that a unit makes together count once."""
+    return math.sqrt(
+        sum(side.calls.sum() / max(side.units.sum(), 1.0) / max(side.counted.sum(), 1.0) for side in sides)
+    )
 
 
 def of_each(
@@ -192,7 +202,9 @@ def split_latency(
 def _grew(modelled: Modelled) -> bool:
     """Whether a load model tells growth beyond chance."""
     fitted = modelled.fitted
-    return fitted is not None and model.shift(fitted, modelled.points).growth_interval[0] > 0
+    if fitted is None:
+        return False
+    return model.shift(fitted, modelled.points, modelled.load_noise).growth_interval[0] > 0
 
 
 def _of_the_past(edge: Edge, found: Backlog, wider: float) -> Edge:
@@ -253,7 +265,7 @@ def _with_model(edge: Edge, modelled: Modelled, wider: float) -> Edge:
         said = _by_base_alone(modelled.points) or modelled.reason
         assert said is not None
         return replace(edge, evidence=(*edge.evidence, said))
-    shift = model.shift(fitted, modelled.points)
+    shift = model.shift(fitted, modelled.points, modelled.load_noise)
     reason = None
     if fitted.freedom < 3:
         reason = "not identifiable: the windows are too alike in time to count as independent"

@@ -310,7 +310,9 @@ class _Testing:
             spreads: list[Spread] = []
             sides = (cells.without_base, self.matched.base), (cells.without_head, self.matched.head)
             for (without, slots), scale, events in zip(sides, scales, counted, strict=True):
-                shown = jackknife(whole, pick(without), slots.shape, scale, events.show_a_step)
+                shown = jackknife(
+                    whole, pick(without), slots.shape, scale, events.show_a_step, days=slots.daily
+                )
                 shown = of_few_days(shown, scale, slots.blocks) if slots.daily else shown
                 spreads.append(events.bound(shown))
             return _Tested(whole - less, combine(*spreads), self.matched.enough)

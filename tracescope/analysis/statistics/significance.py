@@ -133,6 +133,8 @@ def jackknife(
     shape: Floats,
     scale: Floats | float = 0.0,
     may_step: NDArray[np.bool_] | bool = True,
+    *,
+    days: bool = False,
 ) -> Spread:
     """Standard error of statistics from their values without each block.
 
@@ -149,6 +151,9 @@ def jackknife(
         that is nothing but rounding is no noise either.
     may_step
         Statistics ``(k,)`` that rest on enough events to show a change of level within the period.
+    days
+        Blocks are days, which take after each other for all edges much alike; within a day requests that wait
+        for each other at one edge make a correlation of its own.
 
     Notes
     -----
@@ -185,7 +190,7 @@ def jackknife(
         together = max(together, UNKNOWN)
     correlation = np.full(full.shape, together)
     if n >= ALONE_FROM:
-        own = _believed(r, power > 0, n)
+        own = _believed(r, power > 0, n) if days else r
         correlation = np.maximum(np.interp(own, moments.lagged, CORRELATIONS), together)
     variance = power * np.interp(correlation, CORRELATIONS, moments.inflation)
     dof = np.interp(correlation, CORRELATIONS, moments.dof)
