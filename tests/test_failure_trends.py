@@ -15,7 +15,6 @@ from tracescope.analysis.capacity.forecast import forecast
 from tracescope.analysis.capacity.forecast_verdict import EntryVerdict, outlook
 from tracescope.analysis.report import State
 from tracescope.report.forecast import forecast_json
-from tracescope.schema import ENTRY_HOURS, dtypes
 
 FAR = Curve(0.01, 1000.0, 0.0)
 WEEKS = 8
@@ -27,7 +26,7 @@ def told(rates: np.ndarray, seed: int = 2) -> tuple[FailureTrend | None, EntryVe
     hours = period.tables["entry_hours"].sort("slot")
     rng = np.random.default_rng(seed)
     errors = rng.binomial(hours["units"].to_numpy(), rates)
-    hours = hours.with_columns(pl.Series("errors", errors)).cast(dtypes(ENTRY_HOURS))
+    hours = hours.with_columns(pl.Series("errors", errors, dtype=pl.Int64))
     whole = replace(period, tables={**period.tables, "entry_hours": hours})
     found = forecast(whole)
     verdict = outlook(found, whole)

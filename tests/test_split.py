@@ -215,7 +215,7 @@ def test_the_split_is_told_in_per_cent() -> None:
     pair = periods(more=1.25, slower=1.15)
     fitted = split.model_edge(*(arrivals.by_edge(one)[1] for one in pair), pair[1].end_ns, waits=False)
     assert fitted.fitted is not None
-    shift = model.shift(fitted.fitted, fitted.points)
+    shift = model.shift(fitted.fitted, fitted.points, fitted.load_noise)
     (line,) = [one for one in told(edge(4.0), pair).evidence if "explains" in one]
     more, load, growth, low, high = map(float, re.findall(r"[+-]\d+", line.replace(" to ", " ")))
     assert more == pytest.approx(25, abs=3)

@@ -147,7 +147,7 @@ def _counts(rows: pl.DataFrame, slots: blocking.Slots, entries: int) -> Counts:
     def summed(name: str, by: str | None = "factor") -> Floats:
         values = joined[name].to_numpy().astype(np.float64)
         values = values if by is None else values * joined[by].to_numpy()
-        return np.bincount(at, values, shape[0] * shape[1]).reshape(shape)
+        return np.bincount(at, values, shape[0] * shape[1]).astype(np.float64).reshape(shape)
 
     return Counts(summed("errors"), summed("units"), summed("units", None).sum(axis=0))
 

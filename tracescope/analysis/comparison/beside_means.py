@@ -258,15 +258,18 @@ def _bent(base: _Course, head: _Course, time: Sequence[Floats], most: Floats, ca
     else:
         loads = [-np.log1p(-np.exp(one.load - most) / capacity) for one in sides]
     free = [one.free(load) for one, load in zip(sides, loads, strict=True)]
-    power = sum((load**2).sum(axis=0) for load in free)
-    both = sum((took * load).sum(axis=0) for took, load in zip(time, free, strict=True))
+    zero = np.zeros(len(most))
+    power = sum(((load**2).sum(axis=0) for load in free), zero)
+    both = sum(((took * load).sum(axis=0) for took, load in zip(time, free, strict=True)), zero)
     slope = np.maximum(np.divide(both, power, out=np.zeros_like(both), where=power > 0), 0.0)
-    left = sum(((took - slope * load) ** 2).sum(axis=0) for took, load in zip(time, free, strict=True))
-    rest = tuple(
+    left = sum(
+        (((took - slope * load) ** 2).sum(axis=0) for took, load in zip(time, free, strict=True)), zero
+    )
+    first, second = (
         one.time - slope * (load - load.mean(axis=0)) for one, load in zip(sides, loads, strict=True)
     )
     width = np.sqrt(power / max(len(base.time) + len(head.time) - 2, 1))
-    return _Bent(power, slope, loads[1].mean(axis=0) - loads[0].mean(axis=0), width, left, rest)
+    return _Bent(power, slope, loads[1].mean(axis=0) - loads[0].mean(axis=0), width, left, (first, second))
 
 
 def _course(side: Side, split: Split, slots: blocking.Slots) -> _Course:

@@ -406,7 +406,7 @@ def _tries(name: DecidedBy, beside: Sequence[Beside], usable: Sequence[NDArray[n
     others = sum((may for may in usable), zero) - of_moments
     kinds = (of_moments > 0).astype(np.float64) + (others > 0)
     mine = 1 + NEXT_MOMENT * (of_moments - 1) if name is DecidedBy.SINCE_THEN else others
-    return mine * np.maximum(kinds, 1.0) / (1.0 - WEIGHT_OF_MEANS)
+    return np.asarray(mine * np.maximum(kinds, 1.0) / (1.0 - WEIGHT_OF_MEANS), np.float64)
 
 
 def _places(unit: Unit, split: Split, passing: Floats) -> list[dict[str, Any]]:
