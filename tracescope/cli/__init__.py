@@ -41,6 +41,7 @@ VERBS: Final = {
     "mute": ("mute", "Acknowledge a finding until an instant, with a reason."),
     "prune": ("upkeep", "Remove what retention no longer keeps."),
     "verify": ("upkeep", "Prove that a store is what it says."),
+    "seal": ("engine", "Seal the hours that are over, here or on a cluster."),
     "rebuild": ("upkeep", "Make the rollups anew from the spans."),
     "warmup": ("upkeep", "Compile the kernels now, so that the first run is quick."),
     "config": ("settings", "Show every setting, its value and where it comes from."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tracescope.cli import shell
+from tracescope.cli.engine import Engine, engine_options
 from tracescope.errors import StoreError
 from tracescope.periods import check_mark, format_utc, instant_of
 
@@ -99,10 +100,16 @@ def verify_command(repair: bool, store: shell.Given) -> None:
 
 
 @click.command(name="rebuild")
-@click.option("--workers", type=click.IntRange(1), help="Slices worked on at once.")
-@click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that it may use.")
+@engine_options
 @shell.store_option
-def rebuild_command(workers: int | None, memory_mb: int | None, store: shell.Given) -> None:
+def rebuild_command(
+    engine: str,
+    master: str | None,
+    conf: tuple[str, ...],
+    workers: int | None,
+    memory_mb: int | None,
+    store: shell.Given,
+) -> None:
     """Make the rollups anew from the spans of every hour that still has them.
 
     What the spans mean is resolved anew too, by the rules of this version and by the table `names`.
@@ -110,12 +117,9 @@ def rebuild_command(workers: int | None, memory_mb: int | None, store: shell.Giv
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.rebuild import rebuild
 
-    done = rebuild(
-        shell.existing(used.one_store),
-        workers=used.workers,
-        memory_bytes=used.memory_mb * 1024 * 1024,
-        policy=used.policy,
-    )
+    opened = shell.existing(used.one_store)
+    with Engine(engine, master, conf).pool(used) as pool:
+        done = rebuild(opened, memory_bytes=used.memory_mb * 1024 * 1024, policy=used.policy, pool=pool)
     shell.echo(f"{done.hours} hours made anew from {done.spans} spans", err=True)
     if done.left:
         shell.echo(

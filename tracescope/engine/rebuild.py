@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,7 +16,8 @@ from tracescope.analysis.rollups.renaming import cap_operations
 from tracescope.engine.days import fold
 from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal
-from tracescope.engine.slices import DEFAULT_MEMORY, Room, hop_halves, process_slices, runs, source
+from tracescope.engine.slices import DEFAULT_MEMORY, Room, Source, hop_halves, runs, source
+from tracescope.engine.tasks import Done, Pool, Resolving, Run, Task, Threads, rollings, worked
 from tracescope.errors import StoreError
 from tracescope.keeping import Policy
 from tracescope.store import Snapshot, SpanStore
@@ -42,29 +43,30 @@ def rebuild(
     workers: int = 2,
     memory_bytes: int = DEFAULT_MEMORY,
     policy: Policy | None = None,
+    pool: Pool | None = None,
 ) -> RebuildResult:
     """Make the rollups anew from the spans of every hour that still has them.
 
     What is damaged is set aside first: what can be made of spans is made, and the rest is left as it is.
     Given a `policy`, what the spans' attributes mean is resolved anew too: by today's rules, and by what it
-    calls addresses.
+    calls addresses.  The `pool` works on the slices, or so many `workers`, threads, where none is given.
 
     Raises
     ------
     StoreError
         Rollups of hours whose spans have gone cannot be read, so they cannot be kept.
     """
+    pool = Threads(workers) if pool is None else pool
     with store.sealing(wait=True):
         heal(store)  # so that what has landed can be sealed
-    seal(store, workers=workers, memory_bytes=memory_bytes, wait=True)
+    seal(store, memory_bytes=memory_bytes, wait=True, pool=pool)
     with store.sealing(wait=True):
         pointer = store.sealed.settle()
         hours = pointer.with_raw()
         try:
-            room = Room(workers, memory_bytes)
             if policy is not None:
-                _resolve(store, pointer, hours, room, policy)
-            _remake(store, pointer, hours, room)
+                _resolve(store, pointer, hours, policy, pool, memory_bytes)
+            _remake(store, pointer, hours, pool, memory_bytes)
         except PolarsError as error:
             raise StoreError(
                 f"{store.root} cannot be rebuilt: {error}", "`tracescope verify` names the damaged files"
@@ -73,16 +75,24 @@ def rebuild(
         return RebuildResult(len(hours), sum(pointer.hours[hour].spans for hour in hours), left)
 
 
-def _resolve(store: SpanStore, pointer: Pointer, hours: list[int], room: Room, policy: Policy) -> None:
+def _resolve(
+    store: SpanStore, pointer: Pointer, hours: list[int], policy: Policy, pool: Pool, memory_bytes: int
+) -> None:
     """Replace the spans of `hours` of which today's rules say something else; nobody sees them yet."""
-    from tracescope.ingest.resolve import RESOLVED, resolve  # which loads the compiler
+    root = store.root if pool.inside else store.root.absolute()
+    files = tuple(pointer.files.get("spans", ()))
 
-    for some in _portions(pointer, hours, room.spans):
-        spans = store.sealed.spans(pointer, some).collect()
-        made = resolve(spans, policy)
-        if not made.select(RESOLVED).equals(spans.select(RESOLVED)):
-            files = store.sealed.put("spans", made.sort("hour", maintain_order=True))
-            store.sealed.replace(pointer, "spans", files, some)
+    def task(some: list[int]) -> Task:
+        among = frozenset(some)
+        near = tuple(file for file in files if file.among(among))
+        return Resolving(Source(root, (), near, tuple(some)), policy)
+
+    portions = list(_portions(pointer, hours, pool.room(memory_bytes).spans))
+    plans = (((some[0], some[-1] + 1), [task(some)]) for some in portions)
+    for some, (_, made) in zip(portions, worked(pool, plans), strict=True):
+        for done in made:
+            if done.files:
+                store.sealed.replace(pointer, "spans", list(done.files), some)
 
 
 def _portions(pointer: Pointer, hours: list[int], most: int) -> Iterator[list[int]]:
@@ -100,7 +110,7 @@ def _portions(pointer: Pointer, hours: list[int], most: int) -> Iterator[list[in
         yield some
 
 
-def _remake(store: SpanStore, pointer: Pointer, hours: list[int], room: Room) -> None:
+def _remake(store: SpanStore, pointer: Pointer, hours: list[int], pool: Pool, memory_bytes: int) -> None:
     """Replace the rollups of `hours` and publish them, with their spans, together."""
     before = Snapshot(copy.deepcopy(pointer), {}, pointer.ledger)
     former = partial(store.sealed.scan, before.pointer)
@@ -109,8 +119,10 @@ def _remake(store: SpanStore, pointer: Pointer, hours: list[int], room: Room) ->
             pointer.files[name] = []
         pointer.days = []
     made = Rewrite(store.sealed, pointer)
-    for begin, end in runs(hours, before.pointer.hours):
-        tables = _rolled(store, before, made.scan, (begin, end), room)
+    stretches = runs(hours, before.pointer.hours)
+    plans = ((run, rollings(source(store, before, *run), run, pool, memory_bytes)) for run in stretches)
+    for (begin, end), parts in worked(pool, plans):
+        tables = _rolled(parts, made.scan, (begin, end), memory_bytes)
         tables["counters"] = carried(former, tables["counters"], begin, end)
         made.add(tables, [hour for hour in hours if begin <= hour < end])
         if made.full:
@@ -128,22 +140,20 @@ def recompute(store: SpanStore, begin: int, end: int, room: Room) -> dict[str, p
     pointer = store.sealed.pointer()
     found = Snapshot(pointer, {}, pointer.ledger)
     stored = partial(store.sealed.scan, pointer)
-    return _rolled(store, found, stored, (begin, end), room)
+    pool, run = Threads(room.workers), (begin, end)
+    parts = pool.run(rollings(source(store, found, begin, end), run, pool, room.memory_bytes))
+    return _rolled(parts, stored, run, room.memory_bytes)
 
 
 def _rolled(
-    store: SpanStore,
-    snapshot: Snapshot,
+    parts: Iterable[Done],
     stored: Callable[[str, tuple[int, int]], pl.LazyFrame],
-    run: tuple[int, int],
-    room: Room,
+    run: Run,
+    memory_bytes: int,
 ) -> dict[str, pl.DataFrame]:
-    """Rollups of a run of hours from sealed spans, hops joined with those that are stored around them."""
-    begin, end = run
-    spans = source(store, snapshot, begin, end).scan()
-    keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
-    total = Sum(room.memory_bytes // 8)
-    for each in process_slices(spans, keep, room.memory_bytes, room.workers):
-        total.add(each.tables)
+    """Rollups of a run of hours from what tasks made, hops joined with those that are stored around them."""
+    total = Sum(memory_bytes // 8)
+    for part in parts:
+        total.add(part.tables)
     tables = total.tables()
-    return cap_operations(join_hops(tables, hop_halves(stored, tables["hop_halves"], begin, end)))
+    return cap_operations(join_hops(tables, hop_halves(stored, tables["hop_halves"], *run)))

@@ -7,11 +7,11 @@ Slices bound the memory (`tracescope.engine.slices`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -23,14 +23,13 @@ from tracescope.engine.days import fold
 from tracescope.engine.slices import (
     DEFAULT_MEMORY,
     HOP_WINDOW_HOURS,
-    Room,
     affected,
-    by_slice,
     hop_halves,
     runs,
     source,
     spans_of,
 )
+from tracescope.engine.tasks import Done, Pool, Run, Task, Threads, rollings, worked
 from tracescope.engine.unlanded import Unlanded
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import File, HourState, Pointer
@@ -72,6 +71,7 @@ def seal(
     wait: bool = False,
     unlanded: Unlanded | None = None,
     progress: Callable[[int, int], None] | None = None,
+    pool: Pool | None = None,
 ) -> SealResult:
     """Seal every hour that has landed spans, or may have got some.
 
@@ -90,7 +90,11 @@ def seal(
         with an error the store stays as it was.
     progress
         Called with hours done and hours in all.
+    pool
+        Who works on the slices; `workers` threads where none is given, and where spans are `unlanded`.
     """
+    if pool is None or unlanded is not None:
+        pool = Threads(workers)
     with store.sealing(wait=wait):
         found = store.snapshot()
         if unlanded is not None:
@@ -98,7 +102,7 @@ def seal(
         limit = None if before_ns is None else before_ns // schema.HOUR_NS
         hours = _reopened(list(found.landed), found.pointer)
         chosen = [hour for hour in hours if limit is None or hour < limit]
-        return _seal(store, found, chosen, Room(workers, memory_bytes), progress, unlanded)
+        return _seal(store, found, chosen, _Means(pool, memory_bytes), progress, unlanded)
 
 
 def _along(snapshot: Snapshot, unlanded: Unlanded) -> Snapshot:
@@ -142,7 +146,15 @@ def seal_quiet(
     with store.sealing():
         found = store.snapshot()
         quiet = quiet_hours(found.landed, now_ns=now_ns, grace_s=grace_s)
-        return _seal(store, found, _reopened(quiet, found.pointer), Room(workers, memory_bytes), None)
+        means = _Means(Threads(workers), memory_bytes)
+        return _seal(store, found, _reopened(quiet, found.pointer), means, None)
+
+
+class _Means(NamedTuple):
+    """Who works on slices, and the memory that may be used here."""
+
+    pool: Pool
+    memory_bytes: int
 
 
 @dataclass(slots=True)
@@ -151,29 +163,28 @@ class _Sealing:
 
     store: SpanStore
     snapshot: Snapshot
-    room: Room
+    means: _Means
     unlanded: Unlanded | None
     pointer: Pointer
     rolled: Rewrite
     spans: _Writer
 
-    def run(self, begin: int, end: int) -> None:
-        """Make rollups and sealed spans of hours ``[begin, end)``."""
-        from tracescope.analysis.rollups.process import process
+    def worked(self, stretches: Iterable[Run]) -> Iterator[tuple[Run, Iterator[Done]]]:
+        """What the tasks of each run of hours made; to be taken by `add` before the next."""
+        return worked(self.means.pool, ((run, self._tasks(run)) for run in stretches))
 
+    def _tasks(self, run: Run) -> list[Task]:
         # landed and sealed spans of the hours around stay as they are until the pointer is out
-        seen = Snapshot(self.snapshot.pointer, self.snapshot.landed, self.snapshot.ledger)
-        rows = source(self.store, seen, begin, end, self.unlanded).scan()
-        keep = (begin * schema.HOUR_NS, end * schema.HOUR_NS)
+        near = source(self.store, self.snapshot, *run, self.unlanded)
+        return rollings(near, run, self.means.pool, self.means.memory_bytes, keep=True)
 
-        def work(part: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-            partial = process(part, keep=keep)
-            return partial.tables, partial.spans()
-
-        total = Sum(self.room.memory_bytes // _SUMMED)
-        for rolled, kept in by_slice(rows, self.room.memory_bytes, self.room.workers, work):
-            total.add(rolled)
-            self.spans.add(kept)
+    def add(self, run: Run, made: Iterable[Done]) -> None:
+        """Gather rollups and sealed spans of a run of hours."""
+        begin, end = run
+        total = Sum(self.means.memory_bytes // _SUMMED)
+        for done in made:
+            total.add(done.tables)
+            self.spans.add(done)
         merged = total.tables()
         halves = hop_halves(self.rolled.scan, merged["hop_halves"], begin, end)
         merged = cap_operations(join_hops(merged, halves))
@@ -204,7 +215,7 @@ def _seal(
     store: SpanStore,
     snapshot: Snapshot,
     chosen: list[int],
-    room: Room,
+    means: _Means,
     progress: Callable[[int, int], None] | None,
     unlanded: Unlanded | None = None,
 ) -> SealResult:
@@ -213,21 +224,22 @@ def _seal(
     held = {*snapshot.landed, *snapshot.pointer.hours}
     pointer = store.sealed.settle()
     done = 0
+    room = means.pool.room(means.memory_bytes)
     with _Writer(store, pointer, min(_WRITTEN, room.spans)) as spans:
-        rolled = Rewrite(store.sealed, pointer, min(Rewrite.FULL_BYTES, room.memory_bytes // _SUMMED))
-        made = _Sealing(store, snapshot, room, unlanded, pointer, rolled, spans)
-        for begin, end in runs(targets, held, spans_of(snapshot, unlanded), room):
-            made.run(begin, end)
+        rolled = Rewrite(store.sealed, pointer, min(Rewrite.FULL_BYTES, means.memory_bytes // _SUMMED))
+        made = _Sealing(store, snapshot, means, unlanded, pointer, rolled, spans)
+        for run, done_tasks in made.worked(runs(targets, held, spans_of(snapshot, unlanded), room)):
+            made.add(run, done_tasks)
             if made.rolled.full:
                 made.write()
                 if unlanded is None:
                     store.sealed.publish(pointer)
-            done += sum(begin <= hour < end for hour in targets)
+            done += sum(run[0] <= hour < run[1] for hour in targets)
             if progress is not None:
                 progress(done, len(targets))
         count = spans.taken
-        for begin, end in runs(_rejoined(made.rolled, targets), held):
-            made.run(begin, end)
+        for run, done_tasks in made.worked(runs(_rejoined(made.rolled, targets), held)):
+            made.add(run, done_tasks)
         made.write()
     settled = set(chosen)
     files = [
@@ -336,14 +348,16 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def add(self, kept: pl.DataFrame) -> None:
+    def add(self, done: Done) -> None:
         """Take a slice's spans, by hour."""
-        times = pl.col("start_ns").min(), pl.col("end_ns").max()
-        for hour, count, low, high in kept.group_by("hour").agg(pl.len(), *times).iter_rows():
+        for hour, (count, low, high) in done.hours.items():
             self.counts[hour] = self.counts.get(hour, 0) + count
             self.first_ns, self.last_ns = min(self.first_ns or low, low), max(self.last_ns, high)
-        self.taken += len(kept)
-        self._held.append(kept)
+            self.taken += count
+        self._files += done.files
+        if done.kept is None:
+            return
+        self._held.append(done.kept)
         if sum(map(len, self._held)) >= self._rows:
             self.write()
 

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -23,6 +23,8 @@ import polars as pl
 from tracescope import schema
 from tracescope.engine.unlanded import Unlanded
 from tracescope.store import Snapshot, SpanStore
+from tracescope.store.pointer import File, Pointer
+from tracescope.store.sealed import Sealed
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.process import Partial
@@ -35,12 +37,15 @@ _LANDED_BYTES = 100
 DEFAULT_MEMORY = 768 * 1024 * 1024
 #: Ids looked at to cut slices.
 _SAMPLED = 16_384
+#: From so many spans on there are two slices a worker, but none of fewer than these.
+_SLICED, _LEAST_SLICE = 200_000, 12_500
 #: Hours worked on together, and slices of them; of fewer hours those around cost more than they themselves.
 RUN_HOURS = 24 * 7
 _RUN_SLICES = 16
 _LEAST_RUN = 4
 HOP_WINDOW_HOURS = 24
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _AFTER = schema.TRACE_WINDOW_HOURS
@@ -110,30 +115,42 @@ def spans_of(snapshot: Snapshot, unlanded: Unlanded | None = None) -> dict[int, 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Spans of some hours, landed and sealed alike.
+    """Where spans of some hours lie, landed and sealed alike: names of files, which any process can read.
 
     Attributes
     ----------
-    files
+    root
+        The store's folder.
+    landed
         Landed files of the hours around.
-    sealed
-        Sealed spans of the hours around.
+    sealed, hours
+        Sealed files, and the hours of which their spans are wanted.
     held
-        Spans in memory.
+        Spans in the memory of this process.
     """
 
-    files: list[Path]
-    sealed: pl.LazyFrame
-    held: list[pl.LazyFrame] = field(default_factory=list[pl.LazyFrame])
+    root: Path
+    landed: tuple[Path, ...]
+    sealed: tuple[File, ...]
+    hours: tuple[int, ...]
+    held: tuple[pl.LazyFrame, ...] = ()
 
     def scan(self) -> pl.LazyFrame:
         """All of them; a span may occur twice."""
         columns = list(schema.SPANS)
-        frames = [self.sealed.select(columns), *self.held]
-        if self.files:
-            landed = pl.scan_parquet(self.files, missing_columns="insert", extra_columns="ignore")
+        frames = [self.sealed_spans().select(columns), *self.held]
+        if self.landed:
+            landed = pl.scan_parquet(list(self.landed), missing_columns="insert", extra_columns="ignore")
             frames.append(landed.select(columns))
         return pl.concat(frames)
+
+    def sealed_spans(self) -> pl.LazyFrame:
+        """Those that are sealed, with their ``hour``."""
+        return Sealed(self.root).spans(Pointer(files={"spans": list(self.sealed)}), self.hours)
+
+    def absolute(self) -> Source:
+        """The same for whoever works in another folder."""
+        return replace(self, root=self.root.absolute(), landed=tuple(path.absolute() for path in self.landed))
 
 
 def source(
@@ -146,39 +163,54 @@ def source(
     pointer = snapshot.pointer
     around = range(begin - _AFTER, end + _AFTER)
     wanted = [hour for hour in around if not pointer.is_closed(hour)]
-    files = [path for hour in wanted for path in snapshot.landed.get(hour, ())]
-    near = [hour for hour in wanted if pointer.has_raw(hour)]
-    held = unlanded.near(wanted) if unlanded is not None else []
-    if not near:
-        return Source(files, pl.LazyFrame(schema=schema.dtypes(schema.SPANS)), held)
-    return Source(files, store.sealed.spans(pointer, near), held)
+    files = tuple(path for hour in wanted for path in snapshot.landed.get(hour, ()))
+    near = frozenset(hour for hour in wanted if pointer.has_raw(hour))
+    held = tuple(unlanded.near(wanted)) if unlanded is not None else ()
+    sealed = tuple(file for file in pointer.files.get("spans", ()) if file.among(near))
+    return Source(store.root, files, sealed if near else (), tuple(sorted(near)), held)
 
 
-def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:
-    """Cut spans by trace id so that `workers` slices fit into `memory_bytes` together."""
+class Slice(NamedTuple):
+    """Traces by their ids: those whose high half lies in ``[low, high)``, or one part of a hash of many."""
+
+    low: int | None = None
+    high: int | None = None
+    part: int = 0
+    parts: int = 1
+
+    def of(self, spans: pl.LazyFrame) -> pl.LazyFrame:
+        """Spans of these traces."""
+        if self.parts > 1:
+            # ids padded to 64 bits have an empty high half; the fold spreads both kinds
+            fold = (pl.col("trace_hi") ^ pl.col("trace_lo")).alias("fold")
+            return spans.filter((fold % self.parts + self.parts) % self.parts == self.part)
+        if self.low is not None:
+            spans = spans.filter(pl.col("trace_hi") >= self.low)
+        if self.high is not None:
+            spans = spans.filter(pl.col("trace_hi") < self.high)
+        return spans
+
+
+def cut(spans: pl.LazyFrame, room: Room) -> list[Slice]:
+    """Slices of trace ids of which a room's workers hold one each."""
     count = int(spans.select(pl.len()).collect().item())
-    parts = max(1, -(-count // Room(workers, memory_bytes).spans))
-    if count > 200_000:
-        parts = max(parts, 2 * workers)  # one half is written while the other is worked on
+    parts = max(1, -(-count // room.spans))
+    if count > _SLICED:  # one half is written while the other is worked on
+        parts = max(parts, min(2 * room.workers, count // _LEAST_SLICE))
     if parts == 1:
-        return [spans]
-    # ids padded to 64 bits have an empty high half; the fold spreads both kinds
-    fold = (pl.col("trace_hi") ^ pl.col("trace_lo")).alias("fold")
+        return [Slice()]
     if spans.select(pl.col("trace_hi").min() == pl.col("trace_hi").max()).collect().item():
-        return [spans.filter((fold % parts + parts) % parts == part) for part in range(parts)]
+        return [Slice(part=part, parts=parts) for part in range(parts)]
     every = max(1, count // _SAMPLED)  # slices need not be of one size
     some = spans.select(pl.col("trace_hi").gather_every(every)).collect()["trace_hi"].sort()
     bounds = [int(some[len(some) * part // parts]) for part in range(1, parts)]
     edges = [None, *sorted(set(bounds)), None]
-    out: list[pl.LazyFrame] = []
-    for left, right in pairwise(edges):
-        part = spans
-        if left is not None:
-            part = part.filter(pl.col("trace_hi") >= left)
-        if right is not None:
-            part = part.filter(pl.col("trace_hi") < right)
-        out.append(part)
-    return out
+    return [Slice(low, high) for low, high in pairwise(edges)]
+
+
+def slices(spans: pl.LazyFrame, memory_bytes: int, workers: int) -> list[pl.LazyFrame]:
+    """Cut spans by trace id so that `workers` slices fit into `memory_bytes` together."""
+    return [each.of(spans) for each in cut(spans, Room(workers, memory_bytes))]
 
 
 def process_slices(
@@ -217,20 +249,24 @@ def by_slice(
     spans: pl.LazyFrame, memory_bytes: int, workers: int, work: Callable[[pl.DataFrame], T]
 ) -> Iterator[T]:
     """What `work` makes of each slice of trace ids, by several threads."""
-    parts = slices(spans, memory_bytes, workers)
 
     def begin(part: pl.LazyFrame) -> T:
         return work(part.collect())
 
-    if len(parts) == 1 or workers == 1:
-        yield from map(begin, parts)
+    yield from in_threads(begin, slices(spans, memory_bytes, workers), workers)
+
+
+def in_threads(work: Callable[[A], T], items: Sequence[A], workers: int) -> Iterator[T]:
+    """What `work` makes of each item, in their order, by several threads; what waits is bounded."""
+    if len(items) == 1 or workers == 1:
+        yield from map(work, items)
         return
     with ThreadPoolExecutor(workers) as pool:
         ahead = workers + 1  # so that nobody waits while the caller uses what is done
-        waiting = [pool.submit(begin, part) for part in parts[:ahead]]
-        for part in parts[ahead:]:
+        waiting = [pool.submit(work, item) for item in items[:ahead]]
+        for item in items[ahead:]:
             done = waiting.pop(0).result()
-            waiting.append(pool.submit(begin, part))
+            waiting.append(pool.submit(work, item))
             yield done
         for future in waiting:
             yield future.result()

@@ -1,0 +1,114 @@
+"""`tracescope seal`, and what it and `rebuild` may be told about who does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import click
+
+from tracescope.cli import shell
+from tracescope.errors import UsageError
+
+if TYPE_CHECKING:
+    from tracescope.config import Settings
+    from tracescope.engine.tasks import Pool
+
+#: Who may work on slices.
+ENGINES: Final = ("threads", "processes", "spark")
+_MINUTE_NS: Final = 60 * 10**9
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Engine(NamedTuple):
+    """Who works on slices, and for Spark its master and configuration."""
+
+    name: str
+    master: str | None
+    conf: tuple[str, ...]
+
+    @contextmanager
+    def pool(self, used: Settings) -> Generator[Pool]:
+        """Start it; what it cannot do is said before anything is changed."""
+        if self.name != "spark" and (self.master is not None or self.conf):
+            raise UsageError("--master and --conf are of --engine spark", "add it, or leave them out")
+        if self.name == "threads":
+            from tracescope.engine.tasks import Threads
+
+            yield Threads(used.workers)
+        elif self.name == "processes":
+            from tracescope.engine.processes import Processes
+
+            with Processes(used.workers) as processes:
+                yield processes
+        else:
+            from tracescope.engine.spark import Spark, session
+
+            with session(self.master, _pairs(self.conf), used.workers) as made:
+                yield Spark(made)
+
+
+def _pairs(conf: tuple[str, ...]) -> dict[str, str]:
+    """``KEY=VALUE`` of Spark's configuration."""
+    pairs = dict(each.split("=", 1) for each in conf if "=" in each)
+    if len(pairs) < len(conf):
+        wrong = next((each for each in conf if "=" not in each), "a key that is given twice")
+        raise UsageError(f"--conf wants KEY=VALUE, not {wrong!r}", "such as spark.executor.memory=4g")
+    return pairs
+
+
+def engine_options(function: F) -> F:
+    """``--engine``, ``--master``, ``--conf``, ``--workers`` and ``--memory-mb``."""
+    for option in (
+        click.option(
+            "--memory-mb",
+            type=click.IntRange(64),
+            metavar="MIB",
+            help="Memory that it may use; with spark each task.",
+        ),
+        click.option(
+            "--workers", type=click.IntRange(1), help="Slices worked on at once; spark's are its own."
+        ),
+        click.option(
+            "--conf", multiple=True, metavar="KEY=VALUE", help="Spark's configuration; may be repeated."
+        ),
+        click.option("--master", metavar="URL", help="Spark's master, such as spark://host:7077."),
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            default=ENGINES[0],
+            show_default=True,
+            help="Who works on slices: threads or processes of this machine, or Spark (extra spark).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command(name="seal")
+@engine_options
+@click.option("--open-hours", is_flag=True, help="Hours too that are not over yet, or only just.")
+@shell.store_option
+def seal_command(
+    engine: str,
+    master: str | None,
+    conf: tuple[str, ...],
+    workers: int | None,
+    memory_mb: int | None,
+    open_hours: bool,
+    store: shell.Given,
+) -> None:
+    """Seal hours that are over: their landed spans become rollups, and are kept beside them.
+
+    `serve` does so by itself. Where several receive more than one machine seals, let this do it on a cluster
+    every hour, and give them a long `seal_grace_minutes`.
+    """
+    used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
+    from tracescope.engine.seal import seal
+
+    opened = shell.existing(used.one_store)
+    limit_ns = None if open_hours else shell.now_ns() - used.seal_grace_minutes * _MINUTE_NS
+    with Engine(engine, master, conf).pool(used) as pool:
+        done = seal(opened, before_ns=limit_ns, memory_bytes=used.memory_mb * 1024 * 1024, pool=pool)
+    shell.echo(f"{done.hours} hours sealed with {done.spans} spans", err=True)
