@@ -19,7 +19,7 @@ from dying import Failing, Watched
 from stores import land, new_store, sealed_checksum
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import MAX_OPERATIONS
+from tracescope.analysis.rollups.renaming import MAX_OPERATIONS
 from tracescope.cli import main
 from tracescope.engine import worker
 from tracescope.engine.processes import Processes
@@ -207,7 +207,7 @@ def test_workers_of_another_version_are_refused(tmp_path: Path) -> None:
     store = landed(tmp_path / "store")
     near = source(store, store.snapshot(), 0, 1)
     with pytest.raises(StoreError, match=r"a worker runs tracescope .*, and whoever asks it to runs 0\.0\.1"):
-        Rolling(near, Slice(), 0, 1, made_for="0.0.1").run()
+        Rolling(near, Slice(), 0, 1, rules="0.0.1").run()
 
 
 def test_seal_leaves_hours_that_are_not_over(tmp_path: Path, expected: tuple[str, int]) -> None:

@@ -29,23 +29,23 @@ class Engine(NamedTuple):
     conf: tuple[str, ...]
 
     @contextmanager
-    def pool(self, used: Settings) -> Generator[Pool]:
+    def pool(self, settings: Settings) -> Generator[Pool]:
         """Start it; what it cannot do is said before anything is changed."""
         if self.name != "spark" and (self.master is not None or self.conf):
             raise UsageError("--master and --conf are of --engine spark", "add it, or leave them out")
         if self.name == "threads":
             from tracescope.engine.tasks import Threads
 
-            yield Threads(used.workers)
+            yield Threads(settings.workers)
         elif self.name == "processes":
             from tracescope.engine.processes import Processes
 
-            with Processes(used.workers) as processes:
+            with Processes(settings.workers) as processes:
                 yield processes
         else:
             from tracescope.engine.spark import Spark, session
 
-            with session(self.master, _pairs(self.conf), used.workers) as made:
+            with session(self.master, _pairs(self.conf), settings.workers) as made:
                 yield Spark(made)
 
 

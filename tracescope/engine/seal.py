@@ -178,11 +178,11 @@ class _Sealing:
         near = source(self.store, self.snapshot, *run, self.unlanded)
         return rollings(near, run, self.means.pool, self.means.memory_bytes, keep=True)
 
-    def add(self, run: Run, made: Iterable[Done]) -> None:
+    def add(self, run: Run, results: Iterable[Done]) -> None:
         """Gather rollups and sealed spans of a run of hours."""
         begin, end = run
         total = Sum(self.means.memory_bytes // _SUMMED)
-        for done in made:
+        for done in results:
             total.add(done.tables)
             self.spans.add(done)
         merged = total.tables()

@@ -71,7 +71,7 @@ def session(master: str | None, conf: Mapping[str, str], workers: int) -> Genera
         _check_java()
     if (master or "").startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # else it listens beyond this machine
-    made = _made(master, conf)
+    made = _started(master, conf)
     try:
         yield made
     finally:
@@ -106,7 +106,7 @@ def _check_java() -> None:
         raise UsageError(f"Spark needs Java 17 or later; there is none {where}", "install a Java runtime")
 
 
-def _made(master: str | None, conf: Mapping[str, str]) -> SparkSession:
+def _started(master: str | None, conf: Mapping[str, str]) -> SparkSession:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -144,15 +144,15 @@ class Spark:
 
     Parameters
     ----------
-    made
+    running
         The session.
     """
 
     inside = False
 
-    def __init__(self, made: SparkSession) -> None:
-        self._session = made
-        self.workers = _slots(made)
+    def __init__(self, running: SparkSession) -> None:
+        self._session = running
+        self.workers = _slots(running)
         self.together = max(_LEAST_TOGETHER, _WAVES * self.workers)
 
     def room(self, memory_bytes: int) -> Room:
@@ -174,20 +174,20 @@ class Spark:
             yield unpack(packed.pop(number))
 
 
-def _slots(made: SparkSession) -> int:
+def _slots(running: SparkSession) -> int:
     from pyspark.errors import PySparkException
 
     try:
-        return max(1, int(made.sparkContext.defaultParallelism))
+        return max(1, int(running.sparkContext.defaultParallelism))
     except PySparkException:  # a client knows no context
         return _SLOTS
 
 
-def collected(made: SparkSession, tasks: Sequence[bytes]) -> dict[int, bytes]:
+def collected(running: SparkSession, tasks: Sequence[bytes]) -> dict[int, bytes]:
     """What pickled tasks made, packed, by their number."""
     from pyspark.errors import PySparkException
 
-    numbers = made.range(0, len(tasks), 1, len(tasks))
+    numbers = running.range(0, len(tasks), 1, len(tasks))
     try:
         rows = numbers.mapInArrow(_runner(tasks), "number long, done binary").collect()
     except (PySparkException, *_java_errors()) as error:

@@ -89,7 +89,7 @@ class Rolling:
         Whose spans.
     spans
         What becomes of them.
-    made_for
+    rules
         RULES of whoever asks for it.
     """
 
@@ -98,7 +98,7 @@ class Rolling:
     begin: int
     end: int
     spans: Spans = Spans.LEFT
-    made_for: str = RULES
+    rules: str = RULES
 
     def run(self) -> Done:
         """Partial rollups, and the spans that count where these are wanted.
@@ -110,7 +110,7 @@ class Rolling:
         """
         from tracescope.analysis.rollups.process import process  # which loads the compiler
 
-        _check_version(self.made_for)
+        _check_version(self.rules)
         rows = self.part.of(self.source.scan())
         if self.spans == Spans.LEFT:
             rows = rows.select(list(schema.ROLLED))
@@ -134,19 +134,19 @@ class Resolving:
         Whose spans: sealed ones.
     policy
         What settings say of attributes and addresses.
-    made_for
+    rules
         RULES of whoever asks for it.
     """
 
     source: Source
     policy: Policy
-    made_for: str = RULES
+    rules: str = RULES
 
     def run(self) -> Done:
         """Files of these hours' spans, where they have changed."""
         from tracescope.ingest.resolve import RESOLVED, resolve  # which loads the compiler
 
-        _check_version(self.made_for)
+        _check_version(self.rules)
         spans = self.source.sealed_spans().collect()
         made = resolve(spans, self.policy)
         if made.select(RESOLVED).equals(spans.select(RESOLVED)):
@@ -155,10 +155,10 @@ class Resolving:
         return Done({}, {}, files=tuple(Sealed(self.source.root).put("spans", ordered)))
 
 
-def _check_version(made_for: str) -> None:
-    if made_for != RULES:
+def _check_version(rules: str) -> None:
+    if rules != RULES:
         raise StoreError(
-            f"a worker runs tracescope {RULES}, and whoever asks it to runs {made_for}",
+            f"a worker runs tracescope {RULES}, and whoever asks it to runs {rules}",
             "install the same version on all workers",
         )
 

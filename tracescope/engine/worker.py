@@ -53,10 +53,10 @@ def main() -> None:
         try:
             write_sized(results, MADE + run_packed(task))
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
-            write_sized(results, FAILED + told(error).encode())
+            write_sized(results, FAILED + line_of(error).encode())
 
 
-def told(error: Exception) -> str:
+def line_of(error: Exception) -> str:
     """One line on what failed."""
     from tracescope.errors import TracescopeError
 
