@@ -159,6 +159,7 @@ def test_no_command_compiles_what_was_shipped(installed: Installed, tmp_path) ->
         DATA / "collector" / "traces.binpb",
         DATA / "collector" / "traces.jsonl.framed.zst",
         *sorted((DATA / "zipkin").glob("*.json")),
+        DATA / "cases" / "zipkin-v1-read-as-v2.json",
         _jaeger(tmp_path),
         *sorted((DATA / "hotrod").glob("*.jsonl.gz")),
     ]

@@ -368,4 +368,25 @@ def _topic_of(attributes: Names, kind: int) -> str | None:
         destination = destination.rpartition("/")[2]
     if found := _TEMPORARY.match(destination):
         return f"{found.group(1)}{{id}}"
-    return _UUID.sub("{id}", _PARTITION.sub("", destination)) or None
+    return _template_topic(_UUID.sub("{id}", _PARTITION.sub("", destination))) or None
+
+
+_LEVEL = re.compile(r"([./])")
+_LONG_NUMBER = re.compile(r"\d{3,}$")
+_NUMBER = re.compile(r"(?<=[-_])\d+$|\d{3,}$")
+
+
+def _template_topic(topic: str) -> str:
+    """A destination of several levels (NATS, MQTT) without what tells things of one kind apart.
+
+    ``orders.91.created`` -> ``orders.{id}.created``, ``devices/dev-17/state`` -> ``devices/dev-{n}/state``; a
+    destination of one level is a name as it is.
+    """
+    levels = _LEVEL.split(topic)
+    if len(levels) == 1:
+        return topic
+    numbers = _NUMBER if "/" in levels else _LONG_NUMBER
+    for at in range(0, len(levels), 2):
+        level = levels[at]
+        levels[at] = "{id}" if level.isdigit() else numbers.sub("{n}", _HEX.sub("{id}", level))
+    return "".join(levels)

@@ -5,8 +5,8 @@ Nobody waits for such a span as for a request: it gets the clock of long-lived w
 
 Source: OpenTelemetry semantic conventions (HTTP, network, URL, FaaS, CI/CD, GraphQL over subscriptions);
 RFC 6455 (WebSocket: status 101, ``ws`` and ``wss``); the HTML standard, server-sent events
-(``text/event-stream``); attributes of scheduled jobs as the instrumentations for Java, Quartz, Spring Batch
-and Airflow write them, and of streaming calls as those for gRPC do.
+(``text/event-stream``); attributes of scheduled jobs as the instrumentations for Java, Quartz, Spring Batch,
+Hangfire and Airflow write them, and of streaming calls as those for gRPC do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LIFE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "trigger": ("faas.trigger",),
     "schedule": (
         "faas.cron", "job.system", "job.name", "cron.name", "cron.schedule", "quartz.job.name",
-        "spring.batch.job.name", "batch.job.name", "airflow.dag_id", "cicd.pipeline.name",
+        "spring.batch.job.name", "batch.job.name", "airflow.dag_id", "cicd.pipeline.name", "job.createdat",
     ),
     "message_count": ("messaging.batch.message_count", "messaging.batch_size"),
 }  # fmt: skip

@@ -381,6 +381,8 @@ _DOCUMENT_COMMANDS: Final = frozenset((
 
 _JSON_COMMAND = re.compile(r"""^\{\s*["']?(\$?[A-Za-z_]\w*)["']?\s*:\s*(?:["']([\w.$-]+)["'])?""")
 _JSON = re.compile(r"""\{\s*(?:["']|\$?[A-Za-z_]\w*["']?\s*:)""")
+_REQUEST = re.compile(r"^(GET|HEAD|POST|PUT|PATCH|DELETE)\s+(/\S*)$")  # of databases that speak HTTP
+_FOLDED = re.compile(r"\?(?=[/.]|$)")  # what stands for a number of such a path
 _SHELL = re.compile(r"^db\.([\w.$-]+?)\.(\w+)\(")
 _ESCAPE = re.compile(r"^\{\s*(?:\?\s*=\s*)?call\s+", re.IGNORECASE)
 _CYPHER = re.compile(r"^(?:OPTIONAL\s+)?(MATCH|MERGE|CREATE)\s*\(\s*\w*\s*:\s*`?([^\W\d]\w*)", re.IGNORECASE)
@@ -393,6 +395,9 @@ def summarise_query(text: str) -> str:
     statement's own; an INSERT ... SELECT is an INSERT.
     """
     text = text[:LOOKED_AT].strip()
+    if found := _REQUEST.match(text):
+        path = _FOLDED.sub(ID, found.group(2))
+        return f"{found.group(1)} {template_path(path)}"
     if found := _ESCAPE.match(text):
         text = "CALL " + text[found.end() :]
     if text.startswith("{"):

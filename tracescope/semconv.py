@@ -69,7 +69,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "db_collection": (
         "db.collection.name", "db.sql.table", "db.mongodb.collection", "db.cassandra.table",
-        "db.cosmosdb.container", "aws.dynamodb.table_names",
+        "db.cosmosdb.container", "aws.dynamodb.table_names", "db.elasticsearch.path_parts.index",
     ),
     "db_operation": ("db.operation.name", "db.operation"),
     "db_summary": ("db.query.summary",),
@@ -81,6 +81,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "messaging_destination": (
         "messaging.destination.template", "messaging.destination.name", "messaging.destination",
         "messaging.kafka.topic", "message_bus.destination", "messaging.bullmq.queue.name",
+        "bullmq.queue.name",
         "aws.sqs.queue.url", "aws.sqs.queue_url", "aws.queue_url", "aws.queue.url", "aws.sns.topic.arn",
         "aws.kinesis.stream_name", "aws.stream_name",
     ),
@@ -96,6 +97,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "messaging.delayed_job.name", "messaging.active_job.job_class", "messaging.bullmq.job.name",
         "messaging.bull.job.name", "bull.job.name", "messaging.oban.worker", "oban.job.worker",
         "messaging.rq.job_name", "messaging.dramatiq.actor_name", "messaging.message.job_name",
+        "bullmq.job.name", "messaging.socket.io.event_name",
     ),
     "rpc_system": ("rpc.system.name", "rpc.system"),
     "rpc_service": ("rpc.service",),
@@ -112,7 +114,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "faas_provider": ("faas.invoked_provider",),
     "faas_name": ("faas.name", "aws.lambda.invoked_arn", "faas.id"),
     "gen_ai_provider": ("gen_ai.provider.name", "gen_ai.system"),
-    "gen_ai_operation": ("gen_ai.operation.name",),
+    "gen_ai_operation": ("gen_ai.operation.name", "llm.request.type"),
     "gen_ai_target": (
         "gen_ai.request.model", "gen_ai.response.model", "gen_ai.tool.name", "gen_ai.agent.name",
     ),
@@ -154,6 +156,8 @@ _QUEUE_METHODS: Final = (
     ("Send", MSG_SEND), ("Publish", MSG_SEND), ("PutRecord", MSG_SEND), ("Receive", MSG_RECEIVE),
     ("GetRecords", MSG_RECEIVE), ("Delete", MSG_SETTLE), ("ChangeMessageVisibility", MSG_SETTLE),
 )  # fmt: skip
+#: Systems that call a handler for each message: nobody polls them, whatever their operation is called.
+_PUSHES: Final = frozenset({"socket.io"})
 #: Databases whose clients name spans by the command and the key it is about.
 _KEY_VALUE: Final = frozenset({"redis", "valkey", "memcached", "keydb", "dragonfly", "etcd"})
 
@@ -195,13 +199,17 @@ def _database_operation(attributes: Mapping[str, str], name: str) -> str:
         whole = any(mark in summary for mark in "'=(*")
         return template_name(summary, database=True) if whole else template_declared(summary)
     if text := attributes.get("db_text"):
-        return summarise_query(text)
+        said = summarise_query(text)
+        return f"PREPARE {said}" if _PREPARES.search(name) else said
     command = re.split(r"[\s:]", name, maxsplit=1)[0].upper()
     if attributes.get("db_system", "").lower() in _KEY_VALUE and command in COMMANDS:
         return command
     name = template_name(name, database=True)
     return _joined(name, collection if collection not in re.split(r"[\s.]", name) else None)
 
+
+#: Names of what sends a statement that is asked later, or never: the same text, and no query yet.
+_PREPARES: Final = re.compile(r"(?:::|\.|->)prepare$", re.IGNORECASE)
 
 #: Commands that wait until something comes: a worker's poll, which nobody waits for.
 _BLOCKING: Final = frozenset(
@@ -245,8 +253,10 @@ def _acquires(attributes: Mapping[str, str], kind: int, name: str) -> bool:
     else:
         verb, of_pool = words[-1:], False
     pooled = not _POOLS.isdisjoint(words) or ("data" in words and "source" in words)
-    if verb == ["connect"]:
-        return pooled and not of_pool
+    if verb in (["connect"], ["dial"]):  # to a pool, or as the driver says for a new one
+        return not of_pool and (pooled or "db_system" in attributes)
+    if words[-2:] == ["engine", "connection"]:  # Prisma's
+        return True
     if not verb or verb[0] not in _TAKES:
         return False
     known = "db_system" in attributes or not _DRIVERS.isdisjoint(words)
@@ -261,6 +271,9 @@ _RPC: Final = frozenset({"rpc_system", "rpc_service", "rpc_method"})
 _ASKS: Final = frozenset(
     {"db_text", "db_summary", "db_operation", "http_method", "rpc_method", "messaging_system", "url_path"}
 )
+
+#: What spans of every function are called by hosts that name the function beside.
+_INVOKES: Final = frozenset({"Invoke", "invoke", "Execute"})
 
 #: How Envoy's node or cluster tells a proxy beside an application from one that stands for itself.
 _SIDECAR = re.compile(r"sidecar|^(?:in|out)bound\|")
@@ -329,6 +342,8 @@ def _graphql(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
 def _message(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
     """A span that publishes, waits for, works on or settles messages."""
     says = _MESSAGING.get(attributes.get("messaging_operation", "").lower(), MSG_NONE)
+    if says == MSG_RECEIVE and attributes.get("messaging_system", "").lower() in _PUSHES:
+        says = MSG_PROCESS
     if says == MSG_NONE and kind == KIND_CLIENT:
         method = attributes.get("rpc_method", "")
         says = next((op for beginning, op in _QUEUE_METHODS if method.startswith(beginning)), MSG_NONE)
@@ -375,7 +390,8 @@ def _called(attributes: Mapping[str, str], kind: int, name: str, names: Names) -
         target = attributes.get("gen_ai_target")
         said = template_declared(_joined(operation, target)) if operation else template_name(name)
         asks = kind == KIND_CLIENT or (kind != KIND_SERVER and operation in _OF_MODELS)
-        peer = peer_of(attributes, kind, names, attributes.get("gen_ai_provider")) if asks else peer
+        provider = attributes.get("gen_ai_provider", "").lower()  # older libraries write it as a title
+        peer = peer_of(attributes, kind, names, provider or None) if asks else peer
         return Meaning(CLASS_MODEL if asks else CLASS_NONE, MSG_NONE, peer, said)
     return None
 
@@ -434,6 +450,6 @@ def _meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
         return Meaning(edge_class, MSG_NONE, peer, _http_operation(attributes, name, kind))
     if _TRANSPORT_NAME.match(name) and kind in (KIND_CLIENT, KIND_INTERNAL, KIND_UNSPECIFIED):
         return Meaning(CLASS_TRANSPORT, MSG_NONE, peer, template_name(name))
-    if kind == KIND_SERVER and not name and (function := attributes.get("faas_name")):
-        name = _last_of_name(function)
+    if "faas_name" in attributes and (name in _INVOKES or (kind == KIND_SERVER and not name)):
+        name = _last_of_name(attributes["faas_name"])
     return Meaning(CLASS_NONE, MSG_NONE, peer, template_name(name))
