@@ -20,6 +20,7 @@ from tracescope.config import Settings
 from tracescope.engine.attention import attend, owner_of
 from tracescope.engine.repair import other_problems
 from tracescope.errors import ConfigError
+from tracescope.mcp import Tools
 from tracescope.report import diff_json, digest, text
 from tracescope.session import Session
 from tracescope.store import open_store
@@ -101,6 +102,48 @@ def run(*arguments: str, code: int = 0) -> Result:
 
 def found(store: Path) -> list[dict[str, Any]]:
     return json.loads(run("diff", "--store", str(store), "--format", "json").stdout)["findings"]
+
+
+def test_page_api_and_tool_mute_as_the_command_does(store: Path) -> None:
+    """A form of the page, JSON of programs, never another site; what is refused changes nothing."""
+    where = ("--store", str(store))
+    before = found(store)
+    name = before[0]["id"]
+    session = Session(store, Settings(store=str(store)))
+    client = TestClient(make_app(session), base_url="http://127.0.0.1")
+    own, evil = {"origin": "http://127.0.0.1"}, {"origin": "http://evil.example"}
+    form = {"finding": name, "until": "2w", "reason": REASON, "page": "/"}
+    assert client.post("/mute", data=form).status_code == 403
+    assert client.post("/mute", data=form, headers=evil).status_code == 403
+    assert client.post("/api/mute", json=form, headers=evil).status_code == 403
+    assert client.post("/api/mute", data=form, headers=own).status_code == 415
+    for wrong, code in [({"until": "soon"}, 400), ({"reason": " "}, 400), ({"finding": "zz"}, 404)]:
+        assert client.post("/api/mute", json={**form, **wrong}).status_code == code
+        assert client.post("/mute", data={**form, **wrong}, headers=own).status_code == code
+    assert (
+        client.post("/api/mute", content=b"[]", headers={"content-type": "application/json"}).status_code
+        == 400
+    )
+    assert client.get("/api/mute").status_code == 405
+    assert found(store) == before
+    assert f'value="{name}"' in client.get("/").text
+    done = client.post("/mute", data=form, headers=own, follow_redirects=False)
+    assert (done.status_code, done.headers["location"]) == (303, "/")
+    assert found(store)[-1]["muted"]["reason"] == REASON.strip()
+    assert "End the mute" in client.get("/").text
+    ended = client.post("/mute", data={"finding": name, "page": "/"}, headers=own, follow_redirects=False)
+    assert ended.status_code == 303
+    assert found(store) == before
+    muted = client.post("/api/mute", json={"finding": name[:6], "until": "3d", "reason": "known"}).json()
+    assert muted["finding"] == name
+    assert found(store)[-1]["muted"]["until"] == muted["until"]
+    assert client.post("/api/mute", json={"finding": name}).json() == {"finding": name, "until": None}
+    tools = Tools(session)
+    assert tools.mute(name, "2w", "known")["finding"] == name
+    assert found(store)[-1]["muted"]["reason"] == "known"
+    assert tools.mute(name) == {"finding": name, "until": None}
+    assert "no finding" in tools.mute("zz", "2w", "x")["error"]
+    assert run("mute", *where).stdout == ""
 
 
 def test_the_command_mutes_lists_and_ends(store: Path) -> None:

@@ -79,6 +79,8 @@ def test_the_routes_answer_as_the_openapi_document_says(store: Path) -> None:
     document = client.get("/api/openapi.json").json()
     checked = 0
     for path, item in document["paths"].items():
+        if "get" not in item:  # what writes has a test of its own
+            continue
         schema = item["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         if "{" in path or path == "/api/edge" or not schema:
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from answered import report
 from click.testing import CliRunner
+from listening import Listening
 
 from tracescope.analysis.report import EdgeKey, Finding, Mechanism, State
 from tracescope.cli import main
@@ -53,6 +54,35 @@ def test_names_are_text_in_every_form() -> None:
     card = digest.as_teams(lines, PAGE)["attachments"][0]["content"]
     assert not any("[x](" in block["text"] for block in card["body"])
     assert card["actions"][0]["url"] == PAGE
+
+
+def test_the_command_sends_it_once_and_says_where_without_the_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it prints in that form; a refusal is exit 1, no webhook and a form of one's own are usage."""
+    store = tmp_path / "store"
+    where = ("--store", str(store), "--page", "https://scope.example")
+    files = [str(DATA / f"ob0822-05.{side}.jsonl.gz") for side in "AB"]
+    assert CliRunner().invoke(main, ["import", *files, "--store", str(store)]).exit_code == 0
+    missing = CliRunner().invoke(main, ["digest", "--send", *where])
+    assert missing.exit_code == 2
+    assert "webhook_url" in missing.output
+    with Listening() as server:
+        monkeypatch.setenv("TRACESCOPE_WEBHOOK_URL", f"{server.url}/hook/s3cret")
+        monkeypatch.setenv("TRACESCOPE_WEBHOOK_FORM", "slack")
+        sent = CliRunner().invoke(main, ["digest", "--send", *where])
+        assert sent.exit_code == 0, sent.output
+        assert "s3cret" not in sent.output
+        printed = json.loads(CliRunner().invoke(main, ["digest", "--format", "slack", *where]).stdout)
+        (got,) = server.received
+        assert (got.path, got.body) == ("/hook/s3cret", printed)
+        server.statuses.append(404)
+        refused = CliRunner().invoke(main, ["digest", "--send", *where])
+        assert refused.exit_code == 1
+        assert "status 404" in refused.output
+        assert "s3cret" not in refused.output
+        assert CliRunner().invoke(main, ["digest", "--send", "--format", "json", *where]).exit_code == 2
+        assert len(server.received) == 2
 
 
 @pytest.mark.parametrize("form", ["text", "slack", "teams", "json"])

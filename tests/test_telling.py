@@ -24,6 +24,7 @@ from tracescope.analysis.report import EdgeKey, Finding, Mechanism, Report, Stat
 from tracescope.cli import main
 from tracescope.config import Settings
 from tracescope.errors import ConfigError
+from tracescope.ingest.meters import Meters
 from tracescope.report import digest, json_bytes
 from tracescope.serving.events import Events
 from tracescope.serving.page_process import PageProcess
@@ -55,6 +56,7 @@ class World:
         self.log = io.StringIO()
         self.report: Report | None = judged("shop")
         self.folder = folder
+        self.meters = Meters()
 
     async def _ask(self, path: str) -> bytes:
         assert path == DIGEST
@@ -67,7 +69,17 @@ class World:
     def look(self, at_s: float) -> None:
         """One look of a teller that has just been started."""
         ask: Callable[[str], Awaitable[bytes]] = self._ask
-        asyncio.run(Teller(self.settings, ask, Events(stream=self.log), first_pause_s=0.001).look(at_s))
+        teller = Teller(self.settings, ask, Events(stream=self.log), self.meters, first_pause_s=0.001)
+        asyncio.run(teller.look(at_s))
+
+    def count(self, to: str, outcome: str) -> float:
+        """Messages of an outcome, as `/metrics` tells it."""
+        (line,) = [
+            line
+            for line in self.meters.exposition().decode().splitlines()
+            if line.startswith(f'tracescope_messages_total{{outcome="{outcome}",to="{to}"}}')
+        ]
+        return float(line.rpartition(" ")[2])
 
 
 def test_a_message_is_tried_again_until_it_is_taken_and_not_for_ever() -> None:
@@ -194,6 +206,41 @@ def test_what_was_not_taken_is_told_with_the_next_look(tmp_path: Path) -> None:
         world.look(NOW_S + 2 * LOOK_EVERY_S)
         assert len(server.received) == TRIES + 1
     assert SECRET not in (world.folder / FILE).read_text()
+
+
+def test_what_was_sent_and_what_was_given_up_is_counted(tmp_path: Path) -> None:
+    """A message once, however often it was tried; nothing counted is 0, not absent."""
+    with Listening() as server:
+        world = World(tmp_path / "s", webhook_url=server.url, alertmanager_url=server.url)
+        assert [world.count(to, how) for to in ("webhook", "alertmanager") for how in ("sent", "failed")] == [
+            0
+        ] * 4
+        server.statuses += [503] * TRIES
+        world.look(NOW_S)
+        assert (world.count("webhook", "failed"), world.count("webhook", "sent")) == (1, 0)
+        assert (world.count("alertmanager", "failed"), world.count("alertmanager", "sent")) == (0, 1)
+        world.look(NOW_S + LOOK_EVERY_S)
+        assert (world.count("webhook", "failed"), world.count("webhook", "sent")) == (1, 1)
+        assert (world.count("alertmanager", "failed"), world.count("alertmanager", "sent")) == (0, 2)
+
+
+def test_a_page_without_a_receiver_says_that_it_sends_nothing(tmp_path: Path) -> None:
+    """At its start, with what does; the host of the webhook is not needed for that."""
+    store, address = tmp_path / "store", free_address()
+    open_store(store, create=True)
+    program = Program(
+        [sys.executable, "-m", "tracescope", "serve", "--store", str(store), "--grpc", "off", "--http", "off",
+         "--web", address],
+        tmp_path / "log", {"TRACESCOPE_WEBHOOK_URL": f"http://127.0.0.1:9/{SECRET}", "TRACESCOPE_TZ": "UTC"},
+    )  # fmt: skip
+    try:
+        program.listening(address)
+    finally:
+        assert program.stop(signal.SIGTERM) == 0
+    said = (tmp_path / "log").read_text()
+    assert "not_telling" in said
+    assert "digest --send" in said
+    assert SECRET not in said
 
 
 def test_alertmanager_holds_an_alert_a_finding_until_it_goes(tmp_path: Path) -> None:

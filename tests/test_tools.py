@@ -40,7 +40,7 @@ async def _ask(store: Path, questions: list[tuple[str, dict[str, Any]]]) -> tupl
 
 def test_the_tools_answer_as_the_pages_do(store: Path) -> None:
     """diff, then what it names: an edge, the graph, a trace; mistakes get a sentence and a hint."""
-    names, (diff, graph, quality, wrong, missing) = asyncio.run(
+    names, (diff, graph, quality, wrong, missing, carried) = asyncio.run(
         _ask(
             store,
             [
@@ -49,10 +49,11 @@ def test_the_tools_answer_as_the_pages_do(store: Path) -> None:
                 ("quality", {}),
                 ("diff", {"base": "someday"}),
                 ("trace", {"trace_id": "12"}),
+                ("diff", {"base": "all", "explain_by": "all"}),
             ],
         )
     )
-    assert names == ["diff", "explain", "graph", "trace", "forecast", "quality"]
+    assert names == ["diff", "explain", "graph", "trace", "forecast", "mute", "quality"]
     assert diff["schema"] == "tracescope.diff/1"
     assert diff["summary"]
     assert 0 < len(diff["edges"]) <= 10
@@ -62,6 +63,8 @@ def test_the_tools_answer_as_the_pages_do(store: Path) -> None:
     assert "someday" in wrong["error"]
     assert wrong["hint"]
     assert "no trace" in missing["error"]
+    assert diff["explained_by"] is None
+    assert carried["explained_by"]["requests_head"] > 0
     edge, trace = diff["edges"][0], diff["edges"][0]["exemplars"]["head"][0]
     _, (explained, walked) = asyncio.run(
         _ask(

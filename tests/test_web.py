@@ -305,6 +305,20 @@ def test_call_paths_are_those_of_the_entry_that_grew_and_of_a_kind(client, incid
     assert page.count("<tr>") == 1 + len(some["paths"])
 
 
+def test_who_carries_the_change_is_asked_on_the_page_too(client, incident) -> None:
+    """As `diff --explain-by` tells it, and not where nobody asks."""
+    told = json.loads(
+        command("diff", incident[1]["base"], incident[1]["head"], "--store", incident[0], "--format", "json",
+                "--explain-by", "")
+    )["explained_by"]  # fmt: skip
+    asked = {**incident[1], "explain_by": "all"}
+    assert client.get("/api/growth", params=asked).json()["explained_by"] == told
+    page = client.get("/", params=asked).text
+    assert "by  " in page or "by " in page.partition("Errors, lost work and the tail")[2]
+    assert told["values"] == [] or told["values"][0]["value"] in page
+    assert client.get("/api/growth", params=incident[1]).json()["explained_by"] is None
+
+
 def test_rows_can_be_sorted_and_saved(client, incident) -> None:
     """Every order shows the same edges; files hold what the filters leave."""
     orders = {}
@@ -435,9 +449,10 @@ def test_a_token_is_asked_for_when_there_is_one(incident) -> None:
 def test_the_openapi_description_names_every_route_and_parameter(client) -> None:
     """A route or a parameter that is not described does not exist."""
     said = client.get("/api/openapi.json").json()
-    assert set(said["paths"]) == {path.replace(":path", "") for path, _ in api.ROUTES}
+    assert set(said["paths"]) == {path.replace(":path", "") for path, _ in api.ROUTES} | {"/api/mute"}
     for path in said["paths"].values():
-        names = {parameter["name"] for parameter in path["get"]["parameters"] if parameter["in"] == "query"}
+        (asked,) = path.values()
+        names = {parameter["name"] for parameter in asked["parameters"] if parameter["in"] == "query"}
         assert names == set(View.__dataclass_fields__)
 
 

@@ -1,6 +1,6 @@
 """The store as tools for an agent: the Model Context Protocol over standard input and output.
 
-Each tool is the JSON twin of a page, cut to what fits a conversation; nothing changes the store.
+Each tool is the JSON twin of a page, cut to what fits a conversation; nothing but a mute changes the store.
 
 Source: Model Context Protocol specification (tools).  The ``mcp`` package is an extra.
 """
@@ -63,9 +63,19 @@ class Tools:
         return self.session.ask(view.question(self.session.settings))
 
     @_answered
-    def diff(self, base: str = "", head: str = "", kind: str = "", service: str = "", top: int = 10) -> Any:
+    def diff(
+        self,
+        base: str = "",
+        head: str = "",
+        kind: str = "",
+        service: str = "",
+        top: int = 10,
+        explain_by: str = "",
+    ) -> Any:
         """Edges by credited growth."""
-        view = _view(base=base, head=head, kind=kind, service=service, top=min(top, MOST_ROWS))
+        view = _view(
+            base=base, head=head, kind=kind, service=service, top=min(top, MOST_ROWS), explain_by=explain_by
+        )
         growth = api.growth(self._answers(view), view)
         growth.pop("series")
         growth["entries"] = growth["entries"][:MOST_ROWS]
@@ -128,6 +138,12 @@ class Tools:
         return {**answer, "edges": answer["edges"][:MOST_ROWS], "entries": answer["entries"][:MOST_ROWS]}
 
     @_answered
+    def mute(self, finding: str, until: str = "", reason: str = "", base: str = "", head: str = "") -> Any:
+        """A finding acknowledged, or no more."""
+        asked = {"finding": finding, "until": until, "reason": reason}
+        return api.mute(self._answers(_view(base=base, head=head)), asked)
+
+    @_answered
     def quality(self) -> Any:
         """What the store holds."""
         return api.quality(self.session.ask(), View())
@@ -151,7 +167,12 @@ def make_server(session: Session) -> MCPServer:
     server = MCPServer("tracescope", version=__version__, instructions=_ABOUT)
     tools = Tools(session)
     for tool, about in (
-        (tools.diff, f"What changed between two periods: edges ranked by credited growth, why. {_PERIODS}"),
+        (
+            tools.diff,
+            "What changed between two periods: edges ranked by credited growth, why. explain_by tells which "
+            "attribute values (versions, tenants, regions) carry the change: keys with commas between, or "
+            f"'all'; it reads raw spans. {_PERIODS}",
+        ),
         (tools.explain, f"One edge: effects, quantiles, who calls it, example traces. {_PERIODS}"),
         (
             tools.graph,
@@ -161,6 +182,12 @@ def make_server(session: Session) -> MCPServer:
         (
             tools.forecast,
             "Headroom of every edge, weeks to its wall, latency at `growth` times today's load.",
+        ),
+        (
+            tools.mute,
+            "Acknowledge a finding of `diff` by its id until an end (2w, a date) with a reason: it stands "
+            "after the others and is not sent. Without both the mute ends. Only where a person asks. "
+            f"{_PERIODS}",
         ),
         (tools.quality, "What the store holds, what was refused or mended, and whether periods compare."),
     ):

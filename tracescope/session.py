@@ -40,7 +40,7 @@ from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.span_details import SpanDetails, details
 from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
-from tracescope.engine.attention import attend
+from tracescope.engine.attention import attend, mute_end, mute_reason, named
 from tracescope.engine.compare import Sides, compare_sides, read_sides
 from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
@@ -152,6 +152,19 @@ class Session:
         at_ns = self.now_ns() if not instant else instant_of(instant, self.context(store))
         store.mark(name, at_ns)
         return at_ns
+
+    def unmute(self, digits: str) -> str:
+        """End the mute of a finding, by its id's first digits; its id.
+
+        Raises
+        ------
+        InputError
+            No such finding is muted.
+        """
+        store = self.store()
+        name = named(digits, dict.fromkeys(store.mutes(), ""), "is muted")
+        store.unmute(name)
+        return name
 
     def status(self) -> Status:
         """What the store holds."""
@@ -307,6 +320,32 @@ class Answers:
         )
         said = self.session.settings.owners, self.session.store().mutes(), self.session.now_ns()
         return attend(measured, *said)
+
+    def mute(self, digits: str, until: str, reason: str) -> tuple[str, int]:
+        """Acknowledge a finding of these periods until an instant; its id, and the end in ns.
+
+        Parameters
+        ----------
+        digits
+            The id's first digits.
+        until
+            A date, a mark, or so long: ``12h``, ``3d``, ``2w``.
+        reason
+            Why, for whoever reads it later.
+
+        Raises
+        ------
+        InputError
+            Nothing of that id was found in these periods.
+        UsageError
+            The end has passed or cannot be read, or there is no reason.
+        """
+        store = self.session.store()
+        end_ns, why = mute_end(until, self.session.context(store)), mute_reason(reason)
+        found = {each.id: each.sentence for each in self.report().findings}
+        name = named(digits, found, "was found in these periods")
+        store.mute(name, end_ns, why, now_ns=self.session.now_ns())
+        return name, end_ns
 
     def carriers(self, keys: tuple[str, ...] = ()) -> Carriers:
         """Attribute values that carry the change, of raw spans; of `keys`, or of all with few values.

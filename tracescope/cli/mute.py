@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from tracescope import schedule
 from tracescope.cli import shell
-from tracescope.errors import ConfigError, InputError, UsageError
-from tracescope.periods import Context, format_utc, instant_of
-
-_NS = 10**9
-#: Characters of a reason at most.
-_REASON = 400
+from tracescope.errors import UsageError
+from tracescope.periods import format_utc
 
 
 @click.command(name="mute")
@@ -38,61 +35,29 @@ def mute_command(
     which it was found, as in `diff`. A muted finding stands after the others and is not sent.
     """
     used = shell.settings(store=store, tz=tz)
+    from tracescope.engine.attention import MOST_REASON
     from tracescope.report.names import one_line
     from tracescope.store import mutes_in
 
-    opened = shell.existing(*(used.stores if finding is None else (used.one_store,)))
-    known: dict[str, tuple[int, str]] = {}
-    for one in opened.stores:
-        known |= mutes_in(one.root)
     if finding is None:
         if until or reason or ended:
             raise UsageError("no finding is named", "`tracescope diff` shows their ids")
+        known: dict[str, tuple[int, str]] = {}
+        for one in shell.existing(*used.stores).stores:
+            known |= mutes_in(one.root)
         for name, (until_ns, why) in sorted(known.items(), key=lambda item: item[1]):
             over = " (ended)" if until_ns <= shell.now_ns() else ""
-            shell.echo(f"{name}  until {format_utc(until_ns)}{over}  {one_line(why, _REASON)}")
+            shell.echo(f"{name}  until {format_utc(until_ns)}{over}  {one_line(why, MOST_REASON)}")
         return
+    shell.existing(used.one_store)
+    answers = shell.ask(used, base=base, head=head)
     if ended:
-        name = _named(finding, dict.fromkeys(known, ""), "is muted")
-        opened.unmute(name)
-        shell.echo(f"{name} is muted no more", err=True)
+        mutes_in(Path(used.one_store))  # damage is an error here, not an empty list
+        shell.echo(f"{answers.session.unmute(finding)} is muted no more", err=True)
         return
     if not until or not reason or not reason.strip():
         raise UsageError(
             "a mute needs its end and its reason", "such as --until 2w --reason 'fixed with the next release'"
         )
-    if len(reason) > _REASON:
-        raise UsageError(f"--reason has {len(reason)} characters, expected {_REASON} at most")
-    end_ns = _end(until, shell.context(opened, used.tz))
-    report = shell.ask(used, base=base, head=head).report()
-    name = _named(finding, {each.id: each.sentence for each in report.findings}, "was found in these periods")
-    opened.mute(name, end_ns, reason.strip(), now_ns=shell.now_ns())
+    name, end_ns = answers.mute(finding, until, reason)
     shell.echo(f"{name} is muted until {format_utc(end_ns)}", err=True)
-
-
-def _end(text: str, context: Context) -> int:
-    """When a mute ends, in ns; so long from now, or an instant to come."""
-    try:
-        every_s = schedule.parse(text).every_s
-    except ConfigError:
-        every_s = 0
-    end_ns = context.now_ns + every_s * _NS if every_s else instant_of(text, context)
-    if end_ns <= context.now_ns:
-        raise UsageError(f"--until {text[:40]!r} is {format_utc(end_ns)}, which has passed")
-    return end_ns
-
-
-def _named(digits: str, known: dict[str, str], where: str) -> str:
-    """The one id that begins with what was written."""
-    found = [name for name in known if name.startswith(digits.lower())]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(
-            f"{digits[:20]!r} begins {len(found)} ids: {', '.join(sorted(found))}", "write more of it"
-        )
-    listed = ", ".join(known)
-    raise InputError(
-        f"no finding {digits[:20]!r} {where}",
-        f"there are {listed}" if listed else "`tracescope diff` shows the ids of findings",
-    )

@@ -50,7 +50,8 @@ def serve_command(**flags: str | int | None) -> None:
 
     A request is acknowledged after its bytes are durable. Stop with Ctrl-C or SIGTERM; after a
     crash, or SIGKILL, everything acknowledged is there on the next start. With --grpc off and
-    --http off only the page of a store is shown: nothing is received, and nothing written.
+    --http off only the page of a store is shown: nothing is received or sent, and nothing written but
+    the marks and mutes that are made on it.
     """
     settings = shell.settings(**flags)
     if settings.grpc == settings.http == settings.web == "off":
@@ -101,7 +102,7 @@ async def _run(runtime: Runtime, sockets: dict[str, socket.socket], settings: Se
         runtime.series = partial(page.ask, SERIES)
     telling = None
     if wanted(settings):
-        telling = asyncio.create_task(Teller(settings, page.ask, runtime.events).run())
+        telling = asyncio.create_task(Teller(settings, page.ask, runtime.events, runtime.meters).run())
     try:
         await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, settings))
     finally:
@@ -124,6 +125,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     from tracescope.serving.events import Events
     from tracescope.serving.listen import bind, url_of
     from tracescope.serving.runtime import prepare, refuse_exposed, warn_if_exposed
+    from tracescope.serving.telling import wanted
     from tracescope.serving.viewer import view
 
     shell.stay()
@@ -132,6 +134,10 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     events.adopt_logging()
     (access, limits), meters = prepare(settings), Meters()
     refuse_exposed(settings, access)
+    if wanted(settings):
+        events(
+            "not_telling", level="warning", why="a page without a receiver sends nothing: digest --send does"
+        )
     socket = bind(settings.web, "--web")
 
     def started(address: str) -> None:

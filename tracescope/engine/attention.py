@@ -8,12 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from tracescope import schedule
 from tracescope.analysis.report import Mute
+from tracescope.errors import ConfigError, InputError, UsageError
+from tracescope.near import suggestion
+from tracescope.periods import Context, format_utc, instant_of
 
 if TYPE_CHECKING:
     from tracescope.analysis.report import EdgeKey, Report
+
+#: Characters of a mute's reason at most.
+MOST_REASON: Final = 400
+_NS: Final = 10**9
 
 
 def attend(
@@ -62,3 +70,53 @@ def owner_of(cause: EdgeKey, owners: Mapping[str, str]) -> str:
         if fitting:
             return owners[max(fitting, key=lambda pattern: (len(pattern), pattern))]
     return owners.get("*", "")
+
+
+def mute_end(text: str, context: Context) -> int:
+    """When a mute ends, in ns: so long from now (``12h``, ``3d``, ``2w``), or an instant to come.
+
+    Raises
+    ------
+    PeriodError
+        It cannot be read.
+    UsageError
+        It has passed.
+    """
+    try:
+        every_s = schedule.parse(text).every_s
+    except ConfigError:
+        every_s = 0
+    end_ns = context.now_ns + every_s * _NS if every_s else instant_of(text, context)
+    if end_ns <= context.now_ns:
+        raise UsageError(f"the end {text[:40]!r} is {format_utc(end_ns)}, which has passed")
+    return end_ns
+
+
+def mute_reason(text: str) -> str:
+    """A mute's reason; raises UsageError where there is none, or more than `MOST_REASON` characters."""
+    if not text.strip():
+        raise UsageError("a mute needs its reason", "such as 'fixed with the next release'")
+    if len(text) > MOST_REASON:
+        raise UsageError(f"the reason has {len(text)} characters, expected {MOST_REASON} at most")
+    return text.strip()
+
+
+def named(digits: str, known: Mapping[str, str], where: str) -> str:
+    """The one id of `known` that begins with some digits.
+
+    Raises
+    ------
+    UsageError
+        Several do.
+    InputError
+        None does; `where` says where it is missing.
+    """
+    found = [name for name in known if name.startswith(digits.lower())] if digits else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"{digits[:20]!r} begins {len(found)} ids: {', '.join(sorted(found))}", "write more of it"
+        )
+    listed = f"there are {', '.join(known)}" if known else "`tracescope diff` shows the ids of findings"
+    raise InputError(f"no finding {digits[:20]!r} {where}", suggestion(digits, known, listed))

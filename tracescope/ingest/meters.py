@@ -7,6 +7,7 @@ Counters run from the start of the process; what is counted over the store's lif
 from __future__ import annotations
 
 import platform
+from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -69,6 +70,14 @@ class Meters:
         self.seal_failures = Counter(
             "tracescope_seal_failures", "Sealings that failed and are tried again.", registry=at
         )
+        self.messages = Counter(
+            "tracescope_messages",
+            "Messages to webhook and Alertmanager: sent, or given up after all tries.",
+            ("to", "outcome"),
+            registry=at,
+        )
+        for to, outcome in product(("webhook", "alertmanager"), ("sent", "failed")):
+            self.messages.labels(to, outcome)  # that none failed is a number, too
         self.disk = Gauge("tracescope_disk_bytes", "Bytes of the store.", registry=at)
         self.disk_limit = Gauge(
             "tracescope_disk_limit_bytes", "Bytes the store may have; 0: no limit.", registry=at

@@ -587,6 +587,13 @@ class SearchPage(TypedDict):
     found: list[dict[str, str]]
 
 
+class Muting(TypedDict):
+    """What became of a finding: until when it is muted; null for no more."""
+
+    finding: str
+    until: str | None
+
+
 class StoreState(TypedDict):
     """How full the store is."""
 

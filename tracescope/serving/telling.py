@@ -33,6 +33,7 @@ from tracescope.store.landing import write_durably
 
 if TYPE_CHECKING:
     from tracescope.config import Settings
+    from tracescope.ingest.meters import Meters
     from tracescope.serving.events import Events
 
 #: Where the page's process makes the digest; outside nobody can ask for it, as no path begins so.
@@ -101,6 +102,8 @@ class Teller:
         Gives the body that the page's process answers a path with; empty where there is none.
     events
         Says what could not be sent, and where to: the host, no more.
+    meters
+        Count what was sent, and what was given up.
     first_pause_s
         Before a message is tried a second time.
     """
@@ -110,12 +113,14 @@ class Teller:
         settings: Settings,
         ask: Callable[[str], Awaitable[bytes]],
         events: Events,
+        meters: Meters,
         *,
         first_pause_s: float = 1.0,
     ) -> None:
         self._settings = settings
         self._ask = ask
         self._events = events
+        self._meters = meters
         self._first_pause_s = first_pause_s
         self._root = Path(settings.one_store)
         self._schedule = schedule.parse(settings.digest_every) if settings.digest_every else None
@@ -151,7 +156,7 @@ class Teller:
         if not (due or (self._changed(made["state"], here, told) and now_s - told.at_s >= AGAIN_S)):
             told.findings |= {name: now_s for name in here if name in told.findings}
             return
-        if await self._post(self._settings.webhook_url, made["message"], "digest"):
+        if await self._post(self._settings.webhook_url, made["message"], "webhook"):
             told.state, told.at_s = made["state"], now_s
             kept = {name: at for name, at in told.findings.items() if now_s - at < FORGET_S}
             told.findings = kept | dict.fromkeys(here, now_s)
@@ -187,17 +192,24 @@ class Teller:
         if not sent:
             return
         address = self._settings.alertmanager_url.rstrip("/")
-        if await self._post(address if address.endswith(_ALERTS) else address + _ALERTS, sent, "alerts"):
+        if await self._post(
+            address if address.endswith(_ALERTS) else address + _ALERTS, sent, "alertmanager"
+        ):
             told.alerts = firing
         else:  # what is gone is resolved with the next look
             told.alerts = firing | {name: told.alerts[name] for name in told.alerts if name not in firing}
 
-    async def _post(self, url: str, message: Any, what: str) -> bool:
+    async def _post(self, url: str, message: Any, to: str) -> bool:
         outcome = await post(url, orjson.dumps(message), first_pause_s=self._first_pause_s)
+        self._meters.messages.labels(to, "sent" if outcome.taken else "failed").inc()
         if not outcome.taken:
-            where = shown_address(url)
             self._events(
-                "not_sent", level="error", what=what, to=where, tries=outcome.tries, reason=outcome.said
+                "not_sent",
+                level="error",
+                what="digest" if to == "webhook" else "alerts",
+                to=shown_address(url),
+                tries=outcome.tries,
+                reason=outcome.said,
             )
         return outcome.taken
 

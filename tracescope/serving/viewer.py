@@ -1,6 +1,7 @@
-"""A page without a receiver: a store is read, and nothing is written to it.
+"""A page without a receiver: a store is read, and nothing is written to it but marks and mutes.
 
-Beside a receiver of the same store, on a copy of it, or on a demo: it takes no journal and seals nothing.
+Beside a receiver of the same store, on a copy of it, or on a demo: it takes no journal, seals nothing, and
+tells nobody of its verdict: the receiver does, and a second message would say nothing new.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, Final, cast, get_type_hints
 
@@ -54,7 +54,9 @@ def series_json(series: Series) -> dict[str, Any]:
 
 def growth(answers: Answers, view: View) -> contract.Growth:
     """``tracescope.diff/1`` with the view's edges, and the series of those listed."""
-    report = narrowed_report(answers.report(), view)
+    keys_asked = pages.explained_by(answers, view)
+    whole = answers.report() if keys_asked is None else answers.explained(keys_asked)
+    report = narrowed_report(whole, view)
     edges = listed(report, view)[: view.top]
     keys = tuple(edge.key for edge in edges)
     found = answers.series(keys, SPARK_POINTS)
@@ -177,6 +179,15 @@ def search(answers: Answers, view: View) -> contract.SearchPage:
     return {"found": [{"what": what, "name": name, "page": url} for what, name, url in found]}
 
 
+def mute(answers: Answers, asked: Mapping[str, str]) -> contract.Muting:
+    """Acknowledge the finding that is named until an end, with a reason; without both it is muted no more."""
+    digits, until = asked.get("finding", ""), asked.get("until", "")
+    if not until and not asked.get("reason"):
+        return {"finding": answers.session.unmute(digits), "until": None}
+    name, end_ns = answers.mute(digits, until, asked.get("reason", ""))
+    return {"finding": name, "until": iso(end_ns)}
+
+
 def openapi(answers: Answers, view: View) -> Any:
     """OpenAPI 3.1 of these routes."""
     parameters = [
@@ -215,8 +226,29 @@ def openapi(answers: Answers, view: View) -> Any:
                 "responses": responses,
             }
         }
+    paths_["/api/mute"] = {"post": _muting(parameters)}
     about = {"title": "tracescope", "version": __version__}
     return {"openapi": "3.1.0", "info": about, "paths": paths_, "components": {"schemas": made[1]}}
+
+
+def _muting(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one route that writes, as OpenAPI has it."""
+    texts = {name: {"type": "string"} for name in ("finding", "until", "reason")}
+    body = {"type": "object", "properties": texts, "required": ["finding"]}
+    muted = contract.json_schemas(contract.Muting)[0][0]
+    return {
+        "summary": (mute.__doc__ or "").strip(),
+        "operationId": "mute",
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": "done", "content": {"application/json": {"schema": muted}}},
+            "400": {"description": "an end that has passed, or no reason"},
+            "403": {"description": "asked from another site"},
+            "404": {"description": "no such finding"},
+            "415": {"description": "no JSON"},
+        },
+    }
 
 
 ROUTES: Final[tuple[tuple[str, Builder], ...]] = (

@@ -7,6 +7,7 @@ Source: design, section 8; OWASP "DNS rebinding" (why the Host header is checked
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -41,14 +42,17 @@ _STATIC: Final = {
     "icon.svg": "image/svg+xml",
 }
 #: Where a form of the page itself may write; a browser says whose form it is.
-_WRITES: Final = ("/mark",)
+_WRITES: Final = ("/mark", "/mute")
+#: Where programs may write: JSON, which no other site's page can post without asking first.
+_JSON_WRITES: Final = ("/api/mute",)
+_JSON: Final = "application/json"
 #: A form's bytes at most.
 _FORM_BYTES: Final = 4096
 Builder = Callable[..., dict[str, Any]]
 
 
 class Guard:
-    """Lets through requests that only read, and forms of the page's own."""
+    """Lets through requests that only read, forms of the page's own, and JSON of programs."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,12 +64,16 @@ class Guard:
 
 
 def _refused(request: Request) -> Response | None:
-    writes = request.method == "POST" and request.url.path in _WRITES
+    path = request.url.path
+    writes = request.method == "POST" and path in (*_WRITES, *_JSON_WRITES)
     if request.method not in ("GET", "HEAD") and not writes:
         return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
+    form = writes and path in _WRITES
+    if writes and not form and request.headers.get("content-type", "").partition(";")[0].strip() != _JSON:
+        return api.answer({"error": f"{path} takes JSON", "hint": f"say so: content-type: {_JSON}"}, 415)
     host = request.headers.get("host", "").rpartition("@")[2].lower()
     origin = request.headers.get("origin")
-    if (origin is None and writes) or (origin is not None and origin.partition("://")[2].lower() != host):
+    if (origin is None and form) or (origin is not None and origin.partition("://")[2].lower() != host):
         return PlainTextResponse("requests from other sites are refused\n", 403)
     return None
 
@@ -103,7 +111,9 @@ def make_app(
     routes = [
         Route("/trace", _open_trace),
         Route("/periods", _periods),
-        Route("/mark", site.mark, methods=["POST"]),
+        site.form("/mark", _mark),
+        site.form("/mute", api.mute),
+        Route("/api/mute", site.mute, methods=["POST"]),
         *(site.file(path, media_type, build) for path, media_type, build in export.FILES),
         Route("/report", site.report),
         Route("/help/{topic}", _manual),
@@ -191,16 +201,29 @@ class _Site:
             body, headers={"content-disposition": 'attachment; filename="tracescope-review.html"'}
         )
 
-    async def mark(self, request: Request) -> Response:
-        """Set a mark that a form names, and go back to the page it came from."""
-        body = await request.body()
-        form = dict(parse_qsl(body[:_FORM_BYTES].decode("utf-8", "replace")))
+    def form(self, path: str, write: Callable[[Answers, Mapping[str, str]], object]) -> Route:
+        """What a form of the page writes; then back to the page it came from."""
+
+        async def accept(request: Request) -> Response:
+            body = await request.body()
+            form = dict(parse_qsl(body[:_FORM_BYTES].decode("utf-8", "replace")))
+            try:
+                view = read(_state_of(form))
+                await run_in_threadpool(write, self.ask(view), form)
+            except TracescopeError as error:
+                return _failed(error, View(), "")
+            return RedirectResponse(view.url(_page_of(form)), 303)
+
+        return Route(path, accept, methods=["POST"])
+
+    async def mute(self, request: Request) -> Response:
+        """A finding muted, or no more, as a program asks for it."""
         try:
-            await run_in_threadpool(self.session.mark, form.get("name", ""), form.get("at", ""))
-            view = read(_state_of(form))
+            answers, fields = self.ask(read(request.query_params)), _fields(await request.body())
+            muted = await run_in_threadpool(api.mute, answers, fields)
         except TracescopeError as error:
-            return _failed(error, View(), "")
-        return RedirectResponse(view.url(_page_of(form)), 303)
+            return api.answer({"error": error.message, "hint": error.hint}, _status_of(error))
+        return api.answer(muted)
 
 
 async def _manual(request: Request) -> Response:
@@ -248,6 +271,23 @@ _PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/quality", "quality.html", pages.quality),
     ("/search", "search.html", search),
 )
+
+
+def _mark(answers: Answers, form: Mapping[str, str]) -> object:
+    return answers.session.mark(form.get("name", ""), form.get("at", ""))
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """Members of a JSON object whose values are text; raises UsageError for anything else."""
+    try:
+        content = json.loads(body[:_FORM_BYTES])
+    except ValueError as error:
+        raise UsageError(f"the body is no JSON: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise UsageError(
+            "the body is no JSON object of texts", 'such as {"finding": "1a2b3c4d", "until": "2w"}'
+        )
+    return content
 
 
 def _page_of(form: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from tracescope.analysis.capacity.forecast_verdict import entry_states
 from tracescope.analysis.evidence.series import CallPath, EntryPaths
 from tracescope.analysis.explain import sentence
 from tracescope.analysis.report import Edge, EdgeKey, Report
-from tracescope.analysis.rollups.where import conditions
+from tracescope.analysis.rollups.where import attributes, conditions
 from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.graph import Graph
 from tracescope.engine.trace_search import Wanted
@@ -33,7 +33,7 @@ from tracescope.web import periods
 from tracescope.web.map import drawn
 from tracescope.web.map import narrowed as narrowed_map
 from tracescope.web.narrow import kept, listed, narrowed, narrows, words
-from tracescope.web.view import View
+from tracescope.web.view import ALL, View
 
 NAV: Final = (
     ("/", "Growth"),
@@ -86,7 +86,7 @@ def _links(view: View, edges: Sequence[Edge]) -> list[str]:
 
 def growth(answers: Answers, view: View) -> Values:
     """One sentence, the findings, what is worse, and whether it is real."""
-    whole = answers.report()
+    whole, carried = _carried(answers, view)
     report = narrowed(whole, view)
     chosen = listed(report, view)
     edges = chosen[: view.top]
@@ -106,6 +106,8 @@ def growth(answers: Answers, view: View) -> Values:
         "muted_links": [card_links(view, card) for card in muted],
         "most": FIRST_CARDS,
         "narrowed": words(view),
+        "carried": carried,
+        "all_carriers": view.url("/", explain_by=ALL),
         "edges": edges,
         "hidden": len(chosen) - len(edges),
         "links": _links(view, edges),
@@ -120,6 +122,24 @@ def growth(answers: Answers, view: View) -> Values:
         values["trend"] = _trend(answers, view, edges[0])
         values["sentence"] = sentence(edges[0])
     return {**values, **_first_paths(answers, view), **_first_trace(answers, view, edges)}
+
+
+def explained_by(answers: Answers, view: View) -> tuple[str, ...] | None:
+    """Attributes that may carry the change, none for all of them; None where nobody asks."""
+    if not view.explain_by:
+        return None
+    return () if view.explain_by == ALL else attributes(view.explain_by, answers.settings.policy)
+
+
+def _carried(answers: Answers, view: View) -> tuple[Report, str]:
+    """The report, with who carries its change where that is asked; and why that cannot be told."""
+    keys = explained_by(answers, view)
+    if keys is None:
+        return answers.report(), ""
+    try:
+        return answers.explained(keys), ""
+    except InsufficientDataError as error:  # the rest of the page is there all the same
+        return answers.report(), f"Who carries the change cannot be told: {error.message}"
 
 
 def _pictured(graph: Graph, report: Report, view: View) -> Graph:

@@ -27,6 +27,8 @@ SPACES: Final = ("auto", "open", "closed")
 #: Width of the map in per cent of its drawing; 0 fits the page.
 ZOOMS: Final = (0, 100, 150, 200)
 LONGEST: Final = 16_384
+#: Of `View.explain_by`: every attribute with few values.
+ALL: Final = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,9 @@ class View:
         ``KEY=VALUE``: only traces that carry this attribute; read from raw spans.
     quantile
         Only each entry's requests above this quantile; 0 for all.  Read from raw spans.
+    explain_by
+        Attributes whose values may carry the change, with commas between them, or `ALL`; empty for none.
+        Read from raw spans.
     kind, service, min_change
         Narrow the edges listed: their kind, a service at an end, and a least change of share in points.
     by
@@ -87,6 +92,7 @@ class View:
     exclude: str = ""
     where: str = ""
     quantile: float = 0.0
+    explain_by: str = ""
     kind: str = ""
     service: str = ""
     min_change: float = 0.0
