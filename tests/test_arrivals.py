@@ -118,7 +118,7 @@ def test_windows_hold_about_a_thousand_calls_and_every_call_is_in_one(
     assert (made.calls >= FEWEST_CALLS).all()
     assert (made.period == 3).all()
     # means by calls: of everything together they are the period's own
-    for name, whole in (("load", seen.load), ("latency_s", seen.own_s)):
+    for name, whole in (("load", seen.load), ("latency_s", seen.self_s)):
         mean = float(np.average(getattr(made, name), weights=made.calls))
         assert mean == pytest.approx(float(np.average(whole, weights=seen.calls))), name
     assert (np.diff(made.weeks) >= 0).all()

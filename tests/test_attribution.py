@@ -153,7 +153,7 @@ def test_fewer_instances_are_why_messages_wait(live: tuple[int, int], said: str)
     periods = [_fleet(number, start + turn * 24 * HOUR_NS) for turn, number in enumerate(live)]
     wait = EdgeKey("message", "queue", "orders", "worker", "wait")
     known = consumers(wait, None, (periods[0], periods[1]))
-    assert said in known.told(wait)
+    assert said in known.clause(wait)
     assert known.fewer == (live[1] < live[0])
 
 

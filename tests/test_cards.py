@@ -37,7 +37,7 @@ def test_a_card_tells_what_since_when_how_sure_how_much_and_what_next() -> None:
         "since 4 Nov 2026 (between 3 Nov 2026 and 5 Nov 2026), when inventory 4.18 was first seen "
         "and “black-friday” was marked"
     )
-    assert card.sure == "clear, 95 % interval +3.09 … +3.49 ms, q below 0.001"
+    assert card.certainty == "clear, 95 % interval +3.09 … +3.49 ms, q below 0.001"
     assert card.adds == "+3.29 ms per request of gateway POST /checkout; +5.10 ms with what suffers from it"
     assert card.weeks == "about 7.90 until its wall, at today's growth"
     assert card.victims[0][1:] == ("checkout → inventory", "+1.81 ms per request", "waits")
@@ -52,7 +52,7 @@ def test_what_is_not_known_is_not_said() -> None:
     vague = Finding(CAUSE, Mechanism.SLOWER, "slower", 2.0, "message", certainty=Certainty.CONSISTENT)
     (card,) = cards(report(findings=(vague,)))
     assert card.since == "it crept up: no single day on which it began"
-    assert card.sure == "the evidence is consistent with this cause; it does not prove it"
+    assert card.certainty == "the evidence is consistent with this cause; it does not prove it"
     assert (card.adds, card.weeks, card.trace_id) == ("+2.00 ms per message", "", "")
     assert weeks(0) == "none: it is at its wall at peak load now"
 
@@ -70,7 +70,7 @@ def test_terminal_markdown_and_json_say_the_same() -> None:
     for words in (
         card.title,
         card.since,
-        card.sure,
+        card.certainty,
         card.weeks,
         card.question,
         card.command,

@@ -11,7 +11,7 @@ from simulated import START_NS, Work, call, compare, failing, period, publish, q
 from tracescope.analysis.diff import diff
 from tracescope.analysis.explain import sentence
 from tracescope.analysis.gate import parse_gate
-from tracescope.analysis.report import LostKind, Mechanism, Report, State
+from tracescope.analysis.report import Mechanism, MissingWorkKind, Report, State
 from tracescope.report import diff_json
 from tracescope.report import text as shown
 
@@ -40,8 +40,8 @@ def ask(base: object, head: object, **more: object) -> Report:
     return compare(base, head, hours=168, per_hour=4, jitter=0.1, **more)  # type: ignore[arg-type]
 
 
-def kinds(report: Report) -> set[LostKind]:
-    return {one.kind for one in report.failures.lost}
+def kinds(report: Report) -> set[MissingWorkKind]:
+    return {one.kind for one in report.failures.missing_work}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,9 @@ def test_requests_that_fail_early_are_no_improvement(fails_fast: Report) -> None
     assert found[0].rate.head == pytest.approx(0.2, abs=0.05)
     low, high = found[0].rate.change_ci or (0.0, 0.0)
     assert 0 < low < 0.19 < high
-    assert {LostKind.FAILS_EARLY, LostKind.NOT_COMPLETED, LostKind.NOT_REACHED} <= kinds(fails_fast)
+    assert {MissingWorkKind.FAILS_EARLY, MissingWorkKind.NOT_COMPLETED, MissingWorkKind.NOT_REACHED} <= kinds(
+        fails_fast
+    )
 
 
 def test_the_mean_of_what_succeeds_stands_beside_the_mean_of_all(fails_fast: Report) -> None:
@@ -133,7 +135,7 @@ def test_retries_are_counted_although_every_request_succeeds() -> None:
     assert edge.retries is not None
     assert edge.retries.grew
     assert edge.retries.head == pytest.approx(edge.rate.head)
-    assert LostKind.RETRIED in kinds(report)
+    assert MissingWorkKind.RETRIED in kinds(report)
 
 
 def test_retries_are_counted_before_they_are_netted_against_calls_never_made() -> None:
@@ -160,7 +162,7 @@ def test_failures_as_before_are_no_change() -> None:
     assert report.failures.entries
     assert not any(entry.rate.significant for entry in report.failures.entries)
     assert not any(edge.rate.significant for edge in report.failures.edges)
-    assert report.failures.lost == ()
+    assert report.failures.missing_work == ()
     assert report.findings == ()
 
 
@@ -178,7 +180,7 @@ def test_a_few_failures_among_many_requests_are_not_yet_a_change() -> None:
 def test_calls_that_vanish_without_an_error_are_told_at_the_top_of_what_is_missing() -> None:
     """A subtree is gone: its top is named once, with how much hung below it."""
     report = ask(order(RESERVE, CHARGE), order(RESERVE))
-    vanished = [one for one in report.failures.lost if one.kind is LostKind.VANISHED]
+    vanished = [one for one in report.failures.missing_work if one.kind is MissingWorkKind.VANISHED]
     assert [(one.edge.caller, one.edge.callee) for one in vanished if one.edge] == [("gateway", "payment")]
     assert "2 call paths below it" in vanished[0].sentence
     assert report.failures.grown == ()
@@ -197,7 +199,7 @@ def test_a_call_that_was_always_made_is_missed_in_a_handful_of_requests() -> Non
         return order(RESERVE) if rng.random() < 0.4 else order(RESERVE, CHARGE)
 
     report = compare(order(RESERVE, CHARGE), program, hours=10, per_hour=4)
-    vanished = [one for one in report.failures.lost if one.kind is LostKind.VANISHED]
+    vanished = [one for one in report.failures.missing_work if one.kind is MissingWorkKind.VANISHED]
     assert [(one.edge.caller, one.edge.callee) for one in vanished if one.edge] == [("gateway", "payment")]
     assert "(0 of 40 before)" in vanished[0].sentence
 
@@ -208,7 +210,7 @@ def test_calls_that_are_made_now_and_then_may_be_missed() -> None:
     def program(rng: np.random.Generator, _: float) -> Work:
         return order(RESERVE) if rng.random() < 0.5 else order(RESERVE, CHARGE)
 
-    assert compare(program, program, hours=10, per_hour=4).failures.lost == ()
+    assert compare(program, program, hours=10, per_hour=4).failures.missing_work == ()
 
 
 def test_units_that_call_nothing_any_more_are_told() -> None:
@@ -218,7 +220,7 @@ def test_units_that_call_nothing_any_more_are_told() -> None:
         return order() if rng.random() < 0.2 else order(RESERVE, CHARGE)
 
     report = ask(order(RESERVE, CHARGE), program)
-    assert LostKind.LEAFLESS in kinds(report)
+    assert MissingWorkKind.LEAFLESS in kinds(report)
     (entry,) = report.failures.entries
     assert entry.leafless is not None
     assert entry.leafless.head == pytest.approx(0.2, abs=0.05)
@@ -232,7 +234,7 @@ def test_messages_that_nobody_consumes_are_told() -> None:
         return order(sent if rng.random() < 0.5 else Work("publish_alone", peer="jobs", operation="jobs"))
 
     report = ask(order(sent), program)
-    (lost,) = [one for one in report.failures.lost if one.kind is LostKind.NOT_CONSUMED]
+    (lost,) = [one for one in report.failures.missing_work if one.kind is MissingWorkKind.NOT_CONSUMED]
     assert "consumers fell behind demand" in lost.sentence
 
 

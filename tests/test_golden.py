@@ -18,7 +18,7 @@ from tracescope.analysis.report import (
     Mechanism,
     Report,
     Standing,
-    Told,
+    StandingKind,
     Victim,
 )
 from tracescope.report import text
@@ -58,11 +58,11 @@ def _report() -> Report:
               effects={**zero, "new": 1.5}),
         _edge("pricing -> postgresql/pricing", "db", "SELECT prices", (0.7, 1.9),
               significant=False, q_value=1.0, credited_ms=0.01, credited_ms_ci=(-0.01, 0.03),
-              standing=Standing(Told.FOLLOWS, above)),
+              standing=Standing(StandingKind.FOLLOWS, above)),
         _edge("search", "self", "GET /search", (0.5, 1.05), significant=False, q_value=1.0, credited_ms=0.0,
-              credited_ms_ci=(-0.01, 0.01), standing=Standing(Told.MOVED)),
+              credited_ms_ci=(-0.01, 0.01), standing=Standing(StandingKind.MOVED)),
         _edge("mailer -> smtp", "external", "send", (2.0, 3.1), significant=False, q_value=0.2,
-              credited_ms_ci=(0.1, 2.1), standing=Standing(Told.CHANCE, decides="q value")),
+              credited_ms_ci=(0.1, 2.1), standing=Standing(StandingKind.UNCERTAIN, decides="q value")),
         _edge("recommendations", "self", "GET /similar/{id}", (4.0, 4.0), significant=False, q_value=0.6,
               effects={**zero, "transient": 0.7}),
         _edge("audit -> a-very-long-service-name-that-does-not-fit.internal", "rpc",

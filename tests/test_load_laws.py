@@ -60,7 +60,7 @@ def test_noise_that_lasts_widens_every_interval_and_counts_for_fewer_points() ->
             found = load.fit(points)
             low, high = found.interval(found.draws["growth"])
             widths.append(high - low)
-            freedom.append(found.freedom)
+            freedom.append(found.dof)
         ratios.append((widths[0] / widths[1], freedom[0] / freedom[1]))
     wider, fewer = np.median(np.array(ratios), axis=0)
     assert wider > 1.6
@@ -72,9 +72,9 @@ def test_degrees_of_freedom_are_the_points_less_what_was_fitted() -> None:
     alternating = noisy(np.random.default_rng(3), 0.0)
     sign = np.where(np.arange(60) % 2, 1.0, -1.0)
     points = replace(alternating, latency_s=CURVE.latency_s(alternating.load) * np.exp(0.02 * sign))
-    assert load.fit(points).freedom == 56
-    assert load.fit(points, growth=False).freedom == 57
-    assert load.fit(points.select(np.arange(60) % 15 == 0)).freedom == 1
+    assert load.fit(points).dof == 56
+    assert load.fit(points, growth=False).dof == 57
+    assert load.fit(points.select(np.arange(60) % 15 == 0)).dof == 1
 
 
 def test_a_wider_level_holds_the_narrower() -> None:
@@ -146,7 +146,7 @@ def test_points_in_another_order_are_the_same_points() -> None:
     again = Points(*(getattr(points, name)[stirred] for name in Points.__dataclass_fields__))
     a, b = load.fit(points), load.fit(again)
     assert b.growth == pytest.approx(a.growth, abs=1e-6)
-    assert b.freedom == pytest.approx(a.freedom, rel=1e-3)
+    assert b.dof == pytest.approx(a.dof, rel=1e-3)
     assert b.interval(b.walls()) == pytest.approx(a.interval(a.walls()), rel=0.02)
 
 

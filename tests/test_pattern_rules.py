@@ -390,7 +390,7 @@ def test_a_new_edge_has_the_patterns_of_what_it_does_now() -> None:
 def test_backing_off_is_told_where_the_caller_itself_got_slower() -> None:
     """By half a millisecond too; not where that is not significant, faster, or of another unit or caller."""
     (first, *_), _ = seen(shop(1), shop(5), significant=True)
-    retries = Pattern("retries", first.name, None, PatternCertainty.FOUND, ("2 % of calls fail",))
+    retries = Pattern("retries", first.name, None, PatternCertainty.CERTAIN, ("2 % of calls fail",))
     itself = replace(
         first, kind="self", callee=None, operation=None, credited_ms=0.5, significant=True, patterns=()
     )

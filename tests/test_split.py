@@ -156,8 +156,8 @@ def test_windows_that_are_too_alike_in_time_are_refused() -> None:
     pair = periods(more=1.4)
     fitted = split.model_edge(*(arrivals.by_edge(period)[1] for period in pair), pair[1].end_ns, waits=False)
     assert fitted.fitted is not None
-    for freedom, known in ((2.9, False), (3.1, True)):
-        less = replace(fitted, fitted=replace(fitted.fitted, freedom=freedom))
+    for dof, known in ((2.9, False), (3.1, True)):
+        less = replace(fitted, fitted=replace(fitted.fitted, dof=dof))
         found = split._with_model(edge(), less, 1.0)
         assert ("latency_load" in found.effects) == known
         assert any("too alike in time" in line for line in found.evidence) != known

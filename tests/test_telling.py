@@ -29,7 +29,7 @@ from tracescope.report import digest, json_bytes
 from tracescope.serving.events import Events
 from tracescope.serving.page_process import PageProcess
 from tracescope.serving.posting import TRIES, post
-from tracescope.serving.telling import DIGEST, FILE, LOOK_EVERY_S, Teller, Told
+from tracescope.serving.telling import DIGEST, FILE, LOOK_EVERY_S, Sent, Teller
 from tracescope.store import open_store
 
 SECRET = "T0KEN-that-nobody-sees"
@@ -64,7 +64,7 @@ class World:
             return b""
         if self.report.state == State.INSUFFICIENT:
             return json_bytes(digest.unknown("one day only", self.settings.webhook_form))
-        return json_bytes(digest.told(self.report, {}, self.settings.webhook_form, self.settings.page_url))
+        return json_bytes(digest.payload(self.report, {}, self.settings.webhook_form, self.settings.page_url))
 
     def look(self, at_s: float) -> None:
         """One look of a teller that has just been started."""
@@ -86,7 +86,7 @@ def test_a_message_is_tried_again_until_it_is_taken_and_not_for_ever() -> None:
     """Overload and faults of the server are waited out; a refusal and a redirect are not argued with."""
     with Listening(503, 429, 500, headers={"retry-after": "0"}) as server:
         outcome = asyncio.run(post(server.url + "/x?y=1", b"{}", first_pause_s=0.001))
-        assert (outcome.taken, outcome.tries, len(server.received)) == (True, 4, 4)
+        assert (outcome.accepted, outcome.tries, len(server.received)) == (True, 4, 4)
         assert server.received[0].path == "/x?y=1"
         server.statuses += [502] * 50
         assert asyncio.run(post(server.url, b"{}", first_pause_s=0.001)) == (False, TRIES, "status 502")
@@ -112,7 +112,7 @@ def test_nobody_there_no_http_and_no_answer_are_failures_in_words(monkeypatch: p
         outcome = await post(f"http://127.0.0.1:{port}/{SECRET}", b"{}", first_pause_s=0.001)
         server.close()
         await asyncio.sleep(0.05)
-        assert (outcome.taken, outcome.tries) == (False, TRIES)
+        assert (outcome.accepted, outcome.tries) == (False, TRIES)
         return outcome.said
 
     assert "no answer of HTTP" in asyncio.run(answered_with(b"SSH-2.0-x\r\n\r\n"))
@@ -281,10 +281,10 @@ def test_alertmanager_holds_an_alert_a_finding_until_it_goes(tmp_path: Path) -> 
 def test_what_was_told_is_begun_anew_where_it_cannot_be_read(tmp_path: Path) -> None:
     """A damaged file costs a message too many, and no more."""
     open_store(tmp_path, create=True)
-    Told("drifting", 1.0, findings={"a": 1.0}).write(tmp_path)
-    assert Told.read(tmp_path).findings == {"a": 1.0}
+    Sent("drifting", 1.0, findings={"a": 1.0}).write(tmp_path)
+    assert Sent.read(tmp_path).findings == {"a": 1.0}
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes().replace(b"drifting", b"driftinG"))
-    assert Told.read(tmp_path) == Told()
+    assert Sent.read(tmp_path) == Sent()
 
 
 def test_the_pages_process_makes_what_is_told(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_serve_sends_and_shows_its_secrets_nowhere(tmp_path: Path) -> None:
     """A real receiver whose verdict changed: neither its log, its command line nor its page name them."""
     store = tmp_path / "store"
     open_store(store, create=True)
-    Told("drifting").write(store)  # so that an empty store is another verdict
+    Sent("drifting").write(store)  # so that an empty store is another verdict
     address = free_address()
     with Listening(500) as server:
         url = f"{server.url}/hook/{SECRET}"

@@ -15,7 +15,7 @@ from tracescope.analysis.rollups.where import Condition
 from tracescope.cli import main
 from tracescope.config import Settings, load
 from tracescope.engine.rollups import trace_spans
-from tracescope.engine.trace_search import Wanted, begins_with, search, summaries
+from tracescope.engine.trace_search import Criteria, begins_with, search, summaries
 from tracescope.errors import ConfigError, InputError
 from tracescope.report.waterfall import GAP_TAKES, Axis, axis_of
 from tracescope.schema import HOUR_NS, trace_hex
@@ -50,7 +50,7 @@ def ids(spans: pl.DataFrame) -> set[str]:
 
 
 def found(store: SpanStore, **wanted: object) -> set[str]:
-    got = search(store, *ALL, Wanted(**wanted), most=100_000)  # type: ignore[arg-type]
+    got = search(store, *ALL, Criteria(**wanted), most=100_000)  # type: ignore[arg-type]
     assert got.whole
     return {one.trace_id for one in got.traces}
 
@@ -89,7 +89,7 @@ def test_a_line_tells_entry_duration_spans_and_the_slowest_come_first(
     store: SpanStore, spans: pl.DataFrame
 ) -> None:
     """As many as asked for, and whether that is all."""
-    got = search(store, *ALL, Wanted(), most=5)
+    got = search(store, *ALL, Criteria(), most=5)
     assert len(got.traces) == 5
     assert not got.whole
     took = [one.duration_ms for one in got.traces]
@@ -98,14 +98,14 @@ def test_a_line_tells_entry_duration_spans_and_the_slowest_come_first(
         lambda each: trace_hex(each["trace_hi"], each["trace_lo"]) == got.traces[0].trace_id, pl.Boolean
     ))  # fmt: skip
     assert got.traces[0].spans == len(rows)
-    assert search(store, 0, 1, Wanted()).hours is None
+    assert search(store, 0, 1, Criteria()).hours is None
 
 
 def test_examples_are_told_of_in_a_line_and_only_while_their_spans_are_here(
     store: SpanStore, spans: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each as the search tells of it; nothing of an id that is not here, nor of more spans than are read."""
-    told = {one.trace_id: one for one in search(store, *ALL, Wanted(), most=100_000).traces}
+    told = {one.trace_id: one for one in search(store, *ALL, Criteria(), most=100_000).traces}
     keys = spans.select("trace_hi", "trace_lo").unique(maintain_order=True).rows()[:7]
     known = {key: told[trace_hex(*key)].start_ns // HOUR_NS for key in keys}
     assert summaries(store, {**known, (1, 2): min(known.values())}) == {

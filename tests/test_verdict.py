@@ -197,7 +197,7 @@ def notes(
         counts = {"units": (100, 100), "incomplete": (200 * part, 0), "skewed": (0, 200 * moved)}
         return SimpleNamespace(entries={name: np.array(both, float) for name, both in counts.items()})
 
-    unit: Any = SimpleNamespace(base=side(0.0, 0.0), head=side(incomplete, skewed), lost_part=lost)
+    unit: Any = SimpleNamespace(base=side(0.0, 0.0), head=side(incomplete, skewed), missing_callees_part=lost)
     periods: list[Any] = [
         SimpleNamespace(
             tables={"entry_hours": pl.DataFrame({"threshold": [threshold]})}, start_ns=0,

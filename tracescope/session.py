@@ -46,7 +46,7 @@ from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
 from tracescope.engine.question import KeepEntry, Question
 from tracescope.engine.rollups import Budget, trace_spans
-from tracescope.engine.trace_search import Search, Summary, Wanted, begins_with, search, summaries
+from tracescope.engine.trace_search import Criteria, Search, Summary, begins_with, search, summaries
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
 from tracescope.periods import Context, Period, check_mark, instant_of, parse
@@ -564,7 +564,7 @@ class Answers:
 
         return self._remember("quantiles", make, edge)
 
-    def search(self, sought: Wanted, *, side: Literal["base", "head"] = "head", most: int = 50) -> Search:
+    def search(self, sought: Criteria, *, side: Literal["base", "head"] = "head", most: int = 50) -> Search:
         """Traces of a period that are what is wanted; read from raw spans, as long as those are kept."""
         sides = self._sides()
         period = sides.periods[0 if side == "base" else 1]

@@ -34,8 +34,8 @@ from tracescope.analysis.comparison.entries import FEWEST_UNITS, entry_rows
 from tracescope.analysis.comparison.entries import adjusted as adjusted_entries
 from tracescope.analysis.comparison.entry_tests import entry_tests
 from tracescope.analysis.comparison.failures import Asked, compare_failures, on_edges
-from tracescope.analysis.comparison.lost_work import find_lost
 from tracescope.analysis.comparison.matched import Side, Unit, clock_of, gather, slots_of, units_seen
+from tracescope.analysis.comparison.missing_work import find_missing_work
 from tracescope.analysis.comparison.overlap import check_overlap
 from tracescope.analysis.comparison.renamed import align_renamed
 from tracescope.analysis.comparison.standing import with_standing
@@ -226,7 +226,7 @@ def _tested_edges(compared: _Compared, options: Options) -> tuple[list[Edge], Fa
     asked = [Asked(unit, splits[kind], matched, hours) for kind, unit in compared.units.items()]
     tested = np.array([edge.q_value for edge in edges if edge.q_value is not None], np.float64)
     failures = compare_failures(asked, both, options.alpha, tested)
-    failures = replace(failures, lost=find_lost(asked, failures, options.alpha))
+    failures = replace(failures, missing_work=find_missing_work(asked, failures, options.alpha))
     tails = compare_tails(compared.units, both, matched, options.alpha, tested)
     return on_edges(adjusted(edges, options.alpha), failures), failures, tails
 

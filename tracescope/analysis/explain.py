@@ -215,7 +215,7 @@ def sentence(edge: Edge) -> str:
     ]
     if causes:
         said.append(": " + ", and ".join(causes[:2]))
-    said.append(f", which is no improvement ({edge.lost})." if edge.lost else ".")
+    said.append(f", which is no improvement ({edge.missing_work})." if edge.missing_work else ".")
     if edge.failures is not None and edge.failures.rate.significant:
         rate = edge.failures.rate
         said.append(f" {100 * rate.head:.3g} % of its calls fail ({100 * rate.base:.3g} % before).")
@@ -229,7 +229,7 @@ def sentence(edge: Edge) -> str:
     return "".join(said)
 
 
-def _curve(modelled: Modelled, found: tuple[EdgeCurve, Wall] | None) -> LoadCurve:
+def _curve(modelled: Modelled, known: tuple[EdgeCurve, Wall] | None) -> LoadCurve:
     points, fitted = modelled.points, modelled.fitted
     names = ("base", "head")
     samples = tuple(
@@ -245,18 +245,18 @@ def _curve(modelled: Modelled, found: tuple[EdgeCurve, Wall] | None) -> LoadCurv
         ms = fitted.curve.latency_s(loads, fitted.growth * time) * 1e3
         lines.append(Line(name, tuple(loads.tolist()), tuple(ms.tolist())))
     step = fitted is not None and fitted.step
-    if found is None or found[0].fitted is None:
-        reason = modelled.reason if found is None else found[1].reason or modelled.reason
+    if known is None or known[0].fitted is None:
+        reason = modelled.reason if known is None else known[1].reason or modelled.reason
         return LoadCurve(
             reason, samples, tuple(lines), None, None, None, None, step, modelled.peak_load, None, None, None
         )
-    curve, wall = found[0].fitted.curve, found[1]
+    curve, wall = known[0].fitted.curve, known[1]
     seen = wall.headroom is not None and math.isfinite(curve.capacity)
     return LoadCurve(
         None, samples, tuple(lines), float(curve.latency_s(np.zeros(1))[0]) * 1e3,
         curve.capacity if seen else None,
         curve.contention if seen else 0.0, curve.coherency if seen else 0.0, step,
-        found[0].peak_load, wall.headroom, wall.headroom_interval, wall.headroom_at_least,
+        known[0].peak_load, wall.headroom, wall.headroom_interval, wall.headroom_at_least,
     )  # fmt: skip
 
 

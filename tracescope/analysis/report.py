@@ -30,7 +30,7 @@ class State(StrEnum):
 class PatternCertainty(StrEnum):
     """How well the evidence supports a pattern."""
 
-    FOUND = "found"
+    CERTAIN = "found"
     POSSIBLE = "possible"
 
 
@@ -115,11 +115,11 @@ class Pattern:
     evidence: tuple[str, ...]
 
 
-class Told(StrEnum):
+class StandingKind(StrEnum):
     """What an edge's change amounts to."""
 
     CHANGED = "changed"
-    CHANCE = "not told from chance"
+    UNCERTAIN = "not told from chance"
     FOLLOWS = "follows another edge"
     MOVED = "traffic moved between entries"
     SMALL = "too small to matter"
@@ -138,7 +138,7 @@ class DecidedBy(StrEnum):
 class Standing(NamedTuple):
     """What a change amounts to: the edge that it ``follows``, or what ``decides`` that it may be chance."""
 
-    told: Told
+    kind: StandingKind
     follows: EdgeKey | None = None
     decides: str = ""
 
@@ -368,7 +368,7 @@ class Carriers:
     notes: tuple[str, ...] = ()
 
 
-class LostKind(StrEnum):
+class MissingWorkKind(StrEnum):
     """What work is lost."""
 
     FAILS_EARLY = "fails early"
@@ -381,10 +381,10 @@ class LostKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class MissingWork:
     """Work that is no longer done, or done in vain, in a sentence; ``edge`` or ``entry`` is where."""
 
-    kind: LostKind
+    kind: MissingWorkKind
     sentence: str
     edge: EdgeKey | None = None
     entry: tuple[str, str] | None = None
@@ -416,7 +416,7 @@ class Failures:
     entries: tuple[EntryFailures, ...] = ()
     edges: tuple[EdgeFailures, ...] = ()
     origins: tuple[Origin, ...] = ()
-    lost: tuple[Lost, ...] = ()
+    missing_work: tuple[MissingWork, ...] = ()
 
     @property
     def grown(self) -> tuple[EntryFailures, ...]:
@@ -489,7 +489,7 @@ class Edge:
     rises_in: tuple[tuple[str, str], ...] | None = None
     standing: Standing | None = None
     failures: EdgeFailures | None = None
-    lost: str = ""
+    missing_work: str = ""
     growth_pct_per_week_ci: tuple[float, float] | None = None
     headroom_ci: tuple[float, float | None] | None = None
     weeks_to_wall_ci: tuple[float | None, float | None] | None = None

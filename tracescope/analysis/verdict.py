@@ -24,13 +24,13 @@ INCOMPLETE_PART: Final = 0.2
 #: A wall so near is worth a word of its own.
 NEAR_WEEKS: Final = 12.0
 #: ... and callees' spans that were lost, beyond this one.
-LOST_PART: Final = 0.001
+MISSING_PART: Final = 0.001
 #: ... or what part of them has clocks that could not be reconciled.
 SKEWED_PART: Final = 0.01
 #: Units of work beyond this many times those of base are more load.
 MORE_LOAD: Final = 1.1
 #: A rise by this part of base's clock that could be chance must not pass as growth-stable.
-UNSURE_PART: Final = 0.1
+UNCERTAIN_PART: Final = 0.1
 #: A rise at one edge by this part of base's clock must have been able to show for a clean bill of health, and
 #: of one entry's own clock by that one.
 MATTERS_PART: Final = 0.25
@@ -63,9 +63,10 @@ def data_notes(
                 f"clocks of {skewed:.0%} of {name}'s requests could not be reconciled: "
                 "their calls contradict each other or prove no offset, and time between services may be off"
             )
-    if requests.lost_part > LOST_PART:
+    if requests.missing_callees_part > MISSING_PART:
         notes.append(
-            f"up to {requests.lost_part:.1%} of a call's spans lack their callee's; they count as the rest do"
+            f"up to {requests.missing_callees_part:.1%} of a call's spans lack their callee's; "
+            "they count as the rest do"
         )
     polls = [_counted(period, "idle_poll") for period in (base, head)]
     if any(polls):
@@ -128,31 +129,31 @@ class Evidence:
     findings: Sequence[Finding] = ()
 
 
-def verdict(found: Evidence) -> tuple[State, tuple[str, ...]]:
+def verdict(evidence: Evidence) -> tuple[State, tuple[str, ...]]:
     """State and reasons, from edges and entries that grow significantly and the wall of each.
 
     A rise that is large, and too uncertain to be told from chance, is no clean bill: a service that swings
     between 40 ms and 1.5 s in the minute that is looked at has a mean that nobody knows.  Nor is it one where
     a rise that matters would not have shown.
     """
-    if not found.matched.enough:
+    if not evidence.matched.enough:
         return State.INSUFFICIENT, ("too few blocks of time to tell change from chance",)
-    waited = [edge for edge in found.edges if not _stays_open(edge)]
+    waited = [edge for edge in evidence.edges if not _stays_open(edge)]
     worse = [edge for edge in waited if edge.significant and edge.credited_ms > 0]
-    slower = [_grown(entry) for entry in found.entries if grows(entry, found.alpha)]
-    if worse or slower or found.failing:
-        state, reasons = state_of(worse, found.findings) if worse else (State.DRIFTING, ())
-        return state, (*reasons, *(slower[:MOST_ENTRIES] if not worse else ()), *found.failing)
-    unsure = _unsure(found, waited)
-    return (State.INSUFFICIENT, (unsure,)) if unsure else (State.GROWTH_STABLE, (_earned(found),))
+    slower = [_grown(entry) for entry in evidence.entries if grows(entry, evidence.alpha)]
+    if worse or slower or evidence.failing:
+        state, reasons = state_of(worse, evidence.findings) if worse else (State.DRIFTING, ())
+        return state, (*reasons, *(slower[:MOST_ENTRIES] if not worse else ()), *evidence.failing)
+    uncertain = _uncertain(evidence, waited)
+    return (State.INSUFFICIENT, (uncertain,)) if uncertain else (State.GROWTH_STABLE, (_earned(evidence),))
 
 
-def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
+def _uncertain(evidence: Evidence, waited: Sequence[Edge]) -> str | None:
     """Why nothing that is significant is no clean bill of health; None where it is one."""
     large = [
         edge
         for edge in waited
-        if edge.note is None and edge.credited_ms > UNSURE_PART * _clock_around(edge, found.clocks_ms)
+        if edge.note is None and edge.credited_ms > UNCERTAIN_PART * _clock_around(edge, evidence.clocks_ms)
     ]
     if large:
         most = max(large, key=lambda edge: edge.credited_ms)
@@ -161,33 +162,35 @@ def _unsure(found: Evidence, waited: Sequence[Edge]) -> str | None:
             f"{most.name}: {most.credited_ms:+.3g} ms per {most.unit} is large, and could be chance "
             f"({low:+.3g} to {high:+.3g})"
         )
-    days = [slots.blocks for slots in (found.matched.base, found.matched.head) if slots.daily]
+    days = [slots.blocks for slots in (evidence.matched.base, evidence.matched.head) if slots.daily]
     if days and min(days) < significance.KNOWN_FROM:
         return f"nothing changed by so much that {min(days)} days could tell it from chance"
-    rare = [entry for entry in found.entries if _doubled(entry)]
+    rare = [entry for entry in evidence.entries if _doubled(entry)]
     if rare:
         most = max(rare, key=lambda entry: (entry.ms_head or 0.0) / (entry.ms_base or 1.0))
         return f"{_moved(most)}: too rare to tell"
-    moved = [entry for entry in found.entries if _heavy(entry, found.clocks_ms)]
+    moved = [entry for entry in evidence.entries if _heavy(entry, evidence.clocks_ms)]
     if moved:
         most = max(moved, key=lambda entry: (entry.rise_ms or 0.0) * entry.weight_head)
         low, high = most.rise_ms_ci or (-math.inf, math.inf)
         return f"{_moved(most)} is large, and hardly sure ({low:+.3g} to {high:+.3g} ms)"
-    requests = [entry for entry in found.entries if entry.unit == "request" and entry.units_seen is not None]
+    requests = [
+        entry for entry in evidence.entries if entry.unit == "request" and entry.units_seen is not None
+    ]
     seen = sum(entry.units_seen or 0.0 for entry in requests)
     if requests and seen < FEWEST_FOR_A_VERDICT:
         return (
             f"{seen:.0f} requests are too few to say that nothing changed; {FEWEST_FOR_A_VERDICT} are needed"
         )
-    least = detectable_ms(found.edges)
-    if least is not None and least > MATTERS_PART * found.clocks_ms.get("request", math.inf):
+    least = detectable_ms(evidence.edges)
+    if least is not None and least > MATTERS_PART * evidence.clocks_ms.get("request", math.inf):
         return f"no change seen; one under {least:.3g} ms per request would not have shown"
     return None
 
 
-def _earned(found: Evidence) -> str:
+def _earned(evidence: Evidence) -> str:
     """What a clean bill rests on."""
-    least = detectable_ms(found.edges)
+    least = detectable_ms(evidence.edges)
     shown = "" if least is None else f"; a rise of {least:.3g} ms per request would have shown"
     return f"no edge takes significantly more time than before{shown}"
 
@@ -214,7 +217,7 @@ def _is_long(entry: Entry) -> bool:
 def _heavy(entry: Entry, clocks_ms: Mapping[str, float]) -> bool:
     """Whether an entry's rise alone is a large part of the clock over all entries, and likely no chance."""
     part = (entry.weight_base + entry.weight_head) / 2
-    least = UNSURE_PART * clocks_ms.get(entry.unit, math.inf)
+    least = UNCERTAIN_PART * clocks_ms.get(entry.unit, math.inf)
     likely = entry.rise_ms_ci is not None and entry.rise_ms_ci[0] > 0
     return likely and not _is_long(entry) and (entry.rise_ms or 0.0) * part > least
 

@@ -95,13 +95,13 @@ def serve_command(**flags: str | int | None) -> None:
 async def _run(runtime: Runtime, sockets: dict[str, socket.socket], settings: Settings) -> None:
     """Run until SIGINT or SIGTERM."""
     from tracescope.serving.page_process import SERIES, PageProcess
-    from tracescope.serving.telling import Teller, wanted
+    from tracescope.serving.telling import Teller, is_configured
 
     page = PageProcess(settings, lambda: _receivers(runtime.addresses, runtime.access))
     if settings.web != "off":
         runtime.series = partial(page.ask, SERIES)
     telling = None
-    if wanted(settings):
+    if is_configured(settings):
         telling = asyncio.create_task(Teller(settings, page.ask, runtime.events, runtime.meters).run())
     try:
         await runtime.run(sockets, page, _until_stopped(), lambda: _announce(runtime.addresses, settings))
@@ -125,7 +125,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     from tracescope.serving.events import Events
     from tracescope.serving.listen import bind, url_of
     from tracescope.serving.runtime import prepare, refuse_exposed, warn_if_exposed
-    from tracescope.serving.telling import wanted
+    from tracescope.serving.telling import is_configured
     from tracescope.serving.viewer import view
 
     shell.stay()
@@ -134,7 +134,7 @@ def show_page(settings: Settings, opened: Callable[[str], object] | None = None)
     events.adopt_logging()
     (access, limits), meters = prepare(settings), Meters()
     refuse_exposed(settings, access)
-    if wanted(settings):
+    if is_configured(settings):
         events(
             "not_telling", level="warning", why="a page without a receiver sends nothing: digest --send does"
         )

@@ -35,7 +35,7 @@ _HALF: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Criteria:
     """Which traces are looked for; what is empty, 0 or None does not matter.
 
     Attributes
@@ -83,7 +83,7 @@ class Search:
     whole: bool
 
 
-def search(store: SpanStore, start_ns: int, end_ns: int, wanted: Wanted, *, most: int = 50) -> Search:
+def search(store: SpanStore, start_ns: int, end_ns: int, criteria: Criteria, *, most: int = 50) -> Search:
     """Look for traces that start in a period.
 
     Parameters
@@ -101,7 +101,7 @@ def search(store: SpanStore, start_ns: int, end_ns: int, wanted: Wanted, *, most
         got: list[pl.DataFrame] = []
         count = looked = 0
         for hour in hours[:MOST_HOURS]:
-            rows = _of_hour(store, snapshot, hour, start_ns, end_ns, wanted)
+            rows = _of_hour(store, snapshot, hour, start_ns, end_ns, criteria)
             got.append(rows)
             count += len(rows)
             looked += 1
@@ -124,34 +124,34 @@ def _hours(snapshot: Snapshot, start_ns: int, end_ns: int) -> list[int]:
 
 
 def _of_hour(
-    store: SpanStore, found: Snapshot, hour: int, start_ns: int, end_ns: int, wanted: Wanted
+    store: SpanStore, snapshot: Snapshot, hour: int, start_ns: int, end_ns: int, criteria: Criteria
 ) -> pl.DataFrame:
     """Traces of an hour that are wanted, a row each."""
-    columns = [*_READ, *(("raw", "resource") if wanted.where else ())]
+    columns = [*_READ, *(("raw", "resource") if criteria.where else ())]
     # a trace is sealed in the hour that it starts in, with all of its spans; landed ones may spread
-    landed = found.pending().filter(pl.col("start_ns").is_between(hour * HOUR_NS, (hour + 2) * HOUR_NS))
-    plans = [plan.select(columns) for plan in (store.sealed.spans(found.pointer, [hour]), landed)]
+    landed = snapshot.pending().filter(pl.col("start_ns").is_between(hour * HOUR_NS, (hour + 2) * HOUR_NS))
+    plans = [plan.select(columns) for plan in (store.sealed.spans(snapshot.pointer, [hour]), landed)]
     spans = pl.concat(pl.collect_all(plans)).unique([*_TRACE, "span_id"], keep="first", maintain_order=True)
-    if wanted.where and not spans.is_empty():
-        spans = carrying(spans, wanted.where)
+    if criteria.where and not spans.is_empty():
+        spans = carrying(spans, criteria.where)
     mine = pl.lit(True)
-    if wanted.service:
-        mine &= pl.col("service_name") == wanted.service
-    if wanted.operation:
-        mine &= pl.col("operation").str.to_lowercase().str.contains(wanted.operation.lower(), literal=True)
+    if criteria.service:
+        mine &= pl.col("service_name") == criteria.service
+    if criteria.operation:
+        mine &= pl.col("operation").str.to_lowercase().str.contains(criteria.operation.lower(), literal=True)
     rows = _a_line_each(spans, mine).filter(
         pl.col("mine"),
         pl.col("start_ns").is_between(
             max(start_ns, hour * HOUR_NS), min(end_ns, (hour + 1) * HOUR_NS), "left"
         ),
-        pl.col("duration_ns") >= wanted.least_ms * 1e6,
+        pl.col("duration_ns") >= criteria.least_ms * 1e6,
     )
-    if wanted.most_ms:
-        rows = rows.filter(pl.col("duration_ns") <= wanted.most_ms * 1e6)
-    if wanted.failed:
+    if criteria.most_ms:
+        rows = rows.filter(pl.col("duration_ns") <= criteria.most_ms * 1e6)
+    if criteria.failed:
         rows = rows.filter(pl.col("errors") > 0)
-    if wanted.environment:
-        rows = rows.filter(pl.col("environment") == wanted.environment)
+    if criteria.environment:
+        rows = rows.filter(pl.col("environment") == criteria.environment)
     return rows.collect()
 
 

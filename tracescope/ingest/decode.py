@@ -97,10 +97,10 @@ _REMEMBERED = 8192
 
 @lru_cache(maxsize=_REMEMBERED)
 def _meaning_of(
-    found: tuple[tuple[str, str], ...], kind: int, name: str, named: tuple[tuple[str, str], ...]
+    values: tuple[tuple[str, str], ...], kind: int, name: str, named: tuple[tuple[str, str], ...]
 ) -> tuple[semconv.Meaning, str]:
     """What a combination of values, by their fields, means, and the span's templated name."""
-    said = semconv.meaning(dict(found), kind, name, dict(named))
+    said = semconv.meaning(dict(values), kind, name, dict(named))
     return said, said.operation if said.edge_class == schema.CLASS_DB else template_name(name)
 
 
@@ -199,13 +199,13 @@ def decode(
     return assemble(scan(payloads, arrived_ns, policy), policy)
 
 
-def assemble(found: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
+def assemble(scanned: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
     """SPANS rows of what a scan found, addresses called as `policy` calls them."""
-    strings = _Strings(found)
-    rows = found.rows
+    strings = _Strings(scanned)
+    rows = scanned.rows
     resource = rows[:, wire.C_RESOURCE]
     codes = {
-        name: found.resource_codes[:, len(_SPAN_FIELDS) + at][resource]
+        name: scanned.resource_codes[:, len(_SPAN_FIELDS) + at][resource]
         for at, name in enumerate(_RESOURCE_FIELDS)
     }
     codes["service_name"] = strings.without_empty(codes["service_name"])
@@ -221,32 +221,32 @@ def assemble(found: wire.Scan, policy: Policy = keeping.DEFAULT) -> Decoded:
     columns: dict[str, pl.Series] = {
         name: pl.Series(rows[:, at].astype(_INTEGERS[kinds[name]])) for name, at in plain.items()
     }
-    columns |= of_resource | _resolve(found, strings, policy.names)
+    columns |= of_resource | _resolve(scanned, strings, policy.names)
     unset = columns["status"] == schema.STATUS_UNSET
     columns["status"] = columns["status"].set(unset & columns.pop("failed"), schema.STATUS_ERROR)
-    columns["host"] = strings.gather(_hosts(found, strings))
+    columns["host"] = strings.gather(_hosts(scanned, strings))
     columns["scope"] = strings.gather(rows[:, wire.C_SCOPE])
     # copies: what a table refers to must not be the room that the scan was made in
-    columns["raw"] = _pieces(found.raw.copy(), rows[:, wire.C_RAW_END])
-    columns["resource"] = _pieces(found.resource_raw.copy(), found.resource_end)[resource]
-    columns["links"] = _links(found)
+    columns["raw"] = _pieces(scanned.raw.copy(), rows[:, wire.C_RAW_END])
+    columns["resource"] = _pieces(scanned.resource_raw.copy(), scanned.resource_end)[resource]
+    columns["links"] = _links(scanned)
     # every column has its type already: a frame's cast is planned as a query, which costs as much again
     spans = pl.DataFrame([columns[name].alias(name) for name in schema.SPANS])
-    return Decoded(spans, judge(found)[1])
+    return Decoded(spans, judge(scanned)[1])
 
 
-def fingerprint(found: wire.Scan) -> str:
+def fingerprint(scanned: wire.Scan) -> str:
     """What tells the spans of a scan from any others: a digest of their ids and contents, in order."""
     about = (wire.C_TRACE_HI, wire.C_TRACE_LO, wire.C_SPAN, wire.C_HASH)
-    digest = hashlib.blake2b(found.rows[:, about].tobytes(), digest_size=12)
-    digest.update(found.flawed.tobytes())
+    digest = hashlib.blake2b(scanned.rows[:, about].tobytes(), digest_size=12)
+    digest.update(scanned.flawed.tobytes())
     return digest.hexdigest()
 
 
-def judge(found: wire.Scan) -> tuple[int, dict[str, int]]:
+def judge(scanned: wire.Scan) -> tuple[int, dict[str, int]]:
     """Spans of a scan that are accepted, and refused by reason."""
-    counts = zip(_REASONS, found.flawed.tolist(), strict=True)
-    return len(found.rows), {reason: count for reason, count in counts if count}
+    counts = zip(_REASONS, scanned.flawed.tolist(), strict=True)
+    return len(scanned.rows), {reason: count for reason, count in counts if count}
 
 
 def _links(scan: wire.Scan) -> pl.Series:

@@ -51,51 +51,51 @@ class Scanned:
     flawed: I64
 
     @classmethod
-    def of(cls, found: wire.Scan, arrived_ns: int) -> Scanned:
+    def of(cls, scan: wire.Scan, arrived_ns: int) -> Scanned:
         """Keep of a scan what outlives its room; the large arrays are shared, not copied."""
-        if len(found.strings) > _STRINGS_A_SPAN * (len(found.rows) + _STRINGS_A_SPAN):
-            found = _with_named_strings(found)
-        text = found.heap.tobytes()  # slices of bytes cost a third of slices of views
-        begins, sizes = found.strings[:, 0].tolist(), found.strings[:, 1].tolist()
-        kept = int(found.rows[-1, wire.C_RAW_END]) if len(found.rows) else 0
-        about = int(found.resource_end[-1]) if len(found.resource_end) else 0
+        if len(scan.strings) > _STRINGS_A_SPAN * (len(scan.rows) + _STRINGS_A_SPAN):
+            scan = _with_named_strings(scan)
+        text = scan.heap.tobytes()  # slices of bytes cost a third of slices of views
+        begins, sizes = scan.strings[:, 0].tolist(), scan.strings[:, 1].tolist()
+        kept = int(scan.rows[-1, wire.C_RAW_END]) if len(scan.rows) else 0
+        about = int(scan.resource_end[-1]) if len(scan.resource_end) else 0
         return cls(
             arrived_ns=arrived_ns,
             strings=tuple([text[at : at + size] for at, size in zip(begins, sizes, strict=True)]),
-            rows=found.rows,
-            combinations=found.combinations.copy(),
-            resource_codes=found.resource_codes,
-            links=found.links.copy(),
-            raw=found.raw[:kept],
-            resource_raw=found.resource_raw[:about].copy(),
-            resource_end=found.resource_end,
-            flawed=found.flawed,
+            rows=scan.rows,
+            combinations=scan.combinations.copy(),
+            resource_codes=scan.resource_codes,
+            links=scan.links.copy(),
+            raw=scan.raw[:kept],
+            resource_raw=scan.resource_raw[:about].copy(),
+            resource_end=scan.resource_end,
+            flawed=scan.flawed,
         )
 
 
-def _with_named_strings(found: wire.Scan) -> wire.Scan:
+def _with_named_strings(scan: wire.Scan) -> wire.Scan:
     """A scan less the strings that no span of it names: those of spans and resources that are not kept."""
-    named = np.zeros(len(found.strings) + 1, bool)  # the last stands for -1, no string
-    rows = found.rows.copy()
+    named = np.zeros(len(scan.strings) + 1, bool)  # the last stands for -1, no string
+    rows = scan.rows.copy()
     for codes in (
         rows[:, wire.C_NAME],
         rows[:, wire.C_SCOPE],
-        found.combinations[:, 1:],
-        found.resource_codes,
+        scan.combinations[:, 1:],
+        scan.resource_codes,
     ):
         named[codes] = True
     numbers = np.where(named, np.cumsum(named) - 1, -1).astype(np.int32)
     numbers[-1] = -1
     for column in (wire.C_NAME, wire.C_SCOPE):
         rows[:, column] = numbers[rows[:, column]]
-    combinations = found.combinations.copy()
+    combinations = scan.combinations.copy()
     combinations[:, 1:] = numbers[combinations[:, 1:]]
     return replace(
-        found,
+        scan,
         rows=rows,
         combinations=combinations,
-        resource_codes=numbers[found.resource_codes],
-        strings=found.strings[named[:-1]],
+        resource_codes=numbers[scan.resource_codes],
+        strings=scan.strings[named[:-1]],
     )
 
 

@@ -168,7 +168,7 @@ class KernelCache(FunctionCache):
     """Compiled code of one kernel, by its arguments' types and the processor."""
 
     _impl_class = _Stored
-    _told = False  # Whether it was said that nothing can be kept.
+    _warned = False  # Whether it was said that nothing can be kept.
     _depth = 0  # Of compilations that wait for those of what they call; under numba's lock.
 
     #: Called from Python in this process and not shipped: the function and its signature.
@@ -225,8 +225,8 @@ class KernelCache(FunctionCache):
             self._save_anew(sig, data)
         except OSError as error:
             self.disable()
-            if not KernelCache._told:
-                KernelCache._told = True
+            if not KernelCache._warned:
+                KernelCache._warned = True
                 warnings.warn(
                     f"no kernel cache: {error}; kernels compile in every process "
                     "(set XDG_CACHE_HOME or NUMBA_CACHE_DIR to a writable directory)",

@@ -177,7 +177,7 @@ class Room(NamedTuple):
     met, key_slots, key_bytes
         Attribute keys met, ``(KEYS, 8)``: K_*; hash table of their numbers, 0 for empty; their bytes end
         to end.
-    used
+    filled
         ``(11 + FLAWS,)``: strings, combinations, links, ends of ``heap``, ``resource_raw`` and ``raw``, rows,
         resources, keys met, end of ``key_bytes``, ``slots`` in use less one; then spans with each flaw.
     """
@@ -199,7 +199,7 @@ class Room(NamedTuple):
     met: I32
     key_slots: I32
     key_bytes: U8
-    used: I64
+    filled: I64
 
 
 _STRINGS, _COMBINATIONS, _LINKS, _HEAP, _RESOURCE_RAW, _RAW, _ROWS, _RESOURCES, _KEYS, _KEY_BYTES = range(10)
@@ -270,7 +270,7 @@ def _learn(room, data, at, size, keys):
 
     A long key, or one too many, is number 0 until the next of that kind.
     """
-    number, to = room.used[_KEYS], room.used[_KEY_BYTES]
+    number, to = room.filled[_KEYS], room.filled[_KEY_BYTES]
     learns = number < len(room.met) and to + size + SLACK <= len(room.key_bytes)
     slot = _slot_of(data, at, size, room.key_slots)
     for _ in range(PROBES):
@@ -280,7 +280,7 @@ def _learn(room, data, at, size, keys):
     if learns and room.key_slots[slot] == 0:
         room.key_slots[slot] = number
         room.met[number, K_AT], room.met[number, K_SIZE] = to, size
-        room.used[_KEYS], room.used[_KEY_BYTES] = number + 1, copy(data, at, size, room.key_bytes, to)
+        room.filled[_KEYS], room.filled[_KEY_BYTES] = number + 1, copy(data, at, size, room.key_bytes, to)
     else:
         number = np.int64(0)
     key = _find_key(data, at, size, keys)
@@ -631,18 +631,18 @@ def _front(data, at):
 @inlined
 def _intern_hashed(room, data, at, size, h):
     """`_intern`, with the string's hash."""
-    mask = np.uint64(room.used[_MASK])
+    mask = np.uint64(room.filled[_MASK])
     slot = h & mask
     while room.slots[slot] > 0:
         code = room.slots[slot] - 1
         if room.strings[code, 1] == size and same(room.heap, room.strings[code, 0], data, at, size):
             return np.int64(code)
         slot = (slot + np.uint64(1)) & mask
-    code, to = room.used[_STRINGS], room.used[_HEAP]
+    code, to = room.filled[_STRINGS], room.filled[_HEAP]
     room.strings[code, 0], room.strings[code, 1] = to, size
     room.slots[slot] = code + 1
-    room.used[_STRINGS], room.used[_HEAP] = code + 1, copy(data, at, size, room.heap, to)
-    if 2 * (code + 1) > room.used[_MASK] + 1:
+    room.filled[_STRINGS], room.filled[_HEAP] = code + 1, copy(data, at, size, room.heap, to)
+    if 2 * (code + 1) > room.filled[_MASK] + 1:
         _spread(room)
     return code
 
@@ -655,14 +655,14 @@ def _string_hash(data, at, size):
 @bare
 def _spread(room):
     """Let the table of strings have twice as many slots: few strings then lie close together."""
-    mask = 2 * room.used[_MASK] + 1
+    mask = 2 * room.filled[_MASK] + 1
     room.slots[: mask + 1] = 0
-    for code in range(room.used[_STRINGS]):
+    for code in range(room.filled[_STRINGS]):
         slot = _string_hash(room.heap, room.strings[code, 0], room.strings[code, 1]) & np.uint64(mask)
         while room.slots[slot] > 0:
             slot = (slot + np.uint64(1)) & np.uint64(mask)
         room.slots[slot] = code + 1
-    room.used[_MASK] = mask
+    room.filled[_MASK] = mask
 
 
 def _classes(**members: tuple[str, int]) -> I64:
@@ -781,7 +781,7 @@ def _list(data, at, size, out, to):
 @bare
 def _intern_other(room, at, size, form):
     """Code of an attribute's value that is no string; -1 where it names nothing."""
-    data, heap, to = room.window, room.heap, room.used[_HEAP]
+    data, heap, to = room.window, room.heap, room.filled[_HEAP]
     if form == INTEGER:
         value, _ = varint(data, at, at + size)
         return _intern(room, heap, to, _decimal(np.int64(value), heap, to) - to)
@@ -794,7 +794,7 @@ def _intern_value(room, at, size, form, fold):
     """Code of an attribute's value, folded first where its key asks for it; -1 where it names nothing."""
     if form != STRING:
         return _intern_other(room, at, size, form)
-    data, heap, to = room.window, room.heap, room.used[_HEAP]
+    data, heap, to = room.window, room.heap, room.filled[_HEAP]
     if fold == FOLD_NONE or size == 0:
         return _intern(room, data, at, size)
     if fold == FOLD_PATH:
@@ -823,11 +823,11 @@ def _combine(room, h, width):
         if differs == 0:
             return np.int64(number)
         slot = (slot + np.uint64(1)) & mask
-    number = room.used[_COMBINATIONS]
+    number = room.filled[_COMBINATIONS]
     for k in range(width):
         room.combinations[number, k] = room.codes[k]
     room.combination_slots[slot] = number + 1
-    room.used[_COMBINATIONS] = number + 1
+    room.filled[_COMBINATIONS] = number + 1
     return number
 
 
@@ -990,7 +990,7 @@ def _resource(room, at, end, resource, keys):
     ``room.best`` is set by the caller: of a message given twice, protobuf merges both.
     """
     data, met = room.window, room.met
-    kept, to = at, room.used[_RESOURCE_RAW]  # what stands before `kept` is copied or cut
+    kept, to = at, room.filled[_RESOURCE_RAW]  # what stands before `kept` is copied or cut
     most = to + LARGEST_RESOURCE
     while at < end:
         begin = at
@@ -1019,7 +1019,7 @@ def _resource(room, at, end, resource, keys):
             if code >= 0:
                 room.resource_codes[resource, field] = code
                 room.best[field] = met[key, K_RANK]
-    room.used[_RESOURCE_RAW] = copy(data, kept, end - kept, room.resource_raw, to)
+    room.filled[_RESOURCE_RAW] = copy(data, kept, end - kept, room.resource_raw, to)
     return np.int64(at), np.int64(OK)
 
 
@@ -1075,12 +1075,12 @@ def _event_or_link(room, at, end, number, keys):
         elif number == _LINK and inner == 2:
             span_at = begin if size == 8 else np.int64(-1)
     if trace_at >= 0 and span_at >= 0:
-        link = room.used[_LINKS]
+        link = room.filled[_LINKS]
         for k in range(16):
             room.links[link, k] = data[trace_at + k]
         for k in range(8):
             room.links[link, 16 + k] = data[span_at + k]
-        room.used[_LINKS] = link + 1
+        room.filled[_LINKS] = link + 1
     return dirty, np.int64(at), np.int64(OK)
 
 
@@ -1118,7 +1118,7 @@ def _span(room, at, end, number_of_span, row, raw_at, resource_hash, latest_star
     combined = np.uint64(0)
     kept, to = at, raw_at  # what stands before `kept` is copied or cut
     row[C_THRESHOLD], row[C_PARENT], row[C_KIND], row[C_STATUS] = -1, 0, 0, 0
-    row[C_LINKS_AT] = room.used[_LINKS]
+    row[C_LINKS_AT] = room.filled[_LINKS]
     trace_at, trace_size = np.int64(0), np.int64(0)
     span_at, span_size = np.int64(0), np.int64(0)
     parent_at, parent_size = np.int64(0), np.int64(0)
@@ -1220,11 +1220,11 @@ def _span(room, at, end, number_of_span, row, raw_at, resource_hash, latest_star
     if row[C_TRACE_HI] == 0 and row[C_TRACE_LO] == 0:
         flaw = np.int64(FLAW_TRACE_ID)
     if flaw >= 0:
-        room.used[_LINKS] = row[C_LINKS_AT]
+        room.filled[_LINKS] = row[C_LINKS_AT]
         return flaw, np.int64(at), np.int64(OK)
     if parent_size == 8:
         row[C_PARENT] = big_endian(data, parent_at)
-    row[C_LINKS] = room.used[_LINKS] - row[C_LINKS_AT]
+    row[C_LINKS] = room.filled[_LINKS] - row[C_LINKS_AT]
     if row[C_KIND] > 5:
         row[C_KIND] = 0
     if row[C_STATUS] > 2:
@@ -1250,8 +1250,8 @@ def _span(room, at, end, number_of_span, row, raw_at, resource_hash, latest_star
 def _scan_bare(room, bounds, latest_start, keys):
     """Fill `room` from a window whose outer levels `_count` has checked; payload, offset and error."""
     data = room.window
-    row, resource, raw_at = room.used[_ROWS], room.used[_RESOURCES], room.used[_RAW]
-    span = row + room.used[_FLAWED : _FLAWED + FLAWS].sum()
+    row, resource, raw_at = room.filled[_ROWS], room.filled[_RESOURCES], room.filled[_RAW]
+    span = row + room.filled[_FLAWED : _FLAWED + FLAWS].sum()
     for payload in range(len(bounds) - 1):
         at, end = bounds[payload], bounds[payload + 1]
         while at < end:
@@ -1260,7 +1260,7 @@ def _scan_bare(room, bounds, latest_start, keys):
             if number != 1 or wire != DELIMITED:
                 continue
             _, first, _ = length(data, after, end)
-            kept_from, rows_before = room.used[_RESOURCE_RAW], row
+            kept_from, rows_before = room.filled[_RESOURCE_RAW], row
             room.resource_codes[resource, :] = -1
             room.best[:] = _UNRANKED
             inner = first
@@ -1272,7 +1272,7 @@ def _scan_bare(room, bounds, latest_start, keys):
                     where, error = _resource(room, begin, inner, resource, keys)
                     if error:
                         return payload, where, error
-            kept_to = room.used[_RESOURCE_RAW]
+            kept_to = room.filled[_RESOURCE_RAW]
             room.resource_end[resource] = kept_to
             resource_hash = hash_bytes(room.resource_raw, kept_from, kept_to - kept_from, np.uint64(7))
             inner = first
@@ -1307,15 +1307,15 @@ def _scan_bare(room, bounds, latest_start, keys):
                         return payload, where, error
                     span += 1
                     if flaw >= 0:
-                        room.used[_FLAWED + flaw] += 1
+                        room.filled[_FLAWED + flaw] += 1
                     else:
                         raw_at = here[C_RAW_END]
                         row += 1
             if row > rows_before:
                 resource += 1
             else:  # nobody needs it
-                room.used[_RESOURCE_RAW] = kept_from
-    room.used[_ROWS], room.used[_RESOURCES], room.used[_RAW] = row, resource, raw_at
+                room.filled[_RESOURCE_RAW] = kept_from
+    room.filled[_ROWS], room.filled[_RESOURCES], room.filled[_RAW] = row, resource, raw_at
     return 0, np.int64(0), np.int64(OK)
 
 
@@ -1424,7 +1424,7 @@ def _room(window: U8, size: int, spans: int, resources: int, fields: int) -> Roo
         met=_no_keys(),
         key_slots=np.zeros(4 * KEYS, np.int32),
         key_bytes=np.empty(32 * KEYS, np.uint8),
-        used=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, SLOTS - 1] + [0] * FLAWS),
+        filled=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, SLOTS - 1] + [0] * FLAWS),
     )
 
 
@@ -1526,26 +1526,28 @@ def _scan_windows(
 
     `first` is what filling the first window gave, where that has just been done.
     """
-    used = room.used
+    filled = room.filled
     for group in windows.groups:
         bounds, spans, resources = first or windows.fill(group)
         first = None
-        if used[_ROWS] + spans >= len(room.rows) or used[_RESOURCES] + resources >= len(room.resource_end):
+        if filled[_ROWS] + spans >= len(room.rows) or filled[_RESOURCES] + resources >= len(
+            room.resource_end
+        ):
             return None
         number, where, error = _scan(room, bounds, latest_start[group.start : group.stop], keys)
         if error:
             raise _malformed(int(where) - int(bounds[number]), int(error), group.start + int(number))
     return Scan(
-        rows=room.rows[: used[_ROWS]],
-        combinations=room.combinations[: used[_COMBINATIONS]],
-        resource_codes=room.resource_codes[: used[_RESOURCES]],
-        strings=room.strings[: used[_STRINGS]],
-        links=room.links[: used[_LINKS]],
-        raw=room.raw[: used[_RAW]],
-        resource_raw=room.resource_raw[: used[_RESOURCE_RAW]],
-        resource_end=room.resource_end[: used[_RESOURCES]],
-        heap=room.heap[: used[_HEAP]],
-        flawed=used[_FLAWED:].copy(),
+        rows=room.rows[: filled[_ROWS]],
+        combinations=room.combinations[: filled[_COMBINATIONS]],
+        resource_codes=room.resource_codes[: filled[_RESOURCES]],
+        strings=room.strings[: filled[_STRINGS]],
+        links=room.links[: filled[_LINKS]],
+        raw=room.raw[: filled[_RAW]],
+        resource_raw=room.resource_raw[: filled[_RESOURCE_RAW]],
+        resource_end=room.resource_end[: filled[_RESOURCES]],
+        heap=room.heap[: filled[_HEAP]],
+        flawed=filled[_FLAWED:].copy(),
     )
 
 

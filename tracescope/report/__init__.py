@@ -157,7 +157,7 @@ def edge_json(edge: Edge) -> contract.Edge:
 
 def _standing(standing: Standing) -> contract.Standing:
     return {
-        "told": standing.told.value,
+        "told": standing.kind.value,
         "follows": None if standing.follows is None else edge_name(standing.follows),
         "decides": standing.decides or None,
     }

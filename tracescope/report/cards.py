@@ -73,7 +73,7 @@ class Card(NamedTuple):
     edge: Edge | None
     title: str
     since: str
-    sure: str
+    certainty: str
     adds: str
     weeks: str
     victims: tuple[Suffers, ...]
@@ -104,7 +104,7 @@ def _card(report: Report, finding: Finding, edge: Edge | None, marks: Mapping[st
         edge=edge,
         title=finding.sentence.replace(" -> ", " → "),
         since=since(finding.since, marks),
-        sure=sure(finding),
+        certainty=certainty(finding),
         adds=_adds(finding),
         weeks=weeks(finding.weeks_to_wall),
         victims=tuple(
@@ -147,7 +147,7 @@ def since(change: Change | None, marks: Mapping[str, int]) -> str:
     return said + (f", when {' and '.join(beside)}" if beside else "")
 
 
-def sure(finding: Finding) -> str:
+def certainty(finding: Finding) -> str:
     """How sure it is: of the cause, then of the change."""
     cause = {
         Certainty.CLEAR: "clear",

@@ -292,7 +292,7 @@ class ErrorOrigin(TypedDict):
     added_units: float
 
 
-class LostWork(TypedDict):
+class MissingWork(TypedDict):
     """Work that is no longer done, or done in vain."""
 
     kind: str
@@ -308,7 +308,7 @@ class Errors(TypedDict):
     entries: list[EntryErrors]
     edges: list[EdgeErrors]
     origins: list[ErrorOrigin]
-    lost: list[LostWork]
+    lost: list[MissingWork]
 
 
 class Tail(TypedDict):

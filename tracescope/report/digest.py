@@ -70,7 +70,7 @@ def _finding(rank: int, card: Card) -> str:
     return f"{rank}. {card.title}; " + "; ".join(fact for fact in facts if fact)
 
 
-def told(report: Report, marks: Mapping[str, int], form: str, page: str = "") -> dict[str, Any]:
+def payload(report: Report, marks: Mapping[str, int], form: str, page: str = "") -> dict[str, Any]:
     """What `serve` sends of a report: the message of a webhook, and an alert a finding.
 
     Parameters
@@ -117,7 +117,7 @@ def _alert(report: Report, card: Card, page: str) -> dict[str, Any]:
     notes = {
         "summary": card.title,
         "since": card.since,
-        "certainty": card.sure,
+        "certainty": card.certainty,
         "adds": card.adds,
         "weeks_left": card.weeks,
         "question": card.question,

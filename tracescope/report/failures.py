@@ -10,7 +10,7 @@ if TYPE_CHECKING:
         EdgeKey,
         EntryFailures,
         Failures,
-        Lost,
+        MissingWork,
         Origin,
         Rate,
         Report,
@@ -87,7 +87,7 @@ def _origin(one: Origin) -> contract.ErrorOrigin:
     }
 
 
-def _missing_work(one: Lost) -> contract.LostWork:
+def _missing_work(one: MissingWork) -> contract.MissingWork:
     return {
         "kind": one.kind.value,
         "sentence": one.sentence,
@@ -112,7 +112,7 @@ def failures_json(failures: Failures) -> contract.Errors:
             for one in failures.edges
         ],
         "origins": [_origin(one) for one in failures.origins],
-        "lost": [_missing_work(one) for one in failures.lost],
+        "lost": [_missing_work(one) for one in failures.missing_work],
     }
 
 
@@ -154,9 +154,9 @@ def lines(report: Report) -> list[str]:
     """Errors and lost work, most important first; nothing where nothing ever failed."""
     found = report.failures
     out = [f"errors  {told}" for told in _rates(report)]
-    shown = found.lost[:MOST_SENTENCES]
+    shown = found.missing_work[:MOST_SENTENCES]
     out += [f"lost  {one.sentence}" for one in shown]
-    if (more := len(found.lost) - len(shown)) > 0:
+    if (more := len(found.missing_work) - len(shown)) > 0:
         out.append(f"lost  {more} more (--format json)")
     if not found.measured and found.entries:
         out.append(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup
 
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.analysis.report import Told
+from tracescope.analysis.report import StandingKind
 from tracescope.analysis.statistics.blocks import MATCH_FROM_NS
 from tracescope.report import carriers, failures, figures, tails, terms, text
 from tracescope.report import forecast as outlook
@@ -62,7 +62,7 @@ def lead(report: Report) -> str:
 
 def is_uncertain(edge: Edge) -> bool:
     """Whether a change is not told from chance: its estimate is shown, and stands back."""
-    return edge.standing is not None and edge.standing.told is Told.CHANCE
+    return edge.standing is not None and edge.standing.kind is StandingKind.UNCERTAIN
 
 
 def why(edge: Edge) -> str:

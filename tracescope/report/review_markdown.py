@@ -88,7 +88,7 @@ def _card(rank: int, card: Card) -> str:
     """A finding with all that is said of it."""
     lines = [f"{rank}. **{markdown(card.title)}**"]
     said = [
-        ("since when", card.since), ("how sure", card.sure), ("what it adds", card.adds),
+        ("since when", card.since), ("how sure", card.certainty), ("what it adds", card.adds),
         ("weeks left", card.weeks), ("owner", card.owner), ("muted", card.muted.removeprefix("muted ")),
     ]  # fmt: skip
     lines += [f"   - {name}: {markdown(words)}" for name, words in said if words]

@@ -13,8 +13,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.comparison.causes import cause_words
-from tracescope.analysis.comparison.standing import decided_words, is_told, standing_words
-from tracescope.analysis.report import EFFECTS, Effect, Mechanism, PatternCertainty, State, Told, how_many
+from tracescope.analysis.comparison.standing import decided_words, is_certain, standing_words
+from tracescope.analysis.report import (
+    EFFECTS,
+    Effect,
+    Mechanism,
+    PatternCertainty,
+    StandingKind,
+    State,
+    how_many,
+)
 from tracescope.report import carriers, diff_json, edge_json, entries, failures, json_bytes, tails
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
@@ -54,7 +62,7 @@ def _credited(edge: Edge) -> str:
     per = "" if edge.unit == "request" else f" / {edge.unit}"
     if edge.significant:
         return f"{number(edge.credited_ms, sign=True)} ms{per}"
-    if edge.standing is not None and edge.standing.told is Told.CHANCE:
+    if edge.standing is not None and edge.standing.kind is StandingKind.UNCERTAIN:
         return f"~ {number(edge.credited_ms, sign=True)} ms{per}"
     return "~"
 
@@ -84,18 +92,18 @@ def why(edge: Edge) -> str:
     )
     words: list[str] = []
     for name, value in parts:
-        word = ("" if is_told(edge, name) else "perhaps ") + cause_words(name, value)
+        word = ("" if is_certain(edge, name) else "perhaps ") + cause_words(name, value)
         if name == Effect.CALLS:
             word += f" ({number(edge.calls_per_unit_base)} → {number(edge.calls_per_unit_head)})"
         words.append(word if len(parts) == 1 else f"{word} {number(value, sign=True)}")
     words += [
-        pattern.name + ("" if pattern.certainty == PatternCertainty.FOUND else "?")
+        pattern.name + ("" if pattern.certainty == PatternCertainty.CERTAIN else "?")
         for pattern in edge.patterns[:1]
     ]
     if decided := decided_words(edge):
         words.append(decided)
-    if edge.lost:
-        words = [edge.lost]
+    if edge.missing_work:
+        words = [edge.missing_work]
     begun = since(edge)
     return ", ".join(words) + (f" {begun}" if begun else "")
 
@@ -178,7 +186,7 @@ def causes(report: Report, width: int = UNBOUNDED) -> list[str]:
         lines += textwrap.wrap(f"{rank}. {card.title}", width, subsequent_indent="   ")
         left = f"weeks left: {card.weeks}" if card.weeks else ""
         owner = f"owner: {one_line(card.owner)}" if card.owner else ""
-        said = (card.since, card.sure, left, owner, f"finding {card.finding.id}")
+        said = (card.since, card.certainty, left, owner, f"finding {card.finding.id}")
         facts = "; ".join(words for words in said if words)
         lines += textwrap.wrap(facts, width, initial_indent="   ", subsequent_indent="   ")
         for victim in card.victims[:MOST_VICTIMS]:
@@ -227,7 +235,9 @@ def _columns(report: Report) -> list[Column[Edge]]:
 
     def change(edge: Edge) -> str:
         return (
-            ("bold red" if edge.credited_ms > 0 else "green") if edge.significant and not edge.lost else "dim"
+            ("bold red" if edge.credited_ms > 0 else "green")
+            if edge.significant and not edge.missing_work
+            else "dim"
         )
 
     columns: list[Column[Edge]] = [

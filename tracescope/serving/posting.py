@@ -38,7 +38,7 @@ _AGAIN: Final = (408, 425, 429, 500, 502, 503, 504)
 class Outcome(NamedTuple):
     """How a message fared: whether it was taken, after how many tries, and what the last one said."""
 
-    taken: bool
+    accepted: bool
     tries: int
     said: str
 

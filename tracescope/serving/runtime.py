@@ -71,7 +71,7 @@ class Runtime:
 
     Attributes
     ----------
-    used, store, journal
+    settings, store, journal
         Settings, the store, and its journal, opened for writing.
     events, meters, access, limits
         What is told, what is counted, who may send, and how much.
@@ -81,7 +81,7 @@ class Runtime:
         Metrics that are made elsewhere.
     """
 
-    used: config.Settings
+    settings: config.Settings
     store: SpanStore
     journal: Journal
     events: Events
@@ -109,12 +109,12 @@ class Runtime:
     _listeners: list[Listener] = field(default_factory=list[Listener])
 
     def __post_init__(self) -> None:
-        memory = self.used.max_memory_mb * _MIB
+        memory = self.settings.max_memory_mb * _MIB
         in_flight = max(memory // _IN_FLIGHT_SHARE, self.limits.request_bytes) if memory else 2**31
-        self.intake = Intake(self.journal, self.meters, self.limits, in_flight, policy=self.used.policy)
+        self.intake = Intake(self.journal, self.meters, self.limits, in_flight, policy=self.settings.policy)
         self._clock = Clock(self.store)
-        self._pressure = Pressure(memory, self.used.max_disk_mb * _MIB)
-        self.meters.disk_limit.set(self.used.max_disk_mb * _MIB)
+        self._pressure = Pressure(memory, self.settings.max_disk_mb * _MIB)
+        self.meters.disk_limit.set(self.settings.max_disk_mb * _MIB)
 
     # -- what others see --
 
@@ -156,7 +156,7 @@ class Runtime:
         if self._oldest_hour < 0:
             return 0.0
         ended_ns = (self._oldest_hour + 1) * HOUR_NS
-        return max(0.0, (time.time_ns() - ended_ns) / 1e9 - self.used.seal_grace_minutes * 60)
+        return max(0.0, (time.time_ns() - ended_ns) / 1e9 - self.settings.seal_grace_minutes * 60)
 
     # -- running --
 
@@ -194,7 +194,7 @@ class Runtime:
         finally:
             self._stopping.set()
             begin = time.monotonic()
-            self._deadline = begin + self.used.stop_grace_s
+            self._deadline = begin + self.settings.stop_grace_s
             await self._close_listeners()
             self.journal.close()
             self._journal_closed.set()
@@ -208,10 +208,10 @@ class Runtime:
         self.events("stopped", journal_segments_left=left, seconds=time.monotonic() - begin)
 
     async def _listen(self, sockets: dict[str, socket.socket], page: ASGIApp | None) -> None:
-        if self.used.grpc != "off":
+        if self.settings.grpc != "off":
             from tracescope.ingest import otlp_grpc
 
-            self._grpc = await otlp_grpc.serve(self.intake, self.used.grpc, self.access, self.limits)
+            self._grpc = await otlp_grpc.serve(self.intake, self.settings.grpc, self.access, self.limits)
             self.addresses["grpc"] = self._grpc.address
         from tracescope.ingest.otlp_http import Traces
         from tracescope.serving import routes
@@ -231,29 +231,29 @@ class Runtime:
                 tls=self.access.tls,
                 limits=self.limits,
                 meters=self.meters,
-                grace_s=max(1, self.used.stop_grace_s // 2),
+                grace_s=max(1, self.settings.stop_grace_s // 2),
             )
             self._listeners.append(running)
             self.addresses[name] = running.address
         for name, address in self.addresses.items():
             warn_if_exposed(self.events, name, address, self.access)
-        if self.used.self_tracing:
+        if self.settings.self_tracing:
             from tracescope.serving.tracing import SelfTracing, otlp_exporter
 
-            self._tracing = SelfTracing(otlp_exporter(self.used.self_tracing, self.addresses))
+            self._tracing = SelfTracing(otlp_exporter(self.settings.self_tracing, self.addresses))
         self.events(
             "listening",
             **self.addresses,
-            store=self.used.one_store,
+            store=self.settings.one_store,
             tls=self.access.tls is not None,
             connections=self.limits.connections,
         )
-        if self.limits.connections < self.used.max_connections:
-            asked, left = self.used.max_connections, self.limits.connections
+        if self.limits.connections < self.settings.max_connections:
+            asked, left = self.settings.max_connections, self.limits.connections
             self.events("fewer_connections", level="warning", asked=asked, a_port=left, why="open files")
 
     async def _close_listeners(self) -> None:
-        grace = max(1.0, self.used.stop_grace_s / 2)
+        grace = max(1.0, self.settings.stop_grace_s / 2)
         ends = [listener.stop() for listener in self._listeners]
         if self._grpc is not None:
             ends.append(self._grpc.stop(grace))
@@ -354,7 +354,7 @@ class Runtime:
         if not (self._is_due("seal", SEAL_EVERY_S) or prune):
             return
         now_ns = time.time_ns()
-        grace_s = self.used.seal_grace_minutes * 60.0
+        grace_s = self.settings.seal_grace_minutes * 60.0
         quiet = quiet_hours(self.store.landing.files(), now_ns=now_ns, grace_s=grace_s)
         if not (quiet or prune or excess):
             return
@@ -364,10 +364,10 @@ class Runtime:
                 root=str(self.store.root),
                 now_ns=now_ns,
                 grace_s=grace_s,
-                memory_bytes=self.used.memory_mb * _MIB,
+                memory_bytes=self.settings.memory_mb * _MIB,
                 prune=prune,
-                spans_days=self.used.retain_spans_days,
-                rollups_days=self.used.retain_rollups_days,
+                spans_days=self.settings.retain_spans_days,
+                rollups_days=self.settings.retain_rollups_days,
                 excess_bytes=excess,
             )
         )
@@ -422,7 +422,9 @@ class Runtime:
         """Land some segments together; whether that was possible."""
         begin = time.perf_counter()
         try:
-            landed = drain(self.store, segments, self.journal, policy=self.used.policy, damaged=self._damaged)
+            landed = drain(
+                self.store, segments, self.journal, policy=self.settings.policy, damaged=self._damaged
+            )
         except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
             self.meters.drain_failures.inc()
             self._drain_problem = f"spans stay in the journal: {error}"

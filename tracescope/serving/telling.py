@@ -52,7 +52,7 @@ _ALERTS: Final = "/api/v2/alerts"
 
 
 @dataclass(slots=True)
-class Told:
+class Sent:
     """What was told: kept in the store's folder.
 
     Attributes
@@ -74,7 +74,7 @@ class Told:
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
     @classmethod
-    def read(cls, root: Path) -> Told:
+    def read(cls, root: Path) -> Sent:
         """What was told before; nothing where that cannot be read."""
         try:
             return cls(**checked.load((root / FILE).read_bytes(), required=True))
@@ -86,7 +86,7 @@ class Told:
         write_durably(root / FILE, checked.dump(asdict(self)))
 
 
-def wanted(settings: Settings) -> bool:
+def is_configured(settings: Settings) -> bool:
     """Whether anybody is to be told."""
     return bool(settings.webhook_url or settings.alertmanager_url)
 
@@ -142,67 +142,67 @@ class Teller:
         if not body:
             self._events("digest_not_made", level="warning")
             return
-        made = orjson.loads(body)
-        told = await asyncio.to_thread(Told.read, self._root)
+        digest = orjson.loads(body)
+        sent = await asyncio.to_thread(Sent.read, self._root)
         if self._settings.webhook_url:
-            await self._tell_webhook(made, told, now_s)
-        if self._settings.alertmanager_url and made["state"] != State.INSUFFICIENT:
-            await self._tell_alertmanager(made["findings"], told, now_s)
-        await asyncio.to_thread(told.write, self._root)
+            await self._tell_webhook(digest, sent, now_s)
+        if self._settings.alertmanager_url and digest["state"] != State.INSUFFICIENT:
+            await self._tell_alertmanager(digest["findings"], sent, now_s)
+        await asyncio.to_thread(sent.write, self._root)
 
-    async def _tell_webhook(self, made: dict[str, Any], told: Told, now_s: float) -> None:
-        here = [found["id"] for found in made["findings"]]
-        due = self._is_due(told, now_s)
-        if not (due or (self._changed(made["state"], here, told) and now_s - told.at_s >= AGAIN_S)):
-            told.findings |= {name: now_s for name in here if name in told.findings}
+    async def _tell_webhook(self, digest: dict[str, Any], sent: Sent, now_s: float) -> None:
+        here = [found["id"] for found in digest["findings"]]
+        due = self._is_due(sent, now_s)
+        if not (due or (self._changed(digest["state"], here, sent) and now_s - sent.at_s >= AGAIN_S)):
+            sent.findings |= {name: now_s for name in here if name in sent.findings}
             return
-        if await self._post(self._settings.webhook_url, made["message"], "webhook"):
-            told.state, told.at_s = made["state"], now_s
-            kept = {name: at for name, at in told.findings.items() if now_s - at < FORGET_S}
-            told.findings = kept | dict.fromkeys(here, now_s)
+        if await self._post(self._settings.webhook_url, digest["message"], "webhook"):
+            sent.state, sent.at_s = digest["state"], now_s
+            kept = {name: at for name, at in sent.findings.items() if now_s - at < FORGET_S}
+            sent.findings = kept | dict.fromkeys(here, now_s)
             if due:
-                told.scheduled_s = now_s
+                sent.scheduled_s = now_s
 
-    def _is_due(self, told: Told, now_s: float) -> bool:
+    def _is_due(self, sent: Sent, now_s: float) -> bool:
         """Whether the clock asks for it; from the first look on."""
         if self._schedule is None:
             return False
-        if not told.scheduled_s:
-            told.scheduled_s = now_s
-        return self._schedule.due(told.scheduled_s, now_s, self._zone)
+        if not sent.scheduled_s:
+            sent.scheduled_s = now_s
+        return self._schedule.due(sent.scheduled_s, now_s, self._zone)
 
     @staticmethod
-    def _changed(state: str, here: list[str], told: Told) -> bool:
+    def _changed(state: str, here: list[str], sent: Sent) -> bool:
         """Whether the verdict is another one than was told; that nothing is known at first is none."""
-        if not told.state and state == State.INSUFFICIENT:
+        if not sent.state and state == State.INSUFFICIENT:
             return False
-        return state != told.state or any(name not in told.findings for name in here)
+        return state != sent.state or any(name not in sent.findings for name in here)
 
-    async def _tell_alertmanager(self, findings: list[dict[str, Any]], told: Told, now_s: float) -> None:
+    async def _tell_alertmanager(self, findings: list[dict[str, Any]], sent: Sent, now_s: float) -> None:
         ends = _rfc3339(now_s + _LOOKS_LEFT * LOOK_EVERY_S)
         firing: dict[str, dict[str, Any]] = {}
         for found in findings:
-            before = told.alerts.get(found["id"], {})
+            before = sent.alerts.get(found["id"], {})
             begun = before.get("startsAt") or found["since"] or _rfc3339(now_s)
             firing[found["id"]] = {**found["alert"], "startsAt": begun, "endsAt": ends}
         gone = [
-            {**alert, "endsAt": _rfc3339(now_s)} for name, alert in told.alerts.items() if name not in firing
+            {**alert, "endsAt": _rfc3339(now_s)} for name, alert in sent.alerts.items() if name not in firing
         ]
-        sent = [*firing.values(), *gone]
-        if not sent:
+        alerts = [*firing.values(), *gone]
+        if not alerts:
             return
         address = self._settings.alertmanager_url.rstrip("/")
         if await self._post(
-            address if address.endswith(_ALERTS) else address + _ALERTS, sent, "alertmanager"
+            address if address.endswith(_ALERTS) else address + _ALERTS, alerts, "alertmanager"
         ):
-            told.alerts = firing
+            sent.alerts = firing
         else:  # what is gone is resolved with the next look
-            told.alerts = firing | {name: told.alerts[name] for name in told.alerts if name not in firing}
+            sent.alerts = firing | {name: sent.alerts[name] for name in sent.alerts if name not in firing}
 
     async def _post(self, url: str, message: Any, to: str) -> bool:
         outcome = await post(url, orjson.dumps(message), first_pause_s=self._first_pause_s)
-        self._meters.messages.labels(to, "sent" if outcome.taken else "failed").inc()
-        if not outcome.taken:
+        self._meters.messages.labels(to, "sent" if outcome.accepted else "failed").inc()
+        if not outcome.accepted:
             self._events(
                 "not_sent",
                 level="error",
@@ -211,7 +211,7 @@ class Teller:
                 tries=outcome.tries,
                 reason=outcome.said,
             )
-        return outcome.taken
+        return outcome.accepted
 
 
 def _rfc3339(at_s: float) -> str:

@@ -18,7 +18,7 @@ from tracescope.analysis.report import Edge, EdgeKey, Report
 from tracescope.analysis.rollups.where import attributes, conditions
 from tracescope.analysis.topology.backbone import backbone
 from tracescope.analysis.topology.graph import Graph
-from tracescope.engine.trace_search import Wanted
+from tracescope.engine.trace_search import Criteria
 from tracescope.errors import InputError, InsufficientDataError, TracescopeError
 from tracescope.near import suggestion
 from tracescope.periods import WORDS
@@ -412,9 +412,9 @@ def traces(answers: Answers, view: View) -> Values:
     }
 
 
-def trace_conditions(answers: Answers, view: View) -> Wanted:
+def trace_conditions(answers: Answers, view: View) -> Criteria:
     """Which traces a view looks for."""
-    return Wanted(
+    return Criteria(
         service=view.service,
         operation=view.op,
         where=conditions([view.where] if view.where else [], answers.settings.policy),

@@ -84,7 +84,7 @@ def _digest(session: Session) -> bytes:
         report, marks = answers.report(), answers.marks()
     except InsufficientDataError as error:
         return json_bytes(digest.unknown(error.message, settings.webhook_form, settings.page_url))
-    return json_bytes(digest.told(report, marks, settings.webhook_form, settings.page_url))
+    return json_bytes(digest.payload(report, marks, settings.webhook_form, settings.page_url))
 
 
 async def _run(app: Any, about: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:

@@ -40,7 +40,7 @@ class Consumers(NamedTuple):
         """Whether clearly more messages come."""
         return self.messages[1] > (1 + CLEARLY) * self.messages[0]
 
-    def told(self, wait: EdgeKey) -> str:
+    def clause(self, wait: EdgeKey) -> str:
         """Why messages wait, in a clause."""
         before, now = self.messages
         if self.fewer and self.instances is not None:

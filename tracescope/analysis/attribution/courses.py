@@ -187,19 +187,19 @@ def _slots(period: PeriodRollups) -> dict[EdgeKey, Slots]:
     return out
 
 
-def _loads(found: dict[EdgeKey, pl.DataFrame]) -> dict[str, tuple[Ints, Floats]]:
+def _loads(calls: dict[EdgeKey, pl.DataFrame]) -> dict[str, tuple[Ints, Floats]]:
     """Calls that arrive at each place, slot by slot; a service's own edges count what it serves."""
     members: dict[str, list[EdgeKey]] = {}
-    for key in found:
+    for key in calls:
         members.setdefault(place_of(key), []).append(key)
     out: dict[str, tuple[Ints, Floats]] = {}
     for place, keys in members.items():
         own = [key for key in keys if key.callee is None]
         summed = (
-            pl.concat([found[key].select("slot", "calls") for key in own or keys])
+            pl.concat([calls[key].select("slot", "calls") for key in own or keys])
             .group_by("slot").agg(pl.col("calls").sum()).sort("slot")
         )  # fmt: skip
-        every = pl.concat([found[key].select("slot") for key in keys]).unique().sort("slot")
+        every = pl.concat([calls[key].select("slot") for key in keys]).unique().sort("slot")
         whole = every.join(summed, on="slot", how="left", maintain_order="left").fill_null(0.0)
         out[place] = whole["slot"].to_numpy(), whole["calls"].to_numpy()
     return out

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tracescope.analysis.report import Edge, EdgeKey, Failures, Finding, LostKind, Mechanism, Origin
+from tracescope.analysis.report import Edge, EdgeKey, Failures, Finding, Mechanism, MissingWorkKind, Origin
 
 
 def with_failures(
@@ -37,9 +37,9 @@ def with_failures(
     return (*first, *findings, *last)
 
 
-def _is_work(found: Finding) -> bool:
+def _is_work(finding: Finding) -> bool:
     """Whether a finding may be what calls fail for, rather than what failing does."""
-    return found.mechanism not in (Mechanism.RETRIES, Mechanism.MORE_CALLS, Mechanism.WAITED_FOR)
+    return finding.mechanism not in (Mechanism.RETRIES, Mechanism.MORE_CALLS, Mechanism.WAITED_FOR)
 
 
 def _finding(
@@ -58,8 +58,8 @@ def _finding(
     )
     lost = [
         one.sentence
-        for one in failures.lost
-        if one.kind is LostKind.NOT_REACHED or one.entry in origin.entries or one.edge == origin.key
+        for one in failures.missing_work
+        if one.kind is MissingWorkKind.NOT_REACHED or one.entry in origin.entries or one.edge == origin.key
     ]
     told = [f"{found.cause.name} got slower, and what waits for it fails" for found in slower[:1]]
     return Finding(

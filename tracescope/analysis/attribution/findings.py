@@ -79,7 +79,7 @@ WORTH: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """Edges that grew, those of them that are ``sure``, the graph of their rungs, and what tells of them.
+    """Edges that grew, those of them that are ``certain``, the graph of their rungs, and what tells of them.
 
     ``outside`` are rungs from edges that were not asked for, as those of other entries, by their victims.
     """
@@ -89,7 +89,7 @@ class _Story:
     per_request: Mapping[str, float]
     periods: tuple[PeriodRollups, PeriodRollups]
     held: Mapping[str, Held]
-    sure: frozenset[EdgeKey]
+    certain: frozenset[EdgeKey]
     graph: nx.DiGraph[EdgeKey]
     outside: Mapping[EdgeKey, Rung]
 
@@ -124,8 +124,8 @@ def attribute(
         Units of each kind for one request.
     """
     base, head = periods
-    sure = frozenset(edge.key for edge in edges if grew(edge) or _vouched(edge, entries))
-    if not sure:
+    certain = frozenset(edge.key for edge in edges if grew(edge) or _vouched(edge, entries))
+    if not certain:
         return ()
     every = {edge.key: edge for edge in edges}
     likely = {edge.key: edge for edge in edges if _likely(edge)}
@@ -137,11 +137,11 @@ def attribute(
     rungs = [*ladder(grown, paths), *contended(grown, held), *held_meanwhile(grown, held, paths)]
     inside = [rung for rung in rungs if rung.cause in every]
     outside = {rung.victim: rung for rung in rungs if rung.cause not in every}
-    story = _Story(every, seen, per_request, periods, held, sure, _graph(likely, inside), outside)
+    story = _Story(every, seen, per_request, periods, held, certain, _graph(likely, inside), outside)
     _break_circles(story)
-    _leave_unsure(story)
+    _drop_uncertain(story)
     made = [_finding(story, cause, victims) for cause, victims in _by_cause(story).items()]
-    made = [found for found in made if sure & {found.cause, *(victim.edge for victim in found.victims)}]
+    made = [found for found in made if certain & {found.cause, *(victim.edge for victim in found.victims)}]
     return tuple(
         sorted(made, key=lambda found: (_long(found.cause), -round(found.total_ms, 9), str(found.cause)))
     )
@@ -194,7 +194,7 @@ def _graph(likely: Iterable[EdgeKey], rungs: Iterable[Rung]) -> nx.DiGraph[EdgeK
     graph.add_nodes_from(by_name(list(likely)))
     for rung in rungs:
         known = graph.has_edge(rung.cause, rung.victim)
-        if not known or (rung.sure and not graph.edges[rung.cause, rung.victim]["rung"].sure):
+        if not known or (rung.certain and not graph.edges[rung.cause, rung.victim]["rung"].certain):
             graph.add_edge(rung.cause, rung.victim, rung=rung)
     return graph
 
@@ -223,15 +223,15 @@ def _begins(story: _Story, key: EdgeKey) -> tuple[float, float]:
     return (0.25 if retried(edge) else 0.5 if steady is None else steady), story.per_unit(key)
 
 
-def _leave_unsure(story: _Story) -> None:
+def _drop_uncertain(story: _Story) -> None:
     """Take out what has no cause and is not sure enough to be one."""
     graph = story.graph
-    while unsure := [
+    while uncertain := [
         key
         for key in by_name(list(graph))
         if not graph.in_degree(key) and not _holds(story, key) and not _eligible(story.edges[key])
     ]:
-        graph.remove_nodes_from(unsure)
+        graph.remove_nodes_from(uncertain)
 
 
 def _holds(story: _Story, key: EdgeKey) -> bool:
@@ -277,7 +277,7 @@ def _finding(story: _Story, cause: EdgeKey, victims: Sequence[EdgeKey]) -> Findi
     told = [_victim(story, cause, key) for key in victims]
     rungs = [_rung(story, cause, key) for key in victims]
     mechanism = _mechanism(story, edge, victims)
-    sure = all(rung.sure for rung in rungs)
+    certain = all(rung.certain for rung in rungs)
     hidden = not _likely(edge)
     entries = dict.fromkeys(entry for key in (cause, *victims) for entry in story.edges[key].rises_in or ())
     total = sum(story.per_unit(key) for key in ((() if hidden else (cause,)) + tuple(victims)))
@@ -292,7 +292,7 @@ def _finding(story: _Story, cause: EdgeKey, victims: Sequence[EdgeKey]) -> Findi
         total_ms=total,
         victims=tuple(told),
         since=edge.change,
-        certainty=Certainty.CLEAR if sure and not hidden and edge.significant else Certainty.CONSISTENT,
+        certainty=Certainty.CLEAR if certain and not hidden and edge.significant else Certainty.CONSISTENT,
         q_value=edge.q_value,
         evidence=_evidence(story, edge),
         weeks_to_wall=edge.weeks_to_wall,
@@ -315,7 +315,7 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
     """What happened at a cause."""
     if edge.key in story.outside:
         return Mechanism.CONTENDED
-    found = {pattern.name for pattern in edge.patterns if pattern.certainty is PatternCertainty.FOUND}
+    found = {pattern.name for pattern in edge.patterns if pattern.certainty is PatternCertainty.CERTAIN}
     for name, mechanism in OF_PATTERN.items():
         if name in found:
             return mechanism
@@ -364,7 +364,7 @@ def _sentence(
     elif mechanism is Mechanism.POOL:
         what = f"{name} waits for a thread or a connection"
     elif is_wait(edge.key):
-        why = consumers(edge.key, story.courses.get(edge.key), story.periods).told(edge.key)
+        why = consumers(edge.key, story.courses.get(edge.key), story.periods).clause(edge.key)
         what = f"{edge.caller} backs up: {why}"
     elif mechanism is Mechanism.STARVED:
         what = f"{edge.caller} gets too little CPU"
@@ -387,7 +387,7 @@ def _evidence(story: _Story, edge: Edge) -> tuple[str, ...]:
     if course is not None and slower(edge) and (part := course.steady) is not None:
         said.append(f"{part:.0%} of its rise is there in quiet times as well")
     if (resource := story.holds(edge.key)) is not None:
-        said.append(resource.told(edge.key))
+        said.append(resource.clause(edge.key))
     if edge.key in story.outside:
         said.append(f"{name_of(story.outside[edge.key].cause)} is not among what was asked for")
     return (*said, *edge.evidence, *(line for pattern in edge.patterns for line in pattern.evidence))

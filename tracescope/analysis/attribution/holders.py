@@ -61,7 +61,7 @@ class Held:
         rest = (head - mine_h) / max(base - mine_b, 1e-9) if base > mine_b else 1.0
         return most if mine_h > OUT_OF_PROPORTION * max(rest, 1.0) * mine_b else None
 
-    def told(self, key: EdgeKey) -> str:
+    def clause(self, key: EdgeKey) -> str:
         """What an edge brings to it, in words."""
         before, now = self.work[key]
         parts = [
@@ -80,25 +80,25 @@ def resources(courses: Mapping[EdgeKey, Course]) -> dict[str, Held]:
     return {place: Held(place, _work(found)) for place, found in places.items() if len(found) > 1}
 
 
-def _work(found: Mapping[EdgeKey, Course]) -> dict[EdgeKey, tuple[float, float]]:
+def _work(courses: Mapping[EdgeKey, Course]) -> dict[EdgeKey, tuple[float, float]]:
     """Work that every edge brings to one place: calls an hour times the quiet time of a call, in ms an hour.
 
     It is the load of the load model (`tracescope.analysis.capacity.offered`): what got dearer by no more than
     its neighbours counts as it was, as where a place is kept busy its quiet times are busy too.
     """
-    keys = by_name(list(found))
+    keys = by_name(list(courses))
     rows = [
         pl.DataFrame(
             {"slot": side.slot, "arrived": side.calls, "own_ns": side.work_ms * side.calls * MS}
         ).with_columns(resource=pl.lit(""), stretch=pl.lit(stretch), edge_id=pl.lit(number))
         for number, key in enumerate(keys)
-        for stretch, side in enumerate((found[key].base, found[key].head))
+        for stretch, side in enumerate((courses[key].base, courses[key].head))
     ]
     seconds = call_seconds(quiet_times(pl.concat(rows)))
     work: dict[EdgeKey, tuple[float, float]] = {}
     for number, key in enumerate(keys):
         each = [seconds.get(("", number, stretch), 0.0) * 1e3 for stretch in (0, 1)]
-        base, head = (rate * ms for rate, ms in zip(found[key].rate, each, strict=True))
+        base, head = (rate * ms for rate, ms in zip(courses[key].rate, each, strict=True))
         work[key] = base, head
     return work
 

@@ -39,12 +39,12 @@ MOST_PATHS: Final = 20_000
 
 
 class Rung(NamedTuple):
-    """`victim` waits for `cause`; `how` in words, and ``sure`` where more than the structure says so."""
+    """`victim` waits for `cause`; `how` in words, and ``certain`` where more than the structure says so."""
 
     cause: EdgeKey
     victim: EdgeKey
     how: str
-    sure: bool
+    certain: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Arrivals:
     ----------
     start_ns, slot_ns
         Start of every slot and their length.
-    calls, units, own_s
+    calls, units, self_s
         Calls counted, units of work they are of, and mean time of a call itself.
     load
         Arrivals a second at the resource, in calls of its mean work, smoothed where a slot knows too little.
@@ -92,7 +92,7 @@ class Arrivals:
     slot_ns: int
     calls: Floats
     units: Floats
-    own_s: Floats
+    self_s: Floats
     load: Floats
     counted: Floats
     noise: float
@@ -108,7 +108,7 @@ class Arrivals:
     def select(self, rows: Ints) -> Arrivals:
         """Only some of the slots."""
         replicas = None if self.replicas is None else self.replicas[rows]
-        names = ("start_ns", "calls", "units", "own_s", "load", "counted")
+        names = ("start_ns", "calls", "units", "self_s", "load", "counted")
         return replace(self, replicas=replicas, **{name: getattr(self, name)[rows] for name in names})
 
     @property
@@ -406,7 +406,7 @@ def _group(arrivals: Arrivals, number: Ints, now_ns: int, period: int) -> Points
     else:
         load = mean(arrivals.load)
     enough = calls >= FEWEST_CALLS
-    made = Points(mean(middle), load, mean(arrivals.own_s), calls, np.full(len(calls), period, np.int64))
+    made = Points(mean(middle), load, mean(arrivals.self_s), calls, np.full(len(calls), period, np.int64))
     made = made.select(enough)
     order = np.argsort(made.weeks, kind="stable")
     return Points(*(getattr(made, name)[order] for name in Points.__dataclass_fields__))

@@ -51,7 +51,7 @@ class Backlog(NamedTuple):
 
 def remembers(arrivals: Arrivals) -> bool:
     """Whether messages wait for so long that the slots they came in do not tell their load."""
-    late = arrivals.own_s > LONG_PART * arrivals.slot_ns / 1e9
+    late = arrivals.self_s > LONG_PART * arrivals.slot_ns / 1e9
     return bool(arrivals.calls[late].sum() >= LONG_SHARE * arrivals.calls.sum())
 
 
@@ -108,7 +108,7 @@ class _Slots(NamedTuple):
         slot_s = arrivals.slot_ns / 1e9
         arrived, calls, wait = np.zeros(n), np.zeros(n), np.zeros(n)
         arrived[number] = arrivals.calls if arrivals.arrived is None else arrivals.arrived
-        calls[number], wait[number] = arrivals.calls, arrivals.own_s
+        calls[number], wait[number] = arrivals.calls, arrivals.self_s
         per_day = max(round(24 * 3600 / slot_s), 1)
         return cls(arrived, calls, wait, np.arange(n) // per_day, slot_s)
 

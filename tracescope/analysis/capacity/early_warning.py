@@ -27,9 +27,9 @@ from tracescope.analysis.capacity.trends import (
     LEAST_DRIFT,
     Trend,
     adjusted,
-    chance,
     grows,
     live_instances,
+    p_value,
     trend_of,
     weekly,
 )
@@ -192,7 +192,9 @@ def _rose(values: Floats) -> float:
     parts = [float(np.var(half, ddof=1)) / len(half) for half in (first, second)]
     error = math.sqrt(max(sum(parts), 1e-12))
     powers = sum(part**2 / (len(half) - 1) for part, half in zip(parts, (first, second), strict=True))
-    return chance(float(second.mean() - first.mean()), error, max(sum(parts) ** 2 / max(powers, 1e-300), 1.0))
+    return p_value(
+        float(second.mean() - first.mean()), error, max(sum(parts) ** 2 / max(powers, 1e-300), 1.0)
+    )
 
 
 def _cost(trend: Trend) -> Sign:

@@ -63,11 +63,11 @@ def standing(
     return {numbered[number]: each for number, each in walls_of(period, wanted).items()}
 
 
-def with_wall(edge: Edge, found: tuple[EdgeCurve, Wall] | None) -> Edge:
+def with_wall(edge: Edge, known: tuple[EdgeCurve, Wall] | None) -> Edge:
     """An edge with what is known of its wall."""
-    if found is None or found[1].reason is not None:
+    if known is None or known[1].reason is not None:
         return edge
-    curve, wall = found
+    curve, wall = known
     evidence = list(edge.evidence)
     if wall.headroom_at_least is not None:
         assert curve.fitted is not None

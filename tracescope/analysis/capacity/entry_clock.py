@@ -97,15 +97,15 @@ class EntryClock:
     """
 
     def __init__(
-        self, ms: float, spent: Mapping[int, float], found: Mapping[int, tuple[EdgeCurve, Wall]]
+        self, ms: float, spent: Mapping[int, float], walls: Mapping[int, tuple[EdgeCurve, Wall]]
     ) -> None:
         self.ms = ms
         self.spent = spent
-        self.found = found
+        self.walls = walls
         self.parts = {
-            edge: _part(edge, took, *found[edge])
+            edge: _part(edge, took, *walls[edge])
             for edge, took in spent.items()
-            if edge in found and found[edge][0].fitted is not None
+            if edge in walls and walls[edge][0].fitted is not None
         }
         self.rest = ms - sum(spent[edge] for edge in self.parts)
 
@@ -181,10 +181,10 @@ def _part(edge: int, spent: float, curve: EdgeCurve, wall: Wall) -> _Part:
     fitted = curve.fitted
     assert fitted is not None
     rng = np.random.default_rng(abs(edge) % 2**32)  # edges are told apart, runs are not
-    slope, error, freedom = wall.trend_logs
+    slope, error, dof = wall.trend_logs
     if not math.isfinite(error):
         slope, error = 0.0, 0.0
-    trend = slope + error * rng.standard_t(freedom, DRAWS)
+    trend = slope + error * rng.standard_t(dof, DRAWS)
     # what one edge's data leave open says nothing of another's
     order = rng.permutation(DRAWS)
     draws = {name: values[order] for name, values in fitted.draws.items()}

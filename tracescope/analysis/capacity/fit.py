@@ -151,7 +151,7 @@ class Fit:
     step: bool
     draws: dict[str, Floats]
     noise: float
-    freedom: float
+    dof: float
     cost: float
     highest: float
 
@@ -530,12 +530,12 @@ def _elasticity(fitted: Fit, points: Points, time: Floats) -> float:
     return (logs[1] - logs[0]) / (2 * step)
 
 
-def _widened(interval: tuple[float, float], middle: float, error: float) -> tuple[float, float]:
+def _widened(interval: tuple[float, float], estimate: float, error: float) -> tuple[float, float]:
     """A 95 % interval with one more independent error in it."""
     more = NORMAL_95 * error
     return (
-        middle - math.hypot(max(middle - interval[0], 0.0), more),
-        middle + math.hypot(max(interval[1] - middle, 0.0), more),
+        estimate - math.hypot(max(estimate - interval[0], 0.0), more),
+        estimate + math.hypot(max(interval[1] - estimate, 0.0), more),
     )
 
 

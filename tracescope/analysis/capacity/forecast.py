@@ -33,7 +33,7 @@ from tracescope.analysis.capacity.trends import (
     MIN_EFFECT_PART,
     Trend,
     adjusted,
-    chance,
+    p_value,
     trend_of,
     weekly,
 )
@@ -244,7 +244,7 @@ def forecast(
                     _edge(row, found[row["edge_id"]], horizon_weeks, multiples),
                     past_load=_past_load(found[row["edge_id"]][0], period.end_ns),
                 ),
-                *_chances(row["edge_id"], found[row["edge_id"]][1], units, clocks.part(row), seen),
+                *_p_values(row["edge_id"], found[row["edge_id"]][1], units, clocks.part(row), seen),
             )
             for row in wanted.iter_rows(named=True)
             if row["edge_id"] in found
@@ -329,7 +329,7 @@ class _Clocks:
         return self.around.get((row["unit"], row["edge_id"]), 0.0)
 
 
-def _chances(
+def _p_values(
     edge_id: int, wall: Wall, units: _Requests, part: float, seen: float
 ) -> tuple[float | None, Trend]:
     """How likely an edge's drift is no more than what matters, and its amplification with the same.
@@ -337,35 +337,35 @@ def _chances(
     What matters is what adds `MIN_EFFECT_PART` to the clock of its entries in the weeks that were seen.
     """
     least = math.log1p(MIN_EFFECT_PART / max(part, 1e-9)) / seen
-    drift = None if wall.drift_logs is None else chance(*wall.drift_logs, least)
+    drift = None if wall.drift_logs is None else p_value(*wall.drift_logs, least)
     slope, error, weeks = units.per_unit(edge_id)
     amplified = Trend.of(slope, error, weeks)
     if amplified.pct_per_week is not None:
-        amplified = replace(amplified, q_value=chance(slope, error, max(weeks - 2, 1), least))
+        amplified = replace(amplified, q_value=p_value(slope, error, max(weeks - 2, 1), least))
     return drift, amplified
 
 
-def _tested(found: Sequence[tuple[EdgeForecast, float | None, Trend]]) -> list[EdgeForecast]:
+def _tested(forecasts: Sequence[tuple[EdgeForecast, float | None, Trend]]) -> list[EdgeForecast]:
     """Edges with their amplification and the false discovery rates of all that may grow."""
-    trends = [replace(edge.drift, q_value=drift) for edge, drift, _ in found]
-    trends = adjusted([*trends, *(amplified for _, _, amplified in found)])
-    pairs = zip(trends[: len(found)], trends[len(found) :], strict=True)
+    trends = [replace(edge.drift, q_value=drift) for edge, drift, _ in forecasts]
+    trends = adjusted([*trends, *(amplified for _, _, amplified in forecasts)])
+    pairs = zip(trends[: len(forecasts)], trends[len(forecasts) :], strict=True)
     return [
         replace(edge, drift=drift, amplification=amplification)
-        for (edge, _, _), (drift, amplification) in zip(found, pairs, strict=True)
+        for (edge, _, _), (drift, amplification) in zip(forecasts, pairs, strict=True)
     ]
 
 
 def _edge(
     row: Mapping[str, object],
-    found: tuple[EdgeCurve, Wall],
+    known: tuple[EdgeCurve, Wall],
     horizon: float,
     multiples: Sequence[float],
 ) -> EdgeForecast:
-    curve, wall = found
+    curve, wall = known
     peak, highest = curve.peak_load, curve.highest_load
     late = slice(-168, None)
-    now = float(np.average(curve.arrivals.own_s[late], weights=curve.arrivals.calls[late]))
+    now = float(np.average(curve.arrivals.self_s[late], weights=curve.arrivals.calls[late]))
     coming = None
     if curve.fitted is not None:
         now = float(curve.fitted.curve.latency_s(np.array([peak]))[0])
@@ -423,7 +423,7 @@ def _one(curve: EdgeCurve, ms: float, times: float) -> WhatIf:
 
 def _entries(
     clocks: _Clocks,
-    found: Mapping[int, tuple[EdgeCurve, Wall]],
+    walls: Mapping[int, tuple[EdgeCurve, Wall]],
     edges: Sequence[EdgeForecast],
     multiples: Sequence[float],
     slo_ms: Mapping[str, float],
@@ -455,7 +455,7 @@ def _entries(
             mine = dict(
                 zip(parts["edge_id"].to_list(), (parts["own_ns"] / units / MS).to_list(), strict=True)
             )
-        clock = EntryClock(ms, mine, found)
+        clock = EntryClock(ms, mine, walls)
         service, operation = rows["service"][0], rows["operation"][0]
         slo = slo_ms.get(f"{service} {operation}")
         wall, limit = _first_wall(clock, slo, reach, names)
@@ -502,8 +502,8 @@ def _pushed(clock: EntryClock, names: Mapping[int, tuple[str, str]], times: floa
     for edge, spent in sorted(clock.spent.items(), key=lambda pair: -pair[1]):
         material = spent >= MATERIAL * clock.ms
         told = Expected(None, at_least=1.0 if times > 1 else 0.0)
-        if edge in clock.found:
-            curve = clock.found[edge][0]
+        if edge in clock.walls:
+            curve = clock.walls[edge][0]
             told = curve.expected(times)
             extrapolated |= material and bool(curve.peak_load * times > curve.highest_load)
         else:

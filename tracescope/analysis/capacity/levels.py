@@ -86,7 +86,7 @@ def _expected(levels: Points, one: Points) -> Floats:
     own = math.sqrt(1 / float(one.calls[0]))
     pick = rng.integers(0, DRAWS, 10 * DRAWS)
     by_law = np.log(d["r0_s"]) + fitted.drawn((one.load[0] / d["capacity"])[:, None])[0][:, 0]
-    by_law = by_law[pick] + rng.standard_t(fitted.freedom, len(pick)) * max(fitted.noise, own)
+    by_law = by_law[pick] + rng.standard_t(fitted.dof, len(pick)) * max(fitted.noise, own)
     x, y = np.log(levels.load), np.log(levels.latency_s)
     x0 = float(x.mean())
     spread = float(((x - x0) ** 2).sum())

@@ -207,13 +207,13 @@ def _grew(modelled: Modelled) -> bool:
     return model.shift(fitted, modelled.points, modelled.load_noise).growth_interval[0] > 0
 
 
-def _of_the_past(edge: Edge, found: Backlog, wider: float) -> Edge:
+def _of_the_past(edge: Edge, backlog: Backlog, wider: float) -> Edge:
     """A wait told apart by its backlog: what BASE's consumers would have made of HEAD's arrivals is load."""
     latency = edge.effects.get(Effect.UNSPLIT, 0.0)
-    rise = found.head_s - found.base_s
-    beyond = found.head_s - found.expected_s
-    error = 1.96 * wider * found.error_s
-    part = 1.0 if abs(beyond) <= error else (found.expected_s - found.base_s) / rise if rise else 1.0
+    rise = backlog.head_s - backlog.base_s
+    beyond = backlog.head_s - backlog.expected_s
+    error = 1.96 * wider * backlog.error_s
+    part = 1.0 if abs(beyond) <= error else (backlog.expected_s - backlog.base_s) / rise if rise else 1.0
     by_load, half = latency * part, abs(latency * error / rise) if rise else 0.0
     effects = {name: value for name, value in edge.effects.items() if name != Effect.UNSPLIT}
     intervals = {name: value for name, value in edge.effects_ci.items() if name != Effect.UNSPLIT}
@@ -224,8 +224,8 @@ def _of_the_past(edge: Edge, found: Backlog, wider: float) -> Edge:
     }
     said = (
         f"messages wait longer than load is counted, so their backlog is followed: base's consumers, at "
-        f"{found.capacity:.3g} a second, would make of {found.more:.2f} times the arrivals a wait of "
-        f"{found.expected_s:.3g} s (± {error:.2g}), {found.head_s:.3g} s are seen"
+        f"{backlog.capacity:.3g} a second, would make of {backlog.more:.2f} times the arrivals a wait of "
+        f"{backlog.expected_s:.3g} s (± {error:.2g}), {backlog.head_s:.3g} s are seen"
     )
     return replace(edge, effects=effects, effects_ci=intervals, evidence=(*edge.evidence, said))
 
@@ -267,7 +267,7 @@ def _with_model(edge: Edge, modelled: Modelled, wider: float) -> Edge:
         return replace(edge, evidence=(*edge.evidence, said))
     shift = model.shift(fitted, modelled.points, modelled.load_noise)
     reason = None
-    if fitted.freedom < 3:
+    if fitted.dof < 3:
         reason = "not identifiable: the windows are too alike in time to count as independent"
     elif shift.load_error > max(model.MOST_UNCERTAIN, 0.3 * abs(shift.load + shift.growth)):
         reason = (

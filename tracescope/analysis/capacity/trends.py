@@ -51,17 +51,17 @@ class Trend:
         """From a log slope and its standard error, tested against no growth."""
         if not math.isfinite(error):
             return Trend(None, None)
-        freedom = max(weeks - 2, 1)
-        wide = float(student_quantile(freedom, 0.5 + LEVEL / 2)) * error
+        dof = max(weeks - 2, 1)
+        wide = float(student_quantile(dof, 0.5 + LEVEL / 2)) * error
         low, high = (pct(slope + side * wide) for side in (-1, 1))
-        return Trend(pct(slope), (low, high), chance(slope, error, freedom))
+        return Trend(pct(slope), (low, high), p_value(slope, error, dof))
 
 
-def chance(slope: float, error: float, freedom: float, least: float = 0.0) -> float:
+def p_value(slope: float, error: float, dof: float, least: float = 0.0) -> float:
     """How likely a log slope as large is when there is no more than `least` of it."""
     if not math.isfinite(error):
         return 1.0
-    return 1 - float(student_cdf(freedom, (slope - least) / max(error, 1e-12)))
+    return 1 - float(student_cdf(dof, (slope - least) / max(error, 1e-12)))
 
 
 def adjusted(trends: Sequence[Trend]) -> list[Trend]:

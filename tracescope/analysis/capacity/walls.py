@@ -28,7 +28,7 @@ from tracescope.analysis.capacity.arrivals import WEEK_NS, Arrivals, by_edge, po
 from tracescope.analysis.capacity.backlog import remembers
 from tracescope.analysis.capacity.fit import DRAWS, SAME_LOAD, Fit, Headroom, Points
 from tracescope.analysis.capacity.split import load_trend, of_each
-from tracescope.analysis.capacity.trends import LEVEL, Trend, chance, pct
+from tracescope.analysis.capacity.trends import LEVEL, Trend, p_value, pct
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.statistics.distributions import student_quantile
 from tracescope.schema import HOUR_NS
@@ -75,7 +75,7 @@ class EdgeCurve:
     reason: str | None
     arrivals: Arrivals
     whole: Arrivals
-    made: Points
+    points: Points
     room: Headroom | None
 
     @property
@@ -176,20 +176,20 @@ def curve_of(arrivals: Arrivals, now_ns: int, *, waits: bool) -> EdgeCurve:
     waits
         Whether the edge is a queue's wait.
     """
-    made = _points(arrivals, now_ns)
-    reason = refusal(made)
+    points = _points(arrivals, now_ns)
+    reason = refusal(points)
     if waits and remembers(arrivals):
         reason = "not identifiable: messages wait longer than load is counted, a backlog is load of the past"
     if reason is not None:
-        return EdgeCurve(None, reason, arrivals, arrivals, made, None)
-    fitted = model.better(made, waits=waits)
+        return EdgeCurve(None, reason, arrivals, arrivals, points, None)
+    fitted = model.better(points, waits=waits)
     loads = arrivals
     if (apart := of_each([arrivals], now_ns, fitted, refusal, waits=waits)) is not None:
-        (loads,), made, fitted = apart
-    if fitted.freedom < 3:
+        (loads,), points, fitted = apart
+    if fitted.dof < 3:
         reason = "not identifiable: the windows are too alike in time to count"
-        return EdgeCurve(None, reason, arrivals, arrivals, made, None)
-    return EdgeCurve(fitted, None, loads, arrivals, made, fitted.headroom(loads.peak_load))
+        return EdgeCurve(None, reason, arrivals, arrivals, points, None)
+    return EdgeCurve(fitted, None, loads, arrivals, points, fitted.headroom(loads.peak_load))
 
 
 def _points(arrivals: Arrivals, now_ns: int) -> Points:
@@ -199,13 +199,13 @@ def _points(arrivals: Arrivals, now_ns: int) -> Points:
     return Points.join([points(arrivals.select(mine), now_ns, 0) for mine in rows])
 
 
-def curves_of(period: PeriodRollups, wanted: Collection[int]) -> dict[int, EdgeCurve]:
+def curves_of(period: PeriodRollups, edge_ids: Collection[int]) -> dict[int, EdgeCurve]:
     """Curves of some edges of all that was seen until a period's end, by ``edge_id``.
 
     An edge's curve does not depend on which others are asked for.
     """
     waits = _waits(period.tables["paths"])
-    found = by_edge(period, wanted)
+    found = by_edge(period, edge_ids)
     return {edge: curve_of(one, period.end_ns, waits=edge in waits) for edge, one in found.items()}
 
 
@@ -242,11 +242,11 @@ def wall_of(curve: EdgeCurve, now_ns: int, seen: float) -> Wall:
     if fitted is None or room is None:
         return Wall(None, None, None, Trend(None, None), trend, None, None, reach, logs, None, curve.reason)
     low, high = fitted.interval(fitted.draws["growth"], LEVEL)
-    wide = float(student_quantile(fitted.freedom, 0.5 + LEVEL / 2))
-    drifts = fitted.growth, (high - low) / 2 / wide, fitted.freedom
+    wide = float(student_quantile(fitted.dof, 0.5 + LEVEL / 2))
+    drifts = fitted.growth, (high - low) / 2 / wide, fitted.dof
     drift = Trend(None, None)
     if seen >= LEAST_WEEKS:
-        drift = Trend(pct(fitted.growth), (pct(low), pct(high)), chance(*drifts))
+        drift = Trend(pct(fitted.growth), (pct(low), pct(high)), p_value(*drifts))
     weeks: tuple[float | None, tuple[float | None, float | None] | None] = None, None
     if math.isfinite(error) and seen >= FEWEST_WEEKS:
         weeks = weeks_left(fitted, curve.peak_load, room, (slope, error, len(at)), reach)
@@ -292,7 +292,7 @@ def weeks_left(
 
 
 def walls_of(
-    period: PeriodRollups, wanted: Mapping[int, Collection[int]]
+    period: PeriodRollups, paths_of: Mapping[int, Collection[int]]
 ) -> dict[int, tuple[EdgeCurve, Wall]]:
     """Curve and wall of some edges as of a period's end.
 
@@ -311,7 +311,7 @@ def walls_of(
     """
     seen, paths = weeks_seen(period), period.tables["paths"]
     edges: dict[int, int] = {}
-    for number, ids in wanted.items():
+    for number, ids in paths_of.items():
         mine = paths.filter(pl.col("path_id").is_in(list(ids)))["edge_id"]
         if not mine.is_empty():
             edges[number] = int(mine.min())  # pyright: ignore[reportArgumentType]

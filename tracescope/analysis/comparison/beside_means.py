@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 #: A rank test is of an edge itself where so much of the change of its calls' time is its own.
-OWN_PART: Final = 0.5
+SELF_PART: Final = 0.5
 #: An edge's latency is tested where so much of its change is credited to it.
 FELT_PART: Final = 0.5
 #: Latency is tested on its logarithm where blocks of either period differ by so much, as a deviation of the
@@ -155,7 +155,7 @@ def _by_rank(
     change = _per_visit(unit.head, split, "own_ns") - _per_visit(unit.base, split, "own_ns")
     whole = _per_visit(unit.head, split, "inclusive_ns") - _per_visit(unit.base, split, "inclusive_ns")
     shift = ranks.slower - 0.5
-    own = (np.sign(change) == np.sign(shift)) & (np.abs(change) >= OWN_PART * np.abs(whole))
+    own = (np.sign(change) == np.sign(shift)) & (np.abs(change) >= SELF_PART * np.abs(whole))
     tried = own & (np.abs(shift) >= LEAST_SHIFT) & (ranks.shift != 0)
     error = np.divide(shift, ranks.shift, out=np.ones_like(shift), where=tried)
     return Beside(DecidedBy.RANKS, shift, Spread(error, ranks.dof), np.zeros(len(shift)), tried)

@@ -216,9 +216,9 @@ def _merged(ranked: Sequence[tuple[Carrier, Ints]]) -> tuple[Carrier, ...]:
     return tuple(out)
 
 
-def clear_carrier(found: Carriers) -> Carrier | None:
+def clear_carrier(carriers: Carriers) -> Carrier | None:
     """The value that clearly carries most of a rise, and few requests; None where none does."""
-    for one in found.carriers:
+    for one in carriers.carriers:
         much = one.explained is not None and one.explained >= CLEARLY
         if much and one.carries > 0 and one.weight_head <= MOST_OF_REQUESTS:
             return one

@@ -57,7 +57,7 @@ class Sums:
     calls: Floats
     calls_visited: Floats
     visits: Floats
-    own: Floats
+    critical_self: Floats
     overlap_sum: Floats
     overlap_union: Floats
 
@@ -132,8 +132,8 @@ def decompose(base: Sums, head: Sums, tree: Tree) -> dict[str, Floats]:
         return np.where(root, sums.units[:, tree.entry], sums.visits[:, up])
 
     over_b, over_h = above(base), above(head)
-    own_b = _ratio(base.own, base.units[:, tree.entry])
-    own_h = _ratio(head.own, head.units[:, tree.entry])
+    own_b = _ratio(base.critical_self, base.units[:, tree.entry])
+    own_h = _ratio(head.critical_self, head.units[:, tree.entry])
     change = (own_h - own_b) * scale
 
     dead_here = (base.visits <= 0) | (head.visits <= 0)
@@ -150,7 +150,9 @@ def decompose(base: Sums, head: Sums, tree: Tree) -> dict[str, Floats]:
     criticality = carried * _log_change(
         _ratio(head.visits, head.calls_visited), _ratio(base.visits, base.calls_visited)
     )
-    latency = shared * _log_change(_ratio(head.own, head.visits), _ratio(base.own, base.visits))
+    latency = shared * _log_change(
+        _ratio(head.critical_self, head.visits), _ratio(base.critical_self, base.visits)
+    )
     latency = np.where(alive & (shared == 0), change, latency)
 
     new, gone = np.zeros_like(change), np.zeros_like(change)

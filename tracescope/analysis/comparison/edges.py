@@ -48,7 +48,7 @@ MENDED_CHANGE: Final = 0.3
 #: What would have shown is what is found in so many of such periods, and of so few events or days that the
 #: error itself is hardly known, as if it were known a little.
 POWER: Final = 0.8
-FEWEST_FREEDOM: Final = 4.0
+MIN_DOF: Final = 4.0
 #: Tests stand beside that of means where so much of an edge's change is left among all of its caller's.
 REMAINS_PART: Final = 0.5
 #: Of the chance that a test is wrong, the part that the test of means has where others stand beside it.
@@ -57,7 +57,7 @@ WEIGHT_OF_MEANS: Final = 0.5
 #: test.  Of normal days the least p-value of 3, 5 and 6 moments stands for 2.6, 3.7 and 4.5 tests at 0.002.
 NEXT_MOMENT: Final = 0.8
 #: A test beside that of means must be so sure to decide.
-SURE: Final = 0.05
+BESIDE_ALPHA: Final = 0.05
 #: What the decomposition gives, and what it is called until a load model splits latency.
 _PARTS: Final = {
     "calls": Effect.CALLS, "latency": Effect.UNSPLIT, "criticality": Effect.CRITICALITY, "new": Effect.NEW,
@@ -113,7 +113,7 @@ class _Tested:
             return [None] * len(self.value)
 
         def quantile(spread: Spread) -> Floats:
-            dof = np.maximum(spread.dof, FEWEST_FREEDOM)
+            dof = np.maximum(spread.dof, MIN_DOF)
             return student_quantile(dof, 0.975) + student_quantile(dof, POWER)
 
         reach = minimum + quantile(self.spread) * self.spread.error
@@ -126,8 +126,8 @@ class _Tested:
         error, size = self.spread.error, np.abs(self.value)
         if not self.enough:
             return np.ones(len(size))
-        sure = np.where(size > minimum, np.inf, -np.inf)
-        t = np.divide(size - minimum, error, out=sure, where=error > 0)
+        clear = np.where(size > minimum, np.inf, -np.inf)
+        t = np.divide(size - minimum, error, out=clear, where=error > 0)
         return np.where(np.isfinite(error), student_cdf(self.spread.dof, -t), 1.0)
 
 
@@ -391,9 +391,9 @@ def _decided(
         dof = np.where(chosen, each.spread.dof, dof)
         names = [each.name if new else old for new, old in zip(chosen.tolist(), names, strict=True)]
     # what is no finding after the correction keeps the interval of its mean
-    sure = (found <= SURE) & (found < alone)
-    spread = Spread(np.where(sure, error, credited.spread.error), np.where(sure, dof, credited.spread.dof))
-    names = [name if new else DecidedBy.MEANS for new, name in zip(sure.tolist(), names, strict=True)]
+    clear = (found <= BESIDE_ALPHA) & (found < alone)
+    spread = Spread(np.where(clear, error, credited.spread.error), np.where(clear, dof, credited.spread.dof))
+    names = [name if new else DecidedBy.MEANS for new, name in zip(clear.tolist(), names, strict=True)]
     return np.minimum(found, 1.0), _Tested(credited.value, spread, credited.enough), names
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracescope.analysis.comparison.edges import FEWEST_FREEDOM, POWER
+from tracescope.analysis.comparison.edges import MIN_DOF, POWER
 from tracescope.analysis.comparison.effects import Split
 from tracescope.analysis.comparison.matched import Side, Unit
 from tracescope.analysis.comparison.ranks import counts_by_block, rank_test
@@ -99,7 +99,7 @@ def entry_tests(
         for side, each in zip((base, head), slots, strict=True)
     ]
     ranks = rank_test(counted[0], counted[1], matched)
-    fair = np.maximum(dof, FEWEST_FREEDOM)
+    fair = np.maximum(dof, MIN_DOF)
     return EntryTests(
         rise,
         reach,

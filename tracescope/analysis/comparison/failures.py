@@ -29,7 +29,7 @@ from tracescope.analysis.report import (
     EdgeKey,
     EntryFailures,
     Failures,
-    LostKind,
+    MissingWorkKind,
     Origin,
     Rate,
 )
@@ -309,16 +309,18 @@ def at_and_below(path: int, parent: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.flatnonzero(inside)
 
 
-def on_edges(edges: Sequence[Edge], found: Failures) -> list[Edge]:
+def on_edges(edges: Sequence[Edge], failures: Failures) -> list[Edge]:
     """Edges with how often their calls fail; those that are not reached because of failures say so."""
-    rates = {one.key: one for one in found.edges}
-    told = {one.edge: one.sentence for one in found.lost if one.kind is LostKind.NOT_REACHED}
-    begins = {one.key for one in found.origins} | {one.key for one in found.edges if one.rate.grew}
+    rates = {one.key: one for one in failures.edges}
+    unreached = {
+        one.edge: one.sentence for one in failures.missing_work if one.kind is MissingWorkKind.NOT_REACHED
+    }
+    begins = {one.key for one in failures.origins} | {one.key for one in failures.edges if one.rate.grew}
     out: list[Edge] = []
     for edge in edges:
-        lost = ""
+        missing = ""
         if edge.credited_ms < 0:
-            lost = NOT_REACHED if edge.key in told else FAILS_SOONER if edge.key in begins else ""
-        evidence = (*edge.evidence, *([told[edge.key]] if edge.key in told else []))
-        out.append(replace(edge, failures=rates.get(edge.key), evidence=evidence, lost=lost))
+            missing = NOT_REACHED if edge.key in unreached else FAILS_SOONER if edge.key in begins else ""
+        evidence = (*edge.evidence, *([unreached[edge.key]] if edge.key in unreached else []))
+        out.append(replace(edge, failures=rates.get(edge.key), evidence=evidence, missing_work=missing))
     return out

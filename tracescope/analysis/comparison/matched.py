@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.comparison.decompose import Sums, Tree
-from tracescope.analysis.comparison.lost_callees import lost_callees, rejoin
+from tracescope.analysis.comparison.missing_callees import missing_callees, rejoin
 from tracescope.analysis.rollups.flows import weight
 from tracescope.analysis.rollups.period import MS, PeriodRollups
 from tracescope.analysis.statistics import blocks as blocking
@@ -56,7 +56,7 @@ class Side:
                 calls=s["calls"],
                 calls_visited=s["calls_visited"],
                 visits=s["visits"],
-                own=s["own_ns"],
+                critical_self=s["own_ns"],
                 overlap_sum=s["child_sum_ns"],
                 overlap_union=s["child_union_ns"],
             )
@@ -117,7 +117,7 @@ def _dense(
 class Unit:
     """One kind of unit of work, both periods, over the union of their paths.
 
-    ``lost_part`` is the largest part of one call's callees whose spans were lost and put back.
+    ``missing_callees_part`` is the largest part of one call's callees whose spans were lost and put back.
     """
 
     kind: int
@@ -126,7 +126,7 @@ class Unit:
     tree: Tree
     base: Side
     head: Side
-    lost_part: float
+    missing_callees_part: float
 
 
 def _tree(paths: pl.DataFrame, entries: pl.DataFrame) -> tuple[pl.DataFrame, Tree]:
@@ -143,19 +143,19 @@ def _tree(paths: pl.DataFrame, entries: pl.DataFrame) -> tuple[pl.DataFrame, Tre
     )
 
 
-def _with_ancestors(wanted: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
+def _with_ancestors(selected: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
     """Rows of `paths` that are wanted, and everything above them."""
-    found = paths.join(wanted, on="path_id", how="semi")
+    kept = paths.join(selected, on="path_id", how="semi")
     while True:
         above = (
-            found.select(pl.col("parent_id").alias("path_id"))
+            kept.select(pl.col("parent_id").alias("path_id"))
             .unique()
             .join(paths, on="path_id", how="semi")
-            .join(found, on="path_id", how="anti")
+            .join(kept, on="path_id", how="anti")
         )
         if above.is_empty():
-            return found
-        found = pl.concat([found, paths.join(above, on="path_id", how="semi")])
+            return kept
+        kept = pl.concat([kept, paths.join(above, on="path_id", how="semi")])
 
 
 def gather(
@@ -210,7 +210,7 @@ def gather(
         )
         for table, slots in zip(tables, (matched.base, matched.head), strict=True)
     ]
-    lost = rejoin(lost_callees(paths), tree, [side.paths for side in sides])
+    lost = rejoin(missing_callees(paths), tree, [side.paths for side in sides])
     return Unit(kind, entries, paths, tree, sides[0], sides[1], lost)
 
 

@@ -63,7 +63,7 @@ class _Families:
     new: Mapping[int, Sequence[_Path]]
     late_ns: int
 
-    def alike(self, old: _Path, new: _Path) -> float:
+    def similarity(self, old: _Path, new: _Path) -> float:
         """How much two paths have in common, of 0 to 3: calls, callees, and the whole name."""
         calls = min(old.calls, new.calls) / max(old.calls, new.calls, 1.0)
         below = [{(p.kind, p.callee or "", p.operation) for p in side.get(path.path_id, ())} for side, path in
@@ -85,19 +85,19 @@ def align_renamed(base: PeriodRollups, head: PeriodRollups) -> tuple[PeriodRollu
     families = _Families(_by_parent(gone), _by_parent(new), late_ns)
     old_ids, new_ids = {path.path_id for path in gone}, {path.path_id for path in new}
     pairs: dict[int, int] = {}
-    told: list[str] = []
+    names: list[str] = []
     for parent, below in sorted(families.new.items()):
         if parent in new_ids:
             continue  # a child of something new: reached through its parent's other half
         for old, fresh in _pairs(families, families.gone.get(parent, ()), below):
             if old.parent_id in old_ids:
                 continue
-            told.append(f"{old.name} → {fresh.name}")
+            names.append(f"{old.name} → {fresh.name}")
             _descend(families, old, fresh, pairs)
     if not pairs:
         return base, head, []
-    more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
-    note = f"looks renamed, compared as one: {', '.join(told[:LISTED])}{more}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    note = f"looks renamed, compared as one: {', '.join(names[:LISTED])}{more}"
     rows = head.tables["paths"].filter(_among("path_id", pairs.values()))
     return _under(base, pairs, rows), _under(head, pairs, rows), [note]
 
@@ -133,8 +133,8 @@ def _seen(period: PeriodRollups, name: str) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _rows(found: pl.DataFrame, paths: pl.DataFrame) -> list[_Path]:
-    rows = found.join(paths, on="path_id").sort("depth", "path_id").select(
+def _rows(stopped: pl.DataFrame, paths: pl.DataFrame) -> list[_Path]:
+    rows = stopped.join(paths, on="path_id").sort("depth", "path_id").select(
         "path_id", "parent_id", "kind", "caller", "callee", "operation",
         (pl.col("calls_base").fill_null(0) + pl.col("calls_head").fill_null(0)).cast(pl.Float64),
         pl.min_horizontal("first_base", "first_head"),
@@ -153,7 +153,7 @@ def _by_parent(paths: Iterable[_Path]) -> dict[int, list[_Path]]:
 def _pairs(families: _Families, gone: Sequence[_Path], new: Sequence[_Path]) -> list[tuple[_Path, _Path]]:
     """Paths under one caller's visit that are two names of one, those that are most alike first."""
     likely = [
-        (families.alike(old, fresh), old, fresh)
+        (families.similarity(old, fresh), old, fresh)
         for old in gone
         for fresh in new
         if old.kind == fresh.kind

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from tracescope.analysis.report import DecidedBy, Edge, EdgeKey, Effect, Standing, Told
+from tracescope.analysis.report import DecidedBy, Edge, EdgeKey, Effect, Standing, StandingKind
 
 #: Effects by which an edge makes what lies below it run more or less often.
 _OFTEN: Final = (Effect.CALLS, Effect.NEW, Effect.GONE, Effect.CRITICALITY)
@@ -49,10 +49,10 @@ def with_standing(edges: Sequence[Edge], alpha: float) -> list[Edge]:
     return [replace(edge, standing=_standing(edge, into, out_of, alpha)) for edge in edges]
 
 
-def is_told(edge: Edge, effect: Effect) -> bool:
+def is_certain(edge: Edge, effect: Effect) -> bool:
     """Whether a part of an edge's change is more than chance: no interval of it holds zero."""
-    found = edge.effects_ci.get(effect)
-    return found is None or not found[0] <= 0 <= found[1]
+    ci = edge.effects_ci.get(effect)
+    return ci is None or not ci[0] <= 0 <= ci[1]
 
 
 def standing_words(edge: Edge) -> str:
@@ -63,14 +63,14 @@ def standing_words(edge: Edge) -> str:
     if standing.follows is not None:
         name = standing.follows.name.replace(" -> ", " → ")
         return f"follows {name} {standing.follows.operation or ''}".strip()
-    if standing.told is Told.SMALL:
-        return f"{standing.told.value} (under {edge.min_effect_ms:.2g} ms)"
-    if standing.told is not Told.CHANCE:
-        return standing.told.value
+    if standing.kind is StandingKind.SMALL:
+        return f"{standing.kind.value} (under {edge.min_effect_ms:.2g} ms)"
+    if standing.kind is not StandingKind.UNCERTAIN:
+        return standing.kind.value
     by_q = standing.decides == "q value" and edge.q_value is not None
     rests_on = [f"q {edge.q_value:.2g}" if by_q else "", decided_words(edge)]
     said = ", ".join(words for words in rests_on if words)
-    return f"{standing.told.value} ({said})" if said else standing.told.value
+    return f"{standing.kind.value} ({said})" if said else standing.kind.value
 
 
 def decided_words(edge: Edge) -> str:
@@ -81,29 +81,29 @@ def decided_words(edge: Edge) -> str:
 
 def _standing(edge: Edge, into: Linked, out_of: Linked, alpha: float) -> Standing:
     if edge.significant:
-        return Standing(Told.CHANGED)
+        return Standing(StandingKind.CHANGED)
     least = edge.min_effect_ms
     low, high = edge.credited_ms_ci or (edge.credited_ms, edge.credited_ms)
     unsure = max(abs(low), abs(high))
     elsewhere = edge.own_ms_head - edge.own_ms_base - edge.credited_ms
     if abs(elsewhere) > max(least, unsure):
         cause = _nearest(_above(edge, into), elsewhere, by_calls=True)
-        return Standing(Told.MOVED) if cause is None else Standing(Told.FOLLOWS, cause)
+        return Standing(StandingKind.MOVED) if cause is None else Standing(StandingKind.FOLLOWS, cause)
     below = edge.inclusive_ms_head - edge.inclusive_ms_base
     if abs(below) > max(least, unsure):
         cause = _nearest(_below(edge, out_of), below, by_calls=False)
         if cause is not None:
-            return Standing(Told.FOLLOWS, cause)
+            return Standing(StandingKind.FOLLOWS, cause)
     if edge.credited_ms_ci is not None and unsure < least:
-        return Standing(Told.SMALL)
+        return Standing(StandingKind.SMALL)
     if edge.credited_ms_ci is not None and not low <= 0 <= high and (edge.q_value or 0.0) > alpha:
-        return Standing(Told.CHANCE, decides="q value")
-    return Standing(Told.CHANCE, decides="interval")
+        return Standing(StandingKind.UNCERTAIN, decides="q value")
+    return Standing(StandingKind.UNCERTAIN, decides="interval")
 
 
-def _nearest(found: Iterator[Edge], change: float, *, by_calls: bool) -> EdgeKey | None:
+def _nearest(candidates: Iterator[Edge], change: float, *, by_calls: bool) -> EdgeKey | None:
     """The first significant change in the same direction; where `by_calls`, one that is mostly of calls."""
-    for edge in found:
+    for edge in candidates:
         often = sum(edge.effects.get(name, 0.0) for name in _OFTEN)
         if not (edge.significant and edge.credited_ms * change > 0):
             continue

@@ -160,7 +160,7 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
                 NAME,
                 f"{service} (itself)",
                 None,
-                PatternCertainty.FOUND if certain else PatternCertainty.POSSIBLE,
+                PatternCertainty.CERTAIN if certain else PatternCertainty.POSSIBLE,
                 evidence,
             )
         )

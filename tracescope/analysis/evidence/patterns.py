@@ -178,7 +178,7 @@ def _named(edge: Edge, name: str, certain: bool, *evidence: str) -> list[Pattern
             name,
             edge.name,
             edge.operation,
-            PatternCertainty.FOUND if certain else PatternCertainty.POSSIBLE,
+            PatternCertainty.CERTAIN if certain else PatternCertainty.POSSIBLE,
             evidence,
         )
     ]

@@ -108,12 +108,12 @@ def compare_rates(
     toss = pooled * np.clip(1 - pooled, 0.0, 1.0) if parts else pooled
     spreads: list[Spread] = []
     for side, rate, slots, n in zip((base, head), rates, (matched.base, matched.head), seen, strict=True):
-        beyond, freedom = _dispersion(side, rate, parts)
+        beyond, dof = _dispersion(side, rate, parts)
         variance = toss * beyond / n
         if slots.daily and slots.blocks < KNOWN_FROM:
             apart = np.abs(np.subtract.outer(np.arange(slots.blocks), np.arange(slots.blocks)))
             variance = variance + (DAYS_DIFFER * rate) ** 2 * float((UNKNOWN**apart).mean())
-        spreads.append(Spread(np.sqrt(variance), freedom))
+        spreads.append(Spread(np.sqrt(variance), dof))
     spread = combine(*spreads)
     size = np.abs(rates[1] - rates[0])
     floor = np.maximum(least[0] * np.maximum(*rates), least[1])
@@ -133,7 +133,7 @@ def _dispersion(side: Counts, rate: Floats, parts: bool) -> tuple[Floats, Floats
     off = (_ratio(side.events, side.trials) - rate) * np.sqrt(trials)  # the variance of a toss in each block
     toss = rate * np.clip(1 - rate, 0.0, 1.0) if parts else rate
     off = off / np.sqrt(np.where(toss > 0, toss, np.inf))
-    power, freedom = (off**2).sum(axis=0), np.full(len(rate), max(blocks - 1.0, 1.0))
+    power, dof = (off**2).sum(axis=0), np.full(len(rate), max(blocks - 1.0, 1.0))
     for at in range(STEP_SIDE, blocks - STEP_SIDE + 1):
         column = np.where(np.arange(blocks)[:, None] >= at, 1.0, 0.0) * np.sqrt(trials)
         column = column - np.sqrt(trials) * _ratio((column * np.sqrt(trials)).sum(axis=0), trials.sum(axis=0))
@@ -143,13 +143,13 @@ def _dispersion(side: Counts, rate: Floats, parts: bool) -> tuple[Floats, Floats
         gain = blocks * np.log(_ratio(power, np.maximum(left, 1e-12 * power) + 1e-300) + 1e-300)
         clear = (gain >= CLEAR_STEP) & (rate * side.seen >= STEP_EVENTS)
         off, power = np.where(clear, rest, off), np.where(clear, left, power)
-        freedom = np.where(clear, max(blocks - 2.0, 1.0), freedom)
-    excess = np.maximum(power / freedom - 1, 0.0)
+        dof = np.where(clear, max(blocks - 2.0, 1.0), dof)
+    excess = np.maximum(power / dof - 1, 0.0)
     correlation = np.full(len(rate), CORRELATED)
     if blocks >= ALONE_FROM:
         shown = _ratio((off[1:] * off[:-1]).sum(axis=0), power) + 1 / blocks
         correlation = np.clip(shown, LEAST_CORRELATED, MOST_CORRELATED)
-    return 1 + excess * (1 + correlation) / (1 - correlation), freedom
+    return 1 + excess * (1 + correlation) / (1 - correlation), dof
 
 
 def _exact(events: tuple[Floats, Floats], seen: tuple[Floats, Floats]) -> Floats:

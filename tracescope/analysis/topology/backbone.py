@@ -22,7 +22,7 @@ from tracescope.analysis.topology.graph import COMPARED, Graph
 #: Nodes above which a drawing starts with the backbone.
 LARGEST: Final = 60
 #: Sums over the edges that a collapsed edge stands for; the rest of `COMPARED` has no sum.
-_OWN: Final = ("own_added_ms", "own_added_part")
+_ADDED: Final = ("own_added_ms", "own_added_part")
 _ADDITIVE: Final = ("calls", "sampled_calls", "errors", "calls_per_unit", "share", "own_ms")
 
 
@@ -67,7 +67,7 @@ def collapsed(graph: Graph, namespaces: Iterable[str] | None = None) -> Graph:
             pl.col("entry").any(),
             pl.col("units", "calls").sum(),
             pl.col(shares).filter(pl.col("type") == "service").sum(),
-            *[pl.col(name).sum() for name in _OWN if name in graph.nodes.columns],
+            *[pl.col(name).sum() for name in _ADDED if name in graph.nodes.columns],
             pl.len().cast(pl.Int64).alias("inside"),
             pl.col("growing").sum(),
         )

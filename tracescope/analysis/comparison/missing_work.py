@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tracescope import schema
 from tracescope.analysis.comparison.failures import Asked, at_and_below
-from tracescope.analysis.report import EdgeKey, EntryFailures, Failures, Lost, LostKind
+from tracescope.analysis.report import EdgeKey, EntryFailures, Failures, MissingWork, MissingWorkKind
 from tracescope.analysis.rollups.period import MS
 from tracescope.analysis.statistics.distributions import hypergeometric_tail
 from tracescope.analysis.statistics.rates import Counts, compare_rates
@@ -50,19 +50,21 @@ LEFT_OUT: Final = 0.25
 FEWEST_CALLS: Final = 10.0
 
 
-def find_lost(asked: Sequence[Asked], found: Failures, alpha: float) -> tuple[Lost, ...]:
-    """Lost work of all kinds of units, what fails first."""
-    lost = [sentence for entry in found.grown for sentence in _of_entry(entry)]
-    lost += [_leafless(entry) for entry in found.entries if entry.leafless and entry.leafless.grew]
-    for edge in found.edges:
+def find_missing_work(asked: Sequence[Asked], failures: Failures, alpha: float) -> tuple[MissingWork, ...]:
+    """MissingWork work of all kinds of units, what fails first."""
+    lost = [sentence for entry in failures.grown for sentence in _of_entry(entry)]
+    lost += [_leafless(entry) for entry in failures.entries if entry.leafless and entry.leafless.grew]
+    for edge in failures.edges:
         if edge.retries is not None and edge.retries.grew:
             name = _named(edge.key)
             told = f"{name}: {_part(edge.retries.head)} of its calls are made again after a failure"
-            lost.append(Lost(LostKind.RETRIED, f"{told} ({_part(edge.retries.base)} before)", edge.key))
-    grown = {(entry.unit, entry.service, entry.operation) for entry in found.grown}
+            lost.append(
+                MissingWork(MissingWorkKind.RETRIED, f"{told} ({_part(edge.retries.base)} before)", edge.key)
+            )
+    grown = {(entry.unit, entry.service, entry.operation) for entry in failures.grown}
     unreached: set[tuple[int, int]] = set()
     for one in asked:
-        if found.measured and grown:
+        if failures.measured and grown:
             lost += _not_reached(one, grown, unreached)
     for one in asked:
         gone = _vanished(one, unreached, alpha)
@@ -80,9 +82,9 @@ def _named(key: EdgeKey) -> str:
     return f"{key.name} {key.operation}" if key.operation else key.name
 
 
-def _of_entry(entry: EntryFailures) -> list[Lost]:
+def _of_entry(entry: EntryFailures) -> list[MissingWork]:
     """What an entry that fails more often loses."""
-    name, out = (entry.service, entry.operation), list[Lost]()
+    name, out = (entry.service, entry.operation), list[MissingWork]()
     if (
         entry.failed_ms_head is not None
         and entry.ok_ms_head
@@ -90,28 +92,28 @@ def _of_entry(entry: EntryFailures) -> list[Lost]:
     ):
         told = f"{' '.join(name)} fails early: after {entry.failed_ms_head:.3g} ms, where success takes "
         told += f"{entry.ok_ms_head:.3g} ms; what looks faster is work that is not done"
-        out.append(Lost(LostKind.FAILS_EARLY, told, entry=name))
+        out.append(MissingWork(MissingWorkKind.FAILS_EARLY, told, entry=name))
     arrived, before = entry.arrived_per_h_head, entry.arrived_per_h_base
     done, once = entry.completed_per_h_head, entry.completed_per_h_base
     if before > 0 and once > 0 and arrived >= HOLDS * before and done / arrived < once / before - NOT_DONE:
         told = f"{' '.join(name)}: arrivals hold ({before:.3g} an hour, {arrived:.3g} now) "
         told += f"and completions do not ({once:.3g} an hour, {done:.3g} now)"
-        out.append(Lost(LostKind.NOT_COMPLETED, told, entry=name))
+        out.append(MissingWork(MissingWorkKind.NOT_COMPLETED, told, entry=name))
     return out
 
 
-def _leafless(entry: EntryFailures) -> Lost:
+def _leafless(entry: EntryFailures) -> MissingWork:
     assert entry.leafless is not None
     told = (
         f"{entry.service} {entry.operation}: {_part(entry.leafless.head)} of its {entry.unit}s call nothing "
     )
     told += f"({_part(entry.leafless.base)} before)"
-    return Lost(LostKind.LEAFLESS, told, entry=(entry.service, entry.operation))
+    return MissingWork(MissingWorkKind.LEAFLESS, told, entry=(entry.service, entry.operation))
 
 
 def _not_reached(
     asked: Asked, grown: set[tuple[str, str, str]], unreached: set[tuple[int, int]]
-) -> list[Lost]:
+) -> list[MissingWork]:
     """Edges below entries that fail more often that successful units call as before; of subtrees the top."""
     unit = asked.unit
     names = [(asked.name, *row) for row in unit.entries.select("service", "operation").iter_rows()]
@@ -137,7 +139,7 @@ def _not_reached(
     saved = asked.split.by_edge(spared)
     made, missing = (asked.split.by_edge(np.where(first, values, 0.0)) for values in (calls[0], fewer))
     clock = unit.base.entries["clock_ns"].sum() / max(float(unit.base.entries["units"].sum()), 1e-300) / MS
-    out: list[Lost] = []
+    out: list[MissingWork] = []
     for edge in np.argsort(-saved, kind="stable")[:MOST_EDGES].tolist():
         if saved[edge] <= WORTH * clock:
             break
@@ -145,11 +147,11 @@ def _not_reached(
         told = f"{_named(asked.key(edge))} is not reached in {part} of cases, because "
         told += f"{asked.name}s fail before it: the {saved[edge]:.3g} ms that it and its callees take less "
         told += "are no improvement"
-        out.append(Lost(LostKind.NOT_REACHED, told, asked.key(edge)))
+        out.append(MissingWork(MissingWorkKind.NOT_REACHED, told, asked.key(edge)))
     return out
 
 
-def _vanished(asked: Asked, unreached: set[tuple[int, int]], alpha: float) -> list[Lost]:
+def _vanished(asked: Asked, unreached: set[tuple[int, int]], alpha: float) -> list[MissingWork]:
     """Calls that are no longer made though nothing failed before them; of a subtree its top."""
     unit, tree = asked.unit, asked.unit.tree
     kinds = unit.paths["kind"].to_numpy()
@@ -169,7 +171,7 @@ def _vanished(asked: Asked, unreached: set[tuple[int, int]], alpha: float) -> li
     gone = (benjamini_hochberg(found.p_value) <= alpha) & (found.head < found.base)
     told: set[int] = set(rows[gone].tolist())
     replaced = _replaced(unit.paths, unit.base.events, unit.head.events)
-    out: list[Lost] = []
+    out: list[MissingWork] = []
     for at in np.flatnonzero(gone).tolist():
         path = int(rows[at])
         if int(tree.parent[path]) in told or (unit.kind, path) in unreached or path in replaced:
@@ -182,13 +184,13 @@ def _vanished(asked: Asked, unreached: set[tuple[int, int]], alpha: float) -> li
         words += f": {found.base[at]:.3g} calls per {asked.name} of {' '.join(entry)} before, "
         words += f"{found.head[at]:.3g} now"
         words += f", and {below} call paths below it" if below > 0 else ""
-        out.append(Lost(LostKind.VANISHED, words, key, entry))
+        out.append(MissingWork(MissingWorkKind.VANISHED, words, key, entry))
     return out
 
 
 def _missing(
-    asked: Asked, unreached: set[tuple[int, int]], alpha: float, told: set[EdgeKey | None]
-) -> list[Lost]:
+    asked: Asked, unreached: set[tuple[int, int]], alpha: float, named: set[EdgeKey | None]
+) -> list[MissingWork]:
     """Calls that their caller always made and now leaves out, of however few units.
 
     What is always made does not vary by itself, so units are tosses, and few are enough: of ten requests all
@@ -213,19 +215,19 @@ def _missing(
         )
     p_values = [min(p for p, _ in some) * len({p for p, _ in some}) for some in callers.values()]
     q = benjamini_hochberg(np.minimum(np.array(p_values, np.float64), 1.0))
-    out: list[Lost] = []
+    out: list[MissingWork] = []
     for q_value, some in zip(q.tolist(), callers.values(), strict=True):
         for p, path in some if q_value <= alpha else ():
             key = asked.key(int(asked.split.edge[path]))
             left_out = now[path] / of_now[path] <= made[path] / of[path] - LEFT_OUT
-            if p > alpha / len(callers) or not left_out or key in told:
+            if p > alpha / len(callers) or not left_out or key in named:
                 continue
             gone, before = of_now[path] - now[path], of[path] - made[path]
             words = (
                 f"{_named(key)} is missing from {gone:.0f} of {of_now[path]:.0f} {asked.name}s that come to "
             )
             words += f"its caller ({before:.0f} of {of[path]:.0f} before)"
-            out.append(Lost(LostKind.VANISHED, words, key))
+            out.append(MissingWork(MissingWorkKind.VANISHED, words, key))
     return out
 
 
@@ -244,7 +246,7 @@ def _replaced(paths: pl.DataFrame, base: Floats, head: Floats) -> set[int]:
     return out
 
 
-def _not_consumed(asked: Sequence[Asked], alpha: float) -> list[Lost]:
+def _not_consumed(asked: Sequence[Asked], alpha: float) -> list[MissingWork]:
     """Topics of which a smaller part of what is published is consumed."""
     flows = [_flows(asked, side) for side in (0, 1)]
     topics = [topic for topic in flows[0] if topic in flows[1]]
@@ -257,7 +259,7 @@ def _not_consumed(asked: Sequence[Asked], alpha: float) -> list[Lost]:
         counts.append(Counts(consumed, published, np.array([flows[side][topic][2] for topic in topics])))
     found = compare_rates(counts[0], counts[1], asked[0].matched, MISSING, parts=False)
     q = benjamini_hochberg(found.p_value)
-    out: list[Lost] = []
+    out: list[MissingWork] = []
     for at, topic in enumerate(topics):
         if q[at] > alpha or found.head[at] >= found.base[at]:
             continue
@@ -267,7 +269,7 @@ def _not_consumed(asked: Sequence[Asked], alpha: float) -> list[Lost]:
         told = f"{topic}: {sent[1]:.3g} messages an hour are published and {taken[1]:.3g} consumed "
         told += f"({sent[0]:.3g} and {taken[0]:.3g} before): consumers fell behind demand"
         key = EdgeKey("message", "queue", topic, flows[1][topic][3], schema.QUEUE_WAIT)
-        out.append(Lost(LostKind.NOT_CONSUMED, told, key))
+        out.append(MissingWork(MissingWorkKind.NOT_CONSUMED, told, key))
     return out
 
 

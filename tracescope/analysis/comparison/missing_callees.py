@@ -26,11 +26,11 @@ Floats = NDArray[np.float64]
 Sums = dict[str, Floats]
 
 #: At most this part of a call's spans is taken as lost; with more, the callee sends none.
-LOST_PART: Final = 0.1
+MISSING_PART: Final = 0.1
 _CALLS: Final = ("calls", "calls_visited", "visits", "detached_calls")
 
 
-def lost_callees(paths: pl.DataFrame) -> list[tuple[int, int]]:
+def missing_callees(paths: pl.DataFrame) -> list[tuple[int, int]]:
     """Pairs of paths ``(lost, whole)``: leaf calls, and the one call beside them they resolve to.
 
     Both hang under the same path and caller; the peer's name is the callee's (``cart``,
@@ -66,7 +66,7 @@ def rejoin(pairs: Sequence[tuple[int, int]], tree: Tree, sides: Sequence[Sums]) 
     Parameters
     ----------
     pairs
-        As `lost_callees` gives them.
+        As `missing_callees` gives them.
     tree, sides
         The paths, and both periods' sums ``(b, p)`` by name.
 
@@ -79,7 +79,7 @@ def rejoin(pairs: Sequence[tuple[int, int]], tree: Tree, sides: Sequence[Sums]) 
     for lost, whole in pairs:
         parts = [float(side["calls"][:, lost].sum()) for side in sides]
         kept = [float(side["calls"][:, whole].sum()) for side in sides]
-        if any(part > LOST_PART * rest for part, rest in zip(parts, kept, strict=True)):
+        if any(part > MISSING_PART * rest for part, rest in zip(parts, kept, strict=True)):
             continue
         below = np.zeros(len(tree.parent), np.bool_)
         below[whole] = True
@@ -92,17 +92,17 @@ def rejoin(pairs: Sequence[tuple[int, int]], tree: Tree, sides: Sequence[Sums]) 
     return most
 
 
-def _spread(side: Sums, lost: int, whole: int, below: NDArray[np.bool_]) -> None:
+def _spread(side: Sums, missing: int, whole: int, below: NDArray[np.bool_]) -> None:
     """Scale a subtree up, block by block; where a block has none of it, move the sums as they are."""
     own = side["own_ns"]
-    time, base = own[:, lost].copy(), own[:, below].sum(axis=1)
+    time, base = own[:, missing].copy(), own[:, below].sum(axis=1)
     here = (base > 0) & (side["visits"][:, whole] > 0)
     longer = 1 + np.divide(time, base, out=np.zeros_like(time), where=here)
     more = 1 + np.divide(
-        side["visits"][:, lost], side["visits"][:, whole], out=np.zeros_like(time), where=here
+        side["visits"][:, missing], side["visits"][:, whole], out=np.zeros_like(time), where=here
     )
     for name, values in side.items():
         factor = more if name in _CALLS else longer
         values[:, below] *= factor[:, None]
-        values[:, whole] += np.where(here, 0.0, values[:, lost])
-        values[:, lost] = 0.0
+        values[:, whole] += np.where(here, 0.0, values[:, missing])
+        values[:, missing] = 0.0
