@@ -68,6 +68,20 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "decompose",
         "calls[:1] * criticality[:1] < 0 => calls[:1] * criticality[:1] <= 0",
     ): "where one of both is zero, the sum of both is the other",
+    ("significance", "0.0 => -1.0"): "a default size; sizes are not below zero, and the larger one counts",
+    ("significance", "0 => 1"): "a step has STEP_SIDE blocks before it, and -1 stands for none",
+    (
+        "significance",
+        "np.arange(n) >= at => np.arange(n) < at",
+    ): "the mean is in the design, which a step and its mirror image extend by the same",
+    ("significance", "1.0 => 0.5"): "effective degrees of freedom are one or more (Cauchy and Schwarz)",
+    ("forecast", "0 => -1"): "all rows of an entry have its service and its operation",
+    ("forecast", "times > 1 => times >= 1"): "today's load itself is answered before",
+    **{
+        ("tally", f"{bits} => {other}"): "how a hash mixes decides how fast rows are found, not which"
+        for bits in (29, 31, 32)
+        for other in (bits - 1, bits + 1)
+    },
 }
 
 _COMPARE = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +18,10 @@ from tracescope.analysis.capacity.fit import DRAWS, Fit, Headroom
 from tracescope.analysis.capacity.forecast import (
     EdgeForecast,
     Forecast,
+    _pushed,  # pyright: ignore[reportPrivateUsage]
     forecast,
 )
-from tracescope.analysis.capacity.walls import refusal, weeks_left
+from tracescope.analysis.capacity.walls import Expected, refusal, weeks_left
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.errors import InsufficientDataError
 
@@ -215,6 +218,46 @@ def test_what_an_entry_would_take_is_its_clock_and_what_its_edges_get_slower_by(
         assert told.ms == pytest.approx(entry.ms_now + spent * (one.ms / edge.ms_now - 1), rel=1e-6)
     assert entry.what_if[1].at_least is not None
     assert entry.what_if[1].at_least > entry.ms_now
+
+
+def entry_of(ms: float, spent: dict[int, float], expected: dict[int, Expected], seen: float = 9.0) -> Any:
+    """An entry's clock of `ms`, with what is expected of some of its edges at any load."""
+    curves = {
+        edge: SimpleNamespace(expected=lambda times, one=one: one, peak_load=1.0, highest_load=seen)
+        for edge, one in expected.items()
+    }
+    return SimpleNamespace(ms=ms, spent=spent, walls={edge: (curve, None) for edge, curve in curves.items()})
+
+
+NAMES = {1: ("shop -> db", "SELECT"), 2: ("shop -> cache", "GET"), 3: ("shop", "work")}
+
+
+def test_an_entrys_clock_grows_by_what_each_of_its_edges_adds() -> None:
+    """By its ratio and both ends of it, each times what it takes now; the rest stays."""
+    known = {1: Expected(2.0, (1.5, 3.0)), 2: Expected(1.5, (1.0, 2.0))}
+    case = _pushed(entry_of(10.0, {1: 4.0, 2: 2.0}, known), NAMES, 2.0)
+    assert (case.ms, case.interval, case.extrapolated) == (
+        pytest.approx(15.0),
+        pytest.approx((12.0, 20.0)),
+        False,
+    )
+    assert _pushed(entry_of(10.0, {1: 4.0, 2: 2.0}, known, seen=1.5), NAMES, 2.0).extrapolated
+
+
+def test_an_edge_of_which_nothing_is_known_gets_no_faster_by_more_load_and_may_vanish_with_less() -> None:
+    """So more load is today's clock at least, and less load that clock without the edge."""
+    entry = entry_of(10.0, {1: 4.0, 3: 5.0}, {1: Expected(2.0, (1.5, 3.0))})
+    more, less = (_pushed(entry, NAMES, times) for times in (2.0, 0.5))
+    assert (more.ms, more.at_least) == (None, pytest.approx(12.0))
+    assert (less.ms, less.at_least) == (None, pytest.approx(7.0))
+    assert (more.extrapolated, less.extrapolated) == (True, False)
+
+
+def test_an_entry_whose_edge_is_full_has_no_clock_but_its_name() -> None:
+    """The edge that takes most first, whatever else is known."""
+    full = {1: Expected(None, full=True), 2: Expected(None, full=True)}
+    case = _pushed(entry_of(10.0, {2: 2.0, 1: 4.0}, full), NAMES, 5.0)
+    assert (case.ms, case.limit, case.at_least) == (None, "shop -> db", None)
 
 
 def test_an_entry_ends_by_its_own_clock(ramp: Forecast) -> None:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from test_load_model import of_curve
 
 from tracescope.analysis.capacity import fit as load
-from tracescope.analysis.capacity.curve import WALL_TIMES, Curve, slowdown, waiting, wall_utilisation
+from tracescope.analysis.capacity.curve import (
+    SHAPES,
+    WALL_TIMES,
+    Curve,
+    Shape,
+    slowdown,
+    waiting,
+    wall_utilisation,
+)
 from tracescope.analysis.capacity.fit import Fit, Points
 
 Floats = NDArray[np.float64]
@@ -329,3 +337,19 @@ def test_elasticity_is_the_percent_of_latency_for_a_percent_of_load() -> None:
     assert Curve.of(0.01, 0.0, 0.0) == Curve(0.01, math.inf, 0.0)
     drifted = CURVE.latency_s(np.array([20.0]), 0.2)[0]
     assert drifted == pytest.approx(math.exp(0.2) * CURVE.latency_s(np.array([20.0 * math.exp(0.2)]))[0])
+
+
+@pytest.mark.parametrize("servers", range(1, 9))
+@pytest.mark.parametrize("variability", [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0])
+def test_every_usual_pool_is_like_one_of_the_shapes_up_to_its_wall(servers: int, variability: float) -> None:
+    """Within 5 % of its latency, where its capacity may be read a fifth too small or too large."""
+    pool = Shape.pool(servers, variability)
+    rho = np.linspace(0.05, pool.wall(), 40)
+    scales = [scale for scale in np.linspace(0.8, 1.2, 41).tolist() if scale * rho[-1] < 0.995]
+    apart = [
+        np.abs(shape.slowdown(scale * rho)[0] - pool.slowdown(rho)[0]).max()
+        for shape in SHAPES
+        if shape.phi == 0
+        for scale in scales
+    ]
+    assert min(apart) < 0.05

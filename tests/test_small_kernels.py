@@ -94,3 +94,10 @@ def test_nothing_and_the_largest_durations_have_a_bin() -> None:
     for power in range(5, 62):
         exact = bin_of(np.array([2**power, 2**power + 1], np.int64)).tolist()
         assert exact == [16 * power - 1, 16 * power]
+
+
+def test_what_a_double_rounds_up_to_a_power_of_two_stays_below_it() -> None:
+    """From 2 ** 53 on the number before a power of two is that power as a double, and is in its last bin."""
+    powers = range(50, 63)
+    below = bin_of(np.array([2**power - 1 for power in powers], np.int64)).tolist()
+    assert below == [16 * power - 1 for power in powers]

@@ -92,7 +92,7 @@ class EntryClock:
         Mean clock of the last week.
     spent
         Ms of each edge in it, by ``edge_id``.
-    found
+    walls
         Curve and wall of edges.
     """
 
