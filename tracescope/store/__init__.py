@@ -305,7 +305,7 @@ class SpanStore:
         """
         for _ in range(_LOOKS):
             stamp = self.sealed.stamp()
-            pointer = self.sealed.pointer()
+            pointer = self.sealed.published(stamp)
             groups = self.landing.groups()
             known = set(pointer.ledger.batches)
             found = Snapshot(pointer, self.landing.files(groups), self.landing.ledger(known, groups))

@@ -21,6 +21,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -127,6 +128,10 @@ class Sealed:
                 f"{path} cannot be read: {error.strerror}",
                 "`tracescope verify --repair` restores it from its log",
             ) from error
+
+    def published(self, stamp: tuple[int, int, int]) -> Pointer:
+        """What counted at a stamp, for whoever only reads it: it is read from its file once."""
+        return _published(self, stamp)
 
     def stamp(self) -> tuple[int, int, int]:
         """What changes whenever the pointer does."""
@@ -506,3 +511,9 @@ def sum_rejected(*ledgers: Ledger) -> dict[str, int]:
 def count_hours(hours: Mapping[int, HourState]) -> int:
     """Spans in sealed hours."""
     return sum(state.spans for state in hours.values())
+
+
+@lru_cache(maxsize=4)
+def _published(sealed: Sealed, stamp: tuple[int, int, int]) -> Pointer:
+    """The pointer, which does not change while its stamp stays; the stamp only says which one is meant."""
+    return sealed.pointer()

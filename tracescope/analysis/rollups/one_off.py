@@ -18,8 +18,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from tracescope.operations import COMMANDS
-
 #: Names of one shape that are looked at, and the part of them that must be called this often at most.
 FEWEST_NAMES: Final = 50
 ONE_OFF_PART: Final = 0.9
@@ -35,7 +33,7 @@ LITERAL: Final = "{id}"
 _WORDS: Final = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*|\{[^{}]*\}")
 #: What conventions begin names with that only look like sentences: a method, a statement's verb, what is done
 #: to a message or a model; what follows is a route, a table, a destination, a task.
-_SAYS_KIND: Final = COMMANDS | frozenset((
+_SAYS_KIND: Final = frozenset((
     "HEAD", "PUT", "POST", "PATCH", "OPTIONS", "CONNECT", "TRACE", "HTTP", "QUERY", "MUTATION",
     "SUBSCRIPTION", "SEND", "PRODUCE", "CONSUME", "RECEIVE", "PROCESS", "POLL", "SETTLE", "ACK", "NACK",
     "ENQUEUE", "DEQUEUE", "PERFORM", "RUN", "TASK", "JOB", "INVOKE", "CHAT", "EMBEDDINGS", "COMPLETION",
@@ -74,11 +72,13 @@ def templates(
 
 def _is_sentence(separators: tuple[str, ...], words: list[str]) -> bool:
     """Whether a name is words with spaces between, and does not begin as conventions have names begin."""
+    from tracescope.operations import COMMANDS  # whose patterns take long to compile
+
     return (
         len(words) > 1
         and all(part.isspace() for part in separators[1:-1])
         and not separators[0]
-        and words[0].upper() not in _SAYS_KIND
+        and words[0].upper() not in _SAYS_KIND | COMMANDS
     )
 
 

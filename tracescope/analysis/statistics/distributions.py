@@ -12,6 +12,7 @@ Annals of Mathematical Statistics 30, 1959.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -26,6 +27,9 @@ _NORMAL_DOF = 1e15
 
 _MOST_TERMS = 20_000
 _TINY = 1e-300
+#: Arrays whose quantiles, and logarithms of beta functions, are remembered: each step towards a quantile, and
+#: each interval and test of the same edges, asks for the same ones.
+_REMEMBERED = 16
 
 
 def normal_quantile(probability: float) -> float:
@@ -59,6 +63,14 @@ def _as_normal(dof: Floats, t: Floats) -> Floats:
 def student_quantile(dof: Floats | float, probability: float) -> Floats:
     """Value that Student's t with `dof` degrees of freedom stays below with `probability` in (0.5, 1)."""
     nu = np.asarray(dof, np.float64)
+    found = _student_quantile(nu.tobytes(), probability)
+    return np.frombuffer(found, np.float64).reshape(nu.shape).copy()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _student_quantile(dof: bytes, probability: float) -> bytes:
+    """The same of an array's bytes; whatever is equal is computed once."""
+    nu, which = np.unique(np.frombuffer(dof, np.float64), return_inverse=True)
     upper = 1 - probability
     value = np.full(nu.shape, normal_quantile(probability))
     narrow = (nu > 0) & (nu < _NORMAL_DOF)
@@ -72,7 +84,7 @@ def student_quantile(dof: Floats | float, probability: float) -> Floats:
         value = value + step
         if not (np.abs(step) > 1e-14 * np.abs(value)).any():
             break
-    return value
+    return value[which].tobytes()
 
 
 def binomial_tail(least: int, trials: int) -> float:
@@ -117,15 +129,20 @@ def incomplete_beta(a: Floats, b: Floats, x: Floats) -> Floats:
     p, q = np.where(swap, b, a), np.where(swap, a, b)
     y = np.where(swap, 1 - x, x)
     log_front = (
-        _log_gamma(a + b)
-        - _log_gamma(a)
-        - _log_gamma(b)
+        -np.frombuffer(_log_beta(a.tobytes(), b.tobytes()), np.float64)
         + p * np.log(np.maximum(y, _TINY))
         + q * np.log1p(-np.minimum(y, 1 - 1e-16))
     )
     found = np.exp(log_front) / p * _fraction(p, q, y)
     found = np.where(y <= 0, 0.0, found)
     return np.where(swap, 1 - found, found)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _log_beta(a: bytes, b: bytes) -> bytes:
+    """Logarithms of beta functions of the values of two arrays of one shape."""
+    first, second = np.frombuffer(a, np.float64), np.frombuffer(b, np.float64)
+    return (_log_gamma(first) + _log_gamma(second) - _log_gamma(first + second)).tobytes()
 
 
 def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
