@@ -19,7 +19,7 @@ from tracescope.engine.import_files import import_files
 from tracescope.errors import InputError, SourceError, UsageError
 from tracescope.places import need
 from tracescope.sources import Options, Part, digest, open_source, resolve
-from tracescope.store import open_store
+from tracescope.store import open_store, pointer
 
 ARRIVED = 1_800_000_000 * 10**9
 
@@ -118,6 +118,24 @@ def test_while_another_process_seals_names_land_with_the_spans(tmp_path: Path, m
         assert import_files(store, [shelf], arrived_ns=ARRIVED + 2).known == 2
     assert import_files(store, [shelf], arrived_ns=ARRIVED + 3).known == 3
     assert store.stored() == 2
+
+
+def test_parts_are_remembered_longer_than_batches_of_other_kinds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket has more objects than a sender has requests under way."""
+    parts = [f"{pointer.OF_PART}x-{number}" for number in range(pointer.REMEMBERED + 1000)]
+    others = [f"i-{number}" for number in range(pointer.REMEMBERED + 1000)]
+    mixed = [name for pair in zip(parts, others, strict=True) for name in pair]
+    kept = pointer.remembered(mixed)
+    assert [name for name in kept if name in set(parts)] == parts
+    assert [name for name in kept if name in set(others)] == others[1000:]
+    monkeypatch.setattr(pointer, "PARTS_REMEMBERED", 100)
+    assert [name for name in pointer.remembered(mixed) if name in set(parts)] == parts[-100:]
+    monkeypatch.setattr(pointer, "REMEMBERED", 1)
+    store, shelf = opened(tmp_path / "store"), Shelf({f"{n}": [payload(n)] for n in range(9)})
+    assert import_files(store, [shelf], arrived_ns=ARRIVED).new == 18
+    assert import_files(store, [shelf], arrived_ns=ARRIVED + 1).known == 9
 
 
 # -- folders ---------------------------------------------------------------------------------------

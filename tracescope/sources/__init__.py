@@ -178,5 +178,5 @@ def resolve(names: Sequence[str | Path], options: Options) -> list[str | Path | 
 
 
 def digest(*about: object) -> str:
-    """A part's name of anything that tells it: 24 hexadecimal digits."""
-    return hashlib.blake2b("\0".join(map(str, about)).encode(), digest_size=12).hexdigest()
+    """A part's name of anything that tells it: 16 hexadecimal digits, because very many are remembered."""
+    return hashlib.blake2b("\0".join(map(str, about)).encode(), digest_size=8).hexdigest()

@@ -19,6 +19,7 @@ from tracescope.ingest.documents import Form
 from tracescope.ingest.files import Chunk, FileOfNoTracesError, Message, Skipped, read_pieces
 from tracescope.ingest.sequence import CHUNK_BYTES
 from tracescope.sources import Part, Source, digest
+from tracescope.store.pointer import OF_PART
 
 #: Parts of at most so many bytes are fetched ahead, ...
 SMALL_BYTES: Final = 4 * 1024 * 1024
@@ -62,7 +63,7 @@ class Reading:
         InputError
             A part cannot be read, or there are some and none holds traces.
         """
-        self._prefix = f"s-{digest(self.source.identity)}-"
+        self._prefix = f"{OF_PART}{digest(self.source.identity)}-"
         with closing(_fetched(self._new())) as parts:
             yield from _grouped(self._chunks(parts))
         if not self.names and not self.known and self.skipped.files:

@@ -24,10 +24,29 @@ from tracescope.store.landing import Ledger
 
 #: Batches remembered after their ledger entries were merged, so that none counts twice.
 REMEMBERED: Final = 8192
+#: ... and of parts of sources, which would be read again: their names begin so.
+PARTS_REMEMBERED: Final = 1_000_000
+OF_PART: Final = "s-"
 #: Tables that earlier schemas had and nobody reads any more.
 FORMER_TABLES: Final = ("edge_load",)
 #: Bounds of a file that may hold rows of any hour.
 _EVER: Final = (-(2**62), 2**62)
+
+
+def remembered(batches: list[str]) -> list[str]:
+    """The newest batches, of which those of sources are remembered longer; in their order."""
+    parts = sum(name.startswith(OF_PART) for name in batches)
+    drop = {True: max(0, parts - PARTS_REMEMBERED), False: max(0, len(batches) - parts - REMEMBERED)}
+    if not any(drop.values()):
+        return batches
+    kept: list[str] = []
+    for name in batches:
+        kind = name.startswith(OF_PART)
+        if drop[kind]:
+            drop[kind] -= 1
+        else:
+            kept.append(name)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +177,7 @@ class Pointer:
                 },
                 "accepted": self.ledger.accepted,
                 "rejected": self.ledger.rejected,
-                "batches": self.ledger.batches[-REMEMBERED:],
+                "batches": remembered(self.ledger.batches),
                 "arrived_ns": self.ledger.arrived_ns,
                 "first_ns": self.first_ns,
                 "last_ns": self.last_ns,
