@@ -123,7 +123,7 @@ class Store:
         by: Literal["operation", "service", "kind"] = "operation",
         env: str | None = None,
     ) -> Report:
-        """Compare two periods: which edges take more of the latency, why, and how sure that is.
+        """Compare two periods: which edges take more of the latency, why, and with which uncertainty.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class Store:
     def forecast(
         self, *, horizon_weeks: float = 12.0, growth: Sequence[float] = (), env: str | None = None
     ) -> Forecast:
-        """Headroom, weeks to the wall, and latency at so many times today's users.
+        """Headroom, weeks to the wall, and latency at multiples of today's users.
 
         Raises
         ------
@@ -457,7 +457,7 @@ class Graph:
         return canonical(graph_json(self.model))
 
     def map(self, *, nodes: int = 60) -> Picture:
-        """The graph drawn; of a large one its backbone of so many nodes."""
+        """The graph drawn; a large one as its backbone of at most this many nodes."""
         from tracescope.analysis.topology.backbone import backbone
         from tracescope.report.svg import Look, arrange, draw
 

@@ -31,7 +31,7 @@ def _data_home() -> Path:
 
 
 def default_store() -> Path:
-    """Where spans are kept unless told otherwise."""
+    """The default folder of the store."""
     return _data_home() / "store"
 
 
@@ -41,7 +41,7 @@ def default_demo() -> Path:
 
 
 def system_zone() -> str:
-    """The system's time zone; UTC where it cannot be told."""
+    """The system's time zone; UTC where it is not known."""
     if name := os.environ.get("TZ"):
         return name.removeprefix(":")
     try:

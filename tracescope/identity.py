@@ -293,7 +293,7 @@ _BASENAME = re.compile(r"[/\\:]")
 
 
 def split_database(identity: str) -> Database:
-    """Parts of what `database_of` made; what may be a namespace or a server is taken for a namespace."""
+    """Parts of a name that `database_of` built; an ambiguous part counts as the namespace."""
     system, _, rest = identity.partition("/")
     namespace, attributes, where = rest.rpartition("@")
     if attributes:

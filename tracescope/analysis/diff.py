@@ -1,4 +1,4 @@
-"""`diff`: which edges take more of the clock in HEAD than in BASE, why, and how sure that is.
+"""`diff`: which edges take more of the latency in HEAD than in BASE, why, and with which uncertainty.
 
     rollups of two periods ─► matched slots, blocks ─► sums per (replicate, path)      blocks, alike, matched
         ─► mix + effects per path (exact) ─► effects per edge                          decompose, effects

@@ -112,7 +112,7 @@ class Gate:
         return self._edges(report)
 
     def _measured(self, base: float | None, head: float | None) -> float | None:
-        """In the condition's unit; None where it cannot be told."""
+        """The measured value in the condition's unit; None where it is not known."""
         if head is None or (self.change and base is None):
             return None
         scale = 100.0 if self.measure in ("share", "errors") else 1.0

@@ -369,7 +369,7 @@ class Carriers:
 
 
 class MissingWorkKind(StrEnum):
-    """What work is lost."""
+    """Kinds of work that is missing or done in vain."""
 
     FAILS_EARLY = "fails early"
     NOT_REACHED = "not reached"
@@ -407,7 +407,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Errors and lost work, as changes; rates that never were and are none have no row.
+    """Errors and missing work, as changes; rates of zero in both periods have no row.
 
     ``measured`` tells whether both periods' rollups tell what failed units and calls took.
     """
@@ -610,5 +610,5 @@ class Report:
 
     @property
     def grew(self) -> bool:
-        """Whether anything is told to have grown: latency, failures or a tail."""
+        """Whether anything grew significantly: latency, failures or a tail."""
         return bool(self.findings or self.failures.grown or any(tail.grew for tail in self.tails))

@@ -215,7 +215,7 @@ def _is_long(entry: Entry) -> bool:
 
 
 def _heavy(entry: Entry, clocks_ms: Mapping[str, float]) -> bool:
-    """Whether an entry's rise alone is a large part of the clock over all entries, and likely no chance."""
+    """Whether an entry's rise alone is a large, significant part of the clock over all entries."""
     part = (entry.weight_base + entry.weight_head) / 2
     least = UNCERTAIN_PART * clocks_ms.get(entry.unit, math.inf)
     likely = entry.rise_ms_ci is not None and entry.rise_ms_ci[0] > 0

@@ -17,12 +17,14 @@ from tracescope.errors import StoreError
 
 
 @click.command(name="demo")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another shop.")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Random seed; another one gives another shop."
+)
 @shell.store_option_of("Folder of the demo's own store; replaced only if a demo made it.")
 @click.option("--open", "shown", is_flag=True, help="Show its page in the browser afterwards.")
 @shell.print_options("table", "wide", "json", "markdown")
 def demo_command(seed: int, store: shell.Given, shown: bool, form: str, output: str | None) -> None:
-    """Three months of a growing shop, made in seconds, and what changed in them.
+    """Generate three months of a growing shop's traces in seconds, and show what changed.
 
     A database contends, an N+1 spreads, a queue backs up; a shift of traffic and a one-off spike
     must not be blamed. --open shows the same on the web page, until Ctrl-C.

@@ -53,7 +53,7 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
     "fail_on",
     multiple=True,
     metavar="GATE",
-    help="Exit with 3 if so, for example 'db.share>+5pp'; may be repeated.",
+    help="Exit with 3 if this holds, for example 'db.share>+5pp'; may be repeated.",
 )
 @shell.print_options(*FORMS)
 def diff_command(

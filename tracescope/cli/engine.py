@@ -68,7 +68,9 @@ def engine_options(function: F) -> F:
             help="Memory that it may use; with spark each task.",
         ),
         click.option(
-            "--workers", type=click.IntRange(1), help="Slices worked on at once; spark's are its own."
+            "--workers",
+            type=click.IntRange(1),
+            help="Number of slices to work on at once; Spark decides by itself.",
         ),
         click.option(
             "--conf", multiple=True, metavar="KEY=VALUE", help="Spark's configuration; may be repeated."
@@ -88,7 +90,7 @@ def engine_options(function: F) -> F:
 
 @click.command(name="seal")
 @engine_options
-@click.option("--open-hours", is_flag=True, help="Hours too that are not over yet, or only just.")
+@click.option("--open-hours", is_flag=True, help="Also seal hours that are not over yet, or only just ended.")
 @shell.store_option
 def seal_command(
     engine: str,

@@ -26,14 +26,14 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
     type=click.Choice(FORMS),
     default="auto",
     show_default=True,
-    help="What the files are.",
+    help="Format of the files.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Chunks worked on at once.")
+@click.option("--workers", type=click.IntRange(1), help="Number of chunks to work on at once.")
 @click.option(
     "--memory-mb",
     type=click.IntRange(64),
     metavar="MIB",
-    help="Memory that the import may take, the program included: never less than 600.",
+    help="Memory limit of the import, the program included; at least 600.",
 )
 @click.option("--since", metavar="WHEN", help="Of a table or topic: from the hour of an instant, or 7d.")
 @click.option("--until", metavar="WHEN", help="Of a table or topic: up to the end of the hour of an instant.")

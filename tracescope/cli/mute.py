@@ -14,7 +14,7 @@ from tracescope.periods import format_utc
 @click.command(name="mute")
 @click.argument("finding", required=False)
 @shell.period_arguments
-@click.option("--until", metavar="INSTANT", help="When it ends: a date, a mark, or so long: 12h, 3d, 2w.")
+@click.option("--until", metavar="INSTANT", help="When it ends: a date, a mark, or a duration: 12h, 3d, 2w.")
 @click.option("--reason", metavar="TEXT", help="Why, for whoever reads it later.")
 @click.option("--end", "ended", is_flag=True, help="End the mute of the FINDING now.")
 @shell.stores_option

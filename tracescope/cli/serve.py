@@ -33,17 +33,29 @@ _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
 
 @click.command(name="serve")
 @click.option("--grpc", metavar="HOST:PORT", help="Where to receive OTLP over gRPC; port 0 picks one; off.")
-@click.option("--http", metavar="HOST:PORT", help="Where to receive OTLP over HTTP; off.")
-@click.option("--web", metavar="HOST:PORT", help="Where to show the web page, health and metrics; off.")
-@click.option("--max-memory", "max_memory_mb", type=int, metavar="MIB", help="Memory before senders wait.")
-@click.option("--max-disk", "max_disk_mb", type=int, metavar="MIB", help="Disk; oldest raw spans go first.")
+@click.option("--http", metavar="HOST:PORT", help="Where to receive OTLP over HTTP; or off.")
+@click.option("--web", metavar="HOST:PORT", help="Where to show the web page, health and metrics; or off.")
+@click.option(
+    "--max-memory",
+    "max_memory_mb",
+    type=int,
+    metavar="MIB",
+    help="Memory limit; beyond it senders have to wait.",
+)
+@click.option(
+    "--max-disk",
+    "max_disk_mb",
+    type=int,
+    metavar="MIB",
+    help="Disk limit; the oldest raw spans are removed first.",
+)
 @click.option("--max-request-mb", type=int, metavar="MIB", help="Largest request, as sent and inflated.")
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
-@click.option("--tls-key", metavar="FILE", help="Its private key, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate, PEM.")
 @click.option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate that this CA signed.")
 @click.option("--token-file", metavar="FILE", help="Bearer tokens, one a line; read again when it changes.")
 @click.option("--insecure", is_flag=True, default=None, help="Let others reach it without TLS and token.")
-@click.option("--log-format", type=click.Choice(("logfmt", "json")), help="Form of event lines on stderr.")
+@click.option("--log-format", type=click.Choice(("logfmt", "json")), help="Format of event lines on stderr.")
 @shell.stores_option
 def serve_command(**flags: str | int | None) -> None:
     """Receive spans over OTLP, keep them, and seal hours as they close.

@@ -82,7 +82,7 @@ def output_option(function: F) -> F:
         "--output",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="Write there instead of stdout.",
+        help="Write to this file instead of stdout.",
     )(function)
 
 
@@ -94,7 +94,7 @@ def format_option(*forms: str, default: str = "") -> Callable[[F], F]:
         type=click.Choice(forms),
         default=None if default else forms[0],
         show_default=default or True,
-        help="Form of the output.",
+        help="Output format.",
     )
 
 

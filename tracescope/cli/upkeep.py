@@ -36,9 +36,15 @@ def mark_command(name: str | None, instant: str | None, store: shell.Given, tz: 
 
 
 @click.command(name="prune")
-@click.option("--retain-spans-days", type=click.IntRange(0), metavar="DAYS", help="Keep raw spans so long.")
-@click.option("--retain-rollups-days", type=click.IntRange(1), metavar="DAYS", help="Keep rollups so long.")
-@click.option("--trust-clock", is_flag=True, help="Remove by age though the clock is far ahead of the store.")
+@click.option(
+    "--retain-spans-days", type=click.IntRange(0), metavar="DAYS", help="How long to keep raw spans."
+)
+@click.option(
+    "--retain-rollups-days", type=click.IntRange(1), metavar="DAYS", help="How long to keep rollups."
+)
+@click.option(
+    "--trust-clock", is_flag=True, help="Remove by age even though the clock is far ahead of the store."
+)
 @shell.store_option
 def prune_command(
     retain_spans_days: int | None, retain_rollups_days: int | None, trust_clock: bool, store: shell.Given
@@ -70,7 +76,7 @@ def prune_command(
 
 
 @click.command(name="verify")
-@click.option("--repair", is_flag=True, help="Set damaged files aside, and make rollups anew.")
+@click.option("--repair", is_flag=True, help="Set damaged files aside, and rebuild rollups.")
 @shell.store_option
 def verify_command(repair: bool, store: shell.Given) -> None:
     """Compare every file with its checksum, count it, and make the rollups anew to compare them."""
@@ -110,7 +116,7 @@ def rebuild_command(
     memory_mb: int | None,
     store: shell.Given,
 ) -> None:
-    """Make the rollups anew from the spans of every hour that still has them.
+    """Rebuild the rollups of every hour that still has its spans.
 
     What the spans mean is resolved anew too, by the rules of this version and by the table `names`.
     """

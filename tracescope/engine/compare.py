@@ -161,7 +161,7 @@ def _apart(
 
 
 def environment_note(period: PeriodRollups) -> str:
-    """Which of several environments was taken because nobody chose; empty where there is one."""
+    """Note which of several environments was chosen by default; empty where there is only one."""
     if len(period.environments) < 2:
         return ""
     others = ", ".join(repr(name) for name in list(period.environments)[1:4])
@@ -210,7 +210,7 @@ class _Reading:
         return self._side(snapshot, base, chosen, **asked), later
 
     def by_days(self, snapshot: Snapshot, *, zone: str) -> tuple[PeriodRollups, PeriodRollups]:
-        """Hours that count alike in one row."""
+        """Hours that share block and weight in one row."""
         earlier, later = self.by_hours(snapshot, unread=True)
         matched = match(slots_of(earlier), slots_of(later), zone)
         last = later_of(earlier, later)

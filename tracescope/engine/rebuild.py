@@ -1,4 +1,4 @@
-"""Rollups made anew from the spans that sealing kept: the same ones, whatever became of the old."""
+"""Rebuild rollups from the spans that sealing kept: the same ones, whatever happened to the old."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tracescope.store.sealed import Rewrite
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """Hours made anew, spans in them, and hours left as rules of an earlier version made them.
+    """Hours rebuilt, spans in them, and hours left as an earlier version's rules built them.
 
     Those have no raw spans any more.
     """
@@ -45,7 +45,7 @@ def rebuild(
     policy: Policy | None = None,
     pool: Pool | None = None,
 ) -> RebuildResult:
-    """Make the rollups anew from the spans of every hour that still has them.
+    """Rebuild the rollups of every hour that still has its spans.
 
     What is damaged is set aside first: what can be made of spans is made, and the rest is left as it is.
     Given a `policy`, what the spans' attributes mean is resolved anew too: by today's rules, and by what it

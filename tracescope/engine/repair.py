@@ -1,4 +1,4 @@
-"""Repair: damaged files are set aside, what names them is put right, and rollups are made anew from spans.
+"""Repair: set damaged files aside, correct what names them, and rebuild rollups from spans.
 
 Nothing that is whole is touched, and nothing is deleted: what is taken out lies in ``quarantine/`` with a
 note.  Spans that are lost are counted as rejected for ``damaged``: accepted and rejected still add up.

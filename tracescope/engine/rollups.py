@@ -1,4 +1,4 @@
-"""What a period's rollups are made of.
+"""Where a period's rollups come from.
 
     |----sealed hours----|---unsealed---|
        [======= period =======)

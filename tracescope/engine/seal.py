@@ -372,13 +372,13 @@ class _Writer:
         return self._store.sealed.put("spans", pl.concat(held).sort("hour", maintain_order=True))
 
     def files(self) -> list[File]:
-        """The files of all spans taken."""
+        """The files of all spans written."""
         self.write()
         self._finish()
         return self._files
 
     def done(self) -> None:
-        """Begin anew: what was taken is the pointer's."""
+        """Start over: the published pointer owns what was written."""
         self._files, self.counts, self.replaced = [], {}, set()
 
     def _finish(self) -> None:

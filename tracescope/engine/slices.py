@@ -156,7 +156,7 @@ class Source:
 def source(
     store: SpanStore, snapshot: Snapshot, begin: int, end: int, unlanded: Unlanded | None = None
 ) -> Source:
-    """What traces that start in hours ``[begin, end)`` can be made of.
+    """Where the spans of traces that start in hours ``[begin, end)`` lie.
 
     Spans of closed hours are refused: what else their traces have begins where that does.
     """

@@ -1,4 +1,4 @@
-"""Traces found by what they are: service, operation, attribute, duration, errors; and by the begin of an id.
+"""Search traces by service, operation, attribute, duration and errors, and by the first digits of an id.
 
     hours of a period, the newest first ─► raw spans ─► a row a trace ─► until enough are found
 
@@ -76,7 +76,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was found, the slowest first, and the hours ``[first, last]`` that were looked through."""
+    """Matching traces, slowest first, and the hours ``[first, last]`` that were searched."""
 
     traces: tuple[Summary, ...]
     hours: tuple[int, int] | None

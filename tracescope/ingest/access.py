@@ -159,7 +159,7 @@ class Attempts:
         return failed is not None and len(failed) >= MOST_FAILED
 
     def forget(self) -> None:
-        """Begin anew: other tokens count now."""
+        """Forget failed attempts: the tokens have changed."""
         self._failed.clear()
 
     def note(self, client: str) -> None:

@@ -59,7 +59,7 @@ class _Checked:
 
 @dataclass(slots=True)
 class Intake:
-    """Takes requests until told not to.
+    """Accepts requests until it is closed.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the check of a request found, kept until its segment is drained.
+"""Results of checking a request, kept until its segment is drained.
 
 A request is inflated and scanned before it is acknowledged; the same scan serves the drain, which would
 otherwise inflate and scan every byte a second time.  Scans of single requests become one here:
@@ -27,7 +27,7 @@ _STRINGS_A_SPAN: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """One request's scan, less the room that it was made in.
+    """One request's scan without the buffers it was built in.
 
     Attributes
     ----------

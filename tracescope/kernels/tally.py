@@ -42,7 +42,7 @@ def intern(rows, size, table, a, b, c, d):
 
 @kernel
 def roomier(rows, size):
-    """Twice the room for rows of which there are `size`, and their table."""
+    """Double the room for the `size` rows there are, and rebuild their table."""
     more = np.empty((2 * len(rows), 4), np.int64)
     more[:size] = rows[:size]
     table = np.full(8 * len(rows), -1, np.int32)

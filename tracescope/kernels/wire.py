@@ -208,7 +208,7 @@ _MASK, _FLAWED = 10, 11
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a scan found.
+    """Results of a scan.
 
     Attributes
     ----------

@@ -148,7 +148,7 @@ def since(change: Change | None, marks: Mapping[str, int]) -> str:
 
 
 def certainty(finding: Finding) -> str:
-    """How sure it is: of the cause, then of the change."""
+    """Certainty in words: of the cause, then of the change."""
     cause = {
         Certainty.CLEAR: "clear",
         Certainty.CONSISTENT: "the evidence is consistent with this cause; it does not prove it",

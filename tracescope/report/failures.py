@@ -1,4 +1,4 @@
-"""Errors and lost work rendered: the ``errors`` block of JSON, and lines beside latency."""
+"""Render errors and missing work: the ``errors`` block of JSON, and lines beside latency."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _missing_work(one: MissingWork) -> contract.MissingWork:
 
 
 def failures_json(failures: Failures) -> contract.Errors:
-    """The ``errors`` block: rates as changes, where they begin, and what work is lost."""
+    """The ``errors`` block: rates as changes, where they begin, and which work is missing."""
     return {
         "measured": failures.measured,
         "entries": [_entry(one) for one in failures.entries],
@@ -151,7 +151,7 @@ def edge_lines(edge: Edge) -> list[str]:
 
 
 def lines(report: Report) -> list[str]:
-    """Errors and lost work, most important first; nothing where nothing ever failed."""
+    """Errors and missing work, most important first; empty where nothing ever failed."""
     found = report.failures
     out = [f"errors  {told}" for told in _rates(report)]
     shown = found.missing_work[:MOST_SENTENCES]

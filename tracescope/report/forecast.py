@@ -27,7 +27,7 @@ _REFUSED: Final = 3
 
 
 def forecast_json(forecast: Forecast, outlook: Outlook) -> contract.Forecast:
-    """``tracescope.forecast/1``; null is what could not be told, or more than ``beyond_weeks``."""
+    """``tracescope.forecast/1``; null where it is not known, or more than ``beyond_weeks``."""
     states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
 
     def entry(one: EntryForecast) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def one_line(name: str, limit: int = KEPT) -> str:
 
 
 def shortened(name: str, limit: int = SHOWN) -> str:
-    """`name` shortened in the middle: both ends tell services and databases apart."""
+    """`name` with its middle cut: both ends distinguish services and databases."""
     clean = one_line(name, max(len(name), 1)) if len(name) <= KEPT else one_line(name)
     if len(clean) <= limit:
         return clean

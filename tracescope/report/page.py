@@ -102,7 +102,7 @@ def _seen(value: Any) -> Any:
 
 
 def beside_latency(report: Report) -> list[str]:
-    """What a page tells beside latency: errors, lost work, the tail, and who carries the change."""
+    """What a page shows beside latency: errors, missing work, the tail, and who carries the change."""
     return [*failures.lines(report), *tails.lines(report), *carriers.lines(report)]
 
 

@@ -190,7 +190,7 @@ def _row_class(trace: TracePath, repeats: Sequence[int]) -> str:
 
 
 def grouped(trace: TracePath) -> Iterable[list[int]]:
-    """Rows of a waterfall: runs of three or more leaf calls alike under one parent are one row."""
+    """Rows of a waterfall: three or more similar leaf calls in a row under one parent become one row."""
     spans = trace.spans
     depth = spans["depth"].to_list()
     names = spans.select("parent_span_id", "service", "operation", "peer").rows()

@@ -18,7 +18,7 @@ _STATES: Final = (
 
 
 def finding_families(report: Report | None, most: int) -> list[Metric]:
-    """The state, and every finding with what it adds, how sure that is and how many weeks are left.
+    """The state, and every finding with its added time, its certainty and the weeks left.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ _AGAIN: Final = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Outcome(NamedTuple):
-    """How a message fared: whether it was taken, after how many tries, and what the last one said."""
+    """Outcome of a message: whether it was accepted, after how many tries, and the last answer."""
 
     accepted: bool
     tries: int
@@ -49,7 +49,7 @@ class _Answer(NamedTuple):
 
 
 async def post(url: str, body: bytes, *, first_pause_s: float = 1.0) -> Outcome:
-    """Post JSON until it is taken, refused, or tried often enough.
+    """Post JSON until it is accepted, refused, or tried often enough.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ def watch_app(
 
 
 class Later:
-    """An application that is made when it is first asked for: until then it costs no memory."""
+    """An application built on its first request: until then it costs no memory."""
 
     def __init__(self, make: Callable[[], ASGIApp]) -> None:
         self._make = make

@@ -53,7 +53,7 @@ _ALERTS: Final = "/api/v2/alerts"
 
 @dataclass(slots=True)
 class Sent:
-    """What was told: kept in the store's folder.
+    """What was sent, kept in the store's folder.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Sent:
 
     @classmethod
     def read(cls, root: Path) -> Sent:
-        """What was told before; nothing where that cannot be read."""
+        """What was sent before; nothing where that cannot be read."""
         try:
             return cls(**checked.load((root / FILE).read_bytes(), required=True))
         except (OSError, ValueError, TypeError):
@@ -87,7 +87,7 @@ class Sent:
 
 
 def is_configured(settings: Settings) -> bool:
-    """Whether anybody is to be told."""
+    """Whether a webhook or an Alertmanager is configured."""
     return bool(settings.webhook_url or settings.alertmanager_url)
 
 
@@ -137,7 +137,7 @@ class Teller:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self, now_s: float) -> None:
-        """Look once, at `now_s` since 1970, and tell what has to be told."""
+        """Look once, at `now_s` since 1970, and send what is due."""
         body = await self._ask(DIGEST)
         if not body:
             self._events("digest_not_made", level="warning")
@@ -173,7 +173,7 @@ class Teller:
 
     @staticmethod
     def _changed(state: str, here: list[str], sent: Sent) -> bool:
-        """Whether the verdict is another one than was told; that nothing is known at first is none."""
+        """Whether the verdict differs from the one sent last; insufficient data at first does not count."""
         if not sent.state and state == State.INSUFFICIENT:
             return False
         return state != sent.state or any(name not in sent.findings for name in here)

@@ -532,7 +532,7 @@ def mutes_in(root: Path) -> dict[str, tuple[int, str]]:
 
 
 def mend_format(path: Path | str) -> list[str]:
-    """Write the description of a store anew where it is damaged or gone; what was done."""
+    """Rewrite a store's description where it is damaged or missing; returns what was done."""
     root = Path(path)
     described = root / _FORMAT
     lock = root / "seal.lock"

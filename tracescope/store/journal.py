@@ -330,7 +330,7 @@ class Journal:
 
     @property
     def outruns_drain(self) -> bool:
-        """Whether attachments come faster than they are taken, and are about to be forgotten."""
+        """Whether attachments arrive faster than they are drained, and are about to be dropped."""
         full = self._attached_bytes > ATTACHED_BYTES * 3 // 4
         return full and time.monotonic() - self._drained_at < DRAINED_LATELY_S
 

@@ -141,7 +141,7 @@ class Landing:
                 path.unlink(missing_ok=True)
 
     def _place(self, folder: Path) -> None:
-        """Rename a staged group into place, under another name when its own is taken."""
+        """Rename a staged group into place, under another name when its own exists."""
         for inner in (*folder.rglob("*"), folder):
             if inner.is_dir():
                 fsync_path(inner)

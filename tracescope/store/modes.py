@@ -21,17 +21,17 @@ def _is_shared(folder: Path) -> bool:
 
 
 def file_mode(path: Path) -> int:
-    """The mode of a file that is made at `path`."""
+    """The mode of a file created at `path`."""
     return _GROUP_FILE if _is_shared(path.parent) else _FILE
 
 
 def restrict(path: Path) -> None:
-    """Give a file that somebody else's library made its mode."""
+    """Set the mode of a file that a library created."""
     path.chmod(file_mode(path))
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Open a file, made with its mode where there is none; a descriptor."""
+    """Open a file, creating it with its mode; returns a descriptor."""
     mode = file_mode(path)
     opened = os.open(path, flags, mode)
     if mode == _GROUP_FILE and flags & os.O_CREAT:  # whatever the umask says

@@ -1,4 +1,4 @@
-"""What a view's filters leave: of edges, headline, findings, patterns and map alike.
+"""Apply a view's filters: to edges, headline, findings, patterns and map.
 
 The verdict's clock stays that of all requests, and call paths those of whole entries; the page says so.
 """

@@ -142,7 +142,7 @@ class View:
         )
 
     def resolved(self, nodes: int) -> View:
-        """The view with ``auto`` decided for a graph of so many nodes."""
+        """The view with ``auto`` decided by the graph's number of nodes."""
         if self.spaces != "auto":
             return self
         return replace(self, spaces="closed" if nodes > LARGEST else "open")

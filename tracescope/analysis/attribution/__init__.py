@@ -1,4 +1,4 @@
-"""Cause told from victim: which of the edges that grew made the others grow.
+"""Separate causes from victims: which of the edges that grew made the others grow.
 
     edges that grew ─► ladder (who waits for whom) ─► causes, each with its victims ─► findings, ranked
 

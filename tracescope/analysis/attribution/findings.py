@@ -153,7 +153,7 @@ def grew(edge: Edge) -> bool:
 
 
 def _vouched(edge: Edge, entries: Collection[Entered]) -> bool:
-    """Whether an edge rises in an entry whose own clock grew, though among all edges it is not sure."""
+    """Whether an edge rises in an entry whose clock grew, though it is not significant among all edges."""
     low = (edge.credited_ms_ci or (0.0, 0.0))[0]
     if low <= 0 or edge.note is not None or _stays_open(edge.key):
         return False
@@ -179,7 +179,7 @@ def _likely(edge: Edge) -> bool:
 
 
 def _eligible(edge: Edge) -> bool:
-    """Whether an edge's rise is sure enough to be a cause; a holder of a resource needs none of its own."""
+    """Whether an edge's rise is certain enough to be a cause; whoever holds a resource needs none."""
     return edge.significant or (edge.credited_ms_ci or (0.0, 0.0))[0] > 0
 
 
@@ -224,7 +224,7 @@ def _begins(story: _Story, key: EdgeKey) -> tuple[float, float]:
 
 
 def _drop_uncertain(story: _Story) -> None:
-    """Take out what has no cause and is not sure enough to be one."""
+    """Remove edges that have no cause and are too uncertain to be one."""
     graph = story.graph
     while uncertain := [
         key

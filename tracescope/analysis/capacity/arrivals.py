@@ -181,7 +181,7 @@ def by_edge(period: PeriodRollups, edge_ids: Collection[int] | None = None) -> d
 def of_periods(
     periods: Sequence[PeriodRollups], edge_ids: Collection[int] | None = None
 ) -> list[dict[int, Arrivals]]:
-    """Arrivals of every edge of periods that are compared, in calls that count alike in all of them.
+    """Arrivals of every edge in compared periods; a call weighs the same in all of them.
 
     Parameters
     ----------

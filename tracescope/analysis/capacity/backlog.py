@@ -1,4 +1,4 @@
-"""Queues that remember: a wait that lasts longer than load is counted is made by the load of the past.
+"""Backlogs: a wait longer than the slot that load is counted in comes from earlier load.
 
 Where messages wait for hours, the arrivals of an hour say nothing about its wait: what came before does.
 So a wait is followed as a backlog that arrivals fill and consumers empty,

@@ -181,7 +181,7 @@ def _per_request(period: PeriodRollups) -> Trend:
 
 
 def _rose(values: Floats) -> float:
-    """How likely the second half of weekly values is so much above the first by chance.
+    """One-sided p-value of the second half of weekly values lying above the first.
 
     Fleets grow in steps, which a line through the weeks hardly sees (Welch's t; instances are counted, so
     weeks do not take after each other).
@@ -226,7 +226,7 @@ def _velocity(period: PeriodRollups) -> Sign:
 
 
 def decrease_p_value(before: int, after: int) -> float:
-    """How likely two equal times give so many counts in the first, or more, by chance.
+    """P-value of a decrease between two counts over equal times (one-sided, exact).
 
     Two Poisson counts of one rate: given their sum, the first is binomial with 1/2.
     """

@@ -461,7 +461,7 @@ class _Surface:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The change of log latency from base to head, told apart.
+    """The change of log latency from base to head, split into load and growth.
 
     Attributes
     ----------

@@ -200,7 +200,7 @@ def split_latency(
 
 
 def _grew(modelled: Modelled) -> bool:
-    """Whether a load model tells growth beyond chance."""
+    """Whether a load model shows significant growth."""
     fitted = modelled.fitted
     if fitted is None:
         return False

@@ -104,7 +104,7 @@ def trend_of(weeks: Floats, values: Floats) -> Trend:
 
 
 def grows(trend: Trend) -> bool:
-    """Whether a trend is more than chance and more than nothing."""
+    """Whether a trend is significant and rises by `LEAST_DRIFT` or more."""
     return (
         trend.pct_per_week is not None
         and trend.q_value is not None

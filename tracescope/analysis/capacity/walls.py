@@ -80,7 +80,7 @@ class EdgeCurve:
 
     @property
     def replicas(self) -> float | None:
-        """Live now, where load is that of each."""
+        """Replicas live now, where load is counted for each replica."""
         if self.arrivals is self.whole or self.whole.replicas is None:
             return None
         return float(np.mean(self.whole.replicas[-24:]))

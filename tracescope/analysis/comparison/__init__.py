@@ -1,4 +1,4 @@
-"""Two periods compared: which call paths changed the mean latency, by which cause, how sure that is.
+"""Compare two periods: which call paths changed the mean latency, why, and with which uncertainty.
 
     rollups ─► aggregate ─► matched ─► decompose ─► effects ─► edges, entries
 

@@ -1,4 +1,4 @@
-"""Hours that count alike, added up: what a comparison sums over time is summed once.
+"""Pre-aggregate hours that share block and weight, so that a comparison sums them once.
 
     hours    |0 1 2 ...         23|24 25 ...       47|        rows of a call path
     alike    |--------- 0 --------|--- 24 ---|- 38 --|        a row each, under the first of their hours
@@ -35,7 +35,7 @@ WORTH: Final = 2.0
 def condensed(
     base: PeriodRollups, head: PeriodRollups, matched: blocking.Matched
 ) -> tuple[PeriodRollups, PeriodRollups]:
-    """Both periods with ``path_hours`` of the hours that count alike in one row.
+    """Both periods with ``path_hours`` aggregated over hours that share block and weight.
 
     Rows keep the columns ``SUMS``, the longest call and the smallest hash of a trace.  Periods cut finer
     than into hours stay as they are.

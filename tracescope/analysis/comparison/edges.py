@@ -1,4 +1,4 @@
-"""Edges of a report: what each took, what it is credited with, and how sure that is.
+"""Edges of a report: their time, the change credited to them, and its interval.
 
 Source: design, section 6.
 """

@@ -1,4 +1,4 @@
-"""Entries that are measured alike: what matters is told by their clock, not by everybody's.
+"""Groups of entries with similar clocks: relevance is judged by their clock, not by that of all entries.
 
     typical          |---- GET /rooms 40 ms ----- GET /health 1 ms ----|      one clock, one smallest effect
     far slower                        |- GET /export 9 s -|                   its own

@@ -1,4 +1,4 @@
-"""Entries tested by themselves: how their clock moved, how sure that is, and what would not have shown.
+"""Test each entry by itself: the change of its clock, its interval, and the smallest detectable change.
 
 An entry of two requests in a hundred hardly moves the mean over all, so its edges are measured against a
 clock that it is no part of.  Here each entry is measured against its own, twice:

@@ -51,7 +51,7 @@ class Events:
     show_a_step: NDArray[np.bool_]
 
     def bound(self, shown: Spread) -> Spread:
-        """Spread that is no surer than so many events allow."""
+        """Spread with at least the error that this number of events implies."""
         return Spread(
             np.maximum(shown.error, self.error), np.minimum(shown.dof, np.maximum(self.count - 1, 1.0))
         )

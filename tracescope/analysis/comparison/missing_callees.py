@@ -1,4 +1,4 @@
-"""Calls whose callee's span was lost: put back among those of the same call that kept theirs.
+"""Calls whose callee's span is missing, merged with the same calls that have theirs.
 
     gateway CLIENT ─► cart SERVER ─► cart CLIENT (db)          99 of 100: http gateway -> cart, and below
     gateway CLIENT ─► (never arrived)                           1 of 100: gateway -> cart.internal
@@ -61,7 +61,7 @@ def missing_callees(paths: pl.DataFrame) -> list[tuple[int, int]]:
 
 
 def rejoin(pairs: Sequence[tuple[int, int]], tree: Tree, sides: Sequence[Sums]) -> float:
-    """Spread lost calls over the subtrees they belong to, in place.
+    """Spread calls without their callee's span over the subtrees they belong to, in place.
 
     Parameters
     ----------

@@ -152,7 +152,7 @@ def _not_reached(
 
 
 def _vanished(asked: Asked, unreached: set[tuple[int, int]], alpha: float) -> list[MissingWork]:
-    """Calls that are no longer made though nothing failed before them; of a subtree its top."""
+    """Calls that are no longer made although nothing failed before them; the top of each subtree."""
     unit, tree = asked.unit, asked.unit.tree
     kinds = unit.paths["kind"].to_numpy()
     sums = [

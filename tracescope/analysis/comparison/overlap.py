@@ -36,7 +36,7 @@ Name = tuple[str, str]  # service, operation
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """An entry of BASE that looks like one of HEAD, and how much they are alike, of 0 to 1."""
+    """An entry of BASE that resembles one of HEAD, and their similarity from 0 to 1."""
 
     before: Name
     after: Name
@@ -104,7 +104,7 @@ def _listed(side: Mapping[Name, int]) -> str:
 def _renamed(
     base: PeriodRollups, head: PeriodRollups, before: Mapping[Name, int], after: Mapping[Name, int]
 ) -> list[Renamed]:
-    """Entries of one period each that look alike, most alike first; each in one pair."""
+    """Pairs of similar entries that each exist in one period only, most similar first."""
     gone, new = _only(before, after), _only(after, before)
     if not gone or not new:
         return []
@@ -151,7 +151,7 @@ def _below(period: PeriodRollups, entry_names: list[Name]) -> dict[Name, frozens
 def _similarity(
     a: Name, b: Name, below_a: frozenset[tuple[str | None, ...]], below_b: frozenset[tuple[str | None, ...]]
 ) -> float:
-    """How much two entries are alike: the mean of what they call and what they are called.
+    """Similarity of two entries: the mean of that of their callees and of their names.
 
     Of entries that call nothing only names are left, and those of short routes are alike by chance: the
     service or the operation has to be the same then.

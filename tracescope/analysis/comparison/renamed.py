@@ -151,7 +151,7 @@ def _by_parent(paths: Iterable[_Path]) -> dict[int, list[_Path]]:
 
 
 def _pairs(families: _Families, gone: Sequence[_Path], new: Sequence[_Path]) -> list[tuple[_Path, _Path]]:
-    """Paths under one caller's visit that are two names of one, those that are most alike first."""
+    """Paths below one caller that are two names of the same call, most similar first."""
     likely = [
         (families.similarity(old, fresh), old, fresh)
         for old in gone

@@ -50,7 +50,7 @@ def with_standing(edges: Sequence[Edge], alpha: float) -> list[Edge]:
 
 
 def is_certain(edge: Edge, effect: Effect) -> bool:
-    """Whether a part of an edge's change is more than chance: no interval of it holds zero."""
+    """Whether the interval of one effect on an edge excludes zero."""
     ci = edge.effects_ci.get(effect)
     return ci is None or not ci[0] <= 0 <= ci[1]
 

@@ -58,7 +58,7 @@ class _Sketches:
         return (reached < q * reached[:, -1:]).sum(axis=1).clip(0, by_bin.shape[1] - 1)
 
     def beyond(self, cut: NDArray[np.int64]) -> Counts:
-        """Units in bins above that of each entry."""
+        """Units in bins above each entry's bin."""
         above = np.arange(self.counts.shape[2])[None, :] > cut[:, None]
         return Counts((self.counts * above).sum(axis=2), self.counts.sum(axis=2), self.seen)
 

@@ -231,7 +231,7 @@ class _Renaming:
         return out
 
     def apply_everywhere(self) -> Tables:
-        """The tables under ids that are new in all slots alike; what was renamed is gone from the names."""
+        """The tables under ids that change in all slots; renamed ids are removed from the names."""
         out = self._with_ids([])
         for name, key in (("entries", "entry_id"), ("paths", "path_id")):
             gone = pl.Series([old for _, old, _ in self.ids[key]], dtype=pl.Int64)

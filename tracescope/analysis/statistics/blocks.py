@@ -1,4 +1,4 @@
-"""Blocks of time: what makes two periods comparable, and what their uncertainty is made of.
+"""Blocks of time: they make two periods comparable and give the uncertainty of their difference.
 
 Hours are matched by hour of the week, so that a period with one more Monday is no growth.  Traffic
 of one day resembles the next, so uncertainty comes from blocks of time, not from requests
@@ -70,7 +70,7 @@ class Slots:
 
     @property
     def enough(self) -> bool:
-        """Whether there are blocks enough to tell change from chance; days count for more."""
+        """Whether there are enough blocks to test a change; days count for more."""
         return self.blocks >= (FEWEST_DAYS if self.daily else FEWEST_BLOCKS)
 
 
@@ -84,7 +84,7 @@ class Matched:
 
     @property
     def enough(self) -> bool:
-        """Whether both hold enough to tell change from chance."""
+        """Whether both periods have enough blocks to test a change."""
         return self.base.enough and self.head.enough
 
 

@@ -32,7 +32,7 @@ class Slope:
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Kendall's tau-b, and how likely one as far from 0 is by chance (two-sided, large samples)."""
+    """Kendall's tau-b and its p-value (two-sided, large samples)."""
 
     tau: float
     p_value: float

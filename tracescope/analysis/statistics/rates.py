@@ -65,7 +65,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Rates of both periods ``(k,)``, the error of their difference, and how likely it is by chance."""
+    """Rates of both periods ``(k,)``, the standard error of their difference, and its p-value."""
 
     base: Floats
     head: Floats

@@ -1,4 +1,4 @@
-"""How sure a change is: standard errors from blocks of time, intervals and false discovery rate.
+"""Significance of a change: standard errors from blocks of time, intervals, false discovery rate.
 
 The standard error is a jackknife over blocks, with the variance that a serially correlated series
 has, and t quantiles at its effective degrees of freedom.  (A percentile bootstrap over 4 to 10

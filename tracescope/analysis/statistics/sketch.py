@@ -19,6 +19,6 @@ ZERO_BIN: Final = -PER_OCTAVE
 
 
 def midpoint_of(bins: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Geometric middle of each bin ``(n,)``, in the unit of the values; 0 for the zero bin."""
+    """Geometric midpoint of each bin ``(n,)``, in the unit of the values; 0 for the zero bin."""
     midpoint = np.exp2((bins.astype(np.float64) + 0.5) / PER_OCTAVE)
     return np.where(bins == ZERO_BIN, 0.0, midpoint)

@@ -451,7 +451,7 @@ def _shared_databases(graph: Graph, rows: pl.DataFrame) -> list[Finding]:
 
 
 def _came_and_went(graph: Graph) -> list[Finding]:
-    """Edges of one period only.  ``expected_calls`` says how sure that is: few prove nothing."""
+    """Edges of one period only; with few ``expected_calls`` their absence proves nothing."""
     if graph.base is None:
         return []
     out: list[Finding] = []
