@@ -22,7 +22,9 @@ import zstandard
 from click.testing import CliRunner, Result
 from processes import free_address
 from stores import sealed_checksum
+from tempo_blocks import BLOCK, write_block
 from test_sources import payload
+from test_sources_tempo import traces
 
 from tracescope.cli import main
 from tracescope.errors import SourceError
@@ -211,6 +213,66 @@ def test_an_object_that_goes_or_changes_while_it_is_read_leaves_the_store_as_it_
     assert run("import", url(bucket), "--store", tmp_path / "store").stderr.startswith("8 new")
 
 
+def test_blocks_of_tempo_in_a_bucket_are_read_among_objects_and_alone(tmp_path: Path, bucket: Any) -> None:
+    """A block that is compacted away while it is read is told, and the next run goes on."""
+    sent = traces(20)
+    write_block(tmp_path / BLOCK, [sent], 4)
+    for path in (tmp_path / BLOCK).iterdir():
+        bucket.put(f"tempo/tenant/{BLOCK}/{path.name}", path.read_bytes())
+    bucket.put(f"tempo/tenant/{BLOCK}/bloom-0", b"\0\1\2")
+    bucket.put("tempo/otlp", payload(1))
+    result = run("import", f"tempo+{url(bucket, 'tempo')}", "--store", tmp_path / "alone")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("80 new, 0 duplicates, 0 rejected; ")
+    assert result.stderr.count("\n") == 1
+    result = run("import", url(bucket, "tempo"), "--store", tmp_path / "alone")
+    assert result.stderr.startswith("2 new, 0 duplicates, 0 rejected; ")
+    assert "not read again: 1 parts" in result.stderr
+    (tmp_path / "sent.binpb").write_bytes(sent.SerializeToString() + payload(1))
+    assert run("import", tmp_path / "sent.binpb", "--store", tmp_path / "plain").exit_code == 0
+    assert sealed_checksum(open_store(tmp_path / "alone")) == sealed_checksum(open_store(tmp_path / "plain"))
+    obstore.delete(bucket, f"tempo/tenant/{BLOCK}/meta.json")
+    result = run("import", url(bucket, "tempo"), "--store", tmp_path / "other")
+    assert result.exit_code == 0, result.output
+    assert f"tempo/tenant/{BLOCK}: a block of Tempo without meta.json" in result.stderr
+
+
+def test_an_import_that_is_killed_leaves_the_store_as_it_was_and_the_next_goes_on(
+    tmp_path: Path, bucket: Any, answering: Any
+) -> None:
+    """Killed while it waits for the last object."""
+    for number in range(30):
+        bucket.put(f"{number:02}", payload(number))
+    _, address = store_of[id(bucket)]
+    waiting = threading.Event()
+
+    def slow(handler: Any) -> None:
+        if handler.path.split("?")[0].endswith("/29"):
+            waiting.set()
+            time.sleep(60)
+        with urllib.request.urlopen(
+            urllib.request.Request(address + handler.path, headers={"Authorization": SIGNED})
+        ) as answer:
+            body = answer.read()
+            handler.send_response(answer.status)
+            for name in ("content-length", "etag", "last-modified"):
+                if name in answer.headers:
+                    handler.send_header(name, answer.headers[name])
+            handler.end_headers()
+            handler.wfile.write(body)
+
+    store = tmp_path / "store"
+    place = url(bucket).replace(address, answering(slow).address)
+    command = [sys.executable, "-m", "tracescope", "import", place, "--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as importing:
+        assert waiting.wait(120)
+        importing.kill()
+    assert open_store(store).stored() == 0
+    result = run("import", url(bucket), "--store", store)
+    assert result.exit_code == 0, result.output
+    assert open_store(store).stored() == 60
+
+
 class Answering(ThreadingHTTPServer):
     """A server on loopback that answers everything by one function, and keeps what it was asked."""
 
@@ -228,6 +290,7 @@ class Answering(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
+        self.daemon_threads, self.block_on_close = True, False
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.address = f"http://127.0.0.1:{self.server_port}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+_BLOCKS = "a block of Tempo is read by its folder, `tracescope import tempo:///FOLDER`"
 _COLLECTOR = "export it through an OpenTelemetry Collector with the file exporter"
 
 
@@ -19,7 +20,7 @@ class Format(NamedTuple):
 
 
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
-    (b"PAR1", Format("a Parquet file", f"{_COLLECTOR}, or write its rows as OTLP JSON lines")),
+    (b"PAR1", Format("a Parquet file", f"{_BLOCKS}; else {_COLLECTOR}, or write its rows as OTLP JSON lines")),
     (b"ORC", Format("an ORC file", _COLLECTOR)),
     (b"Obj\x01", Format("an Avro file", _COLLECTOR)),
     (b"ARROW1", Format("an Arrow file", _COLLECTOR)),
