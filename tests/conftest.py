@@ -6,7 +6,9 @@ import re
 from collections.abc import Generator
 from typing import Final, TypeVar
 
+import buckets
 import pytest
+import stores
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -60,3 +62,20 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A module that is skipped as a whole."""
     return _judged((yield), collector.config)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Generator[str]:
+    """An S3 server with one bucket; its address."""
+    with buckets.s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where `stores.new_store` makes stores: in a folder, or in a bucket of which the folder is a mirror."""
+    place = str(request.param)
+    if place == "bucket":
+        request.getfixturevalue("s3")
+        monkeypatch.setattr(stores, "in_bucket", True)
+    return place

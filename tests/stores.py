@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import buckets
 import polars as pl
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -27,6 +28,9 @@ HOUR = 3600 * SECOND
 DAY = int(datetime(2026, 9, 30, tzinfo=UTC).timestamp()) * SECOND
 HOUR_OF_DAY = DAY // HOUR
 ARRIVED = DAY + 24 * HOUR
+
+#: Whether new stores are made in a bucket; see `conftest.where`.
+in_bucket = False
 
 _LINE = re.compile(r"( *)(\w+) (\S+) (\S+) (\d\d):(\d\d):(\d\d) \+(\d+)s((?: \S+=\S+)*)")
 
@@ -78,7 +82,12 @@ def seal_at(path: Path, frame: pl.DataFrame, *, sealed: bool = True) -> SpanStor
 
 def new_store(path: Path) -> SpanStore:
     """An empty store."""
-    return open_store(path, create=True)
+    return open_store(place(path), create=True)
+
+
+def place(path: Path) -> Path:
+    """A folder for a store: made a mirror of a new one in a bucket, where tests ask for that."""
+    return buckets.mirror(path, buckets.new_url(path.name)) if in_bucket else path
 
 
 def sealed_checksum(store: SpanStore) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 import pytest
 import stores
+from buckets import everywhere
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
 from tracescope import keeping, schema
@@ -33,8 +34,11 @@ from tracescope.store import SpanStore, open_store
 from tracescope.store.pointer import HourState
 
 DATA = Path(__file__).parent / "data"
-#: Child processes find the tests' own modules too.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def environment() -> dict[str, str]:
+    """Child processes find the tests' own modules too."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def units(store: SpanStore, start_ns: int = DAY, end_ns: int = DAY + 24 * HOUR) -> int:
@@ -45,6 +49,8 @@ def units(store: SpanStore, start_ns: int = DAY, end_ns: int = DAY + 24 * HOUR) 
 # -- what belongs where --
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_a_trace_that_crosses_an_hour_belongs_to_the_hour_in_which_it_starts(tmp_path: Path) -> None:
     """All its spans, and its unit of work."""
     store = new_store(tmp_path / "store")
@@ -58,6 +64,8 @@ def test_a_trace_that_crosses_an_hour_belongs_to_the_hour_in_which_it_starts(tmp
     assert store.sealed.pointer().hours == {HOUR_OF_DAY + 10: HourState(2, ARRIVED, has_raw=True)}
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_late_spans_reopen_the_hour_and_give_what_one_landing_would(tmp_path: Path) -> None:
     """A child that lands after sealing, an hour on; a root that lands before its children's hour."""
     whole = spans("A web GET 10:59:58 +4s\n  A orders list 11:00:00 +2s\n    A stock read 11:00:00 +1s")
@@ -72,6 +80,8 @@ def test_late_spans_reopen_the_hour_and_give_what_one_landing_would(tmp_path: Pa
     assert late.landing.files() == {}
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_landing_is_idempotent_on_the_ids_whatever_the_batch_is_called(tmp_path: Path) -> None:
     """The same spans in another batch, before and after sealing, change no result."""
     frame = many(12)
@@ -91,6 +101,8 @@ def test_landing_is_idempotent_on_the_ids_whatever_the_batch_is_called(tmp_path:
     assert twice.status().stored == 36
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_importing_a_file_twice_changes_no_result(tmp_path: Path) -> None:
     """The second time everything is a duplicate."""
     store = new_store(tmp_path / "store")
@@ -134,6 +146,8 @@ def test_workers_slices_and_arrival_do_not_change_the_checksum(
     assert sealed_checksum(other) == sealed_checksum(plain)
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_a_consumer_sealed_before_its_producer_arrives_gets_its_wait_later(tmp_path: Path) -> None:
     """A link across traces and hours; the producer's span lands last."""
     text = "P shop publish 09:00:00 +1s\nC mailer send 12:00:00 +2s"
@@ -162,6 +176,8 @@ def test_a_consumer_sealed_before_its_producer_arrives_gets_its_wait_later(tmp_p
 # -- readers beside a writer --
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_readers_see_only_whole_groups_while_another_process_lands_and_seals(tmp_path: Path) -> None:
     """Each group has six traces over four hours; every read sees a multiple of six."""
     path = tmp_path / "store"
@@ -191,7 +207,7 @@ def test_readers_see_only_whole_groups_while_another_process_lands_and_seals(tmp
             str(path),
         ],
         stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=environment(),
     )
     seen: set[int] = set()
     wrong: list[str] = []
@@ -218,6 +234,8 @@ def test_readers_see_only_whole_groups_while_another_process_lands_and_seals(tmp
     assert verify(store) == []
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_two_processes_cannot_seal_at_once(tmp_path: Path) -> None:
     """The second is told so, or waits."""
     store = new_store(tmp_path / "store")
@@ -256,7 +274,7 @@ def steps_of_sealing(
     with monkeypatch.context() as patch:
         for owner, names in (
             (Sealed, ("put", "replace", "publish", "union")),
-            (Landing, ("forget", "drop")),
+            (Landing, ("settle", "_drop", "_forget")),
         ):
             for name in names:
                 patch.setattr(owner, name, dying(getattr(owner, name)))
@@ -267,6 +285,8 @@ def steps_of_sealing(
     return False
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_a_seal_killed_before_any_of_its_steps_leaves_the_old_or_the_new_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -294,6 +314,8 @@ def test_a_seal_killed_before_any_of_its_steps_leaves_the_old_or_the_new_state(
     assert broken.landing.files() == {}
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_rows_of_a_seal_that_was_never_published_do_not_count_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -309,6 +331,8 @@ def test_rows_of_a_seal_that_was_never_published_do_not_count_twice(
     assert store.sealed.scan(store.sealed.pointer(), "spans").collect().height == 1
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_rows_of_a_seal_that_was_never_published_do_not_count_after_room_was_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -372,6 +396,8 @@ LINES = """\
 """
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_an_import_killed_before_any_of_its_steps_shows_all_of_it_or_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -398,6 +424,8 @@ def test_an_import_killed_before_any_of_its_steps_shows_all_of_it_or_nothing(
     assert store.landing.files() == {}
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_an_import_larger_than_its_memory_gives_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -420,13 +448,15 @@ def test_an_import_larger_than_its_memory_gives_the_same(
         store = new_store(tmp_path / name)
         done = import_files(store, files, arrived_ns=ARRIVED, memory_bytes=memory_bytes)
         assert done.sealed
-        assert len(staged) == aside, "each file is one batch; one of them fits"
+        assert bool(staged) is bool(aside), "what does not fit is staged, and nothing else"
         results.append((done, sealed_checksum(store), store.status().accepted))
         assert list((tmp_path / name / "staging").iterdir()) == []
         assert store.landing.files() == {}
     assert results[0] == results[1]
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_an_import_lands_while_another_process_seals(tmp_path: Path) -> None:
     """Its spans are seen at once, and counted once when they are sealed."""
     files = exported(tmp_path / "files")
@@ -443,6 +473,8 @@ def test_an_import_lands_while_another_process_seals(tmp_path: Path) -> None:
     assert (again.new, again.duplicates, store.status().accepted) == (0, 8, 8)
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_an_import_of_an_hour_that_retention_closes_meanwhile_is_refused(tmp_path: Path) -> None:
     """Closed after the files were read: counted by reason, as if it had come later."""
     files = exported(tmp_path / "files")
@@ -466,13 +498,15 @@ import_files(open_store(sys.argv[1], create=True), sys.argv[2:], arrived_ns=1_80
 """
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_an_import_killed_at_any_time_resumes_without_duplicates(tmp_path: Path) -> None:
     """SIGKILL while files are read, landed and sealed; then the import is repeated."""
     files = [str(DATA / "dsb-hotel" / f"load{level}.jsonl.gz") for level in (25, 50)]
     path = tmp_path / "store"
     draw = random.Random(3)
     for _ in range(3):
-        child = subprocess.Popen([sys.executable, "-c", IMPORT, str(path), *files], env=ENVIRONMENT)
+        child = subprocess.Popen([sys.executable, "-c", IMPORT, str(path), *files], env=environment())
         try:
             child.wait(draw.uniform(1.5, 6.0))
         except subprocess.TimeoutExpired:
@@ -488,6 +522,8 @@ def test_an_import_killed_at_any_time_resumes_without_duplicates(tmp_path: Path)
     assert verify(store) == []
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_an_import_that_fails_in_its_second_file_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     """A bad line; nothing of the first file is there, and nothing is left in staging."""
     good = (DATA / "opensearch-otel" / "spans.jsonl").read_bytes().splitlines(keepends=True)
@@ -520,6 +556,8 @@ def test_a_group_of_a_living_owner_is_left_alone_and_one_of_a_dead_owner_forgott
 # -- retention --
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_retention_closes_hours_and_refuses_what_comes_later(tmp_path: Path) -> None:
     """Raw spans go by arrival, rollups stay; later spans for the hour are counted as hour_closed."""
     store = new_store(tmp_path / "store")
@@ -541,6 +579,8 @@ def test_retention_closes_hours_and_refuses_what_comes_later(tmp_path: Path) -> 
     assert before != ""
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_spans_that_land_while_their_hour_is_being_closed_do_not_replace_its_rollups(tmp_path: Path) -> None:
     """They were checked before the hour closed and land after it."""
     store = new_store(tmp_path / "store")
@@ -557,6 +597,8 @@ def test_spans_that_land_while_their_hour_is_being_closed_do_not_replace_its_rol
     assert store.landing.files() == {}
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_rollups_older_than_their_retention_go_and_stay_counted(tmp_path: Path) -> None:
     """Back from the newest hour, whatever the clock says."""
     store = new_store(tmp_path / "store")
@@ -572,6 +614,8 @@ def test_rollups_older_than_their_retention_go_and_stay_counted(tmp_path: Path) 
     assert verify(store) == []
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_rebuilding_does_not_make_old_spans_young(tmp_path: Path) -> None:
     """Retention counts from arrival, not from the last sealing."""
     store = new_store(tmp_path / "store")
@@ -621,6 +665,8 @@ def test_verify_finds_a_missing_file_and_readers_say_so(sealed_store: SpanStore)
     assert any("it is missing" in note for note in found.notes)
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_verify_finds_a_wrong_rollup_and_rebuild_mends_it(sealed_store: SpanStore) -> None:
     """One unit too many in one row."""
     expected = sealed_checksum(sealed_store)
@@ -636,6 +682,8 @@ def test_verify_finds_a_wrong_rollup_and_rebuild_mends_it(sealed_store: SpanStor
     assert sealed_checksum(sealed_store) == expected
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_verify_takes_landed_spans_for_what_they_are(sealed_store: SpanStore) -> None:
     """Spans that wait for sealing are no difference between spans and rollups."""
     land(sealed_store, spans("L gateway checkout 08:10:00 +1s"), "late")
@@ -714,6 +762,8 @@ def test_the_group_may_read_a_store_that_was_made_for_it_and_nobody_else_may(tmp
     assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o640}
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_a_trace_is_found_whether_landed_or_sealed(sealed_store: SpanStore) -> None:
     """Once before, once after its last span was sealed."""
     row = many(30)[0]
@@ -721,6 +771,8 @@ def test_a_trace_is_found_whether_landed_or_sealed(sealed_store: SpanStore) -> N
     assert len(trace_spans(sealed_store, *ids)) == 3
 
 
+@everywhere
+@pytest.mark.usefixtures("where")
 def test_a_rebuild_goes_by_the_names_and_rules_of_today(tmp_path: Path) -> None:
     """What an address is may be said later: raw spans are resolved anew, and nothing else changes."""
     attributes = "db.system=postgresql server.address=10.0.3.7 db.query.text=SELECT"

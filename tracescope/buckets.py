@@ -11,10 +11,13 @@ What a client says of an error may hold secrets; `Place.why` says it in words th
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -269,3 +272,31 @@ def _said(query: str, kind: _Kind, shown: str) -> dict[str, str]:
             f"it takes endpoint, {', '.join(kind.options)}",
         )
     return said
+
+
+def store_folder(url: str, home: Path) -> Path:
+    """The folder for what this machine holds of a store in a bucket, made where there is none.
+
+    ``MIRROR.json`` in it says of which store; no secret is in it.
+
+    Raises
+    ------
+    SourceError
+        The URL names no bucket and prefix, or brings credentials.
+    """
+    place = place_of(url, given={}, environ={})
+    if place.has_secrets:
+        raise SourceError(
+            f"{place.shown}: the URL of a store is written down, so it brings no credentials", place.export
+        )
+    if not place.prefix:
+        raise SourceError(f"{place.shown} names a bucket", f"name a prefix in it: {place.root}/tracescope")
+    query = urlsplit(url).query
+    plain = f"{place.root}/{place.prefix}" + (f"?{query}" if query else "")
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{place.bucket}-{place.prefix}")[-80:].strip("-")
+    folder = home / f"{readable}-{hashlib.blake2b(plain.encode(), digest_size=6).hexdigest()}"
+    said, text = folder / "MIRROR.json", json.dumps({"url": plain})
+    if not said.is_file() or said.read_text() != text:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        said.write_text(text)
+    return folder

@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tracescope import schedule
+from tracescope.buckets import store_folder
 from tracescope.errors import ConfigError, UsageError
 from tracescope.keeping import Policy
-from tracescope.places import not_a_store
+from tracescope.places import STORES, not_a_store, scheme_of
 
 PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"
@@ -76,9 +77,13 @@ class Settings:
     """Every setting; its documentation stands in the field's metadata."""
 
     store: str | tuple[str, ...] = _doc(
-        "folder of the store, of this machine; a list of several is read together and never written to "
-        "(in the variable, with commas between)",
+        "folder of the store, or its URL in object storage (`s3://bucket/prefix`, `gs://...`, `az://...`); a "
+        "list of several is read together and never written to (in the variable, with commas between)",
         factory=lambda: str(default_store()),
+    )
+    mirrors: str = _doc(
+        "folder for what this machine holds of stores in object storage: copies, and a receiver's journal",
+        factory=lambda: str(_data_home() / "mirrors"),
     )
     group_access: bool = _doc("let the group of a store's folder read a store that is made now", False)
     env: str = _doc("environment to compare; the busiest when empty", "")
@@ -428,6 +433,12 @@ def load(flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, st
         if (wrong := not_a_store(store)) is not None:
             named = "" if origin["store"] == "flag" else f"{origin['store']}: "
             raise ConfigError(named + wrong.message, wrong.hint)
+    mirrors = Path(settings.mirrors).expanduser()
+    folders: list[str] = [
+        str(store_folder(store, mirrors)) if scheme_of(store) in STORES else store
+        for store in settings.stores
+    ]
+    settings = replace(settings, store=tuple(folders) if len(folders) > 1 else folders[0])
     return settings, origin
 
 

@@ -17,6 +17,8 @@ from tracescope.errors import UsageError
 #: A scheme of two letters or more, or several; `Path` makes one slash of two.  One letter is a drive.
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+(?::[A-Za-z][A-Za-z0-9+.-]*)*):(/+)(.*)", re.DOTALL)
 
+#: Object storage that a store can be in.
+STORES: Final = frozenset({"s3", "gs", "az"})
 _COPY: Final = "copy the objects into a folder, and import that"
 _EXPORT: Final = "export its spans as OTLP or Jaeger JSON lines, and import these"
 #: What schemes name, and how their traces can be had.
@@ -97,16 +99,20 @@ def not_a_store(name: str) -> Elsewhere | None:
     use = (
         "give the folder of a store, or a new one, and fill it with `tracescope import` or `tracescope serve`"
     )
+    if scheme_of(name) in STORES:
+        return None
     if (found := _of(name)) is not None:
         return Elsewhere(
-            f"{masked(name)} is an address of {found[0]}; a store is a folder of this machine", use
+            f"{masked(name)} is an address of {found[0]}; a store is a folder of this machine, or is in "
+            "object storage: s3://bucket/prefix, gs://... or az://...",
+            use,
         )
     path = Path(name)
     if path.is_file():
         with path.open("rb") as file:
             what = "a Parquet file" if file.read(4) == b"PAR1" else "a file"
         return Elsewhere(f"{name} is {what}; a store is a folder", use)
-    if not path.is_dir() or (path / "FORMAT.json").exists():
+    if not path.is_dir() or (path / "FORMAT.json").exists() or (path / "MIRROR.json").exists():
         return None
     kinds = (
         ("_delta_log", "a Delta table"),

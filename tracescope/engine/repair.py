@@ -116,7 +116,7 @@ def restore_pointer(store: SpanStore) -> list[str]:
     path = store.root / POINTER
     if path.exists():
         set_aside(store.root, path, "damaged")
-    write_durably(path, newest.dump())
+    store.sealed.restore(newest)
     return [f"{path} is restored from publication {newest.sequence} of its log"]
 
 
@@ -136,6 +136,7 @@ def heal(store: SpanStore) -> tuple[list[str], bool]:
     lost = 0
     for path, told in list(landing_problems(store, pointer)):
         lost += _mend_landing(store, path, told, pointer)
+        store.landing.restate(path)
         done.append(f"{path} is put right or set aside")
     gone = store.sealed.broken(pointer)
     tables = {file.path: name for name, files in pointer.files.items() for file in files}

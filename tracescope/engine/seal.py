@@ -7,7 +7,7 @@ Slices bound the memory (`tracescope.engine.slices`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,20 +114,15 @@ def _along(snapshot: Snapshot, unlanded: Unlanded) -> Snapshot:
     )
 
 
-def quiet_hours(landed: dict[int, list[Path]], *, now_ns: int, grace_s: float) -> list[int]:
-    """Hours that are over and have had no new spans for a while; see `seal_quiet`."""
+def quiet_hours(written: Mapping[int, Sequence[float]], *, now_ns: int, grace_s: float) -> list[int]:
+    """Hours that are over and have had no new spans for a while, by when their files were written."""
     limit = int(now_ns - grace_s * 1e9) // schema.HOUR_NS
     quiet: list[int] = []
-    for hour, paths in landed.items():
-        if hour >= limit:
-            continue
-        try:
-            ages = [now_ns / 1e9 - path.stat().st_mtime for path in paths]
-        except FileNotFoundError:  # sealed by another process a moment ago
-            continue
-        if min(ages) >= grace_s or max(ages) >= 4 * grace_s:
+    for hour, times in written.items():
+        ages = [now_ns / 1e9 - at for at in times]
+        if hour < limit and (min(ages) >= grace_s or max(ages) >= 4 * grace_s):
             quiet.append(hour)
-    return quiet
+    return sorted(quiet)
 
 
 def seal_quiet(
@@ -145,7 +140,7 @@ def seal_quiet(
     """
     with store.sealing():
         found = store.snapshot()
-        quiet = quiet_hours(found.landed, now_ns=now_ns, grace_s=grace_s)
+        quiet = quiet_hours(store.landing.written(), now_ns=now_ns, grace_s=grace_s)
         means = _Means(Threads(workers), memory_bytes)
         return _seal(store, found, _reopened(quiet, found.pointer), means, None)
 
@@ -309,8 +304,7 @@ def _clear(
     pointer.ledger.add(-late, {"hour_closed": late} if late else {})
     fold(store, pointer)
     store.sealed.publish(pointer)
-    store.landing.drop(files)
-    store.landing.forget(set(pointer.ledger.batches))
+    store.landing.settle(files, set(pointer.ledger.batches))
     if pointer.sequence % _SWEPT_EVERY == 0:
         store.sealed.vacuum(pointer, readers_s=READERS_S)
 

@@ -288,7 +288,7 @@ class Runtime:
             self.journal.probe()
         if self._is_due("disk", LOOK_EVERY_S):
             self._disk_bytes = folder_bytes(self.store.root)
-            self._oldest_hour = min(self.store.landing.files(), default=-1)
+            self._oldest_hour = min(self.store.landing.here(), default=-1)
             self.meters.disk_free.set(free_bytes(self.store.root))
         was = self.intake.pressure
         now = self._pressure.reason(
@@ -355,7 +355,7 @@ class Runtime:
             return
         now_ns = time.time_ns()
         grace_s = self.settings.seal_grace_minutes * 60.0
-        quiet = quiet_hours(self.store.landing.files(), now_ns=now_ns, grace_s=grace_s)
+        quiet = quiet_hours(self.store.landing.written(), now_ns=now_ns, grace_s=grace_s)
         if not (quiet or prune or excess):
             return
         self._sealing_since = time.monotonic()
@@ -399,7 +399,7 @@ class Runtime:
         # the kernel's own name of the thread, so that `top -H` and benchmarks tell it apart
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("drain")
         while not self._journal_closed.wait(DRAIN_TICK_S):
-            while self._drain(gather_s(len(self.store.landing.groups()))):
+            while self._drain(gather_s(self.store.landing.count())):
                 pass
         self._drain(0.0)
 

@@ -81,7 +81,9 @@ def work(plan: Plan) -> Outcome:
                 sealing_first=False,
                 readers_s=READERS_S,
             ).hours
-        if plan.excess_bytes > 0:
+        if plan.excess_bytes > 0 and store.mirror is not None:
+            store.mirror.tidy(0)  # the disk is short of room for copies
+        elif plan.excess_bytes > 0:
             pruned += reclaim(store, plan.excess_bytes).hours
     except StoreBusyError:
         return Outcome("busy")

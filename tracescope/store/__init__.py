@@ -21,7 +21,7 @@ import fcntl
 import json
 import time
 from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +30,7 @@ from tracescope import schema
 from tracescope.errors import DamagedFileError, NewerFormatError, StoreBusyError, StoreError
 from tracescope.store import checked, modes, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
+from tracescope.store.mirror import Mirror
 from tracescope.store.pointer import File, Pointer
 from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
 
@@ -134,22 +135,26 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SpanStore:
-    """An open store; see the module's docstring.  Made by `open_store`."""
+    """An open store; see the module's docstring.  Made by `open_store`.
+
+    With a `mirror` it lies in object storage, and `root` holds copies (`tracescope.store.mirror`).
+    """
 
     root: Path
     landing: Landing
     sealed: Sealed
     demo: bool
+    mirror: Mirror | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its folder, or its URL."""
+        return str(self.root) if self.mirror is None else self.mirror.bucket.url
 
     @property
     def stores(self) -> tuple[SpanStore, ...]:
         """Every store of which this is made: itself alone, or several that are read together."""
         return (self,)
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-        return str(self.root)
 
     @property
     def journal_folder(self) -> Path:
@@ -252,12 +257,15 @@ class SpanStore:
                 raise StoreBusyError(
                     f"another process is sealing {self.root}", "try again when it has finished"
                 ) from error
-            yield
+            with nullcontext() if self.mirror is None else self.mirror.leased(wait=wait):
+                yield
 
     # -- marks --
 
     def marks(self) -> dict[str, int]:
         """Named instants in ns; none where they are damaged, which `verify` says."""
+        if self.mirror is not None:
+            self.mirror.refresh(_MARKS)
         try:
             return marks_in(self.root)
         except DamagedFileError:
@@ -265,12 +273,14 @@ class SpanStore:
 
     def mark(self, name: str, at_ns: int) -> None:
         """Name an instant, or move it."""
-        write_durably(self.root / _MARKS, checked.dump({"marks": {**marks_in(self.root), name: at_ns}}))
+        self._change(_MARKS, lambda: {"marks": {**marks_in(self.root), name: at_ns}})
 
     # -- mutes --
 
     def mutes(self) -> dict[str, tuple[int, str]]:
         """Until when (ns) and why a finding is muted, by its id; none where they are damaged."""
+        if self.mirror is not None:
+            self.mirror.refresh(_MUTES)
         try:
             return mutes_in(self.root)
         except DamagedFileError:
@@ -278,16 +288,34 @@ class SpanStore:
 
     def mute(self, finding: str, until_ns: int, reason: str, *, now_ns: int) -> None:
         """Mute a finding, or change its end and reason."""
-        kept = {name: said for name, said in mutes_in(self.root).items() if said[0] > now_ns - _MUTE_KEPT_NS}
-        self._write_mutes({**kept, finding: (until_ns, reason)})
+        limit = now_ns - _MUTE_KEPT_NS
+        self._change(
+            _MUTES,
+            lambda: _rows(
+                {
+                    **{name: said for name, said in mutes_in(self.root).items() if said[0] > limit},
+                    finding: (until_ns, reason),
+                }
+            ),
+        )
 
     def unmute(self, finding: str) -> None:
         """End a mute."""
-        self._write_mutes({name: said for name, said in mutes_in(self.root).items() if name != finding})
+        self._change(
+            _MUTES,
+            lambda: _rows({name: said for name, said in mutes_in(self.root).items() if name != finding}),
+        )
 
-    def _write_mutes(self, mutes: dict[str, tuple[int, str]]) -> None:
-        rows = {name: {"until_ns": until, "reason": why} for name, (until, why) in mutes.items()}
-        write_durably(self.root / _MUTES, checked.dump({"mutes": rows}))
+    def _change(self, name: str, made: Callable[[], dict[str, Any]]) -> None:
+        """Write a small file, made of what it says now, which others may change meanwhile."""
+        if self.mirror is None:
+            write_durably(self.root / name, checked.dump(made()))
+            return
+        for _ in range(_LOOKS):
+            version = self.mirror.refresh(name)
+            if self.mirror.change(name, checked.dump(made()), version):
+                return
+        raise StoreBusyError(f"{self.name} changes faster than {name} can be written", "try again")
 
     # -- looking --
 
@@ -357,8 +385,11 @@ class SpanStore:
         StoreError
             None of them is, or they were left out already.
         """
+        before = 0 if self.mirror is None else self.mirror.fetched_again
         gone = self.sealed.broken(snapshot.pointer)
         landed = {path: told for path, told in self.landing.broken(snapshot.landed).items() if told}
+        if self.mirror is not None and self.mirror.fetched_again > before and not (gone or landed):
+            return snapshot  # only copies were damaged
         if snapshot.damaged or not (gone or landed):
             raise StoreError(
                 f"{self.name} cannot be read: {str(error).splitlines()[0]}", "`tracescope verify` says more"
@@ -453,6 +484,10 @@ class SpanStore:
             quarantined=len(aside),
             lost_requests=sum(note.lost_requests for note in aside),
         )
+
+
+def _rows(mutes: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
+    return {"mutes": {name: {"until_ns": until, "reason": why} for name, (until, why) in mutes.items()}}
 
 
 def _extent(snapshot: Snapshot) -> tuple[int, int]:
@@ -574,8 +609,13 @@ def open_store(
     """
     root = Path(path)
     described = root / _FORMAT
-    landing, sealed = Landing(root), Sealed(root)
-    if not described.exists():
+    mirror = Mirror.of(root)
+    landing, sealed = Landing(root, mirror), Sealed(root, mirror)
+    if mirror is not None:
+        mirror.open(_format(demo=demo), Pointer().dump(), create=create)
+        for name in (_MARKS, _MUTES):
+            mirror.refresh(name)
+    elif not described.exists():
         if not create:
             raise StoreError(
                 f"no store at {root}", "make one with `tracescope import FILE` or `tracescope serve`"
@@ -586,7 +626,7 @@ def open_store(
         modes.make_folder(root / "journal")
         landing.create()
         sealed.create()
-        write_durably(described, json.dumps({"format": schema.SCHEMA_VERSION, "demo": demo}).encode())
+        write_durably(described, _format(demo=demo))
     try:
         about: dict[str, Any] = json.loads(described.read_text())
         version = int(about["format"])
@@ -599,7 +639,11 @@ def open_store(
             f"{root} has format {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"
         )
     _refuse_former_landing(root)
-    return SpanStore(root, landing, sealed, bool(about.get("demo")))
+    return SpanStore(root, landing, sealed, bool(about.get("demo")), mirror)
+
+
+def _format(*, demo: bool) -> bytes:
+    return json.dumps({"format": schema.SCHEMA_VERSION, "demo": demo}).encode()
 
 
 def _refuse_former_landing(root: Path) -> None:

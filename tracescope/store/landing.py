@@ -29,13 +29,12 @@ from isal import isal_zlib
 from tracescope import schema
 from tracescope.errors import StoreError
 from tracescope.store import checked, modes
+from tracescope.store.mirror import COUNTED, LEDGER, Mirror
 
 if TYPE_CHECKING:
     import polars as pl
 
 ROW_GROUP = 16_384
-LEDGER = "ledger"
-COUNTED = "counted"
 
 
 def fsync_path(path: Path) -> None:
@@ -109,14 +108,20 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """The landing part of a store; see the module's docstring."""
+    """The landing part of a store; see the module's docstring.  With a `mirror` the folder holds copies."""
 
     root: Path
+    mirror: Mirror | None = None
 
     def create(self) -> None:
         """Make the folders."""
         for name in ("landing", "staging"):
             modes.make_folder(self.root / name)
+
+    @property
+    def folder(self) -> Path:
+        """Where groups lie that have landed."""
+        return self.root / "landing"
 
     # -- writing --
 
@@ -145,8 +150,9 @@ class Landing:
         for inner in (*folder.rglob("*"), folder):
             if inner.is_dir():
                 fsync_path(inner)
+        own = folder.name if self.mirror is None else self.mirror.share(folder)
         for number in itertools.count():
-            name = f"{folder.name}.{number}" if number else folder.name
+            name = f"{own}.{number}" if number else own
             try:
                 folder.rename(self.root / "landing" / name)
             except OSError as error:
@@ -172,7 +178,30 @@ class Landing:
 
     def groups(self) -> list[Path]:
         """Folders of the groups that have landed."""
+        if self.mirror is not None:
+            self.mirror.sync()
         return _entries(self.root / "landing")
+
+    def count(self) -> int:
+        """Groups that have landed, as far as this machine knows."""
+        return len(_entries(self.folder))
+
+    def here(self) -> dict[int, list[Path]]:
+        """Landed files by hour, as far as this machine knows of them; nobody is asked."""
+        return self.files(_entries(self.folder))
+
+    def written(self) -> dict[int, list[float]]:
+        """When the files of each hour were written, in s since the epoch."""
+        found: dict[int, list[float]] = {}
+        if self.mirror is not None:
+            for group in self.mirror.landed().values():
+                for name in group.manifest["files"]:
+                    found.setdefault(int(name.partition("/")[0]), []).append(group.written_s)
+            return found
+        for hour, paths in self.files().items():
+            with suppress(FileNotFoundError):  # sealed by another process a moment ago
+                found[hour] = [path.stat().st_mtime for path in paths]
+        return found
 
     def files(self, groups: list[Path] | None = None) -> dict[int, list[Path]]:
         """Landed files by the hour their spans start in; of some groups or all."""
@@ -193,11 +222,18 @@ class Landing:
                     with suppress(FileNotFoundError):
                         entry = entry_of(path.parent.parent / kind / f"{path.stem}.json") or {"files": {}}
                         _, size, check = entry["files"].get(hour, (-1, size, check))
-                found[path] = broken(path, size, check)
+                found[path] = broken(path, size, check, self.mirror)
         return found
 
-    def drop(self, files: list[Path]) -> None:
-        """Remove files whose spans are sealed, and folders that this empties."""
+    def settle(self, files: list[Path], counted: set[str]) -> None:
+        """Remove files whose spans are sealed, and what is said of batches that the pointer counts."""
+        if self.mirror is not None:
+            self.mirror.settle([path for path in files if path.is_relative_to(self.folder)], counted)
+        self._drop(files)
+        self._forget(counted)
+
+    def _drop(self, files: list[Path]) -> None:
+        """Remove files, and folders that this empties."""
         for path in files:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in files}:
@@ -205,6 +241,11 @@ class Landing:
         for group in {path.parent.parent for path in files}:
             _remove_empty(group / LEDGER)
             _remove_empty(group)
+
+    def restate(self, path: Path) -> None:
+        """Let a bucket know what became of the group that `path` lies in."""
+        if self.mirror is not None:
+            self.mirror.restate(self.folder / path.relative_to(self.folder).parts[0])
 
     def _ledgers(self, groups: list[Path] | None = None, kind: str = LEDGER) -> list[Path]:
         chosen = self.groups() if groups is None else groups
@@ -221,6 +262,9 @@ class Landing:
 
     def known(self, batches: Collection[str]) -> set[str]:
         """Those of some batches that lie here."""
+        if self.mirror is not None:
+            landed = self.mirror.landed().values()
+            return {name for name in batches if any(name in group.manifest["entries"] for group in landed)}
         ledgers = [f"{group}/{kind}" for group in self.groups() for kind in (LEDGER, COUNTED)]
         return {name for name in batches if any(os.path.exists(f"{at}/{name}.json") for at in ledgers)}
 
@@ -240,7 +284,7 @@ class Landing:
             seen.add(path.stem)
         return total
 
-    def forget(self, counted: set[str]) -> None:
+    def _forget(self, counted: set[str]) -> None:
         """Set the ledger entries of batches that the pointer counts aside; remove those without files.
 
         While some of a batch's spans wait for their hour, its entry says when they arrived.
@@ -289,8 +333,20 @@ def checksum_of(path: Path) -> tuple[int, int]:
     return size, check
 
 
-def broken(path: Path, size: int, check: int) -> str:
-    """What is wrong with a file that should have this checksum (-1: unknown); empty when nothing is."""
+def broken(path: Path, size: int, check: int, mirror: Mirror | None = None) -> str:
+    """What is wrong with a file that should have this checksum (-1: unknown); empty when nothing is.
+
+    A copy that is damaged, or was removed, is fetched from its `mirror` anew, and it is the object that
+    something is wrong with.
+    """
+    told = _broken(path, size, check)
+    if told and mirror is not None:
+        mirror.fetch_again(path)
+        told = _broken(path, size, check)
+    return told
+
+
+def _broken(path: Path, size: int, check: int) -> str:
     import polars as pl
     from polars.exceptions import PolarsError
 

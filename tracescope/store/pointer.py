@@ -122,6 +122,8 @@ class Pointer:
         Spans of hours whose rollups have gone too.
     days
         Days since the epoch whose rows of `schema.DAILY` are the sums of their hours, ascending.
+    version
+        Which state of the object in a bucket this is; None in a folder, and for one that is not there yet.
     """
 
     sequence: int = 0
@@ -132,6 +134,7 @@ class Pointer:
     last_ns: int = 0
     forgotten: int = 0
     days: list[int] = field(default_factory=list[int])
+    version: str | None = None
 
     def has_raw(self, hour: int) -> bool:
         """Whether an hour is sealed and its raw spans are here."""

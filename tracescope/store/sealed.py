@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,12 +30,12 @@ from tracescope import schema
 from tracescope.errors import DamagedFileError, StoreError
 from tracescope.store import modes
 from tracescope.store.landing import Ledger, broken, checksum_of, fsync_path, write_durably
+from tracescope.store.mirror import POINTER, Copies, Mirror
 from tracescope.store.pointer import FORMER_TABLES, File, HourState, Pointer
 
 if TYPE_CHECKING:
     import polars as pl
 
-POINTER: Final = "CURRENT.json"
 LOG: Final = "log"
 #: Publications that the log keeps.
 LOGGED: Final = 4
@@ -97,9 +97,14 @@ def _in_folder(file: File) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """The sealed part of a store."""
+    """The sealed part of a store; with a `mirror` the folder holds copies.
+
+    Of several stores that are read as one, `copies` fetches.
+    """
 
     root: Path
+    mirror: Mirror | None = None
+    copies: Copies | None = None
 
     @property
     def folder(self) -> Path:
@@ -117,6 +122,9 @@ class Sealed:
     def pointer(self) -> Pointer:
         """What counts now."""
         path = self.root / POINTER
+        if self.mirror is not None:
+            data, version = self.mirror.pointer()
+            return replace(Pointer.load(data, path), version=version)
         try:
             return Pointer.load(path.read_bytes(), path)
         except FileNotFoundError as error:
@@ -129,12 +137,14 @@ class Sealed:
                 "`tracescope verify --repair` restores it from its log",
             ) from error
 
-    def published(self, stamp: tuple[int, int, int]) -> Pointer:
+    def published(self, stamp: Hashable) -> Pointer:
         """What counted at a stamp, for whoever only reads it: it is read from its file once."""
         return _published(self, stamp)
 
-    def stamp(self) -> tuple[int, int, int]:
+    def stamp(self) -> Hashable:
         """What changes whenever the pointer does."""
+        if self.mirror is not None:
+            return self.mirror.stamp()
         try:
             about = (self.root / POINTER).stat()
         except FileNotFoundError:
@@ -176,21 +186,39 @@ class Sealed:
             before = self.pointer().files
         pointer.sequence += 1
         data = pointer.dump()
-        log = self.folder / LOG
-        if not log.is_dir():
-            modes.make_folder(log)
-            fsync_path(self.folder)
-        write_durably(log / f"{pointer.sequence:020d}.json", data)
-        write_durably(self.root / POINTER, data)
-        for former in sorted(log.glob("*.json"))[:-LOGGED]:
-            former.unlink(missing_ok=True)
+        if self.mirror is None:
+            self._publish(pointer.sequence, data)
+        else:
+            pointer.version = self.mirror.publish(data, pointer.version, pointer.sequence)
         for name, files in before.items():
             for file in set(files) - set(pointer.files.get(name, ())):
                 with suppress(FileNotFoundError):
                     os.utime(self.folder / file.path)
 
+    def _publish(self, sequence: int, data: bytes) -> None:
+        log = self.folder / LOG
+        if not log.is_dir():
+            modes.make_folder(log)
+            fsync_path(self.folder)
+        write_durably(log / f"{sequence:020d}.json", data)
+        write_durably(self.root / POINTER, data)
+        for former in sorted(log.glob("*.json"))[:-LOGGED]:
+            former.unlink(missing_ok=True)
+
+    def restore(self, pointer: Pointer) -> None:
+        """Make a publication of the log what counts, whatever there is now."""
+        if self.mirror is not None:
+            self.mirror.bucket.put(POINTER, pointer.dump())
+        else:
+            write_durably(self.root / POINTER, pointer.dump())
+
     def logged(self) -> Iterator[Pointer]:
         """Publications that the log holds whole, newest first."""
+        if self.mirror is not None:
+            for key, data in self.mirror.logged():
+                with suppress(StoreError):
+                    yield Pointer.load(data, Path(key))
+            return
         for path in sorted((self.folder / LOG).glob("*.json"), reverse=True):
             with suppress(StoreError, OSError):
                 yield Pointer.load(path.read_bytes(), path)
@@ -267,6 +295,8 @@ class Sealed:
         DamagedFileError
             Names it.
         """
+        if (copies := self.copies or self.mirror) is not None:
+            copies.fetch({file.path: file.size for file in files})
         paths = [self.folder / file.path for file in files]
         for path, file in zip(paths, files, strict=True):
             if file.size >= 0 and path.stat().st_size != file.size:
@@ -278,7 +308,7 @@ class Sealed:
         found: dict[File, str] = {}
         for files in pointer.files.values():
             for file in files:
-                told = broken(self.folder / file.path, file.size, file.check)
+                told = broken(self.folder / file.path, file.size, file.check, self.mirror)
                 if told:
                     found[file] = told
         return found
@@ -307,6 +337,8 @@ class Sealed:
             size, check = checksum_of(path)
             written.append(File(f"{name}/{path.name}", len(part), size, check, *bounds))
         fsync_path(folder)
+        if self.mirror is not None:
+            self.mirror.send([file.path for file in written])
         return written
 
     def replace(
@@ -386,6 +418,9 @@ class Sealed:
             Files that counted so many seconds ago stay, for readers that began then.
         """
         removed = 0
+        if self.mirror is not None:
+            named = [file.path for files in pointer.files.values() for file in files]
+            removed = self.mirror.vacuum(named, readers_s)
         limit = time.time() - readers_s
         for name in FORMER_TABLES:
             removed += len(list((self.folder / name).glob("*.parquet")))
@@ -514,6 +549,6 @@ def count_hours(hours: Mapping[int, HourState]) -> int:
 
 
 @lru_cache(maxsize=4)
-def _published(sealed: Sealed, stamp: tuple[int, int, int]) -> Pointer:
+def _published(sealed: Sealed, stamp: Hashable) -> Pointer:
     """The pointer, which does not change while its stamp stays; the stamp only says which one is meant."""
     return sealed.pointer()

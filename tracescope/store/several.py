@@ -11,7 +11,7 @@ parts (`tracescope.engine.union`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Generator, Hashable, Sequence
+from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ class SeveralStores(SpanStore):
     @property
     def name(self) -> str:
         """What errors call them."""
-        return " and ".join(str(store.root) for store in self.members)
+        return " and ".join(store.name for store in self.members)
 
     # -- looking --
 
@@ -120,7 +120,27 @@ def open_stores(paths: Sequence[Path | str]) -> SpanStore:
         return stores[0]
     nowhere = Path("/")  # files of several stores are named from there
     demo = all(store.demo for store in stores)
-    return SeveralStores(nowhere, Landing(nowhere), Sealed(nowhere), demo, tuple(stores))
+    sealed = Sealed(nowhere, copies=_Copies(stores))
+    return SeveralStores(nowhere, Landing(nowhere), sealed, demo, members=tuple(stores))
+
+
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """Fetches files of those stores that lie in object storage."""
+
+    stores: Sequence[SpanStore]
+
+    def fetch(self, wanted: Mapping[str, int]) -> None:
+        """Have copies of files, by their whole paths."""
+        for store in self.stores:
+            if store.mirror is not None:
+                folder = f"{store.sealed.folder.absolute()}/"
+                own = {
+                    path.removeprefix(folder): size
+                    for path, size in wanted.items()
+                    if path.startswith(folder)
+                }
+                store.mirror.fetch(own)
 
 
 def together(each: Sequence[Status]) -> Status:
