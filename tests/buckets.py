@@ -31,8 +31,8 @@ everywhere = pytest.mark.parametrize("where", ["folder", "bucket"], indirect=Tru
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """A server with one bucket, named by the variables that clients read; gives its address."""
+def s3_server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server with one bucket, named by the variables that clients read; its address and process."""
     pytest.importorskip("obstore", reason="a store in object storage needs the extra `objects`")
     pytest.importorskip("moto", reason="an S3 server for tests comes with moto")
     with socket.socket() as probe:
@@ -51,7 +51,7 @@ def s3_server() -> Iterator[str]:
             "AWS_REGION": "us-east-1",
         }
         with mock.patch.dict(os.environ, names):
-            yield address
+            yield address, server
     finally:
         server.kill()
         server.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Generator
 from typing import Final, TypeVar
 
@@ -65,10 +66,22 @@ def pytest_make_collect_report(
 
 
 @pytest.fixture(scope="session")
-def s3() -> Generator[str]:
-    """An S3 server with one bucket; its address."""
-    with buckets.s3_server() as address:
-        yield address
+def _s3_server() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+    """An S3 server with one bucket; its address and process."""
+    with buckets.s3_server() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def s3(_s3_server: tuple[str, subprocess.Popen[bytes]]) -> str:
+    """The address of an S3 server with one bucket."""
+    return _s3_server[0]
+
+
+@pytest.fixture(scope="session")
+def s3_process(_s3_server: tuple[str, subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Its process."""
+    return _s3_server[1]
 
 
 @pytest.fixture

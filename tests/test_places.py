@@ -45,9 +45,10 @@ NAMED = {"mark": ("deploy",), "mute": ("0123abcd",)}
 
 #: Those of places that `import` reads are refused as stores alone.
 URLS = (
-    "s3://bucket/prefix", "gs://bucket", "az://container/x", "abfss://c@account/x", "https://shop.example/t",
+    "s3a://bucket/prefix", "azure://container/x", "abfss://c@account/x", "https://shop.example/t",
     "clickhouse://host:9000/otel", "clickhouse+http://host/otel", "jdbc:clickhouse://host/otel",
-    "kafka://broker/otlp_spans", "tempo://host", "file:///tmp/traces.json", "lake://unheard.of", "s3:/bucket",
+    "kafka://broker/otlp_spans", "tempo://host", "file:///tmp/traces.json", "lake://unheard.of",
+    "oss:/bucket",
 )  # fmt: skip
 
 
@@ -120,16 +121,16 @@ def test_settings_and_the_library_refuse_it_with_where_it_stands(
 ) -> None:
     """A variable, a file, one of several in a file, and a call."""
     monkeypatch.chdir(tmp_path)
-    result = run("status", environment={"TRACESCOPE_STORE": "s3://bucket"})
+    result = run("status", environment={"TRACESCOPE_STORE": "s3a://bucket"})
     assert result.exit_code == 2
-    assert "environment: s3://bucket is an address of object storage" in result.stderr
-    (tmp_path / "tracescope.toml").write_text('store = ["one", "s3://bucket"]\n')
+    assert "environment: s3a://bucket is an address of object storage" in result.stderr
+    (tmp_path / "tracescope.toml").write_text('store = ["one", "s3a://bucket"]\n')
     result = run("status")
     assert result.exit_code == 2
-    assert "tracescope.toml: s3://bucket is an address of object storage" in result.stderr
+    assert "tracescope.toml: s3a://bucket is an address of object storage" in result.stderr
     (tmp_path / "tracescope.toml").unlink()
     with pytest.raises(ConfigError, match="address of object storage"):
-        tracescope.open_store("gs://bucket")
+        tracescope.open_store("gcs://bucket")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ has: machines, leases, requests that fail, copies.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,9 +20,12 @@ from typing import Any
 
 import pytest
 from buckets import make_bucket, mirror, new_url
+from click.testing import CliRunner
 from stores import ARRIVED, DAY, HOUR, land, many, new_store, sealed_checksum
+from test_serve import Server, request
 from test_store import units
 
+from tracescope.cli import main
 from tracescope.engine.seal import seal
 from tracescope.engine.upkeep import prune, repair, verify
 from tracescope.errors import SourceError, StoreBusyError, StoreError
@@ -28,6 +33,8 @@ from tracescope.store import SpanStore, open_store
 from tracescope.store import mirror as mirrors
 from tracescope.store.bucket import Bucket
 from tracescope.store.mirror import LEASE, Mirror
+
+DATA = Path(__file__).parent / "data"
 
 pytestmark = pytest.mark.usefixtures("s3")
 
@@ -399,3 +406,83 @@ def test_copies_that_were_not_used_lately_make_room(tmp_path: Path, url: str) ->
     store.mirror.tidy(0)  # pyright: ignore[reportOptionalMemberAccess]
     assert [path for path in copies if path.exists()] == []
     assert units(store) == 12
+
+
+# -- surfaces --
+
+
+def command(*arguments: str | Path, code: int = 0) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_every_answer_is_that_of_a_folder(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another machine imports is told here byte for byte as from a folder; several stores too."""
+    files = [DATA / "dsb-hotel" / f"load{load}.jsonl.gz" for load in (75, 100)]
+    folder = tmp_path / "folder"
+    for place, machine_of in ((str(folder), "one"), (url, "two")):
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / machine_of))
+        command("import", *files, "--store", place)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "three"))
+    for asked in (("diff",), ("graph",), ("status",)):
+        here, there = (
+            json.loads(command(*asked, "--format", "json", "--store", place)) for place in (folder, url)
+        )
+        for told in (here, there):
+            told.pop("disk_bytes", None)
+            told.pop("bytes", None)
+        assert here == there, asked
+    assert url in command("status", "--store", url)
+    command("verify", "--store", url)
+    parts = [new_url("part"), new_url("part")]
+    for part, file in zip(parts, files, strict=True):
+        command("import", file, "--store", part)
+    several = [word for part in parts for word in ("--store", part)]
+    alone = command("diff", "--format", "json", "--store", folder)
+    assert json.loads(command("diff", "--format", "json", *several))["edges"] == json.loads(alone)["edges"]
+
+
+def test_a_receiver_lands_in_a_bucket_whatever_becomes_of_it_and_of_the_network(
+    tmp_path: Path, url: str, s3_process: subprocess.Popen[bytes]
+) -> None:
+    """What was acknowledged is in the bucket in the end: the journal holds it meanwhile, across kill -9."""
+    home = {"XDG_DATA_HOME": str(tmp_path / "receiver")}
+    server = Server(url, home)  # pyright: ignore[reportArgumentType]
+    try:
+        server.send(request(0, 100))
+        s3_process.send_signal(signal.SIGSTOP)
+        try:
+            server.send(request(100, 100))
+        finally:
+            server.stop(signal.SIGKILL)
+            s3_process.send_signal(signal.SIGCONT)
+        server = Server(url, home)  # pyright: ignore[reportArgumentType]
+        server.send(request(200, 100))
+    finally:
+        assert server.stop() == 0
+    reader = machine(tmp_path, "reader", url, create=False)
+    assert reader.status().stored == reader.status().accepted == 300
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("s3://key:secret@bucket/prefix", "the URL of a store is written down, so it brings no credentials"),
+        ("s3://bucket", "name a prefix in it: s3://bucket/tracescope"),
+        ("s3://bucket/p?secret_access_key=secret", "so it brings no credentials"),
+        ("s3://bucket/p?color=red", "'color' is not an option of it"),
+        ("s3://no-such-bucket/p", "there is no such bucket"),
+    ],
+)
+def test_a_store_that_cannot_be_there_is_refused_with_a_sentence(
+    tmp_path: Path, store: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its secrets, and without making anything."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    result = CliRunner().invoke(main, ["import", str(DATA / "dsb-hotel"), "--store", store])
+    assert result.exit_code in (1, 2)
+    assert told in result.stderr
+    assert "secret@" not in result.output
+    assert "=secret" not in result.output
+    assert "Traceback" not in result.output

@@ -29,7 +29,7 @@ def status_command(store: shell.Given, form: str) -> None:
             return
         several: contract.Statuses = {
             "schema": "tracescope.statuses/1",
-            "stores": [{**_json(one), "store": str(one.root)} for one in opened],
+            "stores": [{**_json(one), "store": one.name} for one in opened],
         }
         shell.echo(shell.to_json(several))
         return
@@ -58,6 +58,6 @@ def _text(store: SpanStore) -> str:
     from tracescope.serving import state
 
     status, receiver, doubt = _asked(store)
-    told = text.status_text(status, str(store.root))
+    told = text.status_text(status, store.name)
     told += f"clock      {doubt}\n" if doubt else ""
     return told + (f"receiver   {state.describe(receiver)}\n" if receiver is not None else "")

@@ -306,14 +306,14 @@ class SpanStore:
             lambda: _rows({name: said for name, said in mutes_in(self.root).items() if name != finding}),
         )
 
-    def _change(self, name: str, made: Callable[[], dict[str, Any]]) -> None:
+    def _change(self, name: str, build: Callable[[], dict[str, Any]]) -> None:
         """Write a small file, made of what it says now, which others may change meanwhile."""
         if self.mirror is None:
-            write_durably(self.root / name, checked.dump(made()))
+            write_durably(self.root / name, checked.dump(build()))
             return
         for _ in range(_LOOKS):
             version = self.mirror.refresh(name)
-            if self.mirror.change(name, checked.dump(made()), version):
+            if self.mirror.change(name, checked.dump(build()), version):
                 return
         raise StoreBusyError(f"{self.name} changes faster than {name} can be written", "try again")
 

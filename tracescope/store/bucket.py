@@ -140,7 +140,7 @@ class Bucket:
                 except FileNotFoundError:
                     continue
 
-    def fetch(self, wanted: Iterable[tuple[str, Path]]) -> None:
+    def fetch(self, targets: Iterable[tuple[str, Path]]) -> None:
         """Write objects into files, each aside and then into its place; those that are there are left.
 
         Raises
@@ -148,7 +148,7 @@ class Bucket:
         FileNotFoundError
             An object is gone.
         """
-        some = [(key, path) for key, path in wanted if not path.exists()]
+        some = [(key, path) for key, path in targets if not path.exists()]
         if len(some) < 2:
             for key, path in some:
                 self._fetch(key, path)

@@ -50,7 +50,7 @@ ORPHAN_S: Final = 24 * 3600.0
 #: Copies of sealed files that a folder holds at most; those that were used least lately go first.
 COPIES_BYTES: Final = 16 * 1024**3
 #: How often a copy's use is noted.
-_USED_S: Final = 3600.0
+_TOUCHED_S: Final = 3600.0
 #: Looks at what changes meanwhile, before giving up.
 _LOOKS: Final = 20
 _GROUPS: Final = "groups"
@@ -68,7 +68,7 @@ class _Group(NamedTuple):
 class Copies(Protocol):
     """What fetches sealed files before they are read."""
 
-    def fetch(self, wanted: Mapping[str, int]) -> None:
+    def fetch(self, files: Mapping[str, int]) -> None:
         """Have copies of files, by path below ``sealed/`` with their sizes (-1: unknown)."""
         ...
 
@@ -205,7 +205,7 @@ class Mirror:
 
     # -- sealed files --
 
-    def fetch(self, wanted: Mapping[str, int]) -> None:
+    def fetch(self, files: Mapping[str, int]) -> None:
         """Have copies of sealed files, by path below ``sealed/`` with their sizes (-1: unknown).
 
         Raises
@@ -215,7 +215,7 @@ class Mirror:
         """
         now = time.time()
         pairs: list[tuple[str, Path]] = []
-        for name, size in wanted.items():
+        for name, size in files.items():
             path = self.root / "sealed" / name
             try:
                 about = path.stat()
@@ -223,7 +223,7 @@ class Mirror:
                 modes.make_folder(path.parent)
             else:
                 if size < 0 or about.st_size == size:
-                    if now - about.st_mtime > _USED_S:
+                    if now - about.st_mtime > _TOUCHED_S:
                         with suppress(FileNotFoundError):
                             os.utime(path)
                     continue
@@ -284,7 +284,7 @@ class Mirror:
                 about = path.stat()
                 found.append((about.st_mtime, about.st_size, path))
         excess = sum(size for _, size, _ in found) - most_bytes
-        limit = time.time() - 2 * _USED_S
+        limit = time.time() - 2 * _TOUCHED_S
         for used_s, size, path in sorted(found):
             if excess <= 0 or used_s > limit:
                 break
@@ -326,7 +326,7 @@ class Mirror:
             taken = self.root / _GROUPS / f"{name}.taken"
             if taken.exists() and taken.read_text() == group.version and self._has(name, group.manifest):
                 continue
-            self._take(name, group.manifest, group.written_s)
+            self._gather(name, group.manifest, group.written_s)
             self._copy(taken, group.version.encode())
 
     def landed(self) -> dict[str, _Group]:
@@ -356,17 +356,17 @@ class Mirror:
         folder = self.root / "landing" / name
         return all((folder / file).is_file() for file in manifest["files"])
 
-    def _take(self, name: str, manifest: dict[str, Any], written_s: float) -> None:
+    def _gather(self, name: str, manifest: dict[str, Any], written_s: float) -> None:
         """Make a group's folder what its manifest says."""
         files: dict[str, int] = manifest["files"]
         folder = self.root / "landing" / name
         aside = self.root / "staging" / f".{name}.{secrets.token_hex(4)}"
         target = folder if folder.exists() else aside
         try:
-            wanted = {key: target / key for key in files}
-            for path in {path.parent for path in wanted.values()}:
+            targets = {key: target / key for key in files}
+            for path in {path.parent for path in targets.values()}:
                 modes.make_folder(path)
-            new = {key: path for key, path in wanted.items() if not path.exists()}
+            new = {key: path for key, path in targets.items() if not path.exists()}
             self.bucket.fetch((f"landing/{name}/{key}", path) for key, path in new.items())
             for path in new.values():
                 os.utime(path, (written_s, written_s))

@@ -130,15 +130,13 @@ class _Copies:
 
     stores: Sequence[SpanStore]
 
-    def fetch(self, wanted: Mapping[str, int]) -> None:
+    def fetch(self, files: Mapping[str, int]) -> None:
         """Have copies of files, by their whole paths."""
         for store in self.stores:
             if store.mirror is not None:
                 folder = f"{store.sealed.folder.absolute()}/"
                 own = {
-                    path.removeprefix(folder): size
-                    for path, size in wanted.items()
-                    if path.startswith(folder)
+                    path.removeprefix(folder): size for path, size in files.items() if path.startswith(folder)
                 }
                 store.mirror.fetch(own)
 
