@@ -24,7 +24,7 @@ from tracescope import schema
 from tracescope.engine.unlanded import Unlanded
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import File, Pointer
-from tracescope.store.sealed import Sealed
+from tracescope.store.sealed import sealed_at
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.process import Partial
@@ -146,7 +146,7 @@ class Source:
 
     def sealed_spans(self) -> pl.LazyFrame:
         """Those that are sealed, with their ``hour``."""
-        return Sealed(self.root).spans(Pointer(files={"spans": list(self.sealed)}), self.hours)
+        return sealed_at(self.root).spans(Pointer(files={"spans": list(self.sealed)}), self.hours)
 
     def absolute(self) -> Source:
         """The same for whoever works in another folder."""

@@ -29,7 +29,7 @@ from tracescope.engine.slices import Room, Slice, Source, cut, in_threads
 from tracescope.errors import StoreError
 from tracescope.keeping import Policy
 from tracescope.store.pointer import File
-from tracescope.store.sealed import Sealed
+from tracescope.store.sealed import sealed_at
 
 #: What must be the same wherever tasks of one sealing run.
 RULES: Final = f"{__version__}, schema {schema.SCHEMA_VERSION}, rules {schema.RULES}"
@@ -121,7 +121,7 @@ class Rolling:
         hours = _counted(kept)
         if self.spans == Spans.GIVEN:
             return Done(made.tables, hours, kept)
-        return Done(made.tables, hours, files=tuple(Sealed(self.source.root).put("spans", kept)))
+        return Done(made.tables, hours, files=tuple(sealed_at(self.source.root).put("spans", kept)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Resolving:
         if made.select(RESOLVED).equals(spans.select(RESOLVED)):
             return Done({}, {})
         ordered = made.sort("hour", maintain_order=True)
-        return Done({}, {}, files=tuple(Sealed(self.source.root).put("spans", ordered)))
+        return Done({}, {}, files=tuple(sealed_at(self.source.root).put("spans", ordered)))
 
 
 def _check_version(rules: str) -> None:

@@ -438,6 +438,11 @@ class Sealed:
         return removed
 
 
+def sealed_at(root: Path) -> Sealed:
+    """The sealed part of the store in a folder, also for a process that was told no more than the folder."""
+    return Sealed(root, Mirror.of(root))
+
+
 def _parts(frame: pl.DataFrame, name: str) -> Iterator[pl.DataFrame]:
     """Rows in the order of their slots, cut into what files take: between hours, where these are small."""
     import polars as pl
