@@ -120,7 +120,7 @@ def open_stores(paths: Sequence[Path | str]) -> SpanStore:
         return stores[0]
     nowhere = Path("/")  # files of several stores are named from there
     demo = all(store.demo for store in stores)
-    sealed = Sealed(nowhere, copies=_Copies(stores))
+    sealed = Sealed(nowhere, copies=_Copies(tuple(stores)))
     return SeveralStores(nowhere, Landing(nowhere), sealed, demo, members=tuple(stores))
 
 
@@ -128,7 +128,7 @@ def open_stores(paths: Sequence[Path | str]) -> SpanStore:
 class _Copies:
     """Fetches files of those stores that lie in object storage."""
 
-    stores: Sequence[SpanStore]
+    stores: tuple[SpanStore, ...]
 
     def fetch(self, files: Mapping[str, int]) -> None:
         """Have copies of files, by their whole paths."""
