@@ -20,7 +20,7 @@ class Format(NamedTuple):
 
 
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
-    (b"PAR1", Format("a Parquet file", f"{_BLOCKS}; else {_COLLECTOR}, or write its rows as OTLP JSON lines")),
+    (b"PAR1", Format("a Parquet file", f"{_BLOCKS}, or {_COLLECTOR}; rows as OTLP JSON lines do, too")),
     (b"ORC", Format("an ORC file", _COLLECTOR)),
     (b"Obj\x01", Format("an Avro file", _COLLECTOR)),
     (b"ARROW1", Format("an Arrow file", _COLLECTOR)),
