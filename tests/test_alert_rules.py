@@ -141,6 +141,38 @@ def test_rules_and_dashboard_ask_for_series_and_labels_that_exist() -> None:
         assert re.search(rf"\btracescope_{name}\b", shown), name
 
 
+#: Panels that Grafana brings, and units of its `valueFormats` that are used.
+PANELS = {"stat", "table", "bargauge", "timeseries"}
+UNITS = {"short", "none", "s", "bytes", "percentunit", "reqps"}
+
+
+def test_the_dashboard_is_one_that_can_be_imported() -> None:
+    """Ids once, a grid of 24 without overlaps, one chosen source for every query, units that are known."""
+    board = json.loads(DASHBOARD.read_text())
+    assert {"title", "uid", "schemaVersion", "panels", "templating", "time"} <= set(board)
+    assert "id" not in board  # one of another installation would be overwritten
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,40}", board["uid"])
+    (variable,) = board["templating"]["list"]
+    source = {"type": variable["query"], "uid": f"${{{variable['name']}}}"}
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        assert panel["type"] in PANELS, panel["title"]
+        assert panel["description"], panel["title"]
+        assert panel["datasource"] == source, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert {"defaults", "overrides"} <= set(panel["fieldConfig"]), panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs) > 0, panel["title"]
+        assert all(target["datasource"] == source and target["expr"].strip() for target in panel["targets"])
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
 def test_rules_are_whole_and_tell_each_other_apart() -> None:
     """The fields that Prometheus takes and no others; a name, a severity and words for each."""
     document = yaml.safe_load(RULES.read_text())

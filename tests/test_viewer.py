@@ -40,6 +40,8 @@ def test_a_viewer_needs_no_receiver_and_leaves_the_store_alone(tmp_path: Path) -
                 assert "tracescope" in answer.read().decode()
             with urllib.request.urlopen(address + "/readyz") as answer:
                 assert answer.status == 200
+            with urllib.request.urlopen(address + "/metrics") as answer:  # else the rule of readiness fires
+                assert "\ntracescope_ready 1.0\n" in answer.read().decode()
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 

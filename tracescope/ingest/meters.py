@@ -84,7 +84,9 @@ class Meters:
         )
         self.disk_free = Gauge("tracescope_disk_free_bytes", "Bytes free beside the store.", registry=at)
         self.memory = Gauge("tracescope_memory_bytes", "Resident memory of the receiver.", registry=at)
-        self.ready = Gauge("tracescope_ready", "1 while spans are accepted.", registry=at)
+        self.ready = Gauge(
+            "tracescope_ready", "1 while spans are accepted, or a page alone is shown.", registry=at
+        )
         self.connections = Gauge("tracescope_http_connections", "Open HTTP connections.", registry=at)
         self.build = Info("tracescope_build", "Versions.", registry=at)
         self.build.info({"version": __version__, "python": platform.python_version()})

@@ -52,6 +52,7 @@ async def view(
     watched = watch_app(lambda: (not stop.is_set(), ()), meters, access, behind=page)
     app = Front(watched, LOCAL_HOSTS if is_loopback(bound(opened)) else None, access.problem)
     running = await listen(opened, app, tls=access.tls, limits=limits, meters=meters, grace_s=_GRACE_S)
+    meters.ready.set(1)
     started(running.address)
     await stop.wait()
     await running.stop()
