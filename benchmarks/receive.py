@@ -64,7 +64,7 @@ class Server:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         addresses = [process.stdout.readline().split(" on ")[1].split(",")[0] for _ in range(2)]
-        return cls(process, *addresses)
+        return cls(process, *(address.removeprefix("http://") for address in addresses))
 
     def metric(self, name: str) -> float:
         with urllib.request.urlopen(f"http://{self.http}/metrics") as answer:

@@ -42,6 +42,7 @@ VERBS: Final = {
     "prune": ("upkeep", "Remove what retention no longer keeps."),
     "verify": ("upkeep", "Check the files of a store against its checksums, and repair them."),
     "seal": ("engine", "Seal the hours that are over, here or on a cluster."),
+    "backfill": ("engine", "Read a lake's table of spans on a Spark cluster."),
     "rebuild": ("upkeep", "Rebuild the rollups from the spans."),
     "warmup": ("upkeep", "Compile the kernels now, so that the first run is quick."),
     "config": ("settings", "Show every setting, its value and where it comes from."),

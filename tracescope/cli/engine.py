@@ -114,3 +114,50 @@ def seal_command(
     with Engine(engine, master, conf).pool(used) as pool:
         done = seal(opened, before_ns=limit_ns, memory_bytes=used.memory_mb * 1024 * 1024, pool=pool)
     shell.echo(f"{done.hours} hours sealed with {done.spans} spans", err=True)
+
+
+@click.command(name="backfill")
+@click.argument("table")
+@click.option(
+    "--format",
+    "form",
+    metavar="NAME",
+    help="What files lie at TABLE, a path or URL: parquet, delta, or another that Spark reads.",
+)
+@click.option("--where", default="", metavar="SQL", help="Only rows of which this is true, in Spark's SQL.")
+@click.option("--by-hour", is_flag=True, help="Rows of an hour lie together already: do not shuffle them.")
+@click.option("--master", metavar="URL", help="Spark's master, such as spark://host:7077.")
+@click.option("--conf", multiple=True, metavar="KEY=VALUE", help="Spark's configuration; may be repeated.")
+@click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that each task may use.")
+@shell.store_option
+def backfill_command(
+    table: str,
+    form: str | None,
+    where: str,
+    by_hour: bool,
+    master: str | None,
+    conf: tuple[str, ...],
+    memory_mb: int | None,
+    store: shell.Given,
+) -> None:
+    """Read a lake's TABLE of OTLP spans by Spark, and seal them (extra spark).
+
+    TABLE is a name that Spark knows, such as catalog.schema.otel_spans, or with --format a path or URL.
+    """
+    used = shell.settings(store=store, memory_mb=memory_mb)
+    from tracescope.engine.lake import Origin, Terms, backfill
+    from tracescope.engine.spark import Spark, session
+    from tracescope.store import open_store
+
+    memory_bytes = used.memory_mb * 1024 * 1024
+    with session(master, _pairs(conf), used.workers) as running:
+        opened = open_store(used.one_store, create=True)
+        terms = Terms(shell.now_ns(), (), used.policy)
+        origin = Origin(table, form, where, by_hour)
+        done = backfill(opened, running, Spark(running), origin, terms, memory_bytes)
+    rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(done.rejected.items()))
+    shell.echo(
+        f"{done.read} spans read: {done.new} new, {done.duplicates} duplicates, "
+        f"{sum(done.rejected.values())} rejected{f' ({rejected})' if rejected else ''}",
+        err=True,
+    )

@@ -14,6 +14,7 @@ import pickle
 import re
 import shutil
 import socket
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -24,7 +25,7 @@ from tracescope.engine.tasks import Done, Task, unpack
 from tracescope.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
 
 #: Tasks for each that runs at once, so that a slow one holds up little; and tasks of a small cluster.
 _WAVES: Final = 4
@@ -37,6 +38,7 @@ _SAID: Final = ("PYSPARK_GATEWAY_PORT", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_R
 #: What the user's configuration may change: a page for nobody, and bars in the midst of what is printed.
 _DEFAULTS: Final = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
 _RAISED: Final = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.*)$", re.MULTILINE)
+_LACKING: Final = re.compile(r"No module named '(\w+)")
 _INSTALL: Final = "pip install 'tracescope[spark]'"
 
 
@@ -117,14 +119,12 @@ def _started(master: str | None, conf: Mapping[str, str]) -> SparkSession:
         builder = builder.config(name, value)
     try:
         made: SparkSession = builder.getOrCreate()
-    except (PySparkException, *_java_errors(), ValueError, OSError) as error:
-        raise UsageError(
-            f"Spark does not start: {_said(error)}", "its own messages above say more"
-        ) from error
+    except (PySparkException, *java_errors(), ValueError, OSError) as error:
+        raise UsageError(f"Spark does not start: {said(error)}", "its own messages above say more") from error
     return made
 
 
-def _java_errors() -> tuple[type[Exception], ...]:
+def java_errors() -> tuple[type[Exception], ...]:
     """What Spark raises beside its own exceptions; nothing where it is only a client."""
     try:
         from py4j.protocol import Py4JError
@@ -133,7 +133,7 @@ def _java_errors() -> tuple[type[Exception], ...]:
     return (Py4JError,)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """The line of an error that says what happened."""
     found = _RAISED.findall(str(error))
     return ": ".join(found[-1]) if found else (str(error).splitlines() or [type(error).__name__])[0]
@@ -169,7 +169,9 @@ class Spark:
         StoreError
             A task failed as often as Spark tries.
         """
-        packed = collected(self._session, [pickle.dumps(task) for task in tasks])
+        numbers = self._session.range(0, len(tasks), 1, len(tasks))
+        rows = mapped(numbers, _runner([pickle.dumps(task) for task in tasks]), "number long, done binary")
+        packed = {row["number"]: bytes(row["done"]) for row in rows}
         for number in range(len(tasks)):
             yield unpack(packed.pop(number))
 
@@ -183,28 +185,34 @@ def _slots(running: SparkSession) -> int:
         return _SLOTS
 
 
-def collected(running: SparkSession, tasks: Sequence[bytes]) -> dict[int, bytes]:
-    """What pickled tasks made, packed, by their number."""
+def mapped(rows: DataFrame, work: Callable[[Iterable[Any]], Iterator[Any]], columns: str) -> list[Row]:
+    """Rows that executors make of others, in batches of Arrow.
+
+    Raises
+    ------
+    UsageError, StoreError
+        As `failure` has it.
+    """
     from pyspark.errors import PySparkException
 
-    numbers = running.range(0, len(tasks), 1, len(tasks))
-    try:
-        rows = numbers.mapInArrow(_runner(tasks), "number long, done binary").collect()
-    except (PySparkException, *_java_errors()) as error:
-        raise failure(error) from error
-    return {row["number"]: bytes(row["done"]) for row in rows}
+    with warnings.catch_warnings():
+        # of pandas nothing is used here; Spark only wants to see it
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        try:
+            return rows.mapInArrow(work, columns).collect()
+        except (PySparkException, *java_errors()) as error:
+            raise failure(error) from error
 
 
 def failure(error: Exception) -> UsageError | StoreError:
     """What to say of a job that failed."""
-    said = _said(error)
-    if "No module named 'tracescope" in str(error):
+    line = said(error)
+    if lacking := _LACKING.search(str(error)):
         return UsageError(
-            "the Spark executors have no tracescope",
-            "install the same version on all of them; examples/spark",
+            f"the Spark executors have no {lacking[1]}", "install the same on all of them; examples/spark"
         )
     hint = "nothing is sealed; the store's folder has to lie at the same path on every executor"
-    return StoreError(f"a task failed on Spark: {said}", hint)
+    return StoreError(f"a task failed on Spark: {line}", hint)
 
 
 def _runner(tasks: Sequence[bytes]) -> Callable[[Iterable[Any]], Iterator[Any]]:

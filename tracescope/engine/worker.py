@@ -20,10 +20,15 @@ MADE, FAILED = b"+", b"-"
 ENVIRONMENT: Final = {"POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def run_packed(task: bytes) -> bytes:
-    """Run a pickled task; what it made, packed.  Whoever may send one runs programs here anyway."""
+def prepare() -> None:
+    """Let libraries that are loaded from now on take one thread."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def run_packed(task: bytes) -> bytes:
+    """Run a pickled task; what it made, packed.  Whoever may send one runs programs here anyway."""
+    prepare()
     from tracescope.engine.tasks import pack  # reads the environment as it is loaded
 
     return pack(pickle.loads(task).run())
