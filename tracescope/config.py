@@ -19,7 +19,7 @@ from tracescope import schedule
 from tracescope.buckets import store_folder
 from tracescope.errors import ConfigError, UsageError
 from tracescope.keeping import Policy
-from tracescope.places import STORES, not_a_store, scheme_of
+from tracescope.places import STORES, masked, not_a_store, scheme_of
 
 PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"
@@ -109,6 +109,12 @@ class Settings:
     grpc: str = _doc("address of the OTLP gRPC receiver; `off` for none", "127.0.0.1:4317")
     http: str = _doc("address of the OTLP HTTP receiver; `off` for none", "127.0.0.1:4318")
     web: str = _doc("address of the web page; `off` for none", "127.0.0.1:8317")
+    kafka: str = _doc(
+        "URL of a Kafka topic of OTLP that `serve` follows, as `kafka://broker:9092/otlp_spans`; "
+        "none when empty; its user and options are shown nowhere",
+        "",
+        secret=True,
+    )
     retain_spans_days: int = _doc("days that raw spans are kept after they arrived", 14, least=0)
     retain_rollups_days: int = _doc("days that rollups are kept, back from the newest hour", 800, least=1)
     drop_attributes: tuple[str, ...] = _doc(
@@ -277,9 +283,17 @@ def _coerce_address(name: str, value: Any, place: str) -> str:
         raise ConfigError(f"{place}: {name} is not an address (its value is not shown)", hint)
     try:
         parts = urlsplit(value)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if name == "kafka":  # brokers with commas between have no one port
+            whole = parts.scheme in ("kafka", "kafkas") and bool(parts.netloc and parts.path.strip("/"))
+        else:
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         whole = False
+    if not whole and name == "kafka":
+        raise ConfigError(
+            f"{place}: kafka is not the address of a topic (its value is not shown)",
+            "write it whole, as in kafka://broker.example:9092/otlp_spans",
+        )
     if not whole:
         raise ConfigError(f"{place}: {name} is not an HTTP address (its value is not shown)", hint)
     return value
@@ -290,6 +304,8 @@ def shown_address(url: str) -> str:
     if not url:
         return ""
     parts = urlsplit(url)
+    if parts.scheme in ("kafka", "kafkas"):
+        return masked(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host}{port}" + ("/…" if parts.path.strip("/") or parts.query else "")

@@ -51,8 +51,8 @@ def import_command(
 
     FILES are names, globs, folders or URLs; - is stdin. What a file is, its content tells; among several,
     those that hold no traces are skipped. A file that is damaged leaves the store as it was; importing one
-    twice changes nothing. A URL (s3://, gs://, az://, file://, clickhouse://) is a place of many files or a
-    table; each import reads what is new there.
+    twice changes nothing. A URL (s3://, gs://, az://, file://, clickhouse://, kafka://) is a place of many
+    files, a table or a topic; each import reads what is new there.
     """
     used = shell.settings(store=store, workers=workers, memory_mb=memory_mb)
     from tracescope.engine.import_files import import_files

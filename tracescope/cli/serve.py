@@ -35,6 +35,7 @@ _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
 @click.option("--grpc", metavar="HOST:PORT", help="Where to receive OTLP over gRPC; port 0 picks one; off.")
 @click.option("--http", metavar="HOST:PORT", help="Where to receive OTLP over HTTP; or off.")
 @click.option("--web", metavar="HOST:PORT", help="Where to show the web page, health and metrics; or off.")
+@click.option("--kafka", metavar="URL", help="A Kafka topic of OTLP to follow: kafka://BROKER:9092/TOPIC.")
 @click.option(
     "--max-memory",
     "max_memory_mb",
@@ -66,11 +67,11 @@ def serve_command(**flags: str | int | None) -> None:
     the marks and mutes that are made on it.
     """
     settings = shell.settings(**flags)
-    if settings.grpc == settings.http == settings.web == "off":
+    if settings.grpc == settings.http == settings.web == "off" and not settings.kafka:
         raise UsageError("nothing to serve: --grpc, --http and --web are off", "try --web 127.0.0.1:8317")
     if settings.log_format not in ("logfmt", "json"):
         raise ConfigError(f"log_format is {settings.log_format!r}, neither logfmt nor json")
-    if settings.grpc == settings.http == "off":
+    if settings.grpc == settings.http == "off" and not settings.kafka:
         show_page(settings)
         return
     if len(settings.stores) > 1:
@@ -91,6 +92,11 @@ def serve_command(**flags: str | int | None) -> None:
     events.adopt_logging()
     access, limits = prepare(settings)
     refuse_exposed(settings, access)
+    if settings.kafka:
+        from tracescope.sources import Options
+        from tracescope.sources.kafka import open_source
+
+        open_source(settings.kafka, Options())  # what is wrong with it is said before anything listens
     opened = open_store(settings.one_store, create=True, group_access=settings.group_access)
     journal = Journal.open(opened.journal_folder)
     try:

@@ -11,7 +11,7 @@ from tracescope.errors import UsageError
 TOPICS: Final = {
     "commands": "Every command, periods, gates, exit codes.",
     "formats": "Trace files that are read, and the fields of the JSON answers.",
-    "recipes": "Traces out of other people's stores: ClickHouse by import and by hand.",
+    "recipes": "Traces out of other people's stores: ClickHouse, by import and by hand, and Kafka.",
     "settings": "Every setting, and what is kept of attributes.",
     "method": "How it tells, and what was measured.",
     "glossary": "What the words of answers mean.",

@@ -28,7 +28,7 @@ from tracescope.keeping import Policy
 from tracescope.kernels import wire
 from tracescope.store.journal import Journal
 
-Transport = Literal["grpc", "http"]
+Transport = Literal["grpc", "http", "kafka"]
 Encoding = Literal["", "gzip", "zstd"]
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024

@@ -70,6 +70,9 @@ class Meters:
         self.seal_failures = Counter(
             "tracescope_seal_failures", "Sealings that failed and are tried again.", registry=at
         )
+        self.kafka_lag = Gauge(
+            "tracescope_kafka_lag_messages", "Messages of the followed topic that are not read.", registry=at
+        )
         self.messages = Counter(
             "tracescope_messages",
             "Messages to webhook and Alertmanager: sent, or given up after all tries.",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracescope.ingest.otlp_grpc import Receiver
+    from tracescope.serving.following import Follower
     from tracescope.serving.routes import Series
     from tracescope.serving.tracing import SelfTracing
 
@@ -106,6 +107,7 @@ class Runtime:
     _due: dict[str, float] = field(default_factory=dict[str, float])
     _grpc: Receiver | None = None
     _tracing: SelfTracing | None = None
+    _follower: Follower | None = None
     _listeners: list[Listener] = field(default_factory=list[Listener])
 
     def __post_init__(self) -> None:
@@ -123,7 +125,11 @@ class Runtime:
         refusing = [text for text in (self.intake.pressure,) if text]
         if self._stopping.is_set():
             refusing.append("stopping")
-        also = [text for text in (self._drain_problem, self._clock.doubt) if text]
+        missed = self._follower.problem if self._follower is not None else ""
+        if missed and self.settings.grpc == self.settings.http == "off":
+            refusing.append(missed)  # nothing else receives here
+            missed = ""
+        also = [text for text in (self._drain_problem, self._clock.doubt, missed) if text]
         return not refusing, (*refusing, *also)
 
     def figures(self) -> Figures:
@@ -150,6 +156,7 @@ class Runtime:
             disk_bytes=self._disk_bytes,
             memory_bytes=resident_bytes(),
             decoded_per_s=self._decoded / self._decode_s if self._decode_s else 0.0,
+            kafka_lag=self._follower.lag if self._follower is not None else None,
         )
 
     def _seal_lag_s(self) -> float:
@@ -189,6 +196,7 @@ class Runtime:
         try:
             await self._listen(sockets, page)
             drainer.start()
+            self._follow()
             started()
             await self._watch(stop)
         finally:
@@ -196,6 +204,8 @@ class Runtime:
             begin = time.monotonic()
             self._deadline = begin + self.settings.stop_grace_s
             await self._close_listeners()
+            if self._follower is not None:
+                await asyncio.to_thread(self._follower.stop)
             self.journal.close()
             self._journal_closed.set()
             self.intake.close()
@@ -251,6 +261,19 @@ class Runtime:
         if self.limits.connections < self.settings.max_connections:
             asked, left = self.settings.max_connections, self.limits.connections
             self.events("fewer_connections", level="warning", asked=asked, a_port=left, why="open files")
+
+    def _follow(self) -> None:
+        """Follow a topic, where one is named."""
+        if not self.settings.kafka:
+            return
+        from tracescope.serving.following import Follower
+        from tracescope.sources import Options
+        from tracescope.sources.kafka import open_source
+
+        topic = open_source(self.settings.kafka, Options())
+        loop = asyncio.get_running_loop()
+        self._follower = Follower(topic, self.intake, self.events, self.store.root, loop)
+        self._follower.start()
 
     async def _close_listeners(self) -> None:
         grace = max(1.0, self.settings.stop_grace_s / 2)
@@ -325,6 +348,8 @@ class Runtime:
         self.meters.memory.set(figures.memory_bytes)
         self.meters.in_flight.set(self.intake.in_flight_bytes)
         self.meters.ready.set(int(figures.ready))
+        if figures.kafka_lag is not None:
+            self.meters.kafka_lag.set(figures.kafka_lag)
 
     def _warn_once(self, what: str, event: str, message: str) -> None:
         """An event a minute, however often it happens."""

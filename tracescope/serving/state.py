@@ -39,6 +39,8 @@ class Figures:
         Of the store, and of the process.
     decoded_per_s
         Spans decoded a second of decoding.
+    kafka_lag
+        Messages of the followed topic that are not read; None where none is followed, or not known yet.
     """
 
     pid: int
@@ -53,6 +55,7 @@ class Figures:
     disk_bytes: int
     memory_bytes: int
     decoded_per_s: float
+    kafka_lag: int | None = None
 
     def write(self, root: Path) -> None:
         """Put it where `read` finds it; not durable, because it is true for a moment only."""
@@ -78,9 +81,11 @@ def describe(figures: Mapping[str, Any]) -> str:
     said = "accepting" if figures["ready"] else "refusing"
     if figures["reasons"]:
         said += f" ({'; '.join(figures['reasons'])})"
+    behind = f"kafka {lag:,} messages; " if (lag := figures.get("kafka_lag")) is not None else ""
     return (
         f"{said} on {ports}; journal {figures['journal_lag_s']:.1f} s behind, "
-        f"sealing {figures['seal_lag_s']:.0f} s; decodes {figures['decoded_per_s'] / 1e6:.2f} M spans/s, "
+        f"sealing {figures['seal_lag_s']:.0f} s; {behind}"
+        f"decodes {figures['decoded_per_s'] / 1e6:.2f} M spans/s, "
         f"{figures['memory_bytes'] / 2**20:.0f} MiB of memory"
     )
 

@@ -49,6 +49,8 @@ SCHEMES: Final[Mapping[str, str]] = {
     "tempo": "tempo",
     "clickhouse": "clickhouse",
     "clickhouses": "clickhouse",
+    "kafka": "kafka",
+    "kafkas": "kafka",
 }
 #: Modules whose sources can be read from an instant on and up to one, and the options that say so.
 TIMED: Final = ("clickhouse", "kafka")

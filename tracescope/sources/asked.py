@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -41,8 +41,8 @@ class Asked:
     address: str
     path: str
     user: str
-    password: str
-    options: Mapping[str, str]
+    password: str = field(repr=False)
+    options: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def of(cls, url: str, options: Options, known: tuple[str, ...], usage: str) -> Asked:

@@ -23,7 +23,7 @@ import re
 import ssl
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -90,7 +90,7 @@ class Server:
     port: int
     tls: ssl.SSLContext | None
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
     shown: str
 
