@@ -99,3 +99,28 @@ def test_names_of_addresses_are_a_table_or_a_text_and_nothing_else() -> None:
     for bad in ({"10.0.0.0/8": "x"}, {"a b": "x"}, {"a": ""}, {"a": 3}, 17):
         with pytest.raises(ConfigError, match="names"):
             config.load({"names": bad})
+
+
+def test_options_of_sources_are_a_table_or_a_text_and_shown_nowhere() -> None:
+    """What is no URL, or no options, is refused without what may be secret."""
+    wanted = {
+        "s3://traces": "endpoint=http://127.0.0.1:9000&secret_access_key=hush",
+        "az://c/x": "account_name=a",
+    }
+    settings, _ = config.load({"sources": wanted})
+    assert settings.sources == wanted
+    assert (
+        config.load({"sources": "; ".join(f"{url}/ = {said}" for url, said in wanted.items())})[0] == settings
+    )
+    assert config.shown(settings)["sources"] == {"s3://traces": "…", "az://c/x": "…"}
+    for bad in (
+        {"traces": "a=hush"},
+        {"s3://b?a=hush": "a=b"},
+        {"s3://k:hush@b": "a=b"},
+        {"s3://b": "hush"},
+        17,
+        {"s3://b": 3},
+    ):
+        with pytest.raises(ConfigError, match="sources") as refused:
+            config.load({"sources": bad})
+        assert "hush" not in str(refused.value)

@@ -451,3 +451,22 @@ def test_where_a_bucket_is_does_not_depend_on_prefix_and_credentials() -> None:
     assert one.identity == open_source("s3:/b?endpoint=http:/127.0.0.1:1", options).identity
     with pytest.raises(SourceError):
         open_source("gs://b?region=x", options)
+
+
+def test_settings_give_options_of_what_begins_so_and_the_url_wins(
+    tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint that is written once; a bucket whose name only begins so is another."""
+    monkeypatch.chdir(tmp_path)
+    bucket.put("x/one", payload(1))
+    root, address = store_of[id(bucket)]
+    (tmp_path / "tracescope.toml").write_text(f'[sources]\n"{root}" = "endpoint={address}"\n')
+    assert run("import", f"{root}/x", "--store", "store").stderr.startswith("2 new")
+    result = run("import", f"tempo+{root}", "--store", "store")
+    assert result.exit_code == 1
+    assert f"tempo+{root}: no block of Tempo there" in result.stderr
+    options = Options(settings={root: "endpoint=http://127.0.0.1:1", f"{root}/x": "region=eu"})
+    assert options.of(f"{root}/x/y?z").given == {"endpoint": "http://127.0.0.1:1", "region": "eu"}
+    assert options.of(f"tempo+{root}").given == {"endpoint": "http://127.0.0.1:1"}
+    assert options.of(f"{root}-other/x").given == {}
+    assert address not in run("config", "show").output

@@ -218,6 +218,11 @@ def test_blocks_beside_other_files_and_those_that_cannot_be_read_are_told(tmp_pa
     assert "a block of Tempo without meta.json" in result.stderr
     assert "a block of Tempo of version vParquet3; vParquet4 and vParquet5 are read" in result.stderr
     assert run("import", f"tempo://{tmp_path}/b", "--store", tmp_path / "alone").stderr.startswith("12 new")
+    (tmp_path / "no").mkdir()
+    (tmp_path / "no" / "other.binpb").write_bytes(payload(1))
+    result = run("import", f"tempo://{tmp_path}/no", "--store", tmp_path / "none")
+    assert result.exit_code == 1
+    assert f"tempo://{tmp_path}/no: no block of Tempo there" in result.stderr
     result = run("import", f"tempo://{meta.parent}", "--store", tmp_path / "none")
     assert result.exit_code == 2
     assert "version vParquet3" in result.stderr

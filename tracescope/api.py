@@ -96,7 +96,7 @@ class Store:
         from tracescope.store import open_store as opened
 
         budget = Budget.of(self.settings)
-        places = resolve(files, Options(format, budget.workers))
+        places = resolve(files, Options(format, budget.workers, settings=self.settings.sources))
         done = import_files(
             opened(Path(self.settings.one_store).expanduser(), create=True),
             places,

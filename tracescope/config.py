@@ -206,6 +206,13 @@ class Settings:
             "give one with --store; several are read together by what answers, such as diff and report",
         )
 
+    sources: dict[str, str] = _doc(  # noqa: RUF009
+        "a table of URLs that `import` reads and options of what begins so, as "
+        '`"s3://traces" = "endpoint=http://127.0.0.1:9000&region=eu-central-1"`; options are secret, and '
+        "shown nowhere",
+        factory=dict,
+    )
+
     @property
     def policy(self) -> Policy:
         """Which attributes are stored, beside what is built in, and what addresses are called."""
@@ -225,6 +232,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return _coerce_owners(value, place)
     if name == "names":
         return _coerce_names(value, place)
+    if name == "sources":
+        return _coerce_sources(value, place)
     if _TYPES[name] == "tuple[str, ...]":
         return _coerce_patterns(name, value, place)
     if _ABOUT[name]["secret"] or name == "page_url":
@@ -315,7 +324,8 @@ def shown(settings: Settings) -> dict[str, Any]:
     """Every setting as it may be shown."""
     values = asdict(settings)
     secret = (name for name in values if _ABOUT[name]["secret"])
-    return values | {name: shown_address(values[name]) for name in secret}
+    values |= {name: shown_address(values[name]) for name in secret}
+    return values | {"sources": dict.fromkeys(settings.sources, "…")}
 
 
 def _coerce_patterns(name: str, value: Any, place: str) -> tuple[str, ...]:
@@ -384,6 +394,25 @@ def _coerce_names(value: Any, place: str) -> dict[str, str]:
         if not isinstance(called, str) or not called.strip():
             raise ConfigError(f"{place}: names calls {address!r} {called!r}, which is not a name")
         out[text] = called.strip()
+    return out
+
+
+def _coerce_sources(value: Any, place: str) -> dict[str, str]:
+    """A table of URLs and options, or the text ``URL=OPTIONS; URL=OPTIONS``; no option is told."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+        value = {url.strip(): options.strip() for url, _, options in pairs}
+    hint = 'write it as in "s3://traces" = "endpoint=http://127.0.0.1:9000&region=eu-central-1"'
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: sources is not a table of URLs and their options", hint)
+    out: dict[str, str] = {}
+    for url, options in value.items():  # pyright: ignore[reportUnknownVariableType]
+        name = str(url)  # pyright: ignore[reportUnknownArgumentType]
+        if scheme_of(name) is None or "?" in name or "@" in name:
+            raise ConfigError(f"{place}: sources has {masked(name)!r}, which is not a URL alone", hint)
+        if not isinstance(options, str) or not all("=" in each for each in options.split("&")):
+            raise ConfigError(f"{place}: sources of {name} are not options (not shown)", hint)
+        out[name.rstrip("/")] = options
     return out
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from tracescope.cli import shell
 from tracescope.visible import line
+
+if TYPE_CHECKING:
+    from tracescope.ingest.documents import Form
 
 #: Freed memory that is kept, by the block and in all: what chunks are turned into is about as large.
 _KEPT_BYTES = 4 * 1024 * 1024
@@ -62,7 +66,8 @@ def import_command(
     from tracescope.store import open_store
 
     between = {name: said for name, said in (("since", since), ("until", until)) if said}
-    asked = Options(form, used.workers, given=between)  # pyright: ignore[reportArgumentType] - click has checked it
+    kind: Form = form  # pyright: ignore[reportAssignmentType] - click has checked it
+    asked = Options(kind, used.workers, given=between, settings=used.sources)
     places = resolve(files, asked)  # before a store is made
     keep_blocks(_KEPT_BYTES, _KEPT_BYTES)
     opened = open_store(used.one_store, create=True, group_access=used.group_access)
@@ -72,7 +77,7 @@ def import_command(
             opened,
             places,
             arrived_ns=shell.now_ns(),
-            form=form,  # pyright: ignore[reportArgumentType] - click has checked it
+            form=kind,
             workers=used.workers,
             memory_bytes=used.memory_mb * 1024 * 1024,
             policy=used.policy,

@@ -30,10 +30,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import parse_qsl
 
 from tracescope.errors import UsageError
 from tracescope.ingest.files import refuse_elsewhere
@@ -68,9 +70,11 @@ class Options:
     workers, memory_bytes
         Requests under way at once, and what a source may hold of what it fetched.
     given
-        Options of the settings, by name; those of the URL's query win over them.
+        Options by name; those of the URL's query win over them.
     environ
         Variables, as clients of the place read them.
+    settings
+        Options of URLs that begin so, as the setting `sources` has them; `open_source` adds them to `given`.
     """
 
     form: Form = "auto"
@@ -78,6 +82,17 @@ class Options:
     memory_bytes: int = 64 * 1024 * 1024
     given: Mapping[str, str] = field(default_factory=dict[str, str])
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def of(self, url: str) -> Options:
+        """The same with what the settings say of a URL; of several that it begins with the longest wins."""
+        plain = re.sub(r"^(tempo\+)?([^:]+):/(?!/)", r"\2://", url.strip(), flags=re.IGNORECASE)
+        plain = re.split(r"[?#]", plain.removeprefix("tempo+"))[0] + "/"
+        found: dict[str, str] = {}
+        for begin in sorted(self.settings, key=len):
+            if plain.startswith(f"{begin}/"):
+                found |= dict(parse_qsl(self.settings[begin], keep_blank_values=True))
+        return replace(self, given={**found, **self.given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +173,7 @@ def open_source(url: str, options: Options) -> Source:
         A library that its kind needs is not installed.
     """
     module: Any = importlib.import_module(f"tracescope.sources.{_module_of(url)}")
-    return module.open_source(url, options)
+    return module.open_source(url, options.of(url))
 
 
 def resolve(names: Sequence[str | Path], options: Options) -> list[str | Path | Source]:

@@ -62,6 +62,14 @@ def is_beside(key: str) -> bool:
     return _BESIDE.search(key) is not None
 
 
+def no_block(place: str) -> InputError:
+    """Where only blocks are read, and there is none."""
+    return InputError(
+        f"{place}: no block of Tempo there",
+        f"blocks are TENANT/BLOCK/{DATA}; other files are read by the URL without tempo",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A block.

@@ -35,7 +35,7 @@ class Folder:
 
     def parts(self, known: frozenset[str]) -> Iterator[Part]:
         """Its files by name, those aside that are hidden."""
-        found = False
+        found, none = False, self.blocks
         for path in [self.path] if self.path.is_file() else _visible(self.path):
             found = True
             if blocks.is_beside(str(path)) or (self.blocks and not blocks.is_data(str(path))):
@@ -43,11 +43,14 @@ class Folder:
             about = path.stat()
             name = digest(path.resolve(), about.st_size, about.st_mtime_ns)
             if blocks.is_data(str(path)):
+                none = False
                 yield Part(name, str(path.parent), _block(path).read, messages=True)
             else:
                 yield Part(name, str(path), _reader(path), about.st_size)
         if not found:
             raise InputError(f"{self.path}: no such file", "check the path, and that the folder is not empty")
+        if none:
+            raise blocks.no_block(self.name)
 
 
 def _visible(folder: Path) -> list[Path]:

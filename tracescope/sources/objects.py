@@ -67,13 +67,17 @@ class Bucket:
 
     def parts(self, known: frozenset[str]) -> Iterator[Part]:
         """Its objects by key, less empty ones; blocks of Tempo as one part each."""
+        none = self.blocks
         for found in self.objects():
             name = digest(found.key, found.tag)
             if blocks.is_data(found.key):
+                none = False
                 block = self.block(found)
                 yield Part(name, block.shown, block.read, messages=True)
             elif not (self.blocks or blocks.is_beside(found.key)):
                 yield Part(name, self.shown(found.key), self.reader(found), found.size)
+        if none:
+            raise blocks.no_block(self.name)
 
     def shown(self, key: str) -> str:
         """An object as messages call it."""
