@@ -41,6 +41,7 @@ from tracescope.analysis.diff import diff
 from tracescope.analysis.report import EdgeKey, Finding, Mechanism, Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.process import process
+from tracescope.engine.compare import RANKED_UP_TO_NS
 from tracescope.ingest.decode import decode
 from tracescope.schema import HOUR_NS
 
@@ -88,9 +89,11 @@ def ask(world: World, seed: int) -> Answer:
 
     def period(begin: int, until: int) -> PeriodRollups:
         rows = pl.col("slot").is_between(begin // HOUR_NS, until // HOUR_NS, closed="left")
-        cut = {
-            name: table.filter(rows) if "slot" in table.columns else table for name, table in tables.items()
-        }
+        read = {  # as `engine.compare` reads them
+            name: table for name, table in tables.items()
+            if name != "path_sketches" or until - begin <= RANKED_UP_TO_NS
+        }  # fmt: skip
+        cut = {name: table.filter(rows) if "slot" in table.columns else table for name, table in read.items()}
         return PeriodRollups(begin, until, HOUR_NS, "production", cut)
 
     report = diff(period(FIRST_DAY_NS, calendar.head_ns), period(calendar.head_ns, calendar.end_ns))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.queues import SERVICE_S, Kind, two_periods
 from tracescope.analysis.capacity import fit as load
-from tracescope.analysis.capacity.curve import WAIT
+from tracescope.analysis.capacity.curve import WAITS
 from tracescope.analysis.capacity.fit import Points
 from tracescope.analysis.capacity.split import load_trend
 
@@ -56,7 +56,7 @@ def recover(runs: int) -> None:
             inside, walls, found, ratio, bounds = 0, 0, [], [], []
             for _ in range(runs):
                 points = two_periods(rng, kind, peak=0.75, growth=growth)
-                fitted = load.fit(points, less=WAIT if kind.waits else 0.0)
+                fitted = load.fit(points, less=WAITS[2] if kind.waits else 0.0)
                 low, high = fitted.interval(fitted.draws["growth"])
                 inside += low <= growth <= high
                 found.append(fitted.growth - growth)

@@ -24,6 +24,7 @@ from tracescope.analysis.diff import diff
 from tracescope.analysis.report import Edge, Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.process import process
+from tracescope.engine.compare import RANKED_UP_TO_NS
 from tracescope.schema import HOUR_NS
 
 #: A trap's edge that is credited with more than this part of its clock is a false alarm.
@@ -63,9 +64,11 @@ def compare(world: World, seed: int) -> Report:
 
     def period(begin: int, until: int) -> PeriodRollups:
         rows = pl.col("slot").is_between(begin // HOUR_NS, until // HOUR_NS, closed="left")
-        cut = {
-            name: frame.filter(rows) if "slot" in frame.columns else frame for name, frame in tables.items()
-        }
+        read = {  # as `engine.compare` reads them
+            name: frame for name, frame in tables.items()
+            if name != "path_sketches" or until - begin <= RANKED_UP_TO_NS
+        }  # fmt: skip
+        cut = {name: frame.filter(rows) if "slot" in frame.columns else frame for name, frame in read.items()}
         return PeriodRollups(begin, until, HOUR_NS, "production", cut)
 
     return diff(period(start, head), period(head, end))

@@ -184,3 +184,21 @@ def test_who_waits_in_quiet_times_too_is_not_the_holder() -> None:
     outcome = run("noisy neighbour, heavier calls", 2_000)
     assert is_good(outcome), outcome
     assert outcome.victims == (2, 2)
+
+
+def test_what_keeps_a_database_busier_leads_though_its_own_rise_is_hardly_sure() -> None:
+    """A neighbour that calls four times as often waits in the line that it makes."""
+    outcome = run("noisy neighbour, more calls", 3_000)
+    assert is_good(outcome), outcome
+
+
+def test_a_query_that_is_slower_by_chance_does_not_lead_what_waits_for_threads() -> None:
+    """A service with fewer threads, above a database that is as it was: the gap in front of it leads."""
+    outcome = run("drawn: fewer threads", 5_000)
+    assert is_good(outcome), outcome
+
+
+def test_of_two_causes_each_is_told_and_the_line_behind_one_leads_neither() -> None:
+    """A slower query beside slower work; a neighbour at the same database waits, and is no cause."""
+    outcome = run("drawn: two causes at once", 1_000)
+    assert is_good(outcome), outcome

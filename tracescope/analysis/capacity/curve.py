@@ -32,8 +32,9 @@ Floats = NDArray[np.float64]
 WALL_TIMES: Final = 3.0
 #: Where a curve is continued as a straight line of its logarithm, so that a fit may pass beyond.
 _STEEP: Final = 0.98
-#: `Curve.less` of a queue's waits; not all of it, because the emptiest queue takes a moment too.
-WAIT: Final = 0.98
+#: `Curve.less` of a queue's waits; not all of it, because the emptiest queue takes a moment too.  How long
+#: that is the points say: at low loads it is most of the wait, and bends what is made of higher ones.
+WAITS: Final = (0.95, 0.98, 0.99, 0.997)
 
 
 def slowdown(rho: Floats, phi: Floats | float) -> tuple[Floats, Floats]:
@@ -161,7 +162,7 @@ class Curve:
     phi
         Coherency's part, 0 to 1.
     less
-        Part of `r0_s` that is not counted; `WAIT` for a queue's waits, where `r0_s` is what
+        Part of `r0_s` that is not counted; one of `WAITS` for a queue's waits, where `r0_s` is what
         serving takes.
     """
 

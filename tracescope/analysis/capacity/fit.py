@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.analysis.capacity.curve import SHAPES, WAIT, WALLS, Curve, slowdowns, waiting
+from tracescope.analysis.capacity.curve import SHAPES, WAITS, WALLS, Curve, slowdowns, waiting
 from tracescope.analysis.statistics.robust_fit import Model, Solution, robust_fit
 
 Floats = NDArray[np.float64]
@@ -544,7 +544,7 @@ def better(points: Points, *, waits: bool = False) -> Fit:
 
     With `waits` also whether the points are a queue's waits or whole latencies.
     """
-    tried = [_solve(points, less=less) for less in ((0.0, WAIT) if waits else (0.0,))]
+    tried = [_solve(points, less=less) for less in ((0.0, *WAITS) if waits else (0.0,))]
     best = min(tried, key=lambda one: one.cost)
     if len(np.unique(points.period)) < 2:
         return best.fit()
