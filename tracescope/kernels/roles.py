@@ -48,37 +48,41 @@ _LEVEL = np.array([0, 5, 5, 4, 3, 0, 5, 1, 2], np.int8)
 
 @kernel
 def _find_transport(parent, edge_class, service, seen, role):
-    """Mark what calls of their own service are made with: HTTP, handshakes and look-ups."""
+    """Mark what calls of their own service are made with: HTTP, handshakes and look-ups; whether any is."""
     n = len(parent)
     below = np.zeros(n, np.bool_)
     busy = np.zeros(n, np.bool_)  # makes calls of another sort as well
+    some = False
     for i in range(n):
         p, r = parent[i], seen[i]
+        if r != ROLE_INTERNAL and r < ROLE_CALL:  # a server and a consumer are neither
+            continue
         if p < 0 or service[p] != service[i]:
             continue
         q = seen[p]
         asks = q == ROLE_LEAF_CALL or q == ROLE_DB or q == ROLE_PUBLISH or q == ROLE_POLL
         level = _LEVEL[edge_class[i]]
         if asks and (r == ROLE_LEAF_CALL or r == ROLE_INTERNAL) and 0 < level < _LEVEL[edge_class[p]]:
-            below[i] = True
+            below[i] = some = True
         elif r >= ROLE_CALL:
             busy[p] = True
+    if not some:
+        return False
     for i in range(n):
         if below[i] and not busy[parent[i]]:
             role[i] = ROLE_TRANSPORT
+        below[i] = False
     for i in range(n):  # a handshake's own connection
         p = i
         for _ in range(NESTED):
             if edge_class[p] != CLASS_TRANSPORT or role[p] == ROLE_TRANSPORT or parent[p] < 0:
                 break
             p = parent[p] if service[parent[p]] == service[p] else p
-        if p != i and role[p] == ROLE_TRANSPORT:
-            below[i] = True
-        else:
-            below[i] = role[i] == ROLE_TRANSPORT
+        below[i] = p != i and role[p] == ROLE_TRANSPORT
     for i in range(n):
         if below[i]:
             role[i] = ROLE_TRANSPORT
+    return True
 
 
 @kernel
@@ -114,16 +118,16 @@ def find_roles(parent, begin, kind, edge_class, messaging_op, service, start_ns)
         elif p >= 0 and service[p] != service[i]:
             role[i] = ROLE_SERVER
     seen = role.copy()  # what wraps what is settled before any role changes
-    _find_transport(parent, edge_class, service, seen, role)
-    asker = np.full(n, -1, np.int32)  # what a span may answer: its parent, or the call that is made with it
+    made_with = _find_transport(parent, edge_class, service, seen, role)
+    asker = parent.copy()  # what a span may answer: its parent, or the call that is made with it
     wraps = np.zeros(n, np.bool_)
     proxy = np.full(n, -1, np.int32)
     for i in range(n):
-        p = parent[i]
-        a = p
-        while a >= 0 and role[a] == ROLE_TRANSPORT:
-            a = parent[a]
-        asker[i] = a
+        a = p = parent[i]
+        if made_with:
+            while a >= 0 and role[a] == ROLE_TRANSPORT:
+                a = parent[a]
+            asker[i] = a
         if a < 0:
             continue
         if seen[i] == ROLE_SERVER and (kind[i] == KIND_SERVER or service[i] != service[a]):
