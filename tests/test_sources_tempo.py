@@ -249,6 +249,66 @@ def test_blocks_beside_other_files_and_those_that_cannot_be_read_are_told(tmp_pa
     (good / "meta.json").write_bytes(text)
 
 
+def changed(kind: Any, path: tuple[str, ...], to: Any) -> Any:
+    """A type with what is at a path changed, or taken out where `to` is None."""
+    if not path:
+        return to
+    if isinstance(kind, pl.List):
+        return pl.List(changed(kind.inner, path, to))
+    inner = {field.name: field.dtype for field in kind.fields}
+    made = changed(inner[path[0]], path[1:], to)
+    return pl.Struct(
+        {name: made if name == path[0] else each for name, each in inner.items() if name != path[0] or made}
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "said"),
+    [
+        (("rs",), pl.Int64, "rs is Int64, expected a list"),
+        (("rs", "ss"), pl.List(pl.String), "rs.ss is String, expected a group of columns"),
+        (("rs", "Resource", "Attrs", "Key"), None, "no column rs.Resource.Attrs.Key"),
+        (("rs", "ss", "Spans", "StartTimeUnixNano"), pl.String, "Nano is String, expected number"),
+        (("rs", "ss", "Spans", "Attrs", "IsArray"), pl.Int64, "IsArray is Int64, expected truth"),
+        (("TraceID",), None, "no column TraceID"),
+    ],
+)  # fmt: skip
+def test_columns_of_another_kind_are_named(tmp_path: Path, path: tuple[str, ...], to: Any, said: str) -> None:
+    """Whatever they hold."""
+    write_block(tmp_path / BLOCK, [traces(2)], 4)
+    data = tmp_path / BLOCK / "data.parquet"
+    schema = changed(pl.Struct(dict(pl.read_parquet_schema(data))), path, to)
+    pl.DataFrame(schema={field.name: field.dtype for field in schema.fields}).write_parquet(data)
+    result = run("import", f"tempo://{tmp_path}", "--store", tmp_path / "store")
+    assert result.exit_code == 1, result.output
+    assert f"{tmp_path / BLOCK}: its data is not a block of Tempo: " in result.stderr
+    assert said in result.stderr
+
+
+def test_a_block_of_a_minor_version_that_counts_less_is_read(tmp_path: Path) -> None:
+    """Counts of what was dropped are no part of every one."""
+    sent = traces(4)
+    write_block(tmp_path / BLOCK, [sent], 4)
+    data = tmp_path / BLOCK / "data.parquet"
+    frame = pl.read_parquet(data)
+    schema = pl.Struct(dict(frame.schema))
+    for path in (
+        ("rs", "ss", "Spans"),
+        ("rs", "ss", "Spans", "Events"),
+        ("rs", "Resource"),
+        ("rs", "ss", "Scope"),
+    ):
+        schema = changed(schema, (*path, "DroppedAttributesCount"), None)
+    kept = {field.name: field.dtype for field in schema.fields}
+    pl.DataFrame(frame.to_dicts(), schema=kept, strict=False).write_parquet(data)
+    for resource in sent.resource_spans:
+        for span in resource.scope_spans[0].spans:
+            span.dropped_attributes_count = 0
+            for event in span.events:
+                event.dropped_attributes_count = 0
+    assert as_sent(given_back(f"tempo://{tmp_path}")) == as_sent(sent)
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -51,6 +51,39 @@ _SPAN: Final = (
     ("HttpMethod", "http.method"), ("HttpUrl", "http.url"), ("HttpStatusCode", "http.status_code"),
 )  # fmt: skip
 
+#: What of a block's data is read, and its types: a name with ``?`` may be missing.
+_PAIRS: Final[Any] = [
+    {
+        "Key": "text", "IsArray": "truth", "Value": ["text"], "ValueInt": ["number"],
+        "ValueDouble": ["double"], "ValueBool": ["truth"], "ValueUnsupported": "text",
+    }
+]  # fmt: skip
+_EVENT: Final[Any] = {
+    "TimeSinceStartNano": "number", "Name": "text", "Attrs": _PAIRS, "DroppedAttributesCount?": "number",
+}  # fmt: skip
+_LINK: Final[Any] = {
+    "TraceID": "text", "SpanID": "text", "TraceState": "text", "Attrs": _PAIRS,
+    "DroppedAttributesCount?": "number",
+}  # fmt: skip
+_SPANS: Final[Any] = {
+    "SpanID": "text", "ParentSpanID": "text", "Name": "text", "Kind": "number", "TraceState": "text",
+    "StartTimeUnixNano": "number", "DurationNano": "number", "StatusCode": "number", "StatusMessage": "text",
+    "Attrs": _PAIRS, "Events": [_EVENT], "Links": [_LINK], "DroppedAttributesCount?": "number",
+    "DroppedEventsCount?": "number", "DroppedLinksCount?": "number",
+}  # fmt: skip
+_SCOPE: Final[Any] = {
+    "Name": "text", "Version": "text", "Attrs": _PAIRS, "DroppedAttributesCount?": "number"
+}  # fmt: skip
+_TRACES: Final[Any] = {
+    "TraceID": "text",
+    "rs": [
+        {
+            "Resource": {"Attrs": _PAIRS, "DroppedAttributesCount?": "number"},
+            "ss": [{"Scope": _SCOPE, "Spans": [_SPANS]}],
+        }
+    ],
+}
+
 
 def is_data(key: str) -> bool:
     """Whether a key or path is a block's data."""
@@ -104,7 +137,7 @@ class Block:
         with self.data() as path:
             try:
                 yield from _messages(path, dedicated)
-            except (PolarsError, OSError, KeyError) as error:
+            except (PolarsError, OSError, _OtherSchemaError, otlp_json.Malformed) as error:
                 raise InputError(
                     f"{self.shown}: its data is not a block of Tempo: {str(error).splitlines()[0]}",
                     "copy the block again, or leave it out",
@@ -143,6 +176,43 @@ def _none(message: str, hint: str) -> FileOfNoTracesError:
     return FileOfNoTracesError(SourceError(message, hint))
 
 
+class _OtherSchemaError(Exception):
+    """A block's data has not the columns that a block has."""
+
+
+def _is(kind: Any, expected: str) -> bool:
+    """Whether values of a type are what is expected."""
+    import polars as pl
+
+    if expected == "text":
+        return kind == pl.String or kind == pl.Binary
+    if expected == "truth":
+        return kind == pl.Boolean
+    return kind.is_float() if expected == "double" else kind.is_integer()
+
+
+def _demand(kind: Any, expected: Any, at: str) -> None:
+    """Raise _OtherSchemaError where a type has not the parts that are expected."""
+    import polars as pl
+
+    if isinstance(expected, list):
+        if not isinstance(kind, pl.List):
+            raise _OtherSchemaError(f"{at} is {kind}, expected a list")
+        _demand(kind.inner, expected[0], at)
+    elif isinstance(expected, dict):
+        if not isinstance(kind, pl.Struct):
+            raise _OtherSchemaError(f"{at} is {kind}, expected a group of columns")
+        there = {field.name: field.dtype for field in kind.fields}
+        for name, inner in expected.items():  # pyright: ignore[reportUnknownVariableType]
+            plain = str(name).rstrip("?")  # pyright: ignore[reportUnknownArgumentType]
+            if plain in there:
+                _demand(there[plain], inner, f"{at}.{plain}".lstrip("."))
+            elif name == plain:
+                raise _OtherSchemaError(f"no column {at}.{plain}".replace(" .", " "))
+    elif not _is(kind, expected):
+        raise _OtherSchemaError(f"{at} is {kind}, expected {expected}")
+
+
 class _Dedicated(NamedTuple):
     """A spare column: of what, which, and the attribute it holds."""
 
@@ -155,6 +225,7 @@ def _messages(path: Path, dedicated: tuple[_Dedicated, ...]) -> Iterator[bytes]:
     """Messages of a block's data, some rows at once."""
     import polars as pl
 
+    _demand(pl.Struct(dict(pl.scan_parquet(path).collect_schema())), _TRACES, "")
     rows = pl.scan_parquet(path).select(pl.len()).collect().item()
     step = max(1, rows * _SLICE_BYTES // max(path.stat().st_size, 1))
     traces = pl.scan_parquet(path).select("TraceID", "rs")
@@ -219,8 +290,8 @@ def _scopes(series: pl.Series) -> Column:
 def _spans(rows: pl.DataFrame, trace_ids: Column, dedicated: tuple[_Dedicated, ...]) -> Column:
     """Span messages."""
     count = len(rows)
-    start = rows["StartTimeUnixNano"].to_numpy().astype(np.uint64)
-    end = start + rows["DurationNano"].to_numpy().astype(np.uint64)
+    start = _times(rows["StartTimeUnixNano"])
+    end = start + _times(rows["DurationNano"])
     always = np.ones(count, np.bool_)
     return columns.messages(
         [
@@ -244,6 +315,11 @@ def _spans(rows: pl.DataFrame, trace_ids: Column, dedicated: tuple[_Dedicated, .
     )
 
 
+def _times(series: pl.Series) -> NDArray[np.uint64]:
+    """Nanoseconds; 0 where there are none, and decoding refuses the span."""
+    return series.fill_null(0).to_numpy().astype(np.uint64)
+
+
 def _statuses(rows: pl.DataFrame) -> Column:
     """Status messages; empty ones where nothing is said."""
     return columns.messages(
@@ -265,7 +341,7 @@ def _events(series: pl.Series, start: NDArray[np.uint64], dedicated: tuple[_Dedi
     if not len(items):
         return _nothing(len(series))
     rows = items.struct.unnest()
-    at = rows["TimeSinceStartNano"].to_numpy().astype(np.uint64) + np.repeat(start, counts)
+    at = _times(rows["TimeSinceStartNano"]) + np.repeat(start, counts)
     events = columns.messages(
         [
             columns.fixed(1, at, np.ones(len(rows), np.bool_)),
@@ -334,10 +410,14 @@ def _values(series: pl.Series) -> _Values:
     if items.dtype == pl.String or items.dtype == pl.Binary:
         return _Values(counts, lambda: columns.sized(1, columns.texts(items)))
     if items.dtype == pl.Boolean:
-        return _Values(counts, lambda: columns.number(2, items.to_numpy(), present))
-    if items.dtype == pl.Float64:
-        return _Values(counts, lambda: columns.fixed(4, items.to_numpy(), present))
-    return _Values(counts, lambda: columns.number(3, items.to_numpy(), present))
+        return _Values(counts, lambda: columns.number(2, items.fill_null(value=False).to_numpy(), present))
+    if items.dtype.is_float():
+        return _Values(
+            counts, lambda: columns.fixed(4, items.fill_null(0).to_numpy().astype(np.float64), present)
+        )
+    if items.dtype.is_integer():
+        return _Values(counts, lambda: columns.number(3, items.fill_null(0).to_numpy(), present))
+    raise _OtherSchemaError(f"{series.name} is {series.dtype}, expected text or numbers")
 
 
 def _any_values(types: list[_Values], is_list: NDArray[np.bool_], other: Column | None) -> Column:
@@ -382,6 +462,8 @@ def _attributes(
     rows: pl.DataFrame, field: int, scope: str = "", dedicated: tuple[_Dedicated, ...] = ()
 ) -> list[Field]:
     """Attributes of each row, as its fields: those of its list, and those that have a spare column."""
+    import polars as pl
+
     found: list[Field] = []
     counts, items = columns.lists(rows["Attrs"])
     if len(items):
@@ -391,7 +473,7 @@ def _attributes(
         values = _any_values(types, is_list, _unsupported(each["ValueUnsupported"]))
         found.append(columns.fields(_pairs(columns.texts(each["Key"]), values, field).together(counts)))
     named = [(one.column, one.name) for one in dedicated if one.scope == scope]
-    if named and "DedicatedAttributes" in rows.columns:
+    if named and isinstance(rows.schema.get("DedicatedAttributes"), pl.Struct):
         spare = rows["DedicatedAttributes"].struct.unnest()
         found += _fixed_columns(spare, field, [pair for pair in named if pair[0] in spare.columns])
     return found
@@ -399,12 +481,14 @@ def _attributes(
 
 def _fixed_columns(rows: pl.DataFrame, field: int, names: Any) -> Iterator[Field]:
     """Attributes that have a column each, as fields; several values are a list."""
+    import polars as pl
+
     for column, name in names:
         if column not in rows.columns:
             continue
         values = _values(rows[column])
         having = np.flatnonzero(values.counts)
-        if column == "ServiceName":  # which is no optional one
+        if column == "ServiceName" and rows[column].dtype == pl.String:  # which is no optional one
             having = having[columns.texts(rows[column]).size[having] > 0]
         if not len(having):
             continue
@@ -418,12 +502,7 @@ def _unsupported(series: pl.Series) -> Column | None:
     if series.null_count() == len(series):
         return None
     rows = np.flatnonzero(series.is_not_null().to_numpy())
-    try:
-        each = [otlp_json.encode_value(text) for text in series.drop_nulls().to_list()]
-    except otlp_json.Malformed as error:
-        raise InputError(
-            f"an attribute's value is damaged: {error.message}", "copy the block again"
-        ) from error
+    each = [otlp_json.encode_value(text) for text in series.drop_nulls().to_list()]
     size = np.array([len(one) for one in each], np.int64)
     data = np.frombuffer(b"".join(each), np.uint8)
     return Column(data, columns.bounds_of(size)[:-1], size).spread(rows, len(series))
