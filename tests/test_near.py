@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from answered import edge
 from click.testing import CliRunner
 
 from tracescope.analysis.explain import choose
 from tracescope.cli import VERBS, main
-from tracescope.errors import PeriodError, UsageError
+from tracescope.config import Settings
+from tracescope.engine.trace_search import Criteria
+from tracescope.errors import InputError, PeriodError, UsageError
 from tracescope.near import near, suggestion
 from tracescope.periods import Context, parse
+from tracescope.session import Session
 
 NOW = 1_795_737_600 * 10**9
 
@@ -55,3 +60,52 @@ def test_a_mistyped_period_gets_the_word_or_the_mark_that_was_meant() -> None:
         with pytest.raises(PeriodError) as raised:
             parse(typed, known)
         assert f"'{meant}'" in (raised.value.hint or ""), typed
+
+
+DATA = Path(__file__).parent / "data" / "nezha"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real traces of a shop's incident."""
+    path = tmp_path_factory.mktemp("near") / "store"
+    files = [str(DATA / f"ob0822-05.{side}.jsonl.gz") for side in "AB"]
+    done = CliRunner().invoke(main, ["import", *files, "--store", str(path)])
+    assert done.exit_code == 0, done.output
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("diff", "--service", "cartservise"), "cartservice"),
+        (("diff", "--edge", "checkoutservice -> cartservise"), "checkoutservice -> cartservice"),
+        (("diff", "--kind", "rcp"), "rpc"),
+        (("diff", "--entry", "frontend hipstershop.Frontend/Rcv"), "frontend hipstershop.Frontend/Recv."),
+        (("graph", "--service", "cartservise"), "cartservice"),
+        (("graph", "--through", "cartservise"), "cartservice"),
+        (("help", "glosary"), "glossary"),
+    ],
+)
+def test_names_that_are_asked_for_get_the_one_that_was_meant(
+    arguments: tuple[str, ...], meant: str, store: Path
+) -> None:
+    """Services, edges, kinds, entries and topics, whatever form the answer has."""
+    where = () if arguments[0] == "help" else ("--store", str(store))
+    said = " ".join(CliRunner().invoke(main, [*arguments, *where]).output.split())
+    assert f"did you mean '{meant}'" in said, said
+
+
+def test_a_trace_id_with_a_wrong_digit_gets_those_that_begin_alike(store: Path) -> None:
+    """On the command line and on the page; one that is like none says where raw spans are told of."""
+    session = Session(store, Settings(store=str(store)))
+    whole = session.ask().search(Criteria(), side="head").traces[0].trace_id
+    typed = whole[:-1] + ("0" if whole[-1] != "0" else "1")
+    said = CliRunner().invoke(main, ["path", typed, "--store", str(store)])
+    assert said.exit_code == 1
+    assert whole in said.output
+    with pytest.raises(InputError) as raised:
+        session.ask().trace(typed)
+    assert whole in (raised.value.hint or "")
+    far = CliRunner().invoke(main, ["path", "f" * 31 + "e", "--store", str(store)])
+    assert "begin alike" not in far.output

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracescope import __version__
 from tracescope.analysis.explain import sentence
 from tracescope.errors import TracescopeError, UsageError
+from tracescope.near import suggestion
 from tracescope.report import text
 from tracescope.session import Answers, Session
 from tracescope.web import api
@@ -103,9 +104,12 @@ class Tools:
         ]
         if not named:
             near = [e.name for e in report.edges if caller in (e.caller, e.callee)]
+            known = [e.name for e in report.edges]
             raise UsageError(
                 f"no edge {caller} -> {callee or '(itself)'}",
-                f"near it: {', '.join(near[:10]) or 'none'}",
+                f"near it: {', '.join(near[:10])}"
+                if near
+                else suggestion(f"{caller} -> {callee}", known, "`diff` lists the edges that there are"),
             )
         edge = named[0]
         view = _view(

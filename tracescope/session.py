@@ -46,9 +46,10 @@ from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
 from tracescope.engine.question import KeepEntry, Question
 from tracescope.engine.rollups import Budget, trace_spans
-from tracescope.engine.trace_search import Criteria, Search, Summary, begins_with, search, summaries
+from tracescope.engine.trace_search import Criteria, Search, Summary, begins_with, nearest, search, summaries
 from tracescope.engine.upkeep import status
 from tracescope.errors import InputError, InsufficientDataError, UsageError
+from tracescope.near import suggestion
 from tracescope.periods import Context, Period, check_mark, instant_of, parse
 from tracescope.schema import EDGE_KINDS, HOUR_NS, UNIT_NAMES, trace_hex
 from tracescope.store import Snapshot, SpanStore, Status
@@ -227,9 +228,11 @@ class Answers:
         """
         asked = self.question
         matching = asked.keep_entry()
-        if not asked.entry_id:
-            return matching
         tables = self._sides().head.tables, self._sides().base.tables
+        if not asked.entry_id:
+            if asked.entry and matching is not None:
+                self._check_matches(asked.entry, matching, tables)
+            return matching
         names = pl.concat(
             [side["entries"].filter(pl.col("entry_id") == entry_number(asked.entry_id)) for side in tables]
         )
@@ -239,6 +242,17 @@ class Answers:
         return lambda service, operation: (
             (service, operation) in chosen and (matching is None or matching(service, operation))
         )
+
+    @staticmethod
+    def _check_matches(text: str, matching: KeepEntry, sides: tuple[Tables, Tables]) -> None:
+        """Raise InsufficientDataError where no entry of either period matches, with the near ones."""
+        names = [row for side in sides for row in side["entries"].select("service", "operation").iter_rows()]
+        if names and not any(matching(*row) for row in names):
+            known = dict.fromkeys(f"{service} {operation}" for service, operation in names)
+            raise InsufficientDataError(
+                f"insufficient data: no entry of these periods matches {text!r}",
+                suggestion(text, known, f"there are {', '.join(list(known)[:5])}"),
+            )
 
     # -- both periods --
 
@@ -517,7 +531,11 @@ class Answers:
                 budget=self._budget,
             )
 
-        return self._remember("forecast", make, horizon_weeks, asked)
+        try:
+            return self._remember("forecast", make, horizon_weeks, asked)
+        except InsufficientDataError:
+            self.keep_entry()  # says so where it is the entry's name that nothing matches
+            raise
 
     def paths(self, entry_id: int) -> EntryPaths | None:
         """Call paths of an entry."""
@@ -596,12 +614,13 @@ class Answers:
             near = None if sides is None else partial(_hours_of, sides, words[0], words[1])
             spans = trace_spans(store, words[0], words[1], near=near)
             if spans.is_empty():
-                begun = begins_with(store, digits.lower()) if len(digits) < len(whole) else []
-                if len(begun) == 1:
+                short = len(digits) < len(whole)
+                begun = begins_with(store, digits.lower()) if short else nearest(store, whole)
+                if short and len(begun) == 1:
                     return critical_path(trace_spans(store, *_trace_words(begun[0])[1]))
                 raise InputError(
                     f"no trace {whole} in the store",
-                    f"these begin with {digits}: {', '.join(begun)}"
+                    f"these begin {f'with {digits}' if short else 'alike'}: {', '.join(begun)}"
                     if begun
                     else "its raw spans may have been removed",
                 )

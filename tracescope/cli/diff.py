@@ -12,6 +12,7 @@ import click
 from tracescope.analysis.report import State
 from tracescope.cli import shell
 from tracescope.errors import GateFailedError, InsufficientDataError, UsageError
+from tracescope.near import suggestion
 
 if TYPE_CHECKING:
     from tracescope.analysis.gate import Gate
@@ -103,7 +104,9 @@ def diff_command(
 
     for name in kind:
         if name not in EDGE_KINDS:
-            raise UsageError(f"no edge kind {name!r}", f"kinds are {', '.join(EDGE_KINDS)}")
+            raise UsageError(
+                f"no edge kind {name!r}", suggestion(name, EDGE_KINDS, f"kinds are {', '.join(EDGE_KINDS)}")
+            )
     gates = [parse_gate(text) for text in fail_on]
     answers = shell.ask(
         used,
@@ -120,11 +123,24 @@ def diff_command(
         report = _with_hint(report, answers)
     named = pattern(edge or "", "--edge")
     chosen = [row for row in report.edges if _is_selected(row, service, named, kind)]
+    if report.edges and not chosen:
+        report = replace(report, notes=(*report.notes, _nothing_left(report, service, edge)))
     limit = (
         len(chosen) if everything or (form not in ("table", "wide", "markdown") and top is None) else used.top
     )
     print_report(replace(report, edges=tuple(chosen[:limit]), edges_in_all=len(chosen)), form, output)
     conclude(report, gates)
+
+
+def _nothing_left(report: Report, service: str | None, edge: str | None) -> str:
+    """Why no edge is listed, and which names are near those that were asked for."""
+    services = sorted({end for each in report.edges for end in (each.caller, each.callee) if end})
+    if service and service not in services:
+        return f"no edge has the service {service!r}: {suggestion(service, services, 'the map lists all')}"
+    if edge:
+        names = [each.name for each in report.edges]
+        return f"no edge matches {edge!r}: {suggestion(edge, names, '--all without --edge lists them')}"
+    return "no edge is left by --service, --edge and --kind together"
 
 
 def _with_hint(report: Report, answers: Answers) -> Report:

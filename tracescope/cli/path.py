@@ -22,7 +22,7 @@ def path_command(trace_id: str, no_skew: bool, store: shell.Given, form: str, ou
         raise UsageError(f"invalid trace ID {trace_id!r}", "give its 32 hex digits")
     from tracescope.analysis.rollups.trace_path import critical_path
     from tracescope.engine.rollups import trace_spans
-    from tracescope.engine.trace_search import begins_with
+    from tracescope.engine.trace_search import begins_with, nearest
     from tracescope.report import path_json, text
 
     opened = shell.existing(*used.stores)
@@ -36,7 +36,9 @@ def path_command(trace_id: str, no_skew: bool, store: shell.Given, form: str, ou
     if spans.is_empty():
         raise InputError(
             f"no trace {digits} in {opened.name}",
-            "raw spans may have gone; `tracescope status` shows the store",
+            f"these begin alike: {', '.join(near)}"
+            if (near := nearest(opened, digits.lower()))
+            else "raw spans may have gone; `tracescope status` shows the store",
         )
     found = critical_path(spans, skew=not no_skew)
     if form == "json":

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Final
 
 from tracescope.errors import UsageError
+from tracescope.near import suggestion
 
 #: Topic -> one line about it.
 TOPICS: Final = {
@@ -31,7 +32,7 @@ def read(topic: str) -> str:
         There is no such topic.
     """
     if topic not in TOPICS:
-        raise UsageError(f"no topic {topic!r}", f"one of {', '.join(TOPICS)}")
+        raise UsageError(f"no topic {topic!r}", suggestion(topic, TOPICS, f"one of {', '.join(TOPICS)}"))
     return files(__name__).joinpath(f"{topic}.md").read_text(encoding="utf-8")
 
 

@@ -29,6 +29,7 @@ from tracescope.engine.rollups import (
     rules_notes,
 )
 from tracescope.errors import InsufficientDataError
+from tracescope.near import suggestion
 from tracescope.periods import Period, format_utc
 from tracescope.schema import DAY_NS, HOUR_NS
 from tracescope.store import Snapshot, SpanStore
@@ -85,7 +86,11 @@ class Sides:
                     f"insufficient data: {name} ({period.text}: {period.utc()}) holds no traces"
                     + (f" of environment {side.environment!r}" if side.environment else "")
                     + "".join(f" with --where {one.key}={one.value}" for one in self.where),
-                    _held(store),
+                    suggestion(
+                        side.environment,
+                        [name for one in found for name in one.environments if name != side.environment],
+                        _held(store),
+                    ),
                 )
 
 

@@ -15,6 +15,7 @@ from tracescope.analysis.topology.graph import TABLES, Graph, Level, graph
 from tracescope.engine.compare import Sides, environment_note
 from tracescope.engine.rollups import BUDGET, Budget, RollupRequest, rollups
 from tracescope.errors import InsufficientDataError
+from tracescope.near import suggestion
 from tracescope.periods import Period
 from tracescope.schema import HOUR_NS
 from tracescope.store import Snapshot, SpanStore
@@ -65,7 +66,7 @@ def map_period(
         start_ns=found.start_ns,
         end_ns=found.end_ns,
     )
-    _check_matches(made, selection, f"{period.text} ({period.utc()})")
+    _check_matches(made, selection, f"{period.text} ({period.utc()})", found.tables)
     notes = list(found.notes)
     if environment is None and (told := environment_note(found)):
         notes.insert(0, told)
@@ -115,16 +116,19 @@ def map_sides(
         end_ns=head.end_ns,
         base_bounds=(base.start_ns, base.end_ns),
     )
-    _check_matches(made, selection, "these periods")
+    _check_matches(made, selection, "these periods", later)
     notes = (*sides.notes, *head.notes, *base.notes)
     return Mapped(replace(made, notes=notes), later, earlier, notes, selection or ALL)
 
 
-def _check_matches(mapped: Graph, selection: Selection | None, where: str) -> None:
+def _check_matches(mapped: Graph, selection: Selection | None, where: str, tables: Tables) -> None:
     if mapped.nodes.is_empty() and selection is not None:
+        known = {*tables["paths"]["caller"].to_list(), *tables["paths"]["callee"].drop_nulls().to_list()}
+        strange = [name for name in (selection.service, selection.through) if name and name not in known]
+        otherwise = "ask for less with --entry, --through, --service, --kind and --namespace"
         raise InsufficientDataError(
             f"nothing in {where} matches what was asked for",
-            "ask for less with --entry, --through, --service, --kind and --namespace",
+            suggestion(strange[0], sorted(known), otherwise) if strange else otherwise,
         )
 
 

@@ -30,6 +30,8 @@ _READ: Final = (
     "trace_hi", "trace_lo", "span_id", "parent_span_id", "start_ns", "end_ns", "status", "environment",
     "service_name", "operation",
 )  # fmt: skip
+#: First digits that a mistyped id has in common with what was meant: more ids than stores hold tell apart.
+_PREFIX_DIGITS: Final = 8
 #: Digits of half an id.
 _HALF: Final = 16
 
@@ -236,6 +238,11 @@ def begins_with(store: SpanStore, digits: str) -> list[str]:
         return sorted(ids)[:MOST_SUGGESTED]
 
     return store.reading(among)
+
+
+def nearest(store: SpanStore, digits: str) -> list[str]:
+    """Trace ids that share their first digits with one that is not here, at most `MOST_SUGGESTED`."""
+    return begins_with(store, digits[:_PREFIX_DIGITS]) if len(digits) >= _PREFIX_DIGITS else []
 
 
 def _between(column: str, digits: str) -> pl.Expr:

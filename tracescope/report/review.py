@@ -9,7 +9,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -30,6 +30,7 @@ from tracescope.report import charts, diff_json, iso, json_bytes, page, text
 from tracescope.report.cards import cards
 from tracescope.report.instants import instants
 from tracescope.report.svg import Look, Theme, arrange, draw
+from tracescope.report.wall import MOST_WALLS, date_of, riskiest, soonest, wall_chart
 from tracescope.session import TREND_POINTS, Answers, entry_number
 
 #: Edges that get a page of their own.
@@ -146,8 +147,7 @@ def review_html(review: Review) -> str:
             for at, (e, s) in enumerate(zip(growing(report), review.series, strict=True), 1)
         ],
         graph=review.graph,
-        forecast=review.forecast[0] if review.forecast is not None else None,
-        states=entry_states(review.forecast[1].entries) if review.forecast is not None else {},
+        **_outlook(review),
         findings=review.findings,
         icicle=charts.icicle(entry) if entry is not None else "",
         icicle_title=f"{entry.service} {entry.operation}" if entry is not None else "",
@@ -157,6 +157,33 @@ def review_html(review: Review) -> str:
         generated_ns=review.generated_ns,
         version=__version__,
     )
+
+
+def _outlook(review: Review) -> dict[str, Any]:
+    """The forecast as the file shows it: walls that are known, the nearest first, and how many are not."""
+    if review.forecast is None:
+        return {"forecast": None, "states": {}, "walls": [], "unknown": 0}
+    found, outlook = review.forecast
+    known = [edge for edge in riskiest(found.edges) if edge.headroom is not None]
+    drawn = [
+        (
+            edge,
+            wall_chart(
+                edge,
+                found.end_ns,
+                found.horizon_weeks,
+                events=instants(review.marks, review.deploys, edge.caller, edge.callee or edge.caller),
+            ),
+            date_of(edge, found.end_ns),
+        )
+        for edge in known[:MOST_WALLS]
+    ]
+    return {
+        "forecast": replace(found, edges=tuple(known), entries=soonest(found.entries)),
+        "states": entry_states(outlook.entries),
+        "walls": [each for each in drawn if each[1]],
+        "unknown": len(found.edges) - len(known),
+    }
 
 
 def review(answers: Answers, command: str, *, theme: Theme = "auto") -> str:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast
     from tracescope.analysis.capacity.trends import Trend
 
+#: Walls that are drawn.
+MOST_WALLS: Final = 3
 WEEK_NS: Final = 7 * 86_400 * 10**9
 _STEPS: Final = 60
 #: What a date below a chart takes.
@@ -55,6 +57,16 @@ def riskiest(edges: Sequence[EdgeForecast]) -> list[EdgeForecast]:
         return (0 if edge.weeks is not None else 1), weeks, edge.headroom, edge.name, edge.operation
 
     return sorted(edges, key=risk)
+
+
+def soonest(entries: Sequence[EntryForecast]) -> tuple[EntryForecast, ...]:
+    """Entries by how soon they reach their wall; those that nobody knows of by how fast demand grows."""
+
+    def order(one: EntryForecast) -> tuple[float, float, str, str]:
+        weeks = math.inf if one.weeks is None else one.weeks
+        return weeks, -(one.demand.pct_per_week or 0.0), one.service, one.operation
+
+    return tuple(sorted(entries, key=order))
 
 
 def date_of(edge: EdgeForecast | EntryForecast, end_ns: int) -> str:

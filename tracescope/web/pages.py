@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from tracescope import schema
-from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast
+from tracescope.analysis.capacity.forecast import EdgeForecast
 from tracescope.analysis.capacity.forecast_verdict import entry_states
 from tracescope.analysis.evidence.series import CallPath, EntryPaths
 from tracescope.analysis.explain import sentence
@@ -26,7 +25,7 @@ from tracescope.report import charts, page, text
 from tracescope.report.cards import Card, cards
 from tracescope.report.figures import between, share
 from tracescope.report.review import causes_drawn
-from tracescope.report.wall import date_of, riskiest, wall_chart
+from tracescope.report.wall import MOST_WALLS, date_of, riskiest, soonest, wall_chart
 from tracescope.report.waterfall import length_of, waterfall
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, entry_digits, entry_number
 from tracescope.web import periods
@@ -43,8 +42,6 @@ NAV: Final = (
     ("/forecast", "Forecast"),
     ("/quality", "Data quality"),
 )
-#: Walls that are drawn.
-MOST_WALLS: Final = 3
 #: Findings shown before the rest is folded.
 FIRST_CARDS: Final = 3
 #: Spans listed below a waterfall.
@@ -462,7 +459,7 @@ def forecast(answers: Answers, view: View) -> Values:
     unknown = tuple(edge for edge in ranked if edge.headroom is None)
     return {
         "title": "Forecast",
-        "forecast": replace(found, edges=known, entries=tuple(sorted(found.entries, key=_soonest))),
+        "forecast": replace(found, edges=known, entries=soonest(found.entries)),
         "outlook": outlook,
         "links": links(known),
         "unknown": unknown,
@@ -484,12 +481,6 @@ def forecast(answers: Answers, view: View) -> Values:
         ],
         "states": entry_states(outlook.entries),
     }
-
-
-def _soonest(one: EntryForecast) -> tuple[float, float, str, str]:
-    """Entries by how soon they reach their wall; those that nobody knows of by how fast demand grows."""
-    weeks = math.inf if one.weeks is None else one.weeks
-    return weeks, -(one.demand.pct_per_week or 0.0), one.service, one.operation
 
 
 def quality(answers: Answers, view: View) -> Values:
