@@ -32,10 +32,13 @@ from typing import IO, Any, BinaryIO, NamedTuple
 from tracescope.errors import InputError, MalformedOtlpError, SourceError
 from tracescope.ingest import documents, foreign, otlp_framing, otlp_json, zipkin_traces
 from tracescope.ingest.documents import Form, NoTracesError
+from tracescope.ingest.inflate import zstd
 from tracescope.ingest.sequence import CHUNK_BYTES, Documents
 from tracescope.places import not_a_source
 
 MAX_MESSAGE = 1024 * 1024 * 1024
+#: Bytes that one look into a zstd frame gives at most.
+_MADE_BYTES = 1 << 20
 #: So much of a file's beginning tells what it is; of protobuf more is looked at.
 _HEAD, _WINDOW = 4096, 256 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -318,9 +321,9 @@ class _Counter(io.RawIOBase):
 class _Zstd(io.RawIOBase):
     """Frames one after the other; unlike the library's own reader it tells when the last is cut off."""
 
-    def __init__(self, raw: _Counter, decompressor: Any) -> None:
-        self._raw, self._decompressor = raw, decompressor
-        self._frame: Any = None
+    def __init__(self, raw: _Counter) -> None:
+        self._raw = raw
+        self._frame: zstd.ZstdDecompressor | None = None
         self._given, self._made = b"", b""
 
     def readable(self) -> bool:
@@ -328,15 +331,17 @@ class _Zstd(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._made:
-            data = self._given or self._raw.read(1 << 17)
-            self._given = b""
-            if not data:
-                if self._frame is not None:
-                    raise EOFError("the compressed data ends before it is complete")
-                return 0
+            data = b""
+            if self._frame is None or self._frame.needs_input:
+                data = self._given or self._raw.read(1 << 17) or b""
+                self._given = b""
+                if not data:
+                    if self._frame is not None:
+                        raise EOFError("the compressed data ends before it is complete")
+                    return 0
             if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
-            self._made = self._frame.decompress(data)
+                self._frame = zstd.ZstdDecompressor()
+            self._made = self._frame.decompress(data, _MADE_BYTES)
             if self._frame.eof:
                 self._given, self._frame = self._frame.unused_data, None
         count = min(len(buffer), len(self._made))
@@ -358,9 +363,7 @@ def _read_stream(counter: _Counter, file: int | None, name: str, form: Form, tot
 
         stream: IO[bytes] = igzip.IGzipFile(fileobj=io.BufferedReader(counter, 1 << 18))  # pyright: ignore[reportAssignmentType]
     elif head[:4] == _ZSTD:
-        import zstandard
-
-        stream = _Zstd(counter, zstandard.ZstdDecompressor())  # pyright: ignore[reportAssignmentType]
+        stream = _Zstd(counter)  # pyright: ignore[reportAssignmentType]
     else:
         stream = counter  # pyright: ignore[reportAssignmentType]
     ahead = _Counter(io.BufferedReader(stream, 1 << 18))  # pyright: ignore[reportArgumentType]
@@ -376,10 +379,9 @@ def _read_stream(counter: _Counter, file: int | None, name: str, form: Form, tot
 def _decompression_errors() -> tuple[type[Exception], ...]:
     import zlib
 
-    import zstandard
     from isal import isal_zlib
 
-    return (zlib.error, isal_zlib.error, zstandard.ZstdError)  # pyright: ignore[reportReturnType]
+    return (zlib.error, isal_zlib.error, zstd.ZstdError)  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,11 +494,9 @@ class _Plain:
         """What a message-wise compressed file holds: its first message tells."""
         size = _LENGTH.unpack(self.window[:4])[0]
         first = self.window[4 : size + 4]
-        import zstandard
-
         try:
-            start = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(first)).read(64)
-        except zstandard.ZstdError as error:
+            start = zstd.ZstdDecompressor().decompress(first, 64)
+        except zstd.ZstdError as error:
             raise InputError(f"{self.name}: {error}", "the file is damaged; copy it again") from error
         return "json" if start.lstrip()[:1] in (b"{", b"[") else "proto"
 
@@ -576,17 +576,14 @@ def _is_text(head: bytes) -> bool:
 
 
 def _unzstd(message: bytes, place: str) -> bytes:
-    import zstandard
-
     try:
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(message)) as reader:
-            data = reader.read(MAX_MESSAGE + 1)
-    except zstandard.ZstdError as error:
+        data = zstd.ZstdDecompressor().decompress(message, MAX_MESSAGE + 1)
+        promised = zstd.get_frame_info(message).decompressed_size
+    except zstd.ZstdError as error:
         raise InputError(f"{place}: {error}", "the file is damaged; copy it again") from error
     if len(data) > MAX_MESSAGE:
         raise InputError(f"{place}: a message of over {MAX_MESSAGE >> 20} MiB", "it is damaged, or a bomb")
-    promised = zstandard.frame_content_size(message)
-    if promised not in (-1, len(data)):  # -1: the frame does not say
+    if promised not in (None, len(data)):  # None: the frame does not say
         raise InputError(
             f"{place}: {len(data)} bytes of {promised} after decompression", "copy the file again"
         )

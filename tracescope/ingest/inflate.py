@@ -6,19 +6,27 @@ cut short, followed by junk, or fails its checksum is refused as malformed.
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+from collections.abc import Callable
+from typing import Any, Final
 
 from isal import igzip_lib
 
 from tracescope.errors import InputError, TooLargeError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 #: No OTLP request begins so: its first byte would be a field of wire type 7, which does not exist.
 GZIP_MAGIC: Final = b"\x1f\x8b"
 #: A zstd frame may ask for a window of at most so many bytes.
 ZSTD_WINDOW_BYTES: Final = 64 * 1024 * 1024
 MAX_MEMBERS: Final = 64
-#: A zstd frame is read in pieces of so many bytes: no more than 32 MiB can come of one.
-_PIECE_BYTES: Final = 1024
+_ZSTD_OPTIONS: Final[dict[int, int]] = {
+    zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_BYTES.bit_length() - 1
+}
 
 
 def _too_large(limit: int) -> TooLargeError:
@@ -37,52 +45,41 @@ def gunzip(data: bytes, limit: int) -> bytes:
     InputError
         It is no gzip, cut short, or damaged.
     """
-    out: list[bytes] = []
-    left = limit
-    for _ in range(MAX_MEMBERS):
-        inflater = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-        try:
-            piece = inflater.decompress(data, left + 1)
-        except igzip_lib.IsalError as error:  # pyright: ignore[reportGeneralTypeIssues]
-            raise InputError(f"the gzip stream is damaged: {error}") from error
-        left -= len(piece)
-        if left < 0:
-            raise _too_large(limit)
-        if not inflater.eof:
-            raise InputError("the gzip stream ends early")
-        out.append(piece)
-        data = inflater.unused_data
-        if not data:
-            return out[0] if len(out) == 1 else b"".join(out)
-    raise InputError(f"more than {MAX_MEMBERS} gzip members in one request")
+    return _inflate(data, limit, _gzip_member, "gzip", "members")
 
 
 def unzstd(data: bytes, limit: int) -> bytes:
     """Inflate zstd frames to at most `limit` bytes; raises as `gunzip` does."""
-    import zstandard
+    return _inflate(data, limit, _zstd_frame, "zstd", "frames")
 
+
+def _gzip_member() -> Any:
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+
+
+def _zstd_frame() -> Any:
+    return zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+
+
+def _inflate(data: bytes, limit: int, begin: Callable[[], Any], name: str, parts: str) -> bytes:
+    """Inflate parts that lie one after the other, each by a decompressor that `begin` makes."""
+    if not data:
+        raise InputError(f"the {name} stream is empty")
     out: list[bytes] = []
     left = limit
-    frames = 0
-    inflater = None
-    for at in range(0, len(data), _PIECE_BYTES):
-        piece = data[at : at + _PIECE_BYTES]
-        while piece:
-            if inflater is None:
-                frames += 1
-                if frames > MAX_MEMBERS:
-                    raise InputError(f"more than {MAX_MEMBERS} zstd frames in one request")
-                inflater = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
-            try:
-                out.append(inflater.decompress(piece))
-            except zstandard.ZstdError as error:
-                raise InputError(f"the zstd stream is damaged: {error}") from error
-            left -= len(out[-1])
-            if left < 0:
-                raise _too_large(limit)
-            piece = b""
-            if inflater.eof:
-                piece, inflater = inflater.unused_data, None
-    if inflater is not None or not frames:
-        raise InputError("the zstd stream ends early" if frames else "the zstd stream is empty")
-    return b"".join(out)
+    for _ in range(MAX_MEMBERS):
+        inflater = begin()
+        try:
+            piece = inflater.decompress(data, left + 1)
+        except (igzip_lib.IsalError, zstd.ZstdError) as error:  # pyright: ignore[reportGeneralTypeIssues]
+            raise InputError(f"the {name} stream is damaged: {error}") from error
+        left -= len(piece)
+        if left < 0:
+            raise _too_large(limit)
+        if not inflater.eof:
+            raise InputError(f"the {name} stream ends early")
+        out.append(piece)
+        data = inflater.unused_data
+        if not data:
+            return out[0] if len(out) == 1 else b"".join(out)
+    raise InputError(f"more than {MAX_MEMBERS} {name} {parts} in one request")
