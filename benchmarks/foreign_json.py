@@ -9,6 +9,11 @@ Each is imported as a process into a fresh store, twice, and the second counts; 
 CPU seconds are of all processes and threads, user and system.  Goals: import and ``diff`` of the Jaeger
 document in at most a quarter of CRISP's CPU; all others at no less than 60 % of the rate of OTLP JSON;
 memory within ``memory_mb``.
+
+CRISP's figure is of its whole analysis, with frames of all traces, heat map and flame graphs.  What it does
+before those, in its version of 2021 (reading, graphs, critical paths, sums by call path and their quantiles),
+took 4.7 to 6.1 CPU s beside 5.1 to 5.7 of ``import`` and 0.7 to 0.8 of ``diff``: three runs in turn on two
+busy cores, 2026-11-28.
 """
 
 from __future__ import annotations

@@ -237,6 +237,7 @@ def test_errors_are_counted_for_every_unit_and_edge() -> None:
                      "gen_ai.request.model": "gpt-4o"}, "chat gpt-4o"),
         (3, "PDO::prepare", {"db.system": "mysql", "db.statement": "SELECT 1 FROM a"}, "PREPARE SELECT a"),
         (3, "x", {"db.system": "es", "db.statement": "GET /a/_search"}, "GET /a/_search"),
+        (3, "query", {"jdbc.query[0]": "select id from orders where id = 17"}, "SELECT orders"),
         (1, "Invoke", {"faas.name": "Nightly"}, "Nightly"),
         (2, "/twirp/shop.Cart/Get", {"rpc.system": "twirp"}, "shop.Cart/Get"),
         (3, "x", {"rpc.system": "connect_rpc", "rpc.service": "shop.Cart", "rpc.method": "Get"},

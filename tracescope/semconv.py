@@ -76,6 +76,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "db_text": (
         "db.query.text", "db.statement", "sql.query", "db.sql.query", "db.query", "sql", "cassandra.query",
         "cql.query", "mongodb.query", "elasticsearch.body", "db.elasticsearch.body",
+        "jdbc.query[0]", "jdbc.query",
     ),
     "messaging_system": ("messaging.system",),
     "messaging_destination": (
@@ -107,8 +108,8 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "url_path": ("url.path", "http.target", "url.full", "http.url"),
     "component": ("component",),
     "own_address": ("net.host.ip",),  # the sender's, as the Collector notes a Zipkin endpoint's
-    "graphql_name": ("graphql.operation.name",),
-    "graphql_type": ("graphql.operation.type",),
+    "graphql_name": ("graphql.operation.name", "selected_operation_name"),
+    "graphql_type": ("graphql.operation.type", "graphql.operation.kind", "selected_operation_type"),
     "graphql_document": ("graphql.document", "graphql.source"),
     "faas_invoked": ("faas.invoked_name", "aws.lambda.function.name"),
     "faas_provider": ("faas.invoked_provider",),
