@@ -99,10 +99,10 @@ def test_every_option_in_the_readme_exists() -> None:
 def test_every_package_that_is_installed_is_listed_with_what_it_costs() -> None:
     """The table of dependencies, and the extras; none that is not needed any more."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {re.match(r"[a-z0-9-]+", line)[0] for line in project["dependencies"]}  # pyright: ignore
+    wanted = {re.match(r"[a-z0-9.-]+", line)[0] for line in project["dependencies"]}  # pyright: ignore
     section = docs.read("install")
     rows = re.findall(r"^\| ([a-z][^|]*) \| (\d+) \| (\d+) \|", section, re.MULTILINE)
-    listed = {name for first, *_ in rows for name in re.findall(r"[a-z0-9-]+", first)} - {"with"}
+    listed = {name for first, *_ in rows for name in re.findall(r"[a-z0-9.-]+", first)} - {"with"}
     brought = {"llvmlite", "pygments"}  # by numba and rich
     assert listed - brought - {"package"} == wanted
     extras = set(project["optional-dependencies"]) - {"test", "dev"}
