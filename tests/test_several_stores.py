@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from typing import Any
 import pytest
 from builders import EPOCH_NS, Made, frame, tree
 from click.testing import CliRunner, Result
-from stores import seal_at
+from stores import land, new_store, seal_at
 
 import tracescope
 from tracescope import schema
+from tracescope.analysis.rollups import renaming
 from tracescope.analysis.rollups.merge import checksum
 from tracescope.cli import main
 from tracescope.engine.rollups import RollupRequest, rollups_in
+from tracescope.engine.seal import seal
+from tracescope.engine.union import examine
+from tracescope.engine.upkeep import prune
 from tracescope.schema import HOUR_NS
 from tracescope.store import SpanStore
 from tracescope.store.several import open_stores
@@ -98,18 +103,23 @@ Deal = Callable[[Made, random.Random], int]
 DEALS: Sequence[Deal] = (by_trace, by_instance, by_service, by_hour, by_half, by_span)
 
 
+def hands(spans: Sequence[Made], deal: Deal) -> list[list[Made]]:
+    """Spans dealt out."""
+    rng = random.Random(1)
+    held: dict[int, list[Made]] = {}
+    for span in spans:
+        held.setdefault(deal(span, rng), []).append(span)
+    return [hand for _, hand in sorted(held.items())]
+
+
 def dealt(
     folder: Path, spans: Sequence[Made], deal: Deal, *, sealed: Sequence[bool] = (True, True, True)
 ) -> list[Path]:
     """Stores of spans dealt out."""
-    rng = random.Random(1)
-    hands: dict[int, list[Made]] = {}
-    for span in spans:
-        hands.setdefault(deal(span, rng), []).append(span)
-    paths: list[Path] = []
-    for number, hand in sorted(hands.items()):
-        paths.append(folder / f"store{number}")
-        seal_at(paths[-1], frame(hand), sealed=sealed[number])
+    each = hands(spans, deal)
+    paths = [folder / f"store{number}" for number in range(len(each))]
+    for path, hand, is_sealed in zip(paths, each, sealed, strict=False):
+        seal_at(path, frame(hand), sealed=is_sealed)
     return paths
 
 
@@ -142,13 +152,192 @@ def given(paths: Sequence[Path]) -> list[str]:
     return [word for path in paths for word in ("--store", str(path))]
 
 
-@pytest.mark.parametrize("deal", DEALS, ids=lambda deal: deal.__name__)
-def test_stores_are_as_one_however_spans_were_dealt_out(tmp_path: Path, deal: Deal) -> None:
-    """The same checksum of all rollups, and the same answers."""
-    spans = shop()
-    one = seal_at(tmp_path / "one", frame(spans))
-    paths = dealt(tmp_path, spans, deal)
+def check_as_one(
+    tmp_path: Path, spans: Sequence[Made], deal: Deal, sealed: Sequence[bool] = (True, True, True)
+) -> None:
+    """Stores of spans dealt out are as one store of all of them, which sealed what they did."""
+    each = list(zip(hands(spans, deal), sealed, strict=False))
+    one = new_store(tmp_path / "one")
+    for number, (hand, is_sealed) in enumerate(each):
+        if is_sealed:
+            land(one, frame(hand), str(number))
+    seal(one)
+    for number, (hand, is_sealed) in enumerate(each):
+        if not is_sealed:
+            land(one, frame(hand), str(number))
+    paths = dealt(tmp_path, spans, deal, sealed=sealed)
     several = open_stores(paths)
     assert sums(several) == sums(one)
     assert several.extent() == one.extent()
     assert answers(paths) == answers(tmp_path / "one")
+
+
+def raw_hours(paths: Sequence[Path]) -> frozenset[int]:
+    """Hours that stores take from raw spans because rollups would not do."""
+    several = open_stores(paths)
+    return several.reading(lambda found: examine(several, found, list(found.pointer.hours)).raw)
+
+
+# -- dealt out -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deal", DEALS, ids=lambda deal: deal.__name__)
+def test_stores_are_as_one_however_spans_were_dealt_out(tmp_path: Path, deal: Deal) -> None:
+    """The same checksum of all rollups, and the same answers."""
+    check_as_one(tmp_path, shop(), deal)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_stores_are_as_one_for_other_shops_and_hands(tmp_path: Path, seed: int) -> None:
+    """Random traces, random ways to deal them out, some of it sealed and some only landed."""
+    rng = random.Random(seed)
+    sealed = [rng.random() < 0.7 for _ in range(3)]
+    check_as_one(tmp_path, shop(seed, each=3), rng.choice(DEALS), sealed)
+
+
+def test_hours_of_whole_traces_are_added_up(tmp_path: Path) -> None:
+    """Their raw spans are not needed; those of traces with spans in several stores are."""
+    spans = shop(each=3)
+    assert not raw_hours(dealt(tmp_path / "whole", spans, by_trace))
+    assert raw_hours(dealt(tmp_path / "parted", spans, by_service))
+
+
+def test_waits_between_stores_leave_no_note(tmp_path: Path) -> None:
+    """One store alone has a note on its messages, both together have none."""
+    paths = dealt(tmp_path, shop(), lambda span, _: span.trace % 4 != 1)
+    for asked, noted in ((paths[:1], False), (paths[1:], True), (paths, False)):
+        notes = " ".join(tracescope.open_store(asked, tz="UTC").diff(*PERIODS).notes)
+        assert ("name a producer that is not in this store" in notes) == noted, notes
+
+
+def test_spans_that_came_to_several_stores_count_once(tmp_path: Path) -> None:
+    """Whole traces and single spans, as after a retry, and copies that differ."""
+    spans = shop()
+    one = seal_at(tmp_path / "one", frame(spans))
+    rng = random.Random(3)
+    again = [span for span in spans if span.trace % 10 == 1 or rng.random() < 0.02]
+    for name, hand in (("a", spans), ("b", again)):
+        seal_at(tmp_path / name, frame(hand))
+    paths = [tmp_path / "a", tmp_path / "b"]
+    assert sums(open_stores(paths)) == sums(one)
+    assert answers(paths) == answers(tmp_path / "one")
+    other = [replace(span, content_hash=5, end=span.end + 10**9) for span in again]
+    for name, hand in (("c", [*spans, *other]), ("d", other)):
+        seal_at(tmp_path / name, frame(hand))
+    assert sums(open_stores([tmp_path / "a", tmp_path / "d"])) == sums(open_stores([tmp_path / "c"]))
+
+
+def test_a_store_named_twice_counts_once(tmp_path: Path) -> None:
+    """By another way to write its path, too."""
+    store = seal_at(tmp_path / "one", frame(shop(each=2)))
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    for twice in ([tmp_path / "one", tmp_path / "link"], [tmp_path / "one", tmp_path / "x" / ".." / "one"]):
+        assert open_stores(twice).root == twice[0]
+        assert sums(open_stores(twice)) == sums(store)
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def busy(names: int, each: int = 2, hours: int = HOURS) -> list[Made]:
+    """Requests under so many names an hour, called unlike often; a store has some names of another's."""
+    made: list[Made] = []
+    for hour in range(hours):
+        for n in range(names):
+            for call in range(each + n % 3):
+                number = 1 + (hour * names + n) * 10 + call
+                word = "".join(chr(97 + n // 26**place % 26) for place in range(3))
+                made += tree(
+                    f"web 0-{20 + n % 7} server op='{word} {hour % 2}x'\n"
+                    f"  web 2-{10 + hour // 20} client db peer=postgresql/x op='SELECT {word}'\n",
+                    trace=number,
+                    at_ns=EPOCH_NS + hour * HOUR_NS + number % 3000 * 10**9,
+                )
+    return made
+
+
+@pytest.mark.parametrize("caps", [(3, 3), (3, 1000), (1000, 3)], ids=["both", "first", "second"])
+@pytest.mark.parametrize("names", [5, 9])
+def test_stores_that_met_the_cap_of_operations_are_as_one_that_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps: tuple[int, int], names: int
+) -> None:
+    """All of them, or one: what it no longer names is in its raw spans."""
+    spans = busy(names)
+    each = hands(spans, lambda span, _: span.trace % 3 % 2)
+    for number, (hand, cap) in enumerate(zip(each, caps, strict=True)):
+        monkeypatch.setattr(renaming, "MAX_OPERATIONS", cap)
+        seal_at(tmp_path / str(number), frame(hand))
+    monkeypatch.setattr(renaming, "MAX_OPERATIONS", max(caps))
+    one = seal_at(tmp_path / "one", frame(spans))
+    paths = [tmp_path / "0", tmp_path / "1"]
+    assert raw_hours(paths)
+    assert sums(open_stores(paths)) == sums(one)
+    assert answers(paths) == answers(tmp_path / "one")
+
+
+def test_names_that_are_too_many_only_together_are_capped_from_rollups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither store met the cap; both together do, and no raw span is needed."""
+    monkeypatch.setattr(renaming, "MAX_OPERATIONS", 6)
+    spans = busy(9)
+    by_name = hands(spans, lambda span, _: int(span.operation.removeprefix("SELECT ")[0] > "e"))
+    for number, hand in enumerate(by_name):
+        seal_at(tmp_path / str(number), frame(hand))
+    one = seal_at(tmp_path / "one", frame(spans))
+    paths = [tmp_path / "0", tmp_path / "1"]
+    assert not raw_hours(paths)
+    assert sums(open_stores(paths)) == sums(one)
+    assert answers(paths) == answers(tmp_path / "one")
+
+
+@pytest.mark.parametrize("names", [40, 70])
+def test_names_that_are_called_once_are_collapsed_as_in_one_store(tmp_path: Path, names: int) -> None:
+    """In one store, in none or in each; names that both have, and that are called often only together."""
+    spans: list[Made] = []
+    for hour in range(HOURS):
+        for n in range(names):
+            for call in range(1 + n % 4 + 4 * (n < 5)):
+                number = 1 + (hour * names + n) * 8 + call
+                at = n if n < 5 else n + hour % 20 * names
+                word = "".join(chr(97 + at // 26**place % 26) for place in range(4))
+                spans += tree(
+                    f"web 0-{20 + n % 7} server op='greet {word}'\n",
+                    trace=number,
+                    at_ns=EPOCH_NS + hour * HOUR_NS + n * 10**9,
+                )
+    check_as_one(tmp_path, spans, lambda span, _: span.trace % 3 // 2)
+
+
+# -- what is gone ----------------------------------------------------------------------------------
+
+
+def forget(path: Path) -> None:
+    """Remove all raw spans of a store."""
+    prune(open_stores([path]), now_ns=EPOCH_NS + 10**18, spans_days=1, rollups_days=8000)
+
+
+def test_without_raw_spans_whole_traces_are_as_in_one_store(tmp_path: Path) -> None:
+    """Rollups suffice, of all stores or of one, waits between them too."""
+    spans = shop()
+    one = seal_at(tmp_path / "one", frame(spans))
+    forget(tmp_path / "one")
+    expected = sums(one), answers(tmp_path / "one")
+    paths = dealt(tmp_path, spans, by_trace)
+    forget(paths[0])
+    assert (sums(open_stores(paths)), answers(paths)) == expected
+    for path in paths[1:]:
+        forget(path)
+    assert (sums(open_stores(paths)), answers(paths)) == expected
+
+
+@pytest.mark.parametrize("deal", [by_service, by_span], ids=lambda deal: deal.__name__)
+def test_without_raw_spans_parts_of_traces_are_told(tmp_path: Path, deal: Deal) -> None:
+    """Where they would be needed: nothing is lost, and a note says what counts twice."""
+    paths = dealt(tmp_path, shop(), deal)
+    forget(paths[1])
+    notes = " ".join(tracescope.open_store(paths, tz="UTC").diff(*PERIODS).notes)
+    assert "traces are in several stores, and count once in each" in notes
+
+
+# -- commands --------------------------------------------------------------------------------------

@@ -130,9 +130,12 @@ def _of_hour(
 ) -> pl.DataFrame:
     """Traces of an hour that are wanted, a row each."""
     columns = [*_READ, *(("raw", "resource") if criteria.where else ())]
-    # a trace is sealed in the hour that it starts in, with all of its spans; landed ones may spread
-    landed = snapshot.pending().filter(pl.col("start_ns").is_between(hour * HOUR_NS, (hour + 2) * HOUR_NS))
-    plans = [plan.select(columns) for plan in (store.sealed.spans(snapshot.pointer, [hour]), landed)]
+    # a trace is sealed in the hour that it starts in, with all of its spans; landed ones, and those of
+    # several stores, may spread
+    near = range(hour - schema.TRACE_WINDOW_HOURS, hour + schema.TRACE_WINDOW_HOURS + 1)
+    begin, hours = (near.start, near) if snapshot.parts else (hour, [hour])
+    landed = snapshot.pending().filter(pl.col("start_ns").is_between(begin * HOUR_NS, (hour + 2) * HOUR_NS))
+    plans = [plan.select(columns) for plan in (store.sealed.spans(snapshot.pointer, hours), landed)]
     spans = pl.concat(pl.collect_all(plans)).unique([*_TRACE, "span_id"], keep="first", maintain_order=True)
     if criteria.where and not spans.is_empty():
         spans = carrying(spans, criteria.where)
