@@ -166,27 +166,27 @@ def _sealed(
     if not snapshot.parts:
         return [_sealed_tables(store, snapshot.pointer, plan.sealed, now)]
     partials: list[dict[str, pl.DataFrame]] = []
-    mended: list[dict[str, pl.DataFrame]] = []
+    incomplete, to_mend = remainder.mended, list[dict[str, pl.DataFrame]]()
     for part in snapshot.parts:
         pointer = part.pointer
         held = [hour for hour in plan.sealed if hour in pointer.hours]
-        partials.append(_sealed_tables(store, pointer, [h for h in held if h not in remainder.mended], now))
+        partials.append(_sealed_tables(store, pointer, [h for h in held if h not in incomplete], now))
         # what others compute, of a store whose spans of it are gone
         beside = [hour for hour in plan.computed if pointer.is_closed(hour)]
         if beside:
             partials.append(_sealed_tables(store, pointer, beside, request.tables))
-        if remainder.mended:
-            part_hours = [hour for hour in held if hour in remainder.mended]
-            mended.append(_sealed_tables(store, pointer, part_hours, tuple(schema.ROLLUPS)))
+        if incomplete:
+            part_hours = [hour for hour in held if hour in incomplete]
+            to_mend.append(_sealed_tables(store, pointer, part_hours, tuple(schema.ROLLUPS)))
     if plan.sealed or remainder.raw:  # as one store: names of whatever it has
         dims = [store.sealed.scan(snapshot.pointer, name) for name in schema.DIMENSIONS]
         blank = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
         names = zip(schema.DIMENSIONS, pl.collect_all(dims), strict=True)
         partials.append({**blank, **{name: add_up(name, frame) for name, frame in names}})
-    if mended:
-        near = [_producers(store, snapshot.pointer, min(remainder.mended), max(remainder.mended))]
+    if to_mend:
+        near = [_producers(store, snapshot.pointer, min(incomplete), max(incomplete))]
         near += [] if computed is None else [computed["hop_halves"].filter(pl.col("side") == 0)]
-        partials.append(mend(merge(mended), remainder, pl.concat(near)))
+        partials.append(mend(merge(to_mend), remainder, pl.concat(near)))
     return partials
 
 
