@@ -21,6 +21,7 @@ from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.rollups.process import path_id, process
 from tracescope.analysis.rollups.renaming import OTHER, cap_operations
 from tracescope.analysis.statistics.sketch import ZERO_BIN, midpoint_of
+from tracescope.analysis.statistics.sketch import bin_of as plain_bin_of
 from tracescope.engine.slices import process_slices, slices
 from tracescope.kernels.sketch import bin_of
 
@@ -388,6 +389,15 @@ def test_a_bin_holds_its_values_and_its_middle_is_within_2_2_percent(values: lis
         low, high = 2 ** (number / 16), 2 ** ((number + 1) / 16)
         assert low * (1 - 1e-12) < value <= high * (1 + 1e-12)
         assert abs(got - value) <= 0.022 * value
+
+
+@CHECKED
+@given(st.lists(st.integers(-1, 2**63 - 1), min_size=1, max_size=50))
+def test_a_value_has_one_bin_with_the_compiler_and_without(values: list[int]) -> None:
+    """Edges of bins, and what is just beside them, among them."""
+    edges = [int(2 ** (number / 16)) + beside for number in range(16 * 62) for beside in (-1, 0, 1)]
+    both = np.array([*values, *edges, 2**63 - 1], np.int64)
+    assert plain_bin_of(both).tolist() == bin_of(both).tolist()
 
 
 @pytest.mark.parametrize("power", range(63))

@@ -34,7 +34,7 @@ from tracescope.engine.slices import (
     process_slices,
     source,
 )
-from tracescope.engine.union import Remainder, examine, mend, stored_conflicts
+from tracescope.engine.union import Remainder, examine, mend, stored_conflicts, waits, without_zeros
 from tracescope.errors import InsufficientDataError
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
@@ -130,6 +130,8 @@ def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> 
     if remainder.raw and made is not None:
         partials = _of_counted_names(store, snapshot, remainder, partials)
     merged = merge(partials) if len(partials) > 1 else partials[0]
+    if snapshot.parts:
+        merged = without_zeros(merged)
     tables = {name: merged[name] for name in (*request.tables, *schema.DIMENSIONS)}
     hops = hop_notes({name: tables[name] for name in request.tables}, plan.start_ns, plan.end_ns)
     rules = {
@@ -146,7 +148,7 @@ def rollups_in(store: SpanStore, snapshot: Snapshot, request: RollupRequest) -> 
         request.environment or "",
         tables,
         (*plan.notes, *hops, *rules_notes(rules), *damage_notes(snapshot)),
-        unread=tuple(sorted(set(plan.sealed) - remainder.mended)) if request.unread else (),
+        unread=tuple(sorted(set(plan.sealed) - remainder.renamed_together)) if request.unread else (),
         rules=frozenset(rules),
     )
     return _one_environment(period, request.environment)
@@ -165,29 +167,49 @@ def _sealed(
     now = [name for name in request.tables if name not in later]
     if not snapshot.parts:
         return [_sealed_tables(store, snapshot.pointer, plan.sealed, now)]
-    partials: list[dict[str, pl.DataFrame]] = []
-    incomplete, to_mend = remainder.mended, list[dict[str, pl.DataFrame]]()
-    for part in snapshot.parts:
-        pointer = part.pointer
-        held = [hour for hour in plan.sealed if hour in pointer.hours]
-        partials.append(_sealed_tables(store, pointer, [h for h in held if h not in incomplete], now))
-        # what others compute, of a store whose spans of it are gone
-        beside = [hour for hour in plan.computed if pointer.is_closed(hour)]
+    renamed, everything = remainder.renamed_together, tuple(schema.ROLLUPS)
+    plain = [hour for hour in plan.sealed if hour not in renamed]
+    partials = [_added(_sealed_tables(store, snapshot.pointer, plain, now))]
+    for part in snapshot.parts:  # what others compute, of a store whose spans of it are gone
+        beside = [hour for hour in plan.computed if part.pointer.is_closed(hour)]
         if beside:
-            partials.append(_sealed_tables(store, pointer, beside, request.tables))
-        if incomplete:
-            part_hours = [hour for hour in held if hour in incomplete]
-            to_mend.append(_sealed_tables(store, pointer, part_hours, tuple(schema.ROLLUPS)))
-    if plan.sealed or remainder.raw:  # as one store: names of whatever it has
-        dims = [store.sealed.scan(snapshot.pointer, name) for name in schema.DIMENSIONS]
-        blank = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
-        names = zip(schema.DIMENSIONS, pl.collect_all(dims), strict=True)
-        partials.append({**blank, **{name: add_up(name, frame) for name, frame in names}})
-    if to_mend:
-        near = [_producers(store, snapshot.pointer, min(incomplete), max(incomplete))]
-        near += [] if computed is None else [computed["hop_halves"].filter(pl.col("side") == 0)]
-        partials.append(mend(merge(to_mend), remainder, pl.concat(near)))
+            partials.append(_sealed_tables(store, part.pointer, beside, request.tables))
+    if (plan.sealed or remainder.raw) and not plain:  # as one store: names of whatever it has
+        partials.append(_added(_names(store, snapshot.pointer)))
+    near = _crossing_producers(store, snapshot, remainder, computed)
+    partials.append(waits(merge(partials), remainder, near))
+    if renamed:
+        whole = _sealed_tables(store, snapshot.pointer, sorted(renamed), everything)
+        partials.append(mend(_added(whole), remainder, near))
     return partials
+
+
+def _added(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Rows of several stores, one a key."""
+    return {name: add_up(name, frame) if len(frame) else frame for name, frame in tables.items()}
+
+
+def _names(store: SpanStore, pointer: Pointer) -> dict[str, pl.DataFrame]:
+    """Names of entries and paths, and no rows."""
+    plans = [store.sealed.scan(pointer, name) for name in schema.DIMENSIONS]
+    rows = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+    return rows | dict(zip(schema.DIMENSIONS, pl.collect_all(plans), strict=True))
+
+
+def _crossing_producers(
+    store: SpanStore,
+    snapshot: Snapshot,
+    remainder: Remainder,
+    computed: Mapping[str, pl.DataFrame] | None,
+) -> pl.DataFrame:
+    """HOP_HALVES rows of the producers of `Remainder.consumers`, of all stores."""
+    slots = remainder.consumers["slot"]
+    if slots.is_empty():
+        return schema.empty(schema.HOP_HALVES)
+    begin, end = int(slots.min()), int(slots.max())  # pyright: ignore[reportArgumentType]
+    near = [_producers(store, snapshot.pointer, begin, end)]
+    near += [] if computed is None else [computed["hop_halves"].filter(pl.col("side") == 0)]
+    return pl.concat(near)
 
 
 def _of_counted_names(
@@ -409,11 +431,12 @@ def read_unread(
         by_day, *by_hour = pl.collect_all(plans)
         by_day = by_day.with_columns(pl.col("slot").replace_strict(slots, return_dtype=pl.Int64))
         read = pl.concat([by_day, *by_hour])
-        if snapshot.parts:
-            read = add_up(of, read)
         if len(period.environments) > 1:
             read = _kept({**tables, of: read}, of, period.environment)
         tables[of] = pl.concat([tables[of], read])
+        if snapshot.parts:  # with the waits between stores, which stand by the hour
+            hours = {hour: slots[day] for hour in period.unread if (day := hour // 24 * 24) in slots}
+            tables[of] = add_up(of, tables[of].with_columns(pl.col("slot").replace(hours)))
     return replace(period, tables=tables, unread=(), hours=_Hours(store, period))
 
 
@@ -452,11 +475,14 @@ class _Hours:
 
         def read(snapshot: Snapshot) -> pl.DataFrame:
             sealed = self._store.sealed.scan(snapshot.pointer, "path_hours")
-            rows = sealed.filter(_in_hours(snapshot.pointer, self._period.unread), mine).select(used)
-            return _one_a_key(rows.collect()) if snapshot.parts else rows.collect()
+            return (
+                sealed.filter(_in_hours(snapshot.pointer, self._period.unread), mine).select(used).collect()
+            )
 
         landed = self._period.tables["path_hours"].filter(mine).select(used)
         rows = pl.concat([landed, self._store.reading(read)])
+        if len(self._store.stores) > 1:
+            rows = _one_a_key(rows)
         self._last = frozenset(ids), rows
         return rows.select(columns)
 

@@ -9,7 +9,7 @@
 What comes of it is what one store of the same spans has.  Where that needs raw spans which retention has
 removed, rollups are added up all the same, and a note says for how many hours.
 
-Sealed files never change, so what was found of a week is remembered by their names.
+Sealed files never change, so what was found of a stretch is remembered by their names.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
 
 _AFTER: Final = schema.TRACE_WINDOW_HOURS
-_WEEK: Final = 24 * 7
-#: Weeks of which is remembered what was found.
+_STRETCH: Final = 24 * 28
+#: Stretches of which is remembered what was found.
 _REMEMBERED: Final = 128
 _PRODUCER: Final = ["key_hi", "key_lo", "key_span"]
 _OWNED: Final = {"slot": pl.Int64, "owner": pl.String}
@@ -62,9 +62,9 @@ class Remainder:
     owners: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_OWNED))
 
     @property
-    def mended(self) -> set[int]:
-        """Hours whose sum is not yet what one store has."""
-        return {*self.consumers["slot"], *self.owners["slot"]}
+    def renamed_together(self) -> frozenset[int]:
+        """Hours in which names are too many only together."""
+        return frozenset(self.owners["slot"])
 
     def notes(self) -> list[str]:
         """What a reader should know."""
@@ -92,44 +92,66 @@ def examine(store: SpanStore, snapshot: Snapshot, hours: Collection[int]) -> Rem
     hours
         Sealed hours whose rollups are wanted.
     """
-    weeks = [_of_week(store, snapshot, week) for week in sorted({hour // _WEEK for hour in hours})]
     wanted = frozenset(hours)
-    raw, doubled, renamed = (
-        (
-            wanted.intersection(frozenset[int]().union(*sets))
-            for sets in zip(*((week.raw, week.doubled, week.renamed) for week in weeks), strict=True)
-        )
-        if weeks
-        else (frozenset[int](),) * 3
-    )
+    numbers = sorted({hour // _STRETCH for hour in hours})
+    stretches = [Remainder(), *(_of_stretch(store, snapshot, number) for number in numbers)]
+    raw = wanted.intersection(hour for one in stretches for hour in one.raw)
+    doubled = wanted.intersection(hour for one in stretches for hour in one.doubled)
+    renamed = wanted.intersection(hour for one in stretches for hour in one.renamed)
     left = _among("slot", wanted - raw)
-    consumers = pl.concat([Remainder().consumers, *(week.consumers for week in weeks)]).filter(left)
-    owners = pl.concat([Remainder().owners, *(week.owners for week in weeks)]).filter(left)
+    consumers = pl.concat([one.consumers for one in stretches]).filter(left)
+    owners = pl.concat([one.owners for one in stretches]).filter(left)
     return Remainder(raw, doubled, renamed, consumers, owners)
 
 
+def waits(tables: Tables, remainder: Remainder, producers: pl.DataFrame) -> Tables:
+    """Rows that add the waits of `Remainder.consumers` to rollups under the names that they have.
+
+    Parameters
+    ----------
+    tables
+        ``entries`` and ``paths`` of all stores.
+    remainder
+        What is not in the sum; hours whose names change are left to `mend`.
+    producers
+        HOP_HALVES rows of producers of all stores, of these hours and of the day around them.
+    """
+    mine = remainder.consumers.filter(~_among("slot", remainder.renamed_together))
+    rows = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
+    names = {name: tables[name] for name in schema.DIMENSIONS}
+    return _joined({**rows, **names}, mine, producers)
+
+
 def mend(tables: Tables, remainder: Remainder, producers: pl.DataFrame) -> Tables:
-    """Rollups of `Remainder.mended` hours, added up, as one store has them.
+    """Rollups of `Remainder.renamed_together`, added up, under the names that they have in one store.
 
     Parameters
     ----------
     tables
         Every table of these hours, and the dimensions.
-    remainder
-        What was found of them.
-    producers
-        HOP_HALVES rows of producers of all stores, of these hours and of the day around them.
+    remainder, producers
+        As for `waits`.
     """
-    joined = tables
-    if len(remainder.consumers):
-        halves = tables["hop_halves"]
-        joined = merge.join_hops({**tables, "hop_halves": remainder.consumers}, producers)
-        joined["hop_halves"] = halves
-        fewer = remainder.consumers.group_by("slot").agg(-pl.len().cast(pl.Int64).alias("count"))
-        fewer = fewer.select("slot", pl.lit("unmatched_hop").alias("reason"), "count")
-        counters = merge.add_up("counters", pl.concat([joined["counters"], fewer]))
-        joined["counters"] = counters.filter(pl.col("count") != 0)
-    return renaming.cap_operations(joined, owners=remainder.owners) if len(remainder.owners) else joined
+    mine = remainder.consumers.filter(_among("slot", remainder.renamed_together))
+    joined = without_zeros(_joined(tables, mine, producers))
+    return renaming.cap_operations(joined, owners=remainder.owners)
+
+
+def _joined(tables: Tables, consumers: pl.DataFrame, producers: pl.DataFrame) -> Tables:
+    """Tables with the waits of some consumers, which are no longer counted as unmatched."""
+    if consumers.is_empty():
+        return tables
+    joined = merge.join_hops({**tables, "hop_halves": consumers}, producers)
+    fewer = consumers.group_by("slot").agg(-pl.len().cast(pl.Int64).alias("count"))
+    fewer = fewer.select("slot", pl.lit("unmatched_hop").alias("reason"), "count")
+    counters = merge.add_up("counters", pl.concat([joined["counters"], fewer]))
+    return {**joined, "counters": counters, "hop_halves": tables["hop_halves"]}
+
+
+def without_zeros(tables: Tables) -> Tables:
+    """Tables without counts that have come to nothing."""
+    counted = ("path_sketches", "entry_sketches", "counters")
+    return {**tables, **{name: tables[name].filter(pl.col("count") != 0) for name in counted}}
 
 
 def stored_conflicts(store: SpanStore, snapshot: Snapshot, hours: Collection[int]) -> pl.DataFrame:
@@ -139,12 +161,12 @@ def stored_conflicts(store: SpanStore, snapshot: Snapshot, hours: Collection[int
     return rows.filter(mine).collect()
 
 
-# -- a week ----------------------------------------------------------------------------------------
+# -- a stretch ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Week:
-    """Sealed hours of a week, store by store, and of the hours around it."""
+class _Stretch:
+    """Sealed hours of a stretch, store by store, and of the hours around it."""
 
     store: SpanStore
     snapshot: Snapshot
@@ -152,8 +174,8 @@ class _Week:
 
     @property
     def hours(self) -> range:
-        """All hours of the week."""
-        return range(self.number * _WEEK, (self.number + 1) * _WEEK)
+        """All hours of the stretch."""
+        return range(self.number * _STRETCH, (self.number + 1) * _STRETCH)
 
     @property
     def pointers(self) -> list[Pointer]:
@@ -178,9 +200,9 @@ class _Week:
         ]
 
 
-def _of_week(store: SpanStore, snapshot: Snapshot, number: int) -> Remainder:
-    week = _Week(store, snapshot, number)
-    low, high = number * _WEEK - HOP_WINDOW_HOURS, (number + 1) * _WEEK + HOP_WINDOW_HOURS
+def _of_stretch(store: SpanStore, snapshot: Snapshot, number: int) -> Remainder:
+    stretch = _Stretch(store, snapshot, number)
+    low, high = number * _STRETCH - HOP_WINDOW_HOURS, (number + 1) * _STRETCH + HOP_WINDOW_HOURS
     files = [
         file.path
         for part in snapshot.parts
@@ -191,42 +213,42 @@ def _of_week(store: SpanStore, snapshot: Snapshot, number: int) -> Remainder:
     kept = [tuple(sorted(part.pointer.closed())) for part in snapshot.parts]
     key = number, hash((tuple(files), tuple(kept)))
     if key not in _known:
-        found = _looked_through(week)
+        found = _looked_through(stretch)
         while len(_known) >= _REMEMBERED:
             _known.pop(next(iter(_known)), None)
         _known[key] = found
     return _known[key]
 
 
-def _looked_through(week: _Week) -> Remainder:
-    whole = _overlapping(week)
-    hops, polled = _crossing_hops(week)
-    owners, renamed = _names(week)
-    gone = week.without_raw()
+def _looked_through(stretch: _Stretch) -> Remainder:
+    whole = _overlapping(stretch)
+    hops, polled = _crossing_hops(stretch)
+    owners, renamed = _names(stretch)
+    gone = stretch.without_raw()
     raw = frozenset((whole | polled | renamed) - gone)
-    return Remainder(raw, frozenset(_common_examples(week)), frozenset(renamed & gone), hops, owners)
+    return Remainder(raw, frozenset(_common_examples(stretch)), frozenset(renamed & gone), hops, owners)
 
 
 # -- traces that several stores have ---------------------------------------------------------------
 
 
-def _overlapping(week: _Week) -> set[int]:
+def _overlapping(stretch: _Stretch) -> set[int]:
     """Hours in which a trace begins of which several stores have spans.
 
     Half of an id is looked at: two traces that share one are made anew for nothing, and right.
     """
-    begin, end = week.hours.start - _AFTER, week.hours.stop + _AFTER
+    begin, end = stretch.hours.start - _AFTER, stretch.hours.stop + _AFTER
     found: set[int] = set()
-    for some in _runs(week.snapshot.pointer, begin, end):
+    for some in _runs(stretch.snapshot.pointer, begin, end):
         halves: list[pl.LazyFrame] = []
-        for pointer in week.pointers:
-            others = {hour for other in week.pointers if other is not pointer for hour in other.with_raw()}
+        for pointer in stretch.pointers:
+            others = {hour for other in stretch.pointers if other is not pointer for hour in other.with_raw()}
             near = [
                 hour
                 for hour in some
                 if pointer.has_raw(hour) and not others.isdisjoint(range(hour - _AFTER, hour + _AFTER + 1))
             ]
-            rows = week.store.sealed.spans(pointer, near) if near else pl.LazyFrame(schema=_HALVES)
+            rows = stretch.store.sealed.spans(pointer, near) if near else pl.LazyFrame(schema=_HALVES)
             halves.append(rows.select(list(_HALVES)).unique())
         frames = pl.collect_all(halves)
         ids = pl.concat([frame["trace_lo"].unique() for frame in frames])
@@ -256,13 +278,13 @@ def _runs(pointer: Pointer, begin: int, end: int) -> Iterator[range]:
         at = stop - _AFTER
 
 
-def _common_examples(week: _Week) -> set[int]:
+def _common_examples(stretch: _Stretch) -> set[int]:
     """Hours in which stores have the same trace as an example, where raw spans cannot be asked."""
-    hours = sorted(week.without_raw().intersection(week.shared()))
+    hours = sorted(stretch.without_raw().intersection(stretch.shared()))
     if not hours:
         return set()
     seen: list[pl.DataFrame] = []
-    for number, plan in enumerate(week.rows("path_hours", hours, "slot", *_EXAMPLES)):
+    for number, plan in enumerate(stretch.rows("path_hours", hours, "slot", *_EXAMPLES)):
         rows = plan.collect()
         ids = [rows.select("slot", hi=f"{of}_hi", lo=f"{of}_lo") for of in ("slow", "typical")]
         seen.append(pl.concat(ids).filter(pl.col("lo") != 0).unique().with_columns(part=number))
@@ -276,20 +298,22 @@ _EXAMPLES: Final = ("slow_hi", "slow_lo", "typical_hi", "typical_lo")
 # -- hops --------------------------------------------------------------------------------------------
 
 
-def _crossing_hops(week: _Week) -> tuple[pl.DataFrame, set[int]]:
+def _crossing_hops(stretch: _Stretch) -> tuple[pl.DataFrame, set[int]]:
     """Consumers whose producer is in another store, and hours whose mere polls others decide on."""
     none = schema.empty(schema.HOP_HALVES)
     lost = pl.col("reason") == "unmatched_hop"
-    counted = [plan.filter(lost).collect() for plan in week.rows("counters", week.hours, *schema.COUNTERS)]
+    counted = [
+        plan.filter(lost).collect() for plan in stretch.rows("counters", stretch.hours, *schema.COUNTERS)
+    ]
     slots = {slot for frame in counted for slot in frame["slot"]}
-    polled = _polls_elsewhere(week)
+    polled = _polls_elsewhere(stretch)
     if not slots:
         return none, polled
     around = range(min(slots) - HOP_WINDOW_HOURS, max(slots) + HOP_WINDOW_HOURS + 1)
-    producers = [plan.filter(pl.col("side") == 0).collect() for plan in week.rows("hop_halves", around)]
+    producers = [plan.filter(pl.col("side") == 0).collect() for plan in stretch.rows("hop_halves", around)]
     everybody = pl.concat(producers)
     found = [none]
-    for own, frame, plan in zip(producers, counted, week.rows("hop_halves", slots), strict=True):
+    for own, frame, plan in zip(producers, counted, stretch.rows("hop_halves", slots), strict=True):
         mine = plan.filter(pl.col("side") > 0, _among("slot", frame["slot"].to_list())).collect()
         missing = mine.join(own, on=_PRODUCER, how="anti")
         polled |= _not_as_counted(missing, frame)
@@ -309,10 +333,10 @@ def _not_as_counted(missing: pl.DataFrame, counted: pl.DataFrame) -> set[int]:
     return set(both.filter(pl.col("count") != pl.col("now"))["slot"])
 
 
-def _polls_elsewhere(week: _Week) -> set[int]:
+def _polls_elsewhere(stretch: _Stretch) -> set[int]:
     """Hours of mere polls whose message another store knows to have been processed."""
-    shared = week.shared()
-    plans = week.rows("hop_halves", shared, "slot", "side", *_PRODUCER) if shared else []
+    shared = stretch.shared()
+    plans = stretch.rows("hop_halves", shared, "slot", "side", *_PRODUCER) if shared else []
     polls = pl.collect_all([plan.filter(pl.col("side") == 2) for plan in plans])
     found: set[int] = set()
     for number, mine in enumerate(polls):
@@ -327,22 +351,22 @@ def _polls_elsewhere(week: _Week) -> set[int]:
 # -- names -----------------------------------------------------------------------------------------
 
 
-def _names(week: _Week) -> tuple[pl.DataFrame, set[int]]:
+def _names(stretch: _Stretch) -> tuple[pl.DataFrame, set[int]]:
     """Owners of names that are too many only together, and hours in which a store has renamed some already.
 
     A name with a literal may be one that rules made of each span, or what was collapsed; where so many calls
     bear it that it may be the latter, the names of the spans tell.
     """
     none = pl.DataFrame(schema=_OWNED)
-    hours = week.shared()
-    paths = [week.store.sealed.scan(pointer, "paths").collect() for pointer in week.pointers]
+    hours = stretch.shared()
+    paths = pl.collect_all([stretch.store.sealed.scan(pointer, "paths") for pointer in stretch.pointers])
     suspect = _suspects(paths)
     if not hours or suspect.is_empty():
         return none, set()
     called: list[pl.DataFrame] = []
     capped = [none]
     for number, (known, plan) in enumerate(
-        zip(paths, week.rows("path_hours", hours, "slot", "path_id", "calls"), strict=True)
+        zip(paths, stretch.rows("path_hours", hours, "slot", "path_id", "calls"), strict=True)
     ):
         owned = known.with_columns(owner=pl.coalesce("callee", "caller"))
         mine = owned.join(suspect, on="owner", how="semi")
@@ -355,7 +379,7 @@ def _names(week: _Week) -> tuple[pl.DataFrame, set[int]]:
     everything = everything.filter(several)
     renamed = set(
         pl.concat(capped).join(everything, on=["slot", "owner"], how="semi")["slot"]
-    ) | _collapsed_here(week, everything)
+    ) | _collapsed_here(stretch, everything)
     together = (
         everything.group_by("slot", "owner", "operation")
         .agg(pl.col("calls").sum())
@@ -384,17 +408,17 @@ def _suspects(paths: Sequence[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _collapsed_here(week: _Week, called: pl.DataFrame) -> set[int]:
+def _collapsed_here(stretch: _Stretch, called: pl.DataFrame) -> set[int]:
     """Hours in which a store may have collapsed names: a literal in rollups, and many names in spans."""
     literal = pl.col("operation").str.contains(LITERAL, literal=True)
     maybe = called.filter(literal, pl.col("calls") >= renaming.FEWEST).select("slot", "owner", "part")
     found: set[int] = set()
-    for number, pointer in enumerate(week.pointers):
+    for number, pointer in enumerate(stretch.pointers):
         mine = maybe.filter(pl.col("part") == number).unique()
         hours = [hour for hour in sorted(set(mine["slot"])) if pointer.has_raw(hour)]
         if not hours:
             continue
-        rows = week.store.sealed.spans(pointer, hours)
+        rows = stretch.store.sealed.spans(pointer, hours)
         owners = (pl.col("service_name"), pl.col("peer").fill_null(schema.UNKNOWN))
         counted = [
             rows.group_by("hour", owner.alias("owner")).agg(pl.col("operation").n_unique().alias("names"))

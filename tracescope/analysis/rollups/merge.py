@@ -14,7 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.statistics.sketch import ZERO_BIN
+from tracescope.analysis.rollups.path_ids import routes_of
+from tracescope.analysis.statistics.sketch import ZERO_BIN, bin_of
 
 Tables = dict[str, pl.DataFrame]
 
@@ -173,8 +174,6 @@ def _with_producers(consumers: pl.DataFrame, halves: pl.DataFrame) -> pl.DataFra
 
 def _waits(hops: pl.DataFrame) -> tuple[Tables, pl.DataFrame]:
     """Rows that add the waits of joined hops, and the paths that these need."""
-    from tracescope.kernels.sketch import bin_of
-
     tables: Tables = {name: schema.empty(table) for name, table in schema.ROLLUPS.items()}
     hours, ways = _routes(hops)
     by_path = _waited(hops, "path_hours", "path_id", ("own_ns", "own_all_ns", "inclusive_ns", "busy_ns"))
@@ -212,8 +211,6 @@ def _counted(**reasons: pl.DataFrame) -> pl.DataFrame:
 
 def _routes(joined: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Joined hops whose two sides name different destinations, or whose consumer names none."""
-    from tracescope.analysis.rollups.process import routes_of  # which loads the compiler
-
     named = joined.with_columns(pl.col("topic").fill_null(schema.UNKNOWN))
     differing = named.filter(pl.col("sent").is_not_null(), pl.col("sent") != pl.col("topic"))
     keys = ["slot", "unit", "threshold", "entry_id", "sent", "topic"]

@@ -11,9 +11,7 @@ Source: design, sections 4, 5 and 9.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +22,7 @@ import polars as pl
 from tracescope import schema
 from tracescope.analysis.rollups.failed import called_again, without_calls
 from tracescope.analysis.rollups.graphql import asked_for
+from tracescope.analysis.rollups.path_ids import path_id, routes_of
 from tracescope.errors import KernelError
 from tracescope.identity import is_named_by
 from tracescope.kernels import forest as forests
@@ -37,7 +36,6 @@ from tracescope.kernels.walk import Walk, walk
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 Ints = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]  # positions, of 32 or 64 bits
 
-_NULL = b"\xff\xff\xff\xff"
 _HIGHEST = np.iinfo(np.int64).max
 
 
@@ -63,52 +61,6 @@ class Partial:
         by_hour = np.argsort(self.hours, kind="stable")  # a table's files are hours
         kept = self.rows[self.order[by_hour]]
         return kept.with_columns(pl.Series("hour", self.hours[by_hour], dtype=pl.Int32))
-
-
-def _measure(text: str | None) -> bytes:
-    if text is None:
-        return _NULL
-    data = text.encode()
-    return struct.pack(">I", len(data)) + data
-
-
-def path_id(parent: int, *names: str | None) -> int:
-    """Content-addressed id of a call path, entry or edge.
-
-    First 8 bytes, as a signed big-endian integer, of BLAKE2b over the parent's id (0 for an entry
-    or an edge by itself) and the length-prefixed UTF-8 of `names`: environment, service and
-    operation of an entry; kind, caller, callee and operation of an edge.
-    """
-    data = struct.pack(">q", parent) + b"".join(_measure(name) for name in names)
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
-
-
-def routes_of(joined: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of PATH_HOURS and PATHS of hops from one destination to another.
-
-    Parameters
-    ----------
-    joined
-        ``slot, unit, threshold, entry_id`` of the consumer's entry, ``sent`` and ``topic`` (what the producer
-        and the consumer call the destination) and ``hops``.
-    """
-    edges: list[tuple[Any, ...]] = []
-    for entry, sent, topic in (
-        joined.select("entry_id", "sent", "topic").unique(maintain_order=True).iter_rows()
-    ):
-        edge = schema.EDGE_KINDS[schema.EDGE_QUEUE], sent, topic, schema.QUEUE_ROUTE
-        number = path_id(entry, *edge)
-        edges.append((number, entry, entry, 1, schema.EDGE_QUEUE, *edge[1:], path_id(0, *edge), False))
-    paths = pl.DataFrame(edges, schema=schema.dtypes(schema.PATHS), orient="row")
-    named = paths.select("path_id", "entry_id", sent="caller", topic="callee")
-    counted = ("calls", "calls_visited", "visits", "units")
-    hours = joined.join(named, on=["entry_id", "sent", "topic"]).select(
-        pl.col(name) if name in ("slot", "unit", "path_id", "threshold")
-        else pl.col("hops").alias(name) if name in counted
-        else pl.lit(0).alias(name)
-        for name in schema.PATH_HOURS
-    )  # fmt: skip
-    return hours.cast(schema.dtypes(schema.PATH_HOURS)), paths  # pyright: ignore[reportArgumentType]
 
 
 class Names:

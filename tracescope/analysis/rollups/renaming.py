@@ -20,7 +20,14 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.analysis.rollups.merge import Tables, add_up
-from tracescope.analysis.rollups.one_off import FEWEST_NAMES, FEWEST_SENTENCES, templates
+from tracescope.analysis.rollups.one_off import (
+    FEWEST_NAMES,
+    FEWEST_SENTENCES,
+    MOST_CALLS,
+    ONE_OFF_PART,
+    templates,
+)
+from tracescope.analysis.rollups.path_ids import path_id
 from tracescope.analysis.rollups.period import PeriodRollups
 
 #: Distinct operations a service may have in an hour; the rest become one, OTHER.
@@ -97,7 +104,8 @@ def _renamed(tables: Mapping[str, pl.DataFrame], names: pl.DataFrame) -> Tables:
 def _collapsed(called: pl.DataFrame, one_off: int) -> pl.DataFrame:
     """New names of operations that hold literals: ``slot, owner, operation, name``."""
     fewest = min(one_off, FEWEST_SENTENCES) if one_off <= FEWEST_NAMES else one_off
-    many = called.filter(pl.len().over("slot", "owner") >= fewest)
+    rare = (pl.col("calls") <= MOST_CALLS).sum().over("slot", "owner")
+    many = called.filter(pl.len().over("slot", "owner") >= fewest, rare >= ONE_OFF_PART * fewest)
     rows: list[tuple[int, str, str, str]] = []
     for (slot, owner), group in many.partition_by("slot", "owner", as_dict=True).items():
         found = templates(dict(group.select("operation", "calls").iter_rows()), one_off, fewest)
@@ -170,8 +178,6 @@ class _Renaming:
         path_ids: Sequence[int],
     ) -> None:
         """Find the new ids of some entries and call paths in `slot`, which may be any number for all."""
-        from tracescope.analysis.rollups.process import path_id  # which loads the compiler
-
         fresh: dict[int, int] = {}
         edges: dict[int, int] = {}
         entries = {number: self._entry(number, names) for number in entry_ids}
@@ -199,8 +205,6 @@ class _Renaming:
             self.ids[name] += [(slot, old, new) for old, new in found.items() if old != new]
 
     def _entry(self, number: int, names: Mapping[tuple[str, str], str]) -> int:
-        from tracescope.analysis.rollups.process import path_id
-
         row = dict(self.entries[number])
         row["operation"] = names.get((row["service"], row["operation"]), row["operation"])
         row["entry_id"] = path_id(0, row["environment"], row["service"], row["operation"])
