@@ -29,13 +29,14 @@ import socket
 import threading
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from tracescope.errors import StoreBusyError, StoreError
 from tracescope.store import checked, modes
-from tracescope.store.bucket import Bucket
+from tracescope.store.bucket import AT_ONCE, Bucket, Listed
 
 LEDGER: Final = "ledger"
 COUNTED: Final = "counted"
@@ -88,6 +89,7 @@ class Mirror:
         self.root = root
         self.bucket = bucket
         self.fetched_again = 0
+        self._groups: dict[str, tuple[str, dict[str, Any]]] = {}
         self._pointer: tuple[str, bytes] | None = None
         self._lock = threading.Lock()
 
@@ -322,12 +324,16 @@ class Mirror:
         for folder in (self.root / "landing").iterdir():
             if folder.name not in there:
                 shutil.rmtree(folder, ignore_errors=True)
-        for name, group in sorted(there.items()):
-            taken = self.root / _GROUPS / f"{name}.taken"
-            if taken.exists() and taken.read_text() == group.version and self._has(name, group.manifest):
-                continue
-            self._gather(name, group.manifest, group.written_s)
-            self._copy(taken, group.version.encode())
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(self._have, there.keys(), there.values()))
+
+    def _have(self, name: str, group: _Group) -> None:
+        """Have copies of a group's files, as its manifest names them."""
+        taken = self.root / _GROUPS / f"{name}.taken"
+        if taken.exists() and taken.read_text() == group.version and self._holds(name, group.manifest):
+            return
+        self._gather(name, group.manifest, group.written_s)
+        self._copy(taken, group.version.encode())
 
     def landed(self) -> dict[str, _Group]:
         """Groups that have landed, by name; nothing of their spans is fetched."""
@@ -336,22 +342,28 @@ class Mirror:
 
     def _manifests(self) -> dict[str, _Group]:
         there = {_group_of(each.key): each for each in self.bucket.list(_GROUPS)}
+        self._groups = {name: known for name, known in self._groups.items() if name in there}
         for path in (self.root / _GROUPS).iterdir():
             if path.stem not in there:
                 path.unlink(missing_ok=True)
-        found: dict[str, _Group] = {}
-        for name, each in there.items():
-            known = self._noted(name)
-            if known is None or known[0] != each.version:
-                blob = self.bucket.get(each.key)
-                if blob is None:
-                    continue  # sealed a moment ago
-                self._note(name, blob.version, blob.data)
-                known = blob.version, _manifest_of(blob.data, each.key)
-            found[name] = _Group(*known, each.written_s)
-        return found
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            groups = threads.map(self._read_group, there.values())
+            return {name: group for name, group in zip(there, groups, strict=True) if group is not None}
 
-    def _has(self, name: str, manifest: dict[str, Any]) -> bool:
+    def _read_group(self, listed: Listed) -> _Group | None:
+        """A group as it was listed; None where it was sealed a moment ago."""
+        name = _group_of(listed.key)
+        known = self._noted(name)
+        if known is None or known[0] != listed.version:
+            blob = self.bucket.get(listed.key)
+            if blob is None:
+                return None
+            self._note(name, blob.version, blob.data)
+            known = blob.version, _manifest_of(blob.data, listed.key)
+        self._groups[name] = known
+        return _Group(*known, listed.written_s)
+
+    def _holds(self, name: str, manifest: dict[str, Any]) -> bool:
         """Whether copies of all files of a group are here."""
         folder = self.root / "landing" / name
         return all((folder / file).is_file() for file in manifest["files"])
@@ -441,6 +453,8 @@ class Mirror:
 
     def _noted(self, name: str) -> tuple[str, dict[str, Any]] | None:
         """A group's version and manifest, as they were last seen."""
+        if (known := self._groups.get(name)) is not None:
+            return known
         try:
             said = checked.load((self.root / _GROUPS / f"{name}.json").read_bytes())
             return said["version"], said["manifest"]
