@@ -283,11 +283,13 @@ def collapse(*periods: PeriodRollups) -> list[PeriodRollups]:
     list of PeriodRollups
         The same where nothing is to be renamed.
     """
-    suspects = [_suspects(period.tables["paths"], period.tables["entries"]) for period in periods]
-    if all(frame.is_empty() for frame in suspects):
+    named = [_named(period.tables["paths"], period.tables["entries"]) for period in periods]
+    suspects = _suspects(pl.concat(named))
+    if suspects.is_empty():
         return list(periods)
     counted = pl.concat(
-        _calls_in(period, suspected) for period, suspected in zip(periods, suspects, strict=True)
+        _calls_in(period, names.join(suspects, on=["owner", "operation"], how="semi"))
+        for period, names in zip(periods, named, strict=True)
     )
     summed = counted.group_by("owner", "operation").agg(pl.col("calls").sum()).sort("owner", "operation")
     names: dict[tuple[str, str], str] = {}
@@ -297,8 +299,8 @@ def collapse(*periods: PeriodRollups) -> list[PeriodRollups]:
     return [_under(period, names) for period in periods] if names else list(periods)
 
 
-def _suspects(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
-    """Operations of whoever has many: ``owner, operation, path_id, entry_id, serves``, one id of the two."""
+def _named(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+    """Operations by whose they are: ``owner, operation, path_id, entry_id, serves``, one id of the two."""
     owned = paths.filter(pl.col("kind") != schema.EDGE_QUEUE).select(
         pl.coalesce("callee", "caller").alias("owner"),
         "operation",
@@ -313,9 +315,19 @@ def _suspects(paths: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         "entry_id",
         pl.lit(None, pl.Boolean).alias("serves"),
     )
-    return pl.concat([owned, entered]).filter(
-        pl.col("operation") != OTHER, pl.col("operation").n_unique().over("owner") >= FEWEST_SENTENCES
-    )
+    return pl.concat([owned, entered]).filter(pl.col("operation") != OTHER)
+
+
+def _suspects(named: pl.DataFrame) -> pl.DataFrame:
+    """Operations that would be collapsed were each called once: of no others are the calls looked at."""
+    names = named.select("owner", "operation").unique()
+    many = names.filter(pl.len().over("owner") >= FEWEST_SENTENCES)
+    rows = [
+        (str(owner), operation)
+        for (owner,), group in many.partition_by("owner", as_dict=True).items()
+        for operation in templates(dict.fromkeys(group["operation"].to_list(), 1.0))
+    ]
+    return pl.DataFrame(rows, {"owner": pl.String, "operation": pl.String}, orient="row")
 
 
 def _calls_in(period: PeriodRollups, suspects: pl.DataFrame) -> pl.DataFrame:
