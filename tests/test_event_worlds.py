@@ -202,3 +202,9 @@ def test_of_two_causes_each_is_told_and_the_line_behind_one_leads_neither() -> N
     """A slower query beside slower work; a neighbour at the same database waits, and is no cause."""
     outcome = run("drawn: two causes at once", 1_000)
     assert is_good(outcome), outcome
+
+
+def test_an_entry_that_grew_by_one_edge_speaks_for_no_other() -> None:
+    """A service computes longer, by 4 ms; a statement that is 0.1 ms slower by chance is no finding."""
+    outcome = run("slower own work", 2_000)
+    assert is_good(outcome), outcome

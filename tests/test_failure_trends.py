@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 from test_forecast import shop
 
 from tracescope.analysis.capacity.curve import Curve
@@ -14,7 +16,7 @@ from tracescope.analysis.capacity.failure_trends import FailureTrend
 from tracescope.analysis.capacity.forecast import forecast
 from tracescope.analysis.capacity.forecast_verdict import EntryVerdict, outlook
 from tracescope.analysis.report import State
-from tracescope.report.forecast import forecast_json
+from tracescope.report.forecast import forecast_json, forecast_text
 
 FAR = Curve(0.01, 1000.0, 0.0)
 WEEKS = 8
@@ -31,7 +33,10 @@ def told(rates: np.ndarray, seed: int = 2) -> tuple[FailureTrend | None, EntryVe
     found = forecast(whole)
     verdict = outlook(found, whole)
     assert len(found.entries) == 1
-    return found.entries[0].failures, verdict.entries[0], str(forecast_json(found, verdict)["entries"])
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(forecast_text(found, verdict, top=5))
+    told = f"{forecast_json(found, verdict)['entries']}\n{console.export_text()}"
+    return found.entries[0].failures, verdict.entries[0], told
 
 
 def weekly_rates(start: float, times: float) -> np.ndarray:
@@ -49,6 +54,8 @@ def test_failures_that_grow_every_week_are_no_growth_stability_and_have_their_tr
     assert verdict.state == State.DRIFTING
     assert "fail" in verdict.evidence[0]
     assert "'failures'" in text
+    assert f"{found.before * 100:.2g} → " in text
+    assert "% a week" in text
 
 
 def test_failures_that_began_late_are_told_without_a_number_for_a_trend() -> None:

@@ -224,7 +224,9 @@ def _queue(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
     made = chain(draw)
     consumers = int(draw(3, 12.999))
     worker, topic = f"{made.batch}-worker", f"{made.last}-events"
-    update_ms = 0.35 * consumers / made.rate * 1e3
+    # one row serves 1 / ms of one consumer alone; a little more comes at the peak
+    busy_ms = 1.02 / (PEAK * made.rate) * 1e3
+    update_ms = min(0.35 * consumers / made.rate * 1e3, draw(0.6, 0.9) * busy_ms)
     update = Statement("postgresql/mail", "UPDATE mail", update_ms, lock="mail", rows=400, spread=0.5)
     process = f"{worker} process {topic}"
     operation = made.operation(len(made.services) - 1)
@@ -233,8 +235,6 @@ def _queue(draw: Draw) -> tuple[System, tuple[Change, ...], Calendar, Truth]:
         Topic(topic, process, consumers), *shop.after(operation, Call(operation, topic), number=2),
         replace(made.system.parts[operation], steps=shop.steps_of(operation, 3)),  # type: ignore[type-var]
     )  # fmt: skip
-    # one row serves 1 / ms of one consumer alone; a little more comes at the peak
-    busy_ms = 1.02 / (PEAK * made.rate) * 1e3
     changes = (Change(update.name, "rows", to=1), Change(update.name, "ms", to=busy_ms))
     wait: Name = ("queue", topic, worker, "wait")
     truth = Truth((("db", worker, "postgresql/mail", "UPDATE mail"),), victims=(wait,), never=(wait,))

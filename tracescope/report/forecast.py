@@ -106,14 +106,10 @@ def what_if_text(one: WhatIf) -> str:
 
 
 def _errors_text(entry: EntryForecast) -> str:
-    """Part of units that failed in the last week; where it grows, what it was before and its trend."""
+    """Part of units that failed in the last week; where it grows, what it was before, too."""
     now = f"{(1 - entry.availability) * 100:.2g} %"
     failures = entry.failures
-    if failures is None or not failures.grows:
-        return now
-    growth = failures.trend.pct_per_week
-    told = f"{failures.before * 100:.2g} → {now}"
-    return told if growth is None else f"{told}, {number(growth, sign=True)} % / week"
+    return now if failures is None or not failures.grows else f"{failures.before * 100:.2g} → {now}"
 
 
 def _left_out(forecast: Forecast, top: int) -> list[str]:

@@ -76,6 +76,8 @@ OF_PATTERN: Final[dict[str, Mechanism]] = {
 LIKELY: Final = 0.5
 #: ... and this part of the smallest effect.
 WORTH: Final = 0.5
+#: An entry that grew speaks for an edge that is worth this part of the largest that grew in it.
+VOUCHED_PART: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ def attribute(
         Units of each kind for one request.
     """
     base, head = periods
-    certain = frozenset(edge.key for edge in edges if grew(edge) or _vouched(edge, entries))
+    most = _most(edges)
+    certain = frozenset(edge.key for edge in edges if grew(edge) or _vouched(edge, entries, most))
     if not certain:
         return ()
     every = {edge.key: edge for edge in edges}
@@ -153,12 +156,26 @@ def grew(edge: Edge) -> bool:
     return edge.significant and edge.credited_ms > 0 and not _stays_open(edge.key)
 
 
-def _vouched(edge: Edge, entries: Collection[Entered]) -> bool:
-    """Whether an edge rises in an entry whose clock grew, though it is not significant among all edges."""
+def _most(edges: Iterable[Edge]) -> dict[Entered, float]:
+    """The largest rise among the edges that grew significantly and rise in each entry."""
+    most: dict[Entered, float] = {}
+    for edge in edges:
+        for entry in edge.rises_in or () if grew(edge) else ():
+            key = edge.unit, *entry
+            most[key] = max(most.get(key, 0.0), edge.credited_ms)
+    return most
+
+
+def _vouched(edge: Edge, entries: Collection[Entered], most: Mapping[Entered, float]) -> bool:
+    """Whether an edge rises in an entry whose clock grew, though it is not significant among all edges.
+
+    Where another is and takes many times as much, the entry grew by that, and speaks for no other.
+    """
     low = (edge.credited_ms_ci or (0.0, 0.0))[0]
     if low <= 0 or edge.note is not None or _stays_open(edge.key):
         return False
-    return any((edge.unit, *entry) in entries for entry in edge.rises_in or ())
+    grown = [key for entry in edge.rises_in or () if (key := (edge.unit, *entry)) in entries]
+    return any(edge.credited_ms >= VOUCHED_PART * most.get(key, 0.0) for key in grown)
 
 
 def _stays_open(key: EdgeKey) -> bool:
