@@ -250,17 +250,17 @@ def fill(where: Path, nodes: int) -> int:
 
 
 def ask(where: str) -> None:
-    """Print ms of each page: cold, new and again; then of the baseline."""
+    """Print ms of each page: cold, new and again; over the baseline's, and KB of the page."""
     from starlette.testclient import TestClient
 
     from tracescope.config import Settings
-    from tracescope.session import Answers
+    from tracescope.session import Session
     from tracescope.web.app import make_app
 
     settings = Settings(store=where, tz="UTC")
 
     def client() -> TestClient:
-        return TestClient(make_app(Answers(where, settings)), base_url="http://127.0.0.1")
+        return TestClient(make_app(Session(where, settings)), base_url="http://127.0.0.1")
 
     def timed(asked: TestClient, path: str) -> float:
         began = time.perf_counter()
@@ -277,12 +277,13 @@ def ask(where: str) -> None:
 
     cold = timed(client(), "/")
     base = min(baseline() for _ in range(RUNS))
-    for path in ("/", "/map", "/api/map", "/paths"):
+    for path in ("/", "/map", "/api/map", "/paths", "/traces", "/quality"):
         fresh = [client() for _ in range(RUNS)]
         new = min(timed(one, path) for one in fresh)
         again = min(timed(fresh[0], path) for _ in range(RUNS))
         first = f"{cold:>7.0f}" if path == "/" else f"{'':>7}"
-        print(f"  {path:<18} {first} {new:>7.0f} {again:>7.0f} {new / base:>7.1f}", flush=True)
+        size = len(fresh[0].get(path, params=QUERY).content) / 1e3
+        print(f"  {path:<18} {first} {new:>7.0f} {again:>7.0f} {new / base:>7.1f} {size:>7.0f}", flush=True)
     print(f"  {'polars, sums':<18} {'':>7} {base:>7.0f}")
 
 

@@ -519,11 +519,12 @@ def quality(answers: Answers, view: View) -> Values:
         ("hours compared", f"{report.base.hours:.4g}", f"{report.head.hours:.4g}"),
         ("sampling", *(_sampling(frame) for frame in rows)),  # type: ignore[list-item]
     ]
+    count = len(report.notes)
     return {
         **values,
         "report": report,
         "sides": facts,
-        "sentence": f"{said}; {len(report.notes)} remarks on the periods.",
+        "sentence": f"{said}; {count} remark{'' if count == 1 else 's'} on the periods.",
     }
 
 
