@@ -300,7 +300,7 @@ def main() -> None:
             store = Path(temporary) / "store"
             count = fill(store, nodes)
             print(f"{nodes} nodes, {count} call paths, {2 * MONTH} hours: ms", flush=True)
-            print(f"  {'page':<18} {'cold':>7} {'new':>7} {'again':>7} {'ratio':>7}", flush=True)
+            print(f"  {'page':<18} {'cold':>7} {'new':>7} {'again':>7} {'ratio':>7} {'KB':>7}", flush=True)
             subprocess.run([sys.executable, __file__, "--ask", str(store)], check=True)
 
 

@@ -268,14 +268,16 @@ def test_a_number_does_not_change_with_what_it_is_compared_with(demo: Path) -> N
     assert session.ask().forecast(horizon_weeks=12.0)[1].state
 
 
-def test_the_text_of_a_forecast_has_the_numbers_of_its_json(demo: Path) -> None:
-    """Headroom as printed is headroom as written."""
+@pytest.mark.parametrize("width", [80, 250])
+def test_the_text_of_a_forecast_has_the_numbers_of_its_json(demo: Path, width: int) -> None:
+    """Headroom as printed is headroom as written, in a narrow terminal too: nothing is cut."""
     from rich.console import Console
 
     found, outlook = Session(demo, Settings(store=str(demo))).ask().forecast(horizon_weeks=12.0)
-    console = Console(width=250, record=True, file=io.StringIO())
-    console.print(forecast_text(found, outlook, top=50))
-    text = console.export_text()
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(forecast_text(found, outlook, top=50, width=width))
+    text = " ".join(console.export_text().split())
+    assert "…" not in text.replace(" … ", "")
     for edge in found.edges:
         if edge.headroom is not None:
             assert f"{edge.headroom:.2f}×" in text or f"{edge.headroom:.3g}×" in text, edge.headroom

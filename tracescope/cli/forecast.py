@@ -61,4 +61,4 @@ def forecast_command(
     if form == "json":
         shell.emit(shell.to_json(render.forecast_json(found, outlook)), output)
         return
-    shell.show(lambda _: render.forecast_text(found, outlook, top=used.top), output)
+    shell.show(lambda width: render.forecast_text(found, outlook, top=used.top, width=width), output)

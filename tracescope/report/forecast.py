@@ -5,17 +5,19 @@ Source: design, sections 7 and 8.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import State
 from tracescope.report import iso
 from tracescope.report.figures import between, number, times_text
+from tracescope.report.text import UNBOUNDED
+from tracescope.report.wall import riskiest, soonest
 from tracescope.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from tracescope.analysis.capacity.forecast import EdgeForecast, EntryForecast, Forecast, Trend, WhatIf
     from tracescope.analysis.capacity.forecast_verdict import Outlook
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 FORECAST_SCHEMA: Final = "tracescope.forecast/1"
 #: Edges without a forecast that the text names.
 _REFUSED: Final = 3
+#: Columns that the tables need.
+_TABLE_WIDTH: Final = 130
 
 
 def forecast_json(forecast: Forecast, outlook: Outlook) -> contract.Forecast:
@@ -125,53 +129,63 @@ def _left_out(forecast: Forecast, top: int) -> list[str]:
     return lines + ([f"{refused} more edges without a forecast (--format json)"] if refused > 0 else [])
 
 
-def _table(*columns: str) -> Table:
-    """An empty table; the first column is text, the others are figures."""
+def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> RenderableType:
+    """Rows as a table, the first column text and the others figures; in a narrow terminal two lines each."""
+    from rich.console import Group
+    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
+    if width < _TABLE_WIDTH:
+        lines: list[RenderableType] = []
+        for name, *figures in rows:
+            said = [f"{what} {told}" for what, told in zip(columns[1:], figures, strict=True)]
+            lines += [Text(name), Padding(Text("; ".join(said)), (0, 0, 0, 3))]
+        return Group(*lines)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place < 1 else "right", no_wrap=True, overflow="ellipsis")
+    for name, *figures in rows:
+        table.add_row(Text(name), *map(Text, figures))
     return table
 
 
-def _entries_table(forecast: Forecast, outlook: Outlook, top: int) -> Table:
-    """What users wait for: demand, latency now and at multiples of it, weeks to the wall."""
-    from rich.text import Text
-
+def _entries(forecast: Forecast, outlook: Outlook, top: int, width: int) -> RenderableType:
+    """What users wait for, the soonest first: demand, latency now and at multiples, weeks to the wall."""
     beyond = forecast.edges[0].beyond_weeks if forecast.edges else 0.0
     times = [f"at {multiple:g}×" for multiple in forecast.multiples]
     states = {(s.unit, s.service, s.operation): s for s in outlook.entries}
-    table = _table("entry", "demand / week", "ms now", *times, "weeks to wall", "errors", "verdict")
-    for one in forecast.entries[:top]:
-        table.add_row(
-            Text(f"{one.service} {one.operation}"),
+    rows = [
+        (
+            f"{one.service} {one.operation}",
             trend_text(one.demand),
             number(one.ms_now),
             *[what_if_text(case) for case in one.what_if],
             weeks_text(one.weeks, one.weeks_interval, beyond),
             _errors_text(one),
-            states[one.unit, one.service, one.operation].state,
+            str(states[one.unit, one.service, one.operation].state),
         )
-    return table
+        for one in soonest(forecast.entries)[:top]
+    ]
+    columns = ("entry", "demand / week", "ms now", *times, "weeks to wall", "errors", "verdict")
+    return _listed(columns, rows, width)
 
 
-def _edges_table(forecast: Forecast, top: int) -> Table:
-    """Edges with a forecast: trends, headroom, weeks to the wall."""
-    from rich.text import Text
-
-    gap = f"gap in {forecast.horizon_weeks:g} w"
-    table = _table("edge", "load / week", "drift / week", "headroom", "weeks to wall", gap)
-    for edge in [edge for edge in forecast.edges if edge.reason is None][:top]:
-        table.add_row(
-            Text(f"{edge.name.replace(' -> ', ' → ')} {edge.operation}"),
+def _edges(forecast: Forecast, top: int, width: int) -> RenderableType:
+    """Edges with a forecast, the nearest wall first: trends, headroom, weeks to the wall."""
+    rows = [
+        (
+            f"{edge.name.replace(' -> ', ' → ')} {edge.operation}",
             trend_text(edge.load_trend),
             trend_text(edge.drift),
             headroom_text(edge),
             weeks_text(edge.weeks, edge.weeks_interval, edge.beyond_weeks),
             times_text(edge.resilience_gap, edge.resilience_gap_at_least),
         )
-    return table
+        for edge in [edge for edge in riskiest(forecast.edges) if edge.reason is None][:top]
+    ]
+    gap = f"gap in {forecast.horizon_weeks:g} w"
+    return _listed(("edge", "load / week", "drift / week", "headroom", "weeks to wall", gap), rows, width)
 
 
 def _remarks(forecast: Forecast, top: int) -> list[str]:
@@ -191,8 +205,10 @@ def _remarks(forecast: Forecast, top: int) -> list[str]:
     ]
 
 
-def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> RenderableType:
-    """Verdict, entries, edges, and what the figures mean."""
+def forecast_text(
+    forecast: Forecast, outlook: Outlook, *, top: int, width: int = UNBOUNDED
+) -> RenderableType:
+    """Verdict, entries, edges, and what the figures mean; nothing is cut in a narrow terminal."""
     from rich.console import Group
     from rich.text import Text
 
@@ -208,9 +224,9 @@ def forecast_text(forecast: Forecast, outlook: Outlook, *, top: int) -> Renderab
         Text(span, style="dim"),
         *[Text(line) for line in lines],
         Text(""),
-        _entries_table(forecast, outlook, top),
+        _entries(forecast, outlook, top, width),
         Text(""),
-        _edges_table(forecast, top),
+        _edges(forecast, top, width),
         Text(""),
         *[Text(line, style="dim") for line in _remarks(forecast, top)],
     )

@@ -102,7 +102,7 @@ def map_(answers: Answers, view: View) -> Values:
         "report": answers.report(),
         "bar": periods.bar(answers, view, answers.report(), "/map"),
         "here": "/map",
-        "headline": f"{len(whole.nodes)} nodes, {len(whole.edges)} edges",
+        "headline": _headline(whole),
         "about": about,
         "graph": drawn(answers, view, shown, prefix="map", side=cast("Side", view.side))
         if len(shown.nodes)
@@ -118,6 +118,13 @@ def map_(answers: Answers, view: View) -> Values:
         ],
         "most": LISTED_EDGES,
     }
+
+
+def _headline(whole: Graph) -> str:
+    """How many edges of a judged graph take more time."""
+    worse, edges = int((whole.edges["added_ms"] > 0).sum()), len(whole.edges)
+    said = f"{worse or 'None'} of {edges} edges take{'s' if worse == 1 else ''} more time than before"
+    return f"{said}, between {len(whole.nodes)} nodes"
 
 
 def of_view(answers: Answers, view: View) -> tuple[Graph, str, Graph]:
