@@ -6,7 +6,11 @@ spans ─┬─► one store ──────────────► answe
 
 from __future__ import annotations
 
+import json
 import random
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +20,8 @@ from typing import Any
 import pytest
 from builders import EPOCH_NS, Made, frame, tree
 from click.testing import CliRunner, Result
+from processes import Program, eventually
+from starlette.testclient import TestClient
 from stores import land, new_store, seal_at
 
 import tracescope
@@ -23,13 +29,18 @@ from tracescope import schema
 from tracescope.analysis.rollups import renaming
 from tracescope.analysis.rollups.merge import checksum
 from tracescope.cli import main
+from tracescope.config import Settings
 from tracescope.engine.rollups import RollupRequest, rollups_in
 from tracescope.engine.seal import seal
 from tracescope.engine.union import examine
 from tracescope.engine.upkeep import prune
+from tracescope.errors import UsageError
+from tracescope.mcp import Tools
 from tracescope.schema import HOUR_NS
+from tracescope.session import Session
 from tracescope.store import SpanStore
 from tracescope.store.several import open_stores
+from tracescope.web.app import make_app
 
 HOURS = 40
 PERIODS = tuple(
@@ -39,14 +50,14 @@ PERIODS = tuple(
 )  # fmt: skip
 
 
-def shop(seed: int = 0, hours: int = HOURS, each: int = 6) -> list[Made]:
+def shop(seed: int = 0, hours: int = HOURS, each: int = 6, apart: int = 1) -> list[Made]:
     """Requests over two services and a database, and messages in traces of their own; some cross the hour."""
     rng = random.Random(seed)
     made: list[Made] = []
     for hour in range(hours):
         for n in range(each):
             number = hour * each + n
-            at = EPOCH_NS + hour * HOUR_NS + rng.randrange(HOUR_NS)
+            at = EPOCH_NS + hour * apart * HOUR_NS + rng.randrange(HOUR_NS)
             trace, slow = 1 + 2 * number, rng.randrange(5, 20) + (hour >= hours // 2) * 8
             end = 60 + slow
             made += tree(
@@ -341,3 +352,181 @@ def test_without_raw_spans_parts_of_traces_are_told(tmp_path: Path, deal: Deal) 
 
 
 # -- commands --------------------------------------------------------------------------------------
+
+#: A shop of so many days, an hour a day.
+DAYS = 32
+WEEKS = tuple(
+    "/".join(datetime.fromtimestamp((EPOCH_NS + at * 24 * HOUR_NS) // 10**9, UTC).strftime("%F")
+             for at in bounds)
+    for bounds in ((0, DAYS // 2), (DAYS // 2, DAYS + 1))
+)  # fmt: skip
+RULES = Path(__file__).parents[1] / "examples" / "rules.toml"
+ASKED = (
+    ("diff", *WEEKS, "--format", "json"), ("diff", *WEEKS), ("diff", *WEEKS, "--format", "markdown"),
+    ("diff", *WEEKS, "--where", "x=y"), ("diff", *WEEKS, "--quantile", "0.5", "--format", "json"),
+    ("explain", "orders -> postgresql/orders", *WEEKS, "--format", "json"),
+    ("graph", "all", "--format", "json"), ("graph", "all", "--format", "dot"),
+    ("forecast", "--format", "json"), ("forecast", "--growth", "3"),
+    ("check", RULES, "all"), ("digest", *WEEKS), ("path", f"{7:x}{41:016x}", "--format", "json"),
+    ("path", f"{7:x}{41:016x}"), ("mark",), ("mute",),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """One store of some weeks, and the same dealt out to several; with marks and mutes."""
+    folder, spans = tmp_path_factory.mktemp("month"), shop(hours=DAYS, each=24, apart=24)
+    one, paths = folder / "one", dealt(folder, spans, by_instance)
+    seal_at(one, frame(spans))
+    for number, path in enumerate([one, *paths]):
+        store = open_stores([path])
+        if number != 2:
+            store.mark("release", EPOCH_NS)
+        if number in (0, 2):
+            store.mark("later", EPOCH_NS + HOUR_NS)
+            store.mute("0123456789ab", EPOCH_NS + 10**18, "known", now_ns=EPOCH_NS)
+    return one, paths
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: "-".join(map(str, asked))[:40])
+def test_every_command_says_of_several_what_it_says_of_one(
+    month: tuple[Path, list[Path]], asked: tuple[str | Path, ...]
+) -> None:
+    """Byte for byte, with the same exit code."""
+    one, paths = month
+    zone = () if asked[0] in ("path", "forecast") else ("--tz", "UTC")
+    expected, got = run(*asked, *zone, "--store", one), run(*asked, *zone, *given(paths))
+    assert (got.exit_code, got.stdout) == (expected.exit_code, expected.stdout)
+    assert expected.stdout or "x=y" in asked
+
+
+def test_a_list_in_the_settings_and_in_the_variable_is_all_stores(
+    month: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the flag given several times; the flag wins."""
+    one, paths = month
+    monkeypatch.chdir(tmp_path)
+    asked = ("diff", *WEEKS, "--tz", "UTC", "--format", "json")
+    expected = run(*asked, "--store", one).stdout
+    several = ",".join(map(str, paths))
+    assert run(*asked, environment={"TRACESCOPE_STORE": several}).stdout == expected
+    Path("tracescope.toml").write_text(f"store = {json.dumps([str(path) for path in paths])}\n")
+    assert run(*asked).stdout == expected
+    assert run(*asked, "--store", one).stdout == expected
+    assert json.loads(run("config", "show", "--format", "json").stdout)
+
+
+def test_status_tells_each_store_by_itself(month: tuple[Path, list[Path]]) -> None:
+    """And what they hold together is what one holds."""
+    one, paths = month
+    whole = json.loads(run("status", "--format", "json", "--store", one).stdout)
+    told = json.loads(run("status", "--format", "json", *given(paths)).stdout)
+    assert told["schema"] == "tracescope.statuses/1"
+    assert [each["store"] for each in told["stores"]] == [str(path) for path in paths]
+    assert sum(each["spans"]["stored"] for each in told["stores"]) == whole["spans"]["stored"]
+    text = run("status", *given(paths)).stdout
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("store ")] == [
+        str(path) for path in paths
+    ]
+
+
+PAGES = ("growth", "map", "paths", "traces", "forecast", "traces?service=orders&q=place")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_shows_of_several_what_it_shows_of_one(month: tuple[Path, list[Path]], page: str) -> None:
+    """Its JSON twin, and search in raw spans of traces that lie in several stores."""
+    one, paths = month
+    asked = f"/api/{page}{'&' if '?' in page else '?'}base={WEEKS[0]}&head={WEEKS[1]}"
+    answered = []
+    for stores in ([one], paths):
+        settings = Settings(store=tuple(map(str, stores)), tz="UTC")
+        client = TestClient(make_app(Session(stores, settings)), base_url="http://127.0.0.1")
+        answer = client.get(asked)
+        assert answer.status_code == 200, answer.text
+        answered.append(answer.json())
+    assert answered[0] == answered[1]
+
+
+def test_a_viewer_of_two_stores_answers_like_one_and_writes_to_neither(
+    month: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    """`serve` without receivers; marks are refused with a sentence."""
+    one, paths = month
+    before = {path: path.stat().st_mtime_ns for store in paths for path in store.rglob("*")}
+    answered = []
+    for number, stores in enumerate(([one], paths)):
+        log = tmp_path / f"{number}.log"
+        command = [sys.executable, "-m", "tracescope", "serve", "--grpc", "off", "--http", "off"]
+        program = Program([*command, "--web", "127.0.0.1:0", *given(stores)], log)
+        try:
+            eventually(lambda log=log: "web page on http" in log.read_text(), "it says where its page is")
+            address = log.read_text().split("web page on ")[1].split(",")[0]
+            with urllib.request.urlopen(f"{address}/api/growth?base={WEEKS[0]}&head={WEEKS[1]}") as answer:
+                answered.append(json.loads(answer.read()))
+            if stores == paths:
+                form = urllib.request.Request(f"{address}/mark", data=b"name=x", headers={"Origin": address})
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(form)
+                assert "several stores are only read" in refused.value.read().decode()
+        finally:
+            assert program.stop() == 0
+    assert answered[0] == answered[1]
+    assert {path: path.stat().st_mtime_ns for store in paths for path in store.rglob("*")} == before
+
+
+def test_receivers_refuse_several_stores(tmp_path: Path) -> None:
+    """Before any is made."""
+    result = run("serve", *given([tmp_path / "a", tmp_path / "b"]))
+    assert result.exit_code == 2
+    assert "receivers write to one store, and 2 are given" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_stores_are_never_written_to(month: tuple[Path, list[Path]]) -> None:
+    """By the library neither."""
+    asked = tracescope.open_store(month[1])
+    with pytest.raises(UsageError, match="one store"):
+        asked.import_files(RULES)
+    store = open_stores(month[1])
+    for write in (lambda: store.mark("x", 1), lambda: store.unmute("x"), lambda: seal(store)):
+        with pytest.raises(UsageError, match="several stores are only read"):
+            write()
+
+
+def test_agents_tools_read_several(month: tuple[Path, list[Path]]) -> None:
+    """The same answers as of one."""
+    one, paths = month
+    first, second = (
+        Tools(Session(stores, Settings(store=tuple(map(str, stores)), tz="UTC"))) for stores in ([one], paths)
+    )
+    assert first.diff(*WEEKS) == second.diff(*WEEKS)
+    assert first.trace(f"{7:x}{41:016x}") == second.trace(f"{7:x}{41:016x}")
+
+
+# -- one of them is broken -------------------------------------------------------------------------
+
+
+def test_one_of_several_that_is_missing_empty_or_broken_is_named(tmp_path: Path) -> None:
+    """With the exit code that it has alone; an empty one adds nothing."""
+    spans = shop()
+    paths = dealt(tmp_path, spans, by_trace)
+    asked = ("diff", *PERIODS, "--tz", "UTC", "--format", "json")
+    expected = run(*asked, *given(paths)).stdout
+    gone, empty = tmp_path / "gone", tmp_path / "empty"
+    alone, among = run(*asked, "--store", gone), run(*asked, *given([*paths, gone]))
+    assert (among.exit_code, among.stderr) == (alone.exit_code, alone.stderr)
+    new_store(empty)
+    assert run(*asked, *given([*paths, empty])).stdout == expected
+    for name, data in (("CURRENT.json", b"{"), ("FORMAT.json", b'{"format": 99}'), ("FORMAT.json", b"no")):
+        kept = (paths[1] / name).read_bytes()
+        (paths[1] / name).write_bytes(data)
+        alone, among = run(*asked, "--store", paths[1]), run(*asked, *given(paths))
+        assert (among.exit_code, among.stderr) == (alone.exit_code, alone.stderr)
+        assert alone.exit_code == 1
+        (paths[1] / name).write_bytes(kept)
+    file = next((paths[1] / "sealed" / "entry_hours").glob("*.parquet"))
+    file.write_bytes(b"PAR1" + bytes(file.stat().st_size - 8) + b"PAR1")
+    notes = " ".join(json.loads(run(*asked, *given(paths)).stdout)["notes"])
+    assert "1 damaged files were left out" in notes
+    assert str(file) in notes
