@@ -12,7 +12,7 @@ from rich.console import Console
 from test_forecast import shop
 
 from tracescope.analysis.capacity.curve import Curve
-from tracescope.analysis.capacity.failure_trends import FailureTrend
+from tracescope.analysis.capacity.failure_trends import FailureTrend, failure_trends
 from tracescope.analysis.capacity.forecast import forecast
 from tracescope.analysis.capacity.forecast_verdict import EntryVerdict, outlook
 from tracescope.analysis.report import State
@@ -76,6 +76,18 @@ def test_failures_as_before_change_no_verdict(rate: float) -> None:
         assert (found is None) == (rate == 0.0)
         assert found is None or not found.grows
         assert verdict.state != State.DRIFTING
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 100), (0, 1), (600, 672), (671, 672)])
+def test_failures_of_an_entry_that_was_seen_in_a_part_of_the_time_are_no_growth(
+    first: int, last: int
+) -> None:
+    """Where it was not seen nothing is known, and nothing is divided by that."""
+    period = shop(FAR, weeks=4, peak=0.1)
+    hours = period.tables["entry_hours"].with_columns(errors=pl.lit(3, pl.Int64))
+    (found,) = failure_trends(period, hours.filter(pl.col("slot").is_between(first, last - 1))).values()
+    assert not found.grows
+    assert found.trend.pct_per_week is None
 
 
 def test_an_outage_that_passed_is_no_growth() -> None:

@@ -127,6 +127,8 @@ def _cut(rows: pl.DataFrame, every: pl.DataFrame, period: PeriodRollups, part: f
     ]
     matched = blocking.match(extents[0], extents[1], "UTC")
     sides = [_counts(rows, side, entries) for side in (matched.base, matched.head)]
+    if not matched.enough:  # one of them holds no days to tell change from chance by
+        return _Cut(sides[0].rates(), sides[1].rates(), [None] * entries, np.ones(entries))
     found = compare_rates(sides[0], sides[1], matched, LEAST_CHANGE)
     rose = found.head > found.base
     return _Cut(
