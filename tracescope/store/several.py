@@ -15,7 +15,7 @@ from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from tracescope.errors import UsageError
 from tracescope.store import Snapshot, SpanStore, Status, open_store
@@ -50,8 +50,16 @@ class SeveralStores(SpanStore):
         return tuple(store.state() for store in self.members)
 
     def snapshot(self) -> Snapshot:
-        """All stores as they are now."""
-        return _together([_placed(store, store.snapshot()) for store in self.members])
+        """All stores as they are now; the same again as long as none changes."""
+        key = tuple(store.root for store in self.members), self.state()
+        known = _snapshots.get(key)
+        if known is None:
+            known = _together([_placed(store, store.snapshot()) for store in self.members])
+            if key[1] == self.state():
+                for former in list(_snapshots)[: 1 - _REMEMBERED]:
+                    _snapshots.pop(former, None)
+                _snapshots[key] = known
+        return known
 
     def marks(self) -> dict[str, int]:
         """Named instants in ns; a name that several stores have is the first one's."""
@@ -185,41 +193,43 @@ def _placed(store: SpanStore, snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, pointer=replace(snapshot.pointer, files=files), landed=landed)
 
 
+#: What several stores held last: to add up their pointers takes as long as an answer.
+_snapshots: dict[object, Snapshot] = {}
+_REMEMBERED: Final = 4
+
+
 def _together(parts: Sequence[Snapshot]) -> Snapshot:
     """What several stores hold, as one snapshot."""
-    files: dict[str, list[File]] = {}
     landed: dict[int, list[Path]] = {}
-    sealed, counted = Ledger(), Ledger()
+    counted = Ledger()
     for part in parts:
-        for name, each in part.pointer.files.items():
-            files[name] = files.get(name, []) + each
         for hour, paths in part.landed.items():
             landed[hour] = landed.get(hour, []) + paths
-        sealed.merge(part.pointer.ledger)
         counted.merge(part.ledger)
-    pointers = [part.pointer for part in parts]
-    hours = _hours(pointers)
-    shared = {day for at, one in enumerate(pointers) for day in one.days if not _whole(day, at, pointers)}
-    pointer = Pointer(
-        sequence=sum(one.sequence for one in pointers),
-        files=files,
-        hours=hours,
-        ledger=sealed,
-        first_ns=min((one.first_ns for one in pointers if one.first_ns), default=0),
-        last_ns=max(one.last_ns for one in pointers),
-        forgotten=sum(one.forgotten for one in pointers),
-        days=sorted({day for one in pointers for day in one.days} - shared),
-    )
     damaged = tuple(told for part in parts for told in part.damaged)
+    pointer = _pointer_of([part.pointer for part in parts])
     return Snapshot(pointer, dict(sorted(landed.items())), counted, damaged, tuple(parts))
 
 
-def _whole(day: int, of: int, pointers: Sequence[Pointer]) -> bool:
-    """Whether every store that has hours of a day has it as a day too."""
-    return all(
-        day in one.days or not any(hour // 24 == day for hour in one.hours)
-        for at, one in enumerate(pointers)
-        if at != of
+def _pointer_of(pointers: Sequence[Pointer]) -> Pointer:
+    """What counts of all."""
+    files: dict[str, list[File]] = {}
+    ledger = Ledger()
+    for one in pointers:
+        for name, each in one.files.items():
+            files[name] = files.get(name, []) + each
+        ledger.merge(one.ledger)
+    # a day counts where every store that has hours of it has it as a day too
+    by_hour = {day for one in pointers for day in {hour // 24 for hour in one.hours}.difference(one.days)}
+    return Pointer(
+        sequence=sum(one.sequence for one in pointers),
+        files=files,
+        hours=_hours(pointers),
+        ledger=ledger,
+        first_ns=min((one.first_ns for one in pointers if one.first_ns), default=0),
+        last_ns=max(one.last_ns for one in pointers),
+        forgotten=sum(one.forgotten for one in pointers),
+        days=sorted({day for one in pointers for day in one.days} - by_hour),
     )
 
 
