@@ -60,7 +60,8 @@ def session(master: str | None, conf: Mapping[str, str], workers: int) -> Genera
     lacking = [name for name in ("pyspark", "pandas", "pyarrow") if find_spec(name) is None]
     if lacking:
         raise UsageError(f"the engine spark needs {lacking[0]}, which is not installed", _INSTALL)
-    from pyspark.sql import SparkSession
+    with _without_pandas():
+        from pyspark.sql import SparkSession
 
     running = SparkSession.getActiveSession()
     if running is not None and master is None:
@@ -195,13 +196,19 @@ def mapped(rows: DataFrame, work: Callable[[Iterable[Any]], Iterator[Any]], colu
     """
     from pyspark.errors import PySparkException
 
-    with warnings.catch_warnings():
-        # of pandas nothing is used here; Spark only wants to see it
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+    with _without_pandas():
         try:
             return rows.mapInArrow(work, columns).collect()
         except (PySparkException, *java_errors()) as error:
             raise failure(error) from error
+
+
+@contextmanager
+def _without_pandas() -> Generator[None]:
+    """Let Spark not warn of a newer pandas than it knows: it wants to see one, and nothing uses it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        yield
 
 
 def failure(error: Exception) -> UsageError | StoreError:
