@@ -151,7 +151,7 @@ def backfill_command(
 
     memory_bytes = used.memory_mb * 1024 * 1024
     with session(master, _pairs(conf), used.workers) as running:
-        opened = open_store(used.one_store, create=True)
+        opened = open_store(used.one_store, create=True, group_access=used.group_access)
         terms = Terms(shell.now_ns(), (), used.policy)
         origin = Origin(table, form, where, by_hour)
         done = backfill(opened, running, Spark(running), origin, terms, memory_bytes)
