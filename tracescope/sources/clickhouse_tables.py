@@ -70,7 +70,7 @@ _TYPES: Final = {
 _EXACT: Final = 2**53
 
 #: Spans of one message, about: groups beyond are parted by their traces.
-MESSAGE_SPANS: Final = 4096
+MESSAGE_SPANS: Final = 16_384
 #: Seconds of a bucket in SigNoz's sorting key.
 _BUCKET_S: Final = 1800
 
