@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from numba import types
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from processes import ROOT, free_address
+from tempo_blocks import BLOCK, write_block
 
 from tracescope.kernels import cache, ship
 
@@ -164,6 +166,8 @@ def test_no_command_compiles_what_was_shipped(installed: Installed, tmp_path) ->
         *sorted((DATA / "hotrod").glob("*.jsonl.gz")),
     ]
     installed.run("import", *map(str, files), "--store", f"{installed.store}-0")
+    write_block(tmp_path / "blocks" / BLOCK, [ExportTraceServiceRequest.FromString(_otlp())], 4)
+    installed.run("import", f"tempo://{tmp_path}/blocks", "--store", f"{installed.store}-1")
     period = demo.rpartition("tracescope diff ")[2].split()[:2]
     assert all("/" in part for part in period), demo
     installed.run("diff", *period, *store)

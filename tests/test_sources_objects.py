@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hmac
 import json
+import os
 import random
 import socket
 import subprocess
@@ -13,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -470,3 +474,79 @@ def test_settings_give_options_of_what_begins_so_and_the_url_wins(
     assert options.of(f"tempo+{root}").given == {"endpoint": "http://127.0.0.1:1"}
     assert options.of(f"{root}-other/x").given == {}
     assert address not in run("config", "show").output
+
+
+@pytest.fixture
+def container() -> Iterator[tuple[Any, str, str]]:
+    """A container in a server of Azure's blobs: a client that writes, its URL, and the account's key."""
+    program = Path(os.environ.get("EXPORT_PARSERS", "/nowhere"), "node_modules", ".bin", "azurite-blob")
+    if not program.exists():
+        pytest.skip("needs azurite; tests/tools/install.sh brings it")
+    key = base64.b64encode(b"a key of thirty-two bytes, so long").decode()
+    host, port = free_address().split(":")
+    endpoint = f"http://{host}:{port}/shop"
+    command = [
+        program,
+        "--blobHost",
+        host,
+        "--blobPort",
+        port,
+        "--inMemoryPersistence",
+        "--skipApiVersionCheck",
+    ]
+    running = subprocess.Popen(
+        [*command, "--disableTelemetry"], env={**os.environ, "AZURITE_ACCOUNTS": f"shop:{key}"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                break
+            time.sleep(0.1)
+        _make_container(endpoint, key)
+        from obstore.store import AzureStore
+
+        config = {"account_name": "shop", "account_key": key, "endpoint": endpoint}
+        store = AzureStore("traces", config=config, client_options={"allow_http": True})
+        yield store, f"?account_name=shop&endpoint={endpoint}", key
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def _make_container(endpoint: str, key: str) -> None:
+    """A container called traces, asked for with the account's key."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    text = "PUT" + "\n" * 12 + lines + "/shop/shop/traces\nrestype:container"
+    signature = base64.b64encode(hmac.digest(base64.b64decode(key), text.encode(), "sha256")).decode()
+    headers |= {"Authorization": f"SharedKey shop:{signature}", "Content-Length": "0"}
+    asked = urllib.request.Request(f"{endpoint}/traces?restype=container", method="PUT", headers=headers)
+    urllib.request.urlopen(asked).close()
+
+
+def test_a_container_of_azure_is_read_as_a_bucket_is(tmp_path: Path, container: Any) -> None:
+    """Its entity tags are quoted in one answer and not in the other; errors are told by its codes."""
+    store, options, key = container
+    for number in range(12):
+        store.put(f"year=2026/{number}", payload(number))
+    given = {"AZURE_STORAGE_ACCOUNT_KEY": key}
+    place = f"az://traces/year=2026{options}"
+    assert run("import", place, "--store", tmp_path / "store", **given).stderr.startswith("24 new")
+    again = run("import", f"az://traces{options}", "--store", tmp_path / "store", **given)
+    assert "not read again: 12 parts imported before" in again.stderr
+    other = base64.b64encode(b"x" * 32).decode()
+    for where, variables, said in (
+        (place, {}, "access is refused: 403"),
+        (
+            place,
+            {"AZURE_STORAGE_ACCOUNT_KEY": other},
+            "access is refused: 403 Forbidden (AuthorizationFailure)",
+        ),
+        (f"az://none{options}", given, "there is no such bucket: 404 Not Found (ContainerNotFound)"),
+        (f"az://traces/none{options}", given, "no object there"),
+    ):
+        result = run("import", where, "--store", tmp_path / "store", **variables)
+        assert result.exit_code == 1, result.output
+        assert said in result.stderr
+        assert key not in result.output

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Bring Mermaid's and Structurizr's own parsers, for tests of the exports, and Compose's own loader; prints
-# the folder they are in.
+# Bring Mermaid's and Structurizr's own parsers, for tests of the exports, Compose's own loader, and a server
+# of Azure's blobs; prints the folder they are in.
 # What is not to be had is left out, and the tests that need it say so.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -8,7 +8,7 @@ to=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/tracescope/test-tools}
 mkdir -p "$to"
 cp "$here/package.json" "$here/pom.xml" "$here/parse.mjs" "$to"
 cd "$to"
-if command -v npm >/dev/null && [ ! -d node_modules/mermaid ]; then
+if command -v npm >/dev/null && { [ ! -d node_modules/mermaid ] || [ ! -d node_modules/azurite ]; }; then
   npm install --ignore-scripts --no-audit --no-fund --silent >&2 || rm -rf node_modules
 fi
 if command -v mvn >/dev/null && ! compgen -G 'jars/structurizr-dsl-*.jar' >/dev/null; then

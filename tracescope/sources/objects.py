@@ -160,7 +160,8 @@ class Bucket:
 
 
 def _object(about: Mapping[str, Any]) -> Object:
-    tag = about["e_tag"] or f"{about['size']} {about['last_modified'].isoformat()}"
+    """An object as it is told of; Azure quotes entity tags in one place and not in the other."""
+    tag = (about["e_tag"] or "").strip('"') or f"{about['size']} {about['last_modified'].isoformat()}"
     return Object(about["path"], about["size"], tag)
 
 
