@@ -88,12 +88,12 @@ def _send(answers: Answers, page: str) -> None:
             "no webhook to send to", "set webhook_url in tracescope.toml, or TRACESCOPE_WEBHOOK_URL"
         )
     try:
-        made = digest.told(answers.report(), answers.marks(), settings.webhook_form, page)
+        made = digest.payload(answers.report(), answers.marks(), settings.webhook_form, page)
     except InsufficientDataError as error:
         made = digest.unknown(error.message, settings.webhook_form, page)
     outcome = asyncio.run(post(settings.webhook_url, json_bytes(made["message"])))
     where = shown_address(settings.webhook_url)
-    if not outcome.taken:
+    if not outcome.accepted:
         raise TracescopeError(
             f"the digest was not sent to {where}: {outcome.said}, after {outcome.tries} tries",
             "`tracescope digest` prints it",
