@@ -126,8 +126,10 @@ def _check_matches(mapped: Graph, selection: Selection | None, where: str, table
         known = {*tables["paths"]["caller"].to_list(), *tables["paths"]["callee"].drop_nulls().to_list()}
         strange = [name for name in (selection.service, selection.through) if name and name not in known]
         otherwise = "ask for less with --entry, --through, --service, --kind and --namespace"
+        options = {name: getattr(selection, name) for name in ("through", "service", "namespace")}
+        asked = " ".join(f"--{name} {value}" for name, value in options.items() if value)
         raise InsufficientDataError(
-            f"nothing in {where} matches what was asked for",
+            f"nothing in {where} matches {asked or 'what was asked for'}",
             suggestion(strange[0], sorted(known), otherwise) if strange else otherwise,
         )
 

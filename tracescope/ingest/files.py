@@ -38,7 +38,7 @@ from tracescope.places import not_a_source
 
 MAX_MESSAGE = 1024 * 1024 * 1024
 #: Bytes that one look into a zstd frame gives at most.
-_MADE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 #: So much of a file's beginning tells what it is; of protobuf more is looked at.
 _HEAD, _WINDOW = 4096, 256 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -341,7 +341,7 @@ class _Zstd(io.RawIOBase):
                     return 0
             if self._frame is None:
                 self._frame = zstd.ZstdDecompressor()
-            self._made = self._frame.decompress(data, _MADE_BYTES)
+            self._made = self._frame.decompress(data, _PIECE_BYTES)
             if self._frame.eof:
                 self._given, self._frame = self._frame.unused_data, None
         count = min(len(buffer), len(self._made))

@@ -305,14 +305,16 @@ class _Testing:
         scales = (own[0], own[1] + below)
         counted = events_of(self.unit, self.split, cells)
 
-        def tested(less: Floats | float, pick: Callable[[dict[str, Floats]], Floats]) -> _Tested:
+        def tested(
+            less: Floats | float, pick: Callable[[dict[str, Floats]], Floats], *, picked: bool = False
+        ) -> _Tested:
+            # parts of an effect that is shown for its size are held to what its own days show as well
             whole = pick(cells.whole)
             spreads: list[Spread] = []
             sides = (cells.without_base, self.matched.base), (cells.without_head, self.matched.head)
             for (without, slots), scale, events in zip(sides, scales, counted, strict=True):
-                shown = jackknife(
-                    whole, pick(without), slots.shape, scale, events.show_a_step, days=slots.daily
-                )
+                days = slots.daily and not picked
+                shown = jackknife(whole, pick(without), slots.shape, scale, events.show_a_step, days=days)
                 shown = of_few_days(shown, scale, slots.blocks) if slots.daily else shown
                 spreads.append(events.bound(shown))
             return _Tested(whole - less, combine(*spreads), self.matched.enough)
@@ -321,7 +323,9 @@ class _Testing:
             tested(transient, lambda effects: sum((effects[name] for name in _PARTS), np.zeros(1))),
             {
                 name: tested(
-                    transient if name == "latency" else 0.0, lambda effects, name=name: effects[name]
+                    transient if name == "latency" else 0.0,
+                    lambda effects, name=name: effects[name],
+                    picked=True,
                 )
                 for name in _PARTS
             },
