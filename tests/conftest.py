@@ -7,9 +7,7 @@ import subprocess
 from collections.abc import Generator
 from typing import Final, TypeVar
 
-import buckets
 import pytest
-import stores
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -68,6 +66,8 @@ def pytest_make_collect_report(
 @pytest.fixture(scope="session")
 def _s3_server() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
     """An S3 server with one bucket; its address and process."""
+    import buckets
+
     with buckets.s3_server() as made:
         yield made
 
@@ -87,6 +87,8 @@ def s3_process(_s3_server: tuple[str, subprocess.Popen[bytes]]) -> subprocess.Po
 @pytest.fixture
 def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where `stores.new_store` makes stores: in a folder, or in a bucket of which the folder is a mirror."""
+    import stores
+
     place = str(request.param)
     if place == "bucket":
         request.getfixturevalue("s3")

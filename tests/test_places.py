@@ -37,10 +37,16 @@ STORED = [
 ]
 #: ... and what some cannot do without.
 RULES = Path(__file__).parents[1] / "examples" / "rules.toml"
-NEEDED = {"explain": ("a -> b",), "check": (str(RULES),), "path": ("abc",), "import": ("-",)}
+NEEDED = {
+    "explain": ("a -> b",),
+    "check": (str(RULES),),
+    "path": ("abc",),
+    "import": ("-",),
+    "backfill": ("TABLE",),
+}
 
 #: Verbs that write to a store or look after one, and those that do when something is named.
-WRITING = {"import", "serve", "demo", "prune", "verify", "rebuild"}
+WRITING = {"import", "serve", "demo", "prune", "verify", "rebuild", "seal", "backfill"}
 NAMED = {"mark": ("deploy",), "mute": ("0123abcd",)}
 
 #: Those of places that `import` reads are refused as stores alone.

@@ -145,13 +145,14 @@ def backfill_command(
     TABLE is a name that Spark knows, such as catalog.schema.otel_spans, or with --format a path or URL.
     """
     used = shell.settings(store=store, memory_mb=memory_mb)
+    folder = used.one_store  # refused before a cluster is asked for
     from tracescope.engine.lake import Origin, Terms, backfill
     from tracescope.engine.spark import Spark, session
     from tracescope.store import open_store
 
     memory_bytes = used.memory_mb * 1024 * 1024
     with session(master, _pairs(conf), used.workers) as running:
-        opened = open_store(used.one_store, create=True, group_access=used.group_access)
+        opened = open_store(folder, create=True, group_access=used.group_access)
         terms = Terms(shell.now_ns(), (), used.policy)
         origin = Origin(table, form, where, by_hour)
         done = backfill(opened, running, Spark(running), origin, terms, memory_bytes)
