@@ -255,7 +255,7 @@ def test_a_constant_has_no_error_whatever_its_size() -> None:
 
 
 def test_what_rounding_leaves_of_large_numbers_shows_no_correlation() -> None:
-    """Effects that are nothing but the last digits of sums: the errors of others stay as they are, but for rounding."""
+    """Effects that are nothing but the last digits of sums change the errors of others by rounding alone."""
     rng = np.random.default_rng(12)
     real = series(rng, 14, 6, 0.5)
     alone = of_mean(real)
