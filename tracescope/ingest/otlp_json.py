@@ -159,9 +159,6 @@ def _id(value: Any, size: int, what: str, *, lenient: bool) -> bytes:
 _Write = Callable[[Any, str, bool], bytes | None]
 
 
-_Write = Callable[[Any, str, bool], bytes | None]
-
-
 class _Field(NamedTuple):
     """One field of a message: how it is called, and how its value is written."""
 
@@ -179,15 +176,6 @@ def _ranged(least: int, most: int, put: Callable[[int], bytes]) -> _Write:
     def write(value: Any, what: str, lenient: bool) -> bytes | None:
         found = integer(value, what, least, most)
         return put(found) if found else None
-
-    return write
-
-
-def _plain(convert: Callable[[Any, str], bytes | None]) -> _Write:
-    """Writes what `convert` makes of a value."""
-
-    def write(value: Any, what: str, lenient: bool) -> bytes | None:
-        return convert(value, what)
 
     return write
 
