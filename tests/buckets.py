@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Final
 from unittest import mock
 
 import pytest
+from processes import free_address
 
 BUCKET: Final = "tracescope-tests"
 _numbers = count()
@@ -31,18 +31,25 @@ everywhere = pytest.mark.parametrize("where", ["folder", "bucket"], indirect=Tru
 
 
 @contextmanager
-def s3_server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server with one bucket, named by the variables that clients read; its address and process."""
-    pytest.importorskip("obstore", reason="a store in object storage needs the extra `objects`")
+def s3_process() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server of S3 without buckets; its address and process."""
     pytest.importorskip("moto", reason="an S3 server for tests comes with moto")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    host, port = free_address().split(":")
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", host, "-p", port]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _await(address)
+        _await(f"http://{host}:{port}")
+        yield f"http://{host}:{port}", server
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """One with a bucket, named by the variables that clients read."""
+    pytest.importorskip("obstore", reason="a store in object storage needs the extra `objects`")
+    with s3_process() as (address, server):
         make_bucket(address, BUCKET)
         names = {
             "AWS_ENDPOINT_URL": address,
@@ -52,9 +59,6 @@ def s3_server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         }
         with mock.patch.dict(os.environ, names):
             yield address, server
-    finally:
-        server.kill()
-        server.wait()
 
 
 def make_bucket(address: str, name: str) -> None:

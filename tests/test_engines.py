@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from builders import EPOCH_NS, MS, Made, frame, tree
 from click.testing import CliRunner
-from dying import Failing, Watched
+from dying import Broken, Watched
 from stores import land, new_store, sealed_checksum
 
 from tracescope import schema
@@ -125,6 +125,20 @@ def check(store: SpanStore, expected: tuple[str, int]) -> None:
     assert store.sealed.scan(store.sealed.pointer(), "spans").select(pl.len()).collect().item() == expected[1]
 
 
+def seal_with_a_death(
+    tmp_path: Path, engine: Pool, expected: tuple[str, int], *, spans: int, above: int = 0
+) -> None:
+    """Seal in slices of so many spans while a process dies once, after it has written its spans."""
+    store = landed(tmp_path / "store")
+    flag = tmp_path / "flag"
+    flag.touch()
+    pool = Watched(engine, flag, above)
+    seal(store, memory_bytes=pool.memory(spans), pool=pool)
+    assert not flag.exists()
+    assert unnamed(store) > 0
+    check(store, expected)
+
+
 @pytest.mark.parametrize("slices", PER_SLICE)
 @pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_engines_and_slices_change_nothing(
@@ -145,24 +159,13 @@ def test_a_worker_that_dies_once_changes_nothing(
     tmp_path: Path, expected: tuple[str, int], processes: Pool
 ) -> None:
     """Its task is done again, and what it had written is nobody's."""
-    store = landed(tmp_path / "store")
-    flag = tmp_path / "flag"
-    flag.touch()
-    pool = Watched(processes, flag)
-    seal(store, memory_bytes=pool.memory(500), pool=pool)
-    assert not flag.exists()
-    assert unnamed(store) > 0
-    check(store, expected)
+    seal_with_a_death(tmp_path, processes, expected, spans=500)
 
 
 def test_a_task_that_fails_changes_nothing(tmp_path: Path, processes: Pool) -> None:
     """The store stays as it was, and says what failed."""
     store = landed(tmp_path / "store")
     before = store.sealed.pointer().sequence
-
-    class Broken(Watched):
-        def run(self, tasks):  # type: ignore[no-untyped-def]
-            return super().run([*tasks[:-1], Failing("no such folder")])
 
     with pytest.raises(StoreError, match="FileNotFoundError: no such folder"):
         seal(store, pool=Broken(processes))

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from buckets import s3_process
 from click.testing import CliRunner, Result
 from processes import free_address
 from stores import sealed_checksum
@@ -45,19 +46,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret", "AWS
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """An S3 server's address."""
-    pytest.importorskip("moto", reason="needs moto")
-    host, port = free_address().split(":")
-    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-                break
-            time.sleep(0.1)
-        yield f"http://{host}:{port}"
-    finally:
-        running.terminate()
-        running.wait(10)
+    with s3_process() as (address, _):
+        yield address
 
 
 @pytest.fixture

