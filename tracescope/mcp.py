@@ -16,7 +16,7 @@ from tracescope import __version__
 from tracescope.analysis.explain import sentence
 from tracescope.errors import TracescopeError, UsageError
 from tracescope.near import suggestion
-from tracescope.report import text
+from tracescope.report import canonical, text
 from tracescope.session import Answers, Session
 from tracescope.web import api
 from tracescope.web.view import View, read
@@ -38,12 +38,12 @@ _PERIODS: Final = (
 
 
 def _answered(tool: Callable[..., Any]) -> Callable[..., Any]:
-    """A tool that answers what went wrong and what to do about it, instead of raising."""
+    """A tool with the numbers of every surface, that answers what went wrong instead of raising."""
 
     @wraps(tool)
     def call(*arguments: Any, **named: Any) -> Any:
         try:
-            return tool(*arguments, **named)
+            return canonical(tool(*arguments, **named))
         except TracescopeError as error:
             return {"error": error.message, "hint": error.hint}
 
