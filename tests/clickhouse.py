@@ -5,7 +5,8 @@
 The engine is the real one, of a real version, in a process of its own; its HTTP interface is not part of
 the package and stands here: POST /?database=..., X-ClickHouse-User and -Key, errors as text with a status.
 Faults are asked for by POST /_fault in JSON: ``cut`` (bytes after which an answer ends),
-``say`` (what is sent there), ``refuse`` (a word no query may have, with the server's code ``code``).
+``say`` (what is sent there), ``refuse`` (a word no query may have, with the server's code ``code``),
+``instead`` (of a text in queries another, so many ``times``), as a replica that lags behind answers.
 """
 
 from __future__ import annotations
@@ -344,6 +345,9 @@ class _Handler(BaseHTTPRequestHandler):
         if (word := self.fault.get("refuse")) and word in text:
             said = f"Code: {self.fault['code']}. DB::Exception: {word} is refused here. (REFUSED)"
             return self._answer(500, said.encode())
+        if self.fault.get("times", 0) and self.fault["instead"][0] in text:
+            self.fault["times"] -= 1
+            text = text.replace(*self.fault["instead"])
         database = parse_qs(urlsplit(self.path).query).get("database", ["default"])[0]
         try:
             answer = _Handler.run(text, database)
@@ -367,7 +371,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for begin in range(0, cut, 100_000):
-            self._chunk(body[begin : min(begin + 100_000, cut)])
+            self._chunk(memoryview(body)[begin : min(begin + 100_000, cut)])
         if cut < len(body) and (said := self.fault.get("say")):
             self._chunk(said.encode())
         if cut < len(body) and "abort" in self.fault:
@@ -375,9 +379,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(b"0\r\n\r\n")
 
-    def _chunk(self, data: bytes) -> None:
-        if data:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+    def _chunk(self, data: bytes | memoryview) -> None:
+        for piece in (b"%x\r\n" % len(data), data, b"\r\n") if data else ():
+            self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """Nothing: pytest has its own."""

@@ -128,6 +128,8 @@ def test_every_table_in_every_form_gives_the_rollups_of_the_same_spans_as_otlp(
 ) -> None:
     """Durations of 0 and below, links, states, events, long and empty values, all of Unicode."""
     server.fault(**FORMS[form])
+    parts = open_source(server.url(schema), Options()).parts(frozenset())
+    assert {part.messages for part in parts} == {form == "protobuf"}
     store = new_store(tmp_path / "store")
     done = import_files(store, [open_source(server.url(schema), Options())], arrived_ns=ARRIVED)
     assert (done.read, done.new, done.rejected) == (5, 5, {})
@@ -197,6 +199,64 @@ def test_hours_of_many_spans_are_read_in_slices_and_messages_by_their_traces(
     assert [part.name.rpartition(".")[2] for part in parts] == ["0-3", "1-3", "2-3"]
     assert all(sum(1 for _ in part.read()) > 5 for part in parts)
     assert given(server.url("sliced")).equals(whole)
+
+
+@pytest.fixture
+def in_slices(server: clickhouse.Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an hour that is read in three slices."""
+    if "sliced" not in server.query("SHOW DATABASES").decode().split():
+        server.fill("collector", "sliced", *(many(number) for number in range(4)))
+    monkeypatch.setattr(source, "SLICE_SPANS", 100)
+    monkeypatch.setattr(source, "MESSAGE_SPANS", 7)
+    return server.url("sliced")
+
+
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+def test_a_slice_that_comes_short_of_its_own_count_is_an_error(
+    server: clickhouse.Server, in_slices: str, tmp_path: Path, form: str
+) -> None:
+    """An answer that ends whole, but a message early, has nothing wrong but its number of spans."""
+    server.fault(**FORMS[form])
+    part = next(iter(open_source(in_slices, Options()).parts(frozenset())))
+    assert part.messages == (form == "protobuf")
+    pieces = list(part.read())
+    last = pieces[-1].splitlines(keepends=True)[-1] if form == "json" else pieces[-1]
+    framed = len(last) + (0 if form == "json" else len(_varint(len(last) + 3)) + 3)
+    server.fault(cut=sum(map(len, _answers(pieces, form))) - framed, **FORMS[form])
+    with pytest.raises(InputError, match=r"\d+ of \d+ spans came"):
+        list(part.read())
+    store = new_store(tmp_path / "store")
+    with pytest.raises(InputError, match="went away while it was read"):
+        import_files(store, [open_source(in_slices, Options())], arrived_ns=ARRIVED)
+    assert store.stored() == 0
+    server.fault(**FORMS[form])
+    assert import_files(store, [open_source(in_slices, Options())], arrived_ns=ARRIVED).new == 240
+
+
+def _varint(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80]) + _varint(value >> 7) if value > 0x7F else bytes([value])
+
+
+def _answers(pieces: list[bytes], form: str) -> Iterator[bytes]:
+    """What the server sent: protobuf has lengths before its messages, and a count (of one byte) within."""
+    for piece in pieces:
+        yield piece if form == "json" else _varint(len(piece) + 3) + piece + bytes(3)
+
+
+def test_slices_that_are_fewer_than_their_hour_are_counted_again_and_then_refused(
+    server: clickhouse.Server, in_slices: str, tmp_path: Path
+) -> None:
+    """A replica that lags behind once is asked again; twice is told, and nothing is stored."""
+    store = new_store(tmp_path / "store")
+    lagging = ["AS slice, count()", "AS slice, count() - 1"]
+    server.fault(instead=lagging, times=source.COUNTED_TIMES)
+    with pytest.raises(InputError, match="the 3 slices of 2026-09-30T08 have 237 spans and the hour 240"):
+        import_files(store, [open_source(in_slices, Options())], arrived_ns=ARRIVED)
+    assert store.stored() == 0
+    server.fault(instead=lagging, times=source.COUNTED_TIMES - 1)
+    assert import_files(store, [open_source(in_slices, Options())], arrived_ns=ARRIVED).new == 240
+    server.fault(refuse="AS slice", code=241)  # what is known already is not counted
+    assert import_files(store, [open_source(in_slices, Options())], arrived_ns=ARRIVED).known == 3
 
 
 def many(number: int) -> ExportTraceServiceRequest:

@@ -10,8 +10,9 @@ A part is named after its hour and the number of its spans: an hour that got mor
 not over or because spans came late, has another name and is read again, whole; the store knows the spans
 that it has.  Hours of very many spans are read in slices by trace id; few, since each scans its hour.
 
-The server counts the spans of an hour first and of each message then.  An answer that ends early, with
-an error in it or without one, has fewer: it is an error, and nothing of it is kept.
+The server counts the spans of an hour and of each of its slices first, and of each message then.  An
+answer that ends early, with an error in it or without one, has fewer: it is an error, and nothing of it is
+kept.  More than were counted have come since; the hour has another name then.
 
 The client is HTTP of the standard library; nothing has to be installed.
 """
@@ -45,6 +46,8 @@ from tracescope.sources.clickhouse_tables import (
 HOUR_S: Final = 3600
 #: Spans of one query: the server holds them until it has grouped them.
 SLICE_SPANS: Final = 500_000
+#: Slices that have fewer spans than their hour are counted so often: a replica may be about to catch up.
+COUNTED_TIMES: Final = 2
 #: Bytes asked of the connection at once, and of JSON lines given as one piece.
 _READ_BYTES: Final = 1024 * 1024
 _CONNECT_S: Final = 10.0
@@ -189,7 +192,6 @@ class ClickHouse:
 
     def parts(self, known: frozenset[str]) -> Iterator[Part]:
         """An hour's spans each; of hours of very many, slices."""
-        del known  # hours that were read have the names that they had
         try:
             table = self._table()
             form = self._form(table)
@@ -197,20 +199,56 @@ class ClickHouse:
         except _RefusedError as error:
             raise self.server.failed(error) from error
         for start, count in hours:
-            yield from self._of_hour(table, form, int(start), int(count))
+            yield from self._of_hour(table, form, (int(start), int(count)), known)
 
-    def _of_hour(self, table: Table, form: Form, start_s: int, count: int) -> Iterator[Part]:
-        hour = start_s * 10**9, (start_s + HOUR_S) * 10**9
+    def _of_hour(
+        self, table: Table, form: Form, hour: tuple[int, int], known: frozenset[str]
+    ) -> Iterator[Part]:
+        """The parts of an hour: its start in seconds, and its count."""
+        start_s, count = hour
         slices = -(-count // SLICE_SPANS)
-        messages = -(-count // (MESSAGE_SPANS * slices))
-        for number in range(slices):
-            within = Range(*hour, number, slices, messages)
+        names = [f"{start_s}.{count}.{number}-{slices}" for number in range(slices)]
+        within = Range(
+            first_ns=start_s * 10**9,
+            end_ns=(start_s + HOUR_S) * 10**9,
+            slices=slices,
+            messages=-(-count // (MESSAGE_SPANS * slices)),
+        )
+        counts = {} if known.issuperset(names) else self._counts(table, within, count)
+        for number, name in enumerate(names):
+            part = within._replace(slice=number)
             yield Part(
-                name=f"{start_s}.{count}.{number}-{slices}",
+                name=name,
                 shown=f"{self.server.shown} {table.name} at {_iso(start_s)}",
-                read=self._reader(table, form, within, count if slices == 1 else 0),
+                read=self._reader(table, form, part, counts.get(number, 0)),
                 messages=form == "protobuf",
             )
+
+    def _counts(self, table: Table, within: Range, count: int) -> dict[int, int]:
+        """How many spans each slice of an hour has, by the server's own count.
+
+        Raises
+        ------
+        InputError
+            Together they are fewer than the hour has: rows have gone, or another replica answered.
+        """
+        if within.slices == 1:
+            return {0: count}
+        counts: dict[int, int] = {}
+        for _ in range(COUNTED_TIMES):
+            try:
+                rows = self.server.table(table.counts(within))
+            except _RefusedError as error:
+                raise self.server.failed(error) from error
+            counts = {int(number): int(spans) for number, spans in rows}
+            if sum(counts.values()) >= count:
+                return counts
+        raise InputError(
+            f"{self.server.shown}: the {within.slices} slices of {_iso(within.first_ns // 10**9)} have "
+            f"{sum(counts.values())} spans and the hour {count}",
+            "rows were deleted, or replicas that differ answer in turn: nothing was stored, run the import "
+            "again, of one replica",
+        )
 
     def _reader(self, table: Table, form: Form, within: Range, least: int) -> Callable[[], Iterable[bytes]]:
         def read() -> Iterator[bytes]:
@@ -279,23 +317,29 @@ def _messages(pieces: Iterable[bytes], least: int, server: Server) -> Iterator[b
     """Messages of an answer in protobuf, the count of spans behind each taken off.
 
     message:  length | 0x0a length ResourceSpans | 1000: count
+
+    Pieces are put together when a message is whole, not one by one: a message is of many.
     """
-    data = b""
-    seen = 0
+    waiting: list[bytes] = []
+    held = needed = seen = 0
     for piece in pieces:
-        data += piece
-        at = 0
-        while (found := _message_at(data, at)) is not None:
-            begin, end = found
-            if end > len(data):
-                break
-            body, count = _body(data[begin:end], server, data[at:])
+        waiting.append(piece)
+        held += len(piece)
+        if held < needed:
+            continue
+        data, at = b"".join(waiting), 0
+        while (found := _message_at(data, at)) is not None and found[1] <= len(data):
+            body, count = _body(data, *found, server)
             seen += count
             yield body
-            at = end
-        data = data[at:]
-    if data:
-        raise _broken(data, server)
+            at = found[1]
+        needed = found[1] - at if found is not None else 0
+        if needed > _LARGEST:
+            raise _broken(data, server)
+        waiting = [data[at:]]
+        held = len(waiting[0])
+    if held:
+        raise _broken(b"".join(waiting), server)
     _check(seen, least, server)
 
 
@@ -321,16 +365,16 @@ _SPANS_TAG: Final = 0x0A
 _COUNT_TAG: Final = b"\xc0\x3e"
 
 
-def _body(message: bytes, server: Server, rest: bytes) -> tuple[bytes, int]:
+def _body(data: bytes, begin: int, end: int, server: Server) -> tuple[bytes, int]:
     """The ExportTraceServiceRequest of a message, and how many spans the server put into it."""
-    if len(message) <= _LARGEST and message[:1] == bytes([_SPANS_TAG]):
-        inner = _varint(message, 1)
+    if begin < end and data[begin] == _SPANS_TAG:
+        inner = _varint(data, begin + 1)
         if inner is not None:
-            end = inner[0] + inner[1]
-            counted = _varint(message, end + 2) if message[end : end + 2] == _COUNT_TAG else None
-            if counted is not None and counted[1] == len(message):
-                return message[:end], counted[0]
-    raise _broken(rest, server)
+            last = inner[0] + inner[1]
+            counted = _varint(data, last + 2) if data[last : last + 2] == _COUNT_TAG else None
+            if counted is not None and counted[1] == end:
+                return data[begin:last], counted[0]
+    raise _broken(data, server)
 
 
 def _lines(pieces: Iterable[bytes], least: int, server: Server) -> Iterator[bytes]:

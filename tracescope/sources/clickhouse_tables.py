@@ -9,8 +9,8 @@ SigNoz             ``signoz_index_v3`` and ``distributed_signoz_index_v3``: a Ma
 
 What a table is its columns tell, not its name.  A query names its columns as OTLP's JSON names its fields
 and gives one ExportTraceServiceRequest a row, of one resource and scope and of MESSAGE_SPANS spans or
-fewer: a row is what the server holds to write it.  Two forms of answer share that one text: protobuf,
-each message with its length before it, and JSON lines where a server refuses to write the first.
+fewer: a row is what the server holds to write it.  Two forms of answer share the expressions of columns:
+protobuf, each message with its length before it, and JSON lines where a server refuses to write the first.
 """
 
 from __future__ import annotations
@@ -24,29 +24,25 @@ Form = Literal["protobuf", "json", "plain json"]
 PLAIN_JSON: Final[Form] = "plain json"
 
 #: OTLP's messages with the field numbers of opentelemetry-proto; presence is kept (proto2), so that an
-#: empty string is an attribute's value and no missing one.
+#: empty string is an attribute's value and no missing one.  What is inside of `scopeSpans` is written before.
 _MESSAGES: Final = """syntax = "proto2";
-message Request {
-  message Value { optional string stringValue = 1; optional bool boolValue = 2; optional int64 intValue = 3; \
+message Value { optional string stringValue = 1; optional bool boolValue = 2; optional int64 intValue = 3; \
 optional double doubleValue = 4; }
-  message Attribute { optional string key = 1; optional Value value = 2; }
-  message Resource { repeated Attribute attributes = 1; }
-  message Scope { optional string name = 1; optional string version = 2; repeated Attribute attributes = 3; }
-  message Event { optional fixed64 timeUnixNano = 1; optional string name = 2; \
+message Attribute { optional string key = 1; optional Value value = 2; }
+message Resource { repeated Attribute attributes = 1; }
+message Scope { optional string name = 1; optional string version = 2; repeated Attribute attributes = 3; }
+message Event { optional fixed64 timeUnixNano = 1; optional string name = 2; \
 repeated Attribute attributes = 3; }
-  message Link { optional bytes traceId = 1; optional bytes spanId = 2; optional string traceState = 3; \
+message Link { optional bytes traceId = 1; optional bytes spanId = 2; optional string traceState = 3; \
 repeated Attribute attributes = 4; optional fixed32 flags = 6; }
-  message Status { optional string message = 2; optional int32 code = 3; }
-  message Span { optional bytes traceId = 1; optional bytes spanId = 2; optional string traceState = 3; \
+message Status { optional string message = 2; optional int32 code = 3; }
+message Span { optional bytes traceId = 1; optional bytes spanId = 2; optional string traceState = 3; \
 optional bytes parentSpanId = 4; optional string name = 5; optional int32 kind = 6; \
 optional fixed64 startTimeUnixNano = 7; optional fixed64 endTimeUnixNano = 8; \
 repeated Attribute attributes = 9; repeated Event events = 11; repeated Link links = 13; \
 optional Status status = 15; optional fixed32 flags = 16; }
-  message ScopeSpans { optional Scope scope = 1; repeated Span spans = 2; }
-  message ResourceSpans { optional Resource resource = 1; repeated ScopeSpans scopeSpans = 2; }
-  repeated ResourceSpans resourceSpans = 1;
-  optional uint32 spans = 1000;
-}"""
+message ResourceSpans { optional Resource resource = 1; optional bytes scopeSpans = 2; }
+message Request { optional ResourceSpans resourceSpans = 1; optional uint32 spans = 1000; }"""
 _TEXT: Final = "Array(Tuple(key String, value Tuple(stringValue String)))"
 _TYPED: Final = (
     "Array(Tuple(key String, value Tuple(stringValue Nullable(String), boolValue Nullable(Bool), "
@@ -74,14 +70,21 @@ MESSAGE_SPANS: Final = 16_384
 #: Seconds of a bucket in SigNoz's sorting key.
 _BUCKET_S: Final = 1800
 
-PROTOBUF_SETTINGS: Final = (
-    f"format_schema_source = 'string', format_schema_message_name = 'Request', format_schema = '{_MESSAGES}'"
-)
+#: One thread writes faster than an import reads; more hold groups of their own, which are then merged.
+_ONE_THREAD: Final = "max_threads = 1"
 JSON_SETTINGS: Final = (
     "output_format_json_named_tuples_as_objects = 1, output_format_json_quote_64bit_integers = 1, "
     "output_format_json_skip_null_value_in_named_tuples = 1, output_format_json_quote_denormals = 0, "
     "output_format_json_escape_forward_slashes = 0"
 )
+
+
+def _of_message(name: str) -> str:
+    """Settings of a query whose rows are a message each."""
+    return (
+        f"SETTINGS format_schema_source = 'string', format_schema_message_name = '{name}', "
+        f"format_schema = '{_MESSAGES}'"
+    )
 
 
 class Range(NamedTuple):
@@ -143,7 +146,7 @@ class Table:
             first_s = within.first_ns // 10**9 // _BUCKET_S * _BUCKET_S
             found += f" AND ts_bucket_start >= {first_s} AND ts_bucket_start <= {within.end_ns // 10**9}"
         if within.slices > 1:
-            found += f" AND cityHash64({self.trace_id}) % {within.slices} = {within.slice}"
+            found += f" AND {self._slice(within.slices)} = {within.slice}"
         return found
 
     def windows(self, within: Range, seconds: int) -> str:
@@ -154,45 +157,83 @@ class Table:
             "FORMAT TabSeparated"
         )
 
+    def counts(self, within: Range) -> str:
+        """Ask how many spans each slice of a range has: its number, and the count."""
+        return (
+            f"SELECT {self._slice(within.slices)} AS slice, count() FROM {self.name} "
+            f"WHERE {self.condition(within._replace(slices=1))} GROUP BY slice ORDER BY slice "
+            "FORMAT TabSeparated"
+        )
+
+    def _slice(self, slices: int) -> str:
+        return f"cityHash64({self.trace_id}) % {slices}"
+
     def spans(self, within: Range, form: Form) -> str:
         """Ask for the spans of a range."""
-        binary = form == "protobuf"
-        trace_id, (span_id, parent_id) = self.trace_id, self.ids
-        links = self.links
-        if binary:
-            trace_id, span_id, parent_id = (f"unhex({each})" for each in (trace_id, span_id, parent_id))
-            links = f"arrayMap(l -> (unhex(l.1), unhex(l.2), l.3, l.4), {links})"
-        fields = {
-            "traceId": trace_id,
-            "spanId": span_id,
-            "parentSpanId": parent_id,
-            **self.span,
-            "links": links,
-        }
-        types = _TYPES | {
-            name: _TYPES[name].format(self.attributes) for name in ("attributes", "events", "links")
-        }
-        span = ", ".join(f"{name} {types.get(name, 'String')}" for name in fields)
+        if form == "protobuf":
+            return self._in_protobuf(within)
+        span = ", ".join(f"{name} {kind}" for name, kind in self._types().items())
         resource_spans = (
             f"Array(Tuple(resource Tuple(attributes {self.attributes}), "
             f"scopeSpans Array(Tuple(scope {_SCOPE.format(self.attributes)}, "
             f"spans Array(Tuple({span}))))))"
         )
-        groups = [f"{self.resource} AS r", f"{self.scope} AS s"]
-        if within.messages > 1:
-            groups.append(f"intHash32(cityHash64({self.trace_id})) % {within.messages}")
-        counted = ", toUInt32(count()) AS spans" if binary else ""
-        end = {
-            "protobuf": f"SETTINGS {PROTOBUF_SETTINGS} FORMAT Protobuf",
-            "json": f"SETTINGS {JSON_SETTINGS} FORMAT JSONEachRow",
-            PLAIN_JSON: "FORMAT JSONEachRow",
-        }[form]
-        grouped = f"groupArray(({', '.join(fields.values())}))"
+        groups = ", ".join([f"{self.resource} AS r", f"{self.scope} AS s", *self._of_messages(within)])
+        grouped = f"groupArray(({', '.join(self._fields(*self.ids, self.trace_id, self.links).values())}))"
+        settings = f"SETTINGS {JSON_SETTINGS} " if form == "json" else ""
         return (
             f"SELECT CAST([(tuple(r), [(s, {grouped})])], '{resource_spans}') "
-            f"AS resourceSpans{counted} FROM {self.name} WHERE {self.condition(within)} "
-            f"GROUP BY {', '.join(groups)} {end}"
+            f"AS resourceSpans FROM {self.name} WHERE {self.condition(within)} "
+            f"GROUP BY {groups} {settings}FORMAT JSONEachRow"
         )
+
+    def _in_protobuf(self, within: Range) -> str:
+        """The same, each span written before spans are grouped: the server groups texts, no tuples of lists.
+
+        rows ─► x: a tuple ─► span: 18 length Span ─► scope_spans: 10 length Scope span span ... ─► Request
+        """
+        span_id, parent_id, trace_id = (f"unhex({each})" for each in (*self.ids, self.trace_id))
+        links = f"arrayMap(l -> (unhex(l.1), unhex(l.2), l.3, l.4), {self.links})"
+        fields = self._fields(span_id, parent_id, trace_id, links)
+        types = ", ".join(self._types().values())
+        span = ", ".join(f"x.{number} AS {name}" for number, name in enumerate(fields, 1))
+        parts = [f"{part} AS m" for part in self._of_messages(within)]
+        group = ", ".join(["r", "s", *("m" for _ in parts)])
+        kept = ", ".join([f"{self.resource} AS r", f"{self.scope} AS s", *parts])
+        tuples = (
+            f"SELECT {kept}, CAST(({', '.join(fields.values())}), 'Tuple({types})') AS x "
+            f"FROM {self.name} WHERE {self.condition(within)}"
+        )
+        spans = f"SELECT {group}, concat(char(18), formatRow('Protobuf', {span})) AS span FROM ({tuples})"
+        scope = (
+            "CAST(s.1, 'Nullable(String)') AS name, CAST(s.2, 'Nullable(String)') AS version, "
+            f"CAST(s.3, '{self.attributes}') AS attributes"
+        )
+        scopes = (
+            f"SELECT r, concat(char(10), formatRow('Protobuf', {scope}), "
+            "arrayStringConcat(groupArray(span))) AS scope_spans, toUInt32(count()) AS spans "
+            f"FROM ({spans} {_of_message('Span')}) GROUP BY {group}"
+        )
+        made = f"Tuple(resource Tuple(attributes {self.attributes}), scopeSpans String)"
+        return (
+            f"SELECT CAST((tuple(r), scope_spans), '{made}') AS resourceSpans, spans "
+            f"FROM ({scopes} {_of_message('Scope')}) {_of_message('Request')}, {_ONE_THREAD} FORMAT Protobuf"
+        )
+
+    def _of_messages(self, within: Range) -> list[str]:
+        """What parts a group into messages, where there are several."""
+        parts = f"intHash32(cityHash64({self.trace_id})) % {within.messages}"
+        return [parts] if within.messages > 1 else []
+
+    def _fields(self, span_id: str, parent_id: str, trace_id: str, links: str) -> dict[str, str]:
+        ids = {"traceId": trace_id, "spanId": span_id, "parentSpanId": parent_id}
+        return {**ids, **self.span, "links": links}
+
+    def _types(self) -> dict[str, str]:
+        """Types of a span's fields, by name and in order."""
+        return {
+            name: _TYPES.get(name, "String").format(self.attributes) for name in self._fields("", "", "", "")
+        }
 
 
 def quoted(name: str) -> str:
