@@ -35,6 +35,27 @@ print(role[0], sum(found.cache_hits.values()), sum(found.cache_misses.values()))
 """
 
 
+# A kernel that is there, then one that is not and calls it.
+CALLED = """
+import numba
+import numpy as np
+from numba.core.registry import cpu_target
+from tracescope.kernels import tally
+
+rows, sums = np.arange(8).reshape(2, 4), np.ones((2, 1), np.int64)
+distinct, _, _ = tally.tally(rows, sums)
+(loaded,) = tally.tally.overloads.values()
+read = loaded.library._shared_module is not None
+tables = len(cpu_target.target_context._registries)
+
+@numba.njit
+def twice(rows, sums):
+    return tally.tally(np.concatenate((rows, rows)), np.concatenate((sums, sums)))[1]
+
+print(read, tables, len(distinct), twice(rows, sums).tolist(), loaded.library._shared_module is not None)
+"""
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the package's kernels and of what they import, in a folder of its own."""
@@ -138,6 +159,15 @@ def test_without_a_cache_everything_runs_and_one_warning_says_so(package, tmp_pa
     done = _run(package, root, ROLE + more)
     assert done.stdout.split()[1:] == ["0", "1"]
     assert done.stderr.count("no kernel cache") == 1
+
+
+def test_code_that_is_there_is_run_without_the_compilers_tables_and_can_be_compiled_into_more(
+    package, tmp_path
+) -> None:
+    """What a process never needs that compiles nothing is read when other code is compiled that calls it."""
+    _run(package, tmp_path / "cache", CALLED)  # which compiles
+    done = _run(package, tmp_path / "cache", CALLED)
+    assert done.stdout == "False 0 2 [[2], [2]] True\n"
 
 
 def test_code_that_was_cut_off_is_compiled_again(package, tmp_path) -> None:

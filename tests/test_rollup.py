@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import forests
 
 from tracescope import schema
-from tracescope.analysis.rollups.merge import Tables, checksum, join_hops, merge
+from tracescope.analysis.rollups.merge import Tables, add_up, checksum, join_hops, merge
 from tracescope.analysis.rollups.one_off import FEWEST_NAMES, templates
 from tracescope.analysis.rollups.process import path_id, process
 from tracescope.analysis.rollups.renaming import OTHER, cap_operations
@@ -426,6 +426,54 @@ def test_sketches_merge_by_sum_and_give_quantiles_within_2_2_percent(
     got = midpoint_of(merged["bin"].to_numpy()[at : at + 1])[0]
     exact = sorted(values)[max(int(np.ceil(q * len(values) - 1e-9)) - 1, 0)]
     assert abs(got - exact) <= 0.022 * exact
+
+
+# -- adding up -------------------------------------------------------------------------------------
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, name: str) -> pl.DataFrame:
+    """Rows of a rollup with few keys, and of ids and hashes many that are the same or none."""
+    count = draw(st.integers(0, 30))
+    few = st.lists(st.integers(0, 2), min_size=count, max_size=count)
+    columns = {column: draw(few) for column in schema.ROLLUPS[name]}
+    return pl.DataFrame(columns, schema=schema.dtypes(schema.ROLLUPS[name]))
+
+
+@CHECKED
+@given(
+    st.sampled_from(("path_hours", "path_sketches", "entry_hours", "entry_sketches")).flatmap(
+        lambda name: st.tuples(st.just(name), rows_of(name))
+    )
+)
+def test_rows_of_one_key_are_summed_and_show_the_longest_and_a_drawn_trace(
+    case: tuple[str, pl.DataFrame],
+) -> None:
+    """The longest has an id where it can, the smallest of several; what is drawn the smallest hash set."""
+    name, rows = case
+    keys = schema.KEYS[name]
+    found: dict[tuple[int, ...], list[dict[str, int]]] = {}
+    for row in rows.iter_rows(named=True):
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    wanted: list[dict[str, int]] = []
+    for _, of_key in sorted(found.items()):
+        made = {column: sum(row[column] for row in of_key) for column in rows.columns}
+        made |= {key: of_key[0][key] for key in keys}
+        if name == "path_hours":
+            ids = ["slow_hi", "slow_lo"]
+            longest = min(
+                of_key, key=lambda r: (-r["slow_ns"], not any(r[i] for i in ids), *(r[i] for i in ids))
+            )
+            drawn = min(
+                of_key,
+                key=lambda r: (not r["typical_hash"], r["typical_hash"], r["typical_hi"], r["typical_lo"]),
+            )
+            made |= {column: longest[column] for column in ("slow_ns", *ids)}
+            made |= {column: drawn[column] for column in ("typical_hash", "typical_hi", "typical_lo")}
+        wanted.append(made)
+    got = add_up(name, rows)
+    assert got.schema == rows.schema
+    assert got.to_dicts() == wanted
 
 
 # -- the cap ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from tracescope.ingest.documents import Form
 from tracescope.ingest.files import Chunk, Requests, Skipped, read
 from tracescope.keeping import Policy
 from tracescope.sources import Source
-from tracescope.sources.reading import Group, Reading
+from tracescope.sources.reading import Group, Reading, grouped
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
 
@@ -256,8 +256,7 @@ class _Asked:
         """Chunks of all, by what is decoded together."""
         if self.files:
             with closing(read(self.files, self.form, self.skipped)) as chunks:
-                for chunk in chunks:
-                    yield (chunk,)
+                yield from grouped(chunks)
         for reading in self.readings:
             with closing(reading.groups()) as groups:
                 yield from groups

@@ -172,10 +172,11 @@ class Documents:
         """Portions of the document that has been read; `lines` end before it."""
         self._line += lines
         seen, end = self._begin, int(self._outline.rows[0, END])
-        for data, begin in _portions(source, self._outline.rows, 0, b"", b""):
-            self._line += source.read(seen, begin).count(b"\n")
-            seen = begin
+        for data, at, begin, size in _portions(source, self._outline.rows, 0, b"", b""):
+            self._line += source.read(seen, begin).count(b"\n") if seen < begin else 0
             yield Text(data, self._line)
+            self._line += data.count(b"\n", at, at + size)
+            seen = begin + size
         while seen < end:
             until = min(end, seen + CHUNK_BYTES)
             self._line += source.read(seen, until).count(b"\n")
@@ -186,21 +187,35 @@ def _newlines(text: np.ndarray[Any, Any]) -> int:
     return int(np.count_nonzero(text == _NEWLINE))
 
 
+class _Portion(NamedTuple):
+    """A portion as a document; where in it text of its source stands, its offset there, and its size."""
+
+    data: bytes
+    at: int
+    begin: int
+    size: int
+
+    @classmethod
+    def of(cls, text: _Source, begin: int, end: int, before: bytes, after: bytes) -> _Portion:
+        """What stands from `begin` to `end`, between other text."""
+        return cls(b"".join((before, text.read(begin, end), after)), len(before), begin, end - begin)
+
+
 def _portions(
     text: _Source, rows: np.ndarray[Any, Any], row: int, before: bytes, after: bytes
-) -> Iterator[tuple[bytes, int]]:
-    """Portions of what stands in a row, each between `before` and `after`, and where each begins."""
+) -> Iterator[_Portion]:
+    """Portions of what stands in a row, each between `before` and `after`."""
     begin, end, depth = map(int, rows[row])
     last = int(np.searchsorted(rows[:, BEGIN], end))
     inner = np.flatnonzero(rows[row + 1 : last, DEPTH] == depth + 1) + row + 1
     if end - begin < CHUNK_BYTES or not len(inner):
-        yield before + text.read(begin, end) + after, begin
+        yield _Portion.of(text, begin, end, before, after)
     elif text.read(begin, begin + 1) == b"[":
         yield from _items(text, rows, inner, before + b"[", b"]" + after)
     else:
         large = [k for k in inner.tolist() if _may_be_split(text, rows[k], begin)]
         if not large:
-            yield before + text.read(begin, end) + after, begin
+            yield _Portion.of(text, begin, end, before, after)
         for k in large:
             empty = [other for other in large if other != k]
             head = _without(text, rows, empty, begin, int(rows[k, BEGIN]))
@@ -230,7 +245,7 @@ def _without(text: _Source, rows: np.ndarray[Any, Any], empty: list[int], begin:
 
 def _items(
     text: _Source, rows: np.ndarray[Any, Any], items: np.ndarray[Any, Any], before: bytes, after: bytes
-) -> Iterator[tuple[bytes, int]]:
+) -> Iterator[_Portion]:
     """Runs of a list's items; what is in a large object may be taken apart, lists in lists are not."""
     most = max(CHUNK_BYTES, len(before) + len(after))
     begins, ends = rows[items, BEGIN], rows[items, END]
@@ -242,5 +257,5 @@ def _items(
             k += 1
             continue
         until = max(k + 1, int(np.searchsorted(ends, begin + most)))
-        yield before + text.read(begin, int(ends[until - 1])) + after, begin
+        yield _Portion.of(text, begin, int(ends[until - 1]), before, after)
         k = until

@@ -37,8 +37,11 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
+from numba.core.codegen import JITCodeLibrary
+from numba.core.runtime.nrt import rtsys
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -154,8 +157,46 @@ class _BySources(_CacheLocator):
             prune(path.parent)
 
 
+class _Library(JITCodeLibrary):
+    """Compiled code; of what is loaded the form that other code is compiled from is read when one is.
+
+    Most processes compile nothing, and reading that form costs more than all else of loading a kernel.
+    """
+
+    _bitcode = b""
+
+    @classmethod
+    def _unserialize(cls, codegen: Any, state: Any) -> Any:
+        name, kind, data = state
+        if kind != "object":
+            return super()._unserialize(codegen, state)
+        loaded = cls(codegen, name)
+        loaded.enable_object_caching()
+        code, loaded._bitcode = data
+        loaded._set_compiled_object(code)
+        loaded._finalize_final_module()
+        return loaded
+
+    def _get_module_for_linking(self) -> Any:
+        if self._bitcode and not self._shared_module:
+            self._shared_module = llvm.parse_bitcode(self._bitcode)
+            self._codegen._engine._load_defined_symbols(self._shared_module)
+        return super()._get_module_for_linking()
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Give the address of a function; of what is loaded it is known without a list of its names."""
+        if not self._bitcode:
+            return super().get_pointer_to_function(name)
+        return self._codegen._engine.get_function_address(name)
+
+
 class _Stored(CompileResultCacheImpl):
     _locator_classes = [_BySources]  # noqa: RUF012 - as the class above has it
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        """Make a compiled function of what was kept."""
+        target_context.codegen()._library_class = _Library
+        return super().rebuild(target_context, payload)
 
     def reduce(self, cres: Any) -> Any:
         """Take what is kept of a compiled function: all but the annotated text, which names its file."""
@@ -198,6 +239,19 @@ class KernelCache(FunctionCache):
         except (OSError, *_CUT_OFF):
             written = None
         return self._impl.reduce(compiled) if written is None else written
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Code for `sig`, or None where it is to be compiled.
+
+        The compiler's tables of types and functions, which code that is there does not need, are filled
+        only for what is compiled.
+        """
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            if (found := self._load_overload(sig, target_context)) is not None:
+                return found
+        target_context.refresh()
+        return None
 
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
         """Code for `sig`, or None where there is none that can be used."""

@@ -61,6 +61,9 @@ _LITERALS = words("true", "false", "null")
 _ESCAPED = np.zeros(128, np.uint8)
 for _letter, _meant in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
     _ESCAPED[_letter] = _meant
+_HEX = np.full(256, -1, np.int8)
+for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
+    _HEX[np.frombuffer(_digits, np.uint8)] = np.arange(16)
 _SIXTY_FOUR = np.full(256, 255, np.uint8)
 _SIXTY_FOUR[np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8)] = (
     np.arange(64)
@@ -86,10 +89,18 @@ def _digit(text, at, end):
 @inlined
 def hex_digit(c):
     """Value of a hex digit; -1 for none."""
-    if ZERO <= c <= _NINE:
-        return c - ZERO
-    c |= 32
-    return c - 87 if 97 <= c <= 102 else np.int64(-1)
+    return np.int64(_HEX[c])
+
+
+@bare
+def put_hex(text, at, size, out, to):
+    """Write `size` bytes given by twice as many hex digits; whether they are all digits."""
+    bad = np.int64(0)
+    for k in range(size):
+        high, low = hex_digit(byte(text, at + 2 * k)), hex_digit(byte(text, at + 2 * k + 1))
+        bad |= high | low  # negative if one is
+        out[to + k] = high << 4 & 255 | low & 15
+    return bad >= 0
 
 
 @inlined
@@ -324,18 +335,51 @@ def _is_another_spelling(text, begin, size):
     return False
 
 
+@inlined
+def _is_word(text, at, size, names, row):
+    """Whether the `size` characters at `at` are a name; of a long one eight are compared at once."""
+    if np.int64(names[row, 0]) != size:
+        return False
+    word = row * _LONGEST_WORD + 1
+    k = np.int64(0)
+    while size - k >= 8:
+        if little_endian(text, at + k) != little_endian(names, word + k):
+            return False
+        k += 8
+    if size >= 8:
+        return little_endian(text, at + size - 8) == little_endian(names, word + size - 8)
+    while k < size:
+        if byte(text, at + k) != byte(names, word + k):
+            return False
+        k += 1
+    return True
+
+
+@inlined
+def _row_of(text, at, size, names, likely):
+    """Row of the name that the characters at `at` are, looked for from a likely one on; -1 for none."""
+    for row in range(likely, len(names)):
+        if _is_word(text, at, size, names, row):
+            return np.int64(row)
+    for row in range(min(likely, len(names))):
+        if _is_word(text, at, size, names, row):
+            return np.int64(row)
+    return np.int64(-1)
+
+
 @bare
 def find(text, jump, at, names, places, first):
     """Note in ``places[first:]`` where named members of an object stand; how many members it has.
 
-    A member that is not there is noted as `ABSENT`, one that is null as `NULL`.
+    A member that is not there is noted as `ABSENT`, one that is null as `NULL`.  Names are best given in the
+    order in which members are usually written.
     """
     for k in range(len(names)):
         places[first + k] = ABSENT
     if byte(text, at) != OPEN:
         return np.int64(NOT_PLAIN)
     strict = names[0, _LONGEST_WORD - 1] != 0
-    members = np.int64(0)
+    members = likely = np.int64(0)
     at = gap(text, at + 1)
     while byte(text, at) != CLOSE:
         begin, end = at + 1, np.int64(jump[at])
@@ -343,20 +387,13 @@ def find(text, jump, at, names, places, first):
             return np.int64(NOT_PLAIN)
         size = end - 1 - begin
         at = gap(text, gap(text, end) + 1)
-        known = False
-        for k in range(len(names)):
-            if names[k, 0] != size:
-                continue
-            same = np.int64(0)
-            while same < size and byte(text, begin + same) == names[k, same + 1]:
-                same += 1
-            if same == size:
-                if places[first + k] != ABSENT:
-                    return np.int64(NOT_PLAIN)
-                places[first + k] = NULL if byte(text, at) == _N else at
-                known = True
-                break
-        if strict and not known and _is_another_spelling(text, begin, size):
+        row = _row_of(text, begin, size, names, likely)
+        if row >= 0:
+            if places[first + row] != ABSENT:
+                return np.int64(NOT_PLAIN)
+            places[first + row] = NULL if byte(text, at) == _N else at
+            likely = row + 1
+        elif strict and _is_another_spelling(text, begin, size):
             return np.int64(NOT_PLAIN)
         members += 1
         at = following(text, jump, at)
@@ -476,12 +513,7 @@ def id_field(text, jump, at, tag, size, out, to):
         return np.int64(NOT_PLAIN)
     out[to + 1] = count >> 1
     to += 2
-    for k in range(count >> 1):
-        high, low = hex_digit(byte(text, at + 2 * k)), hex_digit(byte(text, at + 2 * k + 1))
-        if high < 0 or low < 0:
-            return np.int64(NOT_PLAIN)
-        out[to + k] = high << 4 | low
-    return to + (count >> 1)
+    return to + (count >> 1) if put_hex(text, at, count >> 1, out, to) else np.int64(NOT_PLAIN)
 
 
 @inlined
@@ -553,15 +585,8 @@ def word_field(text, at, tag, out, to):
 @bare
 def match(text, jump, at, names):
     """Row of the word that a string is; -1 for none of them."""
-    if byte(text, at) == QUOTE:
-        size = np.int64(jump[at]) - at - 2  # negative with escapes
-        for k in range(len(names)):
-            if names[k, 0] == size:
-                same = np.int64(0)
-                while same < size and byte(text, at + 1 + same) == names[k, same + 1]:
-                    same += 1
-                if same == size:
-                    return np.int64(k)
+    if byte(text, at) == QUOTE:  # its size is negative with escapes
+        return _row_of(text, at + 1, np.int64(jump[at]) - at - 2, names, np.int64(0))
     return np.int64(-1)
 
 

@@ -53,6 +53,7 @@ from tracescope.kernels.json_text import (
     match,
     note_double,
     put_fixed,
+    put_hex,
     space,
     string,
     text_field,
@@ -90,12 +91,18 @@ _KIND, _ERROR, _CODE, _MESSAGE, _STATE = range(5)
 _FLAT_KEYS = words("span@kind", "error", "otel@status_code", "otel@status_description", "w3c@tracestate")
 _AT_SIGN, _DOT, _N = ord("@"), ord("."), ord("n")
 
-_AT_SPAN, _AT_REFERENCE, _AT_TAG, _AT_LOG, _AT_PROCESS, _AT_SAID, _AT_UNIT = 0, 12, 15, 18, 20, 23, 28
+_AT_SPAN, _AT_REFERENCE, _AT_TAG, _AT_LOG, _AT_PROCESS, _AT_SAID, _AT_UNIT, _AT_NOTES = (
+    0, 12, 15, 18, 20, 23, 28, 35,
+)  # fmt: skip
+#: Tags of a span whose places are noted when they are first looked at; of more they are found again.
+_NOTED = 64
+#: Of a noted tag: where key, type and value stand, what it stands for, and how it stands.
+_N_SAID, _N_FORM, _NOTE = 3, 4, 5
 #: How tags stand: in a list (or as members of an object), or as members with dots written as ``@``.
 _LISTED, _MAPPED = 0, 1
 #: Fields that hold attributes.
 _OF_SPAN, _OF_RESOURCE, _OF_EVENT = 0x4A, 0x0A, 0x1A
-_PLACES = 35
+_PLACES = _AT_NOTES + 1 + _NOTED * _NOTE
 _SERVICE_NAME = np.frombuffer(b"\x0a\x0cservice.name\x12", np.uint8)
 LATEST_US = np.uint64((2**63 - 1) // 1000)
 #: Processes of a trace that are looked through for a name.
@@ -116,6 +123,8 @@ def put_id(text, jump, at, tag, size, out, to):
     out[to] = tag
     out[to + 1] = size
     to += 2
+    if count == 2 * size:  # nearly all
+        return to + size if put_hex(text, at + 1, size, out, to) else np.int64(NOT_PLAIN)
     for k in range(size):
         out[to + k] = 0
     for k in range(count):
@@ -270,7 +279,7 @@ def _said(text, jump, form, places):
 
 @bare
 def _note_said(text, jump, at, form, places):
-    """Note what tags say that stand for something; `NOT_PLAIN` where that is not clear."""
+    """Note where tags stand, and what those say that stand for something; `NOT_PLAIN` if unclear."""
     item = _first_tag(text, at, form)
     while _is_tag(text, item):
         item = _find_tag(text, jump, at, item, places)
@@ -287,8 +296,38 @@ def _note_said(text, jump, at, form, places):
             if value < 0 or (said != _ERROR and byte(text, value) != QUOTE):
                 return np.int64(NOT_PLAIN)
             places[_AT_SAID + said] = value
+        _note(places, said, form)
         item = following(text, jump, item)
     return item if item == NOT_PLAIN else np.int64(0)
+
+
+@inlined
+def _note(places, said, form):
+    """Note the tag that has been found, where there is room."""
+    number = places[_AT_NOTES]
+    places[_AT_NOTES] = number + 1
+    if number < _NOTED:
+        at = _AT_NOTES + 1 + number * _NOTE
+        for k in range(_N_SAID):
+            places[at + k] = places[_AT_TAG + k]
+        places[at + _N_SAID], places[at + _N_FORM] = said, form
+
+
+@bare
+def _noted_attributes(text, jump, tags, flat, out, to, doubles, places):
+    """Write a span's tags, which have been noted, as fields."""
+    if places[_AT_NOTES] > _NOTED:
+        to = _attributes(text, jump, tags, _LISTED, _OF_SPAN, out, to, doubles, places)
+        return to if to < 0 else _attributes(text, jump, flat, _MAPPED, _OF_SPAN, out, to, doubles, places)
+    for number in range(places[_AT_NOTES]):
+        at = _AT_NOTES + 1 + number * _NOTE
+        if places[at + _N_SAID] != _KIND:
+            for k in range(_N_SAID):
+                places[_AT_TAG + k] = places[at + k]
+            to = _tag(text, jump, out, to, doubles, places, np.int64(_OF_SPAN), places[at + _N_FORM])
+            if to < 0:
+                return to
+    return to
 
 
 @bare
@@ -329,12 +368,30 @@ def _read_reference(text, jump, item, trace, out, to, places):
 
 
 @bare
+def _is_plain_parent(text, jump, item, trace, places):
+    """Whether a reference, which is found, names a parent by the very text of the span's trace id."""
+    if find(text, jump, item, _REFERENCE, places, _AT_REFERENCE) < 0 or places[_AT_REFERENCE] < 0:
+        return False
+    place = places[_AT_REFERENCE + 1]
+    if place < 0 or byte(text, place) != QUOTE or jump[place] - place != jump[trace] - trace:
+        return False
+    size = np.int64(jump[trace]) - trace - 2
+    return (
+        size > 0
+        and same(text, place + 1, text, trace + 1, size)
+        and match(text, jump, places[_AT_REFERENCE], _CHILD_OF) == 0
+    )
+
+
+@bare
 def _parent(text, jump, trace, trace_at, out, to, places):
     """Write the parent's id as a field; where it is, and number of the reference that names it, -1 for none.
 
     `trace_at` is where the span's trace id has been written.
     """
     item = first_item(text, places[_AT_SPAN + _REFERENCES])
+    if is_item(text, item) and _is_plain_parent(text, jump, item, trace, places):
+        return put_id(text, jump, places[_AT_REFERENCE + 2], 0x22, 8, out, to), np.int64(0)
     number, first, links = np.int64(0), np.int64(-1), np.int64(0)
     while is_item(text, item):
         _, good, child = _read_reference(text, jump, item, trace, out, to, places)
@@ -470,15 +527,14 @@ def _span(text, jump, trace, out, to, doubles, places):
     if places[_AT_SPAN + _TRACE] == NULL or places[_AT_SPAN + _START] < 0:
         return np.int64(NOT_PLAIN)
     tags, flat = places[_AT_SPAN + _TAGS], places[_AT_SPAN + _FLAT]
+    places[_AT_NOTES] = 0
     for k in range(len(_KEYS)):
         places[_AT_SAID + k] = ABSENT
     if _note_said(text, jump, tags, _LISTED, places) < 0 or _note_said(text, jump, flat, _MAPPED, places) < 0:
         return np.int64(NOT_PLAIN)
     to, parent = _head(text, jump, trace, out, to, doubles, places)
     if to >= 0:
-        to = _attributes(text, jump, tags, _LISTED, _OF_SPAN, out, to, doubles, places)
-    if to >= 0:
-        to = _attributes(text, jump, flat, _MAPPED, _OF_SPAN, out, to, doubles, places)
+        to = _noted_attributes(text, jump, tags, flat, out, to, doubles, places)
     if to < 0:
         return to
     item = first_item(text, places[_AT_SPAN + _LOGS])

@@ -27,6 +27,9 @@ SMALL_BYTES: Final = 4 * 1024 * 1024
 FETCHED_BYTES: Final = 24 * 1024 * 1024
 FETCHED_PARTS: Final = 64
 FETCHERS: Final = 8
+#: So many bytes are decoded at once, and at most such a part of what was read before.
+TOGETHER_BYTES: Final = 4 * CHUNK_BYTES
+TOGETHER_PART: Final = 4
 
 Group = tuple[Chunk, ...]
 
@@ -65,7 +68,7 @@ class Reading:
         """
         self._prefix = f"{OF_PART}{digest(self.source.identity)}-"
         with closing(_fetched(self._new())) as parts:
-            yield from _grouped(self._chunks(parts))
+            yield from grouped(self._chunks(parts))
         if not self.names and not self.known and self.skipped.files:
             raise SourceError(
                 f"{self.source.name}: none of {len(self.skipped.files)} parts holds traces; the first: "
@@ -117,17 +120,21 @@ def _message_chunk(messages: list[Message], part: Part, position: int) -> Chunk:
     return Chunk("proto", "otlp-proto", tuple(messages), False, part.shown, position, total, lenient=True)
 
 
-def _grouped(chunks: Iterator[Chunk]) -> Iterator[Group]:
-    """Groups of chunks, each of about CHUNK_BYTES or one chunk."""
+def grouped(chunks: Iterator[Chunk]) -> Iterator[Group]:
+    """Groups of chunks: small ones together, and where there are many, as many as TOGETHER_BYTES hold.
+
+    A group is at most a part of what came before it, so that all workers have something to do from the start.
+    """
     some: list[Chunk] = []
-    size = 0
+    size = seen = 0
     for chunk in chunks:
         more = sum(len(message.data) for message in chunk.messages)
-        if some and size + more > CHUNK_BYTES:
+        if some and size + more > min(TOGETHER_BYTES, max(CHUNK_BYTES, seen // TOGETHER_PART)):
             yield tuple(some)
             some, size = [], 0
         some.append(chunk)
         size += more
+        seen += more
     if some:
         yield tuple(some)
 

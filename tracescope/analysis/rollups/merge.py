@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -18,11 +18,11 @@ from tracescope.analysis.rollups.path_ids import routes_of
 from tracescope.analysis.statistics.sketch import ZERO_BIN, bin_of
 
 Tables = dict[str, pl.DataFrame]
+Ints = NDArray[np.signedinteger[Any]]
 
 #: Counters of what is left out when spans are kept, which the kept spans cannot give again.
 DROPPED: Final = ("duplicate_conflict",)
 
-_EXEMPLARS: Final = ("slow_ns", "slow_hi", "slow_lo", "typical_hash", "typical_hi", "typical_lo")
 _SPECIAL: Final = {
     "service_hours": {"first_ns": pl.col("first_ns").min(), "last_ns": pl.col("last_ns").max()},
 }
@@ -47,32 +47,73 @@ def add_up(name: str, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.unique().sort(list(table)).unique(keys, keep="first", maintain_order=True)
     if name == "hop_halves":  # two consumers may look alike, and are two
         return frame.sort(keys)
-    if name == "path_hours":
-        measures = [column for column in table if column not in keys and column not in _EXEMPLARS]
-        slow = _EXEMPLARS[:3]
-        typical = _EXEMPLARS[3:]
-        longest = pl.struct(
-            (-pl.col("slow_ns")).alias("a"),
-            ((pl.col("slow_hi") == 0) & (pl.col("slow_lo") == 0)).alias("b"),
-            pl.col("slow_hi").alias("c"),
-            pl.col("slow_lo").alias("d"),
-        )
-        drawn = pl.struct(
-            (pl.col("typical_hash") == 0).alias("a"),
-            pl.col("typical_hash").alias("b"),
-            pl.col("typical_hi").alias("c"),
-            pl.col("typical_lo").alias("d"),
-        )
-        merged = frame.group_by(keys).agg(
-            pl.col(measures).sum(),
-            *[pl.col(column).sort_by(longest).first() for column in slow if column in table],
-            *[pl.col(column).sort_by(drawn).first() for column in typical if column in table],
-        )
-    else:
+    kinds = schema.dtypes(schema.ROLLUPS[name])
+    if any(kinds[key] == pl.String for key in keys):  # few rows
         special = _SPECIAL.get(name, {})
         measures = [column for column in table if column not in keys and column not in special]
         merged = frame.group_by(keys).agg(pl.col(measures).sum(), *special.values())
-    return merged.select(list(table)).sort(keys)
+        return merged.select(table).sort(keys)
+    return _added(frame.select(table).rechunk(), keys)
+
+
+def _added(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """`add_up` of rows whose columns are integers: sorted runs, as partials are, are merged quickly."""
+    frame = frame[np.lexsort([frame[key].to_numpy() for key in reversed(keys)])]
+    new = np.zeros(len(frame), np.bool_)
+    new[:1] = True
+    for key in keys:
+        values = frame[key].to_numpy()
+        new[1:] |= values[1:] != values[:-1]
+    if new.all():
+        return frame
+    begin = np.flatnonzero(new)
+    row = dict.fromkeys(keys, begin)
+    for shown, least in _SHOWN.items():
+        if shown[0] in frame.columns:
+            chosen = _first(begin, len(frame), least(*(frame[name].to_numpy() for name in shown)))
+            row |= dict.fromkeys(shown, chosen)
+    made: list[pl.Series] = []
+    for column in frame:
+        values = column.to_numpy()
+        one = values[row[column.name]] if column.name in row else np.add.reduceat(values, begin)
+        made.append(pl.Series(column.name, one, dtype=column.dtype))
+    return pl.DataFrame(made)
+
+
+def _longest(slow_ns: Ints, high: Ints, low: Ints) -> tuple[NDArray[Any], ...]:
+    return -slow_ns, (high == 0) & (low == 0), high, low
+
+
+def _drawn(hashed: Ints, high: Ints, low: Ints) -> tuple[NDArray[Any], ...]:
+    return hashed == 0, hashed, high, low
+
+
+#: Traces that are shown of a call path: columns that are taken from the row that has the least of what
+#: is said of them; an id of zeros is none.
+_SHOWN: Final = {
+    ("slow_ns", "slow_hi", "slow_lo"): _longest,
+    ("typical_hash", "typical_hi", "typical_lo"): _drawn,
+}
+
+
+def _first(begin: Ints, size: int, columns: Sequence[NDArray[Any]]) -> Ints:
+    """Of each run of rows the first that has the least of `columns`, the first of which counts most.
+
+    Parameters
+    ----------
+    begin, size
+        Where each run begins, and where the last one ends.
+    columns
+        ``(size,)`` each.
+    """
+    lengths = np.diff(begin, append=size)
+    rows = np.arange(size)
+    left = np.ones(size, np.bool_)
+    for column in columns:
+        highest = True if column.dtype == np.bool_ else np.iinfo(column.dtype).max
+        least = np.minimum.reduceat(np.where(left, column, highest), begin)
+        left &= column == np.repeat(least, lengths)
+    return np.minimum.reduceat(np.where(left, rows, size), begin)
 
 
 def merge(partials: Sequence[Mapping[str, pl.DataFrame]]) -> Tables:
