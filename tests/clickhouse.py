@@ -38,6 +38,11 @@ USER, PASSWORD = "reader", "s3cret"
 
 
 def collector_table(columns: str = "Map(LowCardinality(String), String)", duration: str = "UInt64") -> str:
+    items = "arrayMap(kv -> concat(kv.1, '=', kv.2), CAST({}, 'Array(Tuple(String, String))'))"
+    more = "" if columns == "JSON" else "".join(
+        f", {kind}AttributeItems Array(String) ALIAS {items.format(f'{kind}Attributes')}"
+        for kind in ("Resource", "Span")
+    )  # fmt: skip
     return f"""CREATE TABLE otel_traces (
         Timestamp DateTime64(9) CODEC(Delta(8), ZSTD(1)), TraceId String, SpanId String, ParentSpanId String,
         TraceState String, SpanName LowCardinality(String), SpanKind LowCardinality(String),
@@ -45,7 +50,7 @@ def collector_table(columns: str = "Map(LowCardinality(String), String)", durati
         ScopeVersion String, SpanAttributes {columns}, Duration {duration},
         StatusCode LowCardinality(String), StatusMessage String,
         Events Nested (Timestamp DateTime64(9), Name LowCardinality(String), Attributes {columns}),
-        Links Nested (TraceId String, SpanId String, TraceState String, Attributes {columns}))
+        Links Nested (TraceId String, SpanId String, TraceState String, Attributes {columns}){more})
     ENGINE = MergeTree PARTITION BY toDate(Timestamp)
     ORDER BY (ServiceName, SpanName, toDateTime(Timestamp), Timestamp)"""
 
@@ -62,7 +67,7 @@ JAEGER_TABLE = f"""CREATE TABLE spans (
         {_jaeger_columns()}, events Nested (name String, timestamp DateTime64(9), {_jaeger_columns()}),
         links Nested (trace_id String, span_id String, trace_state String, {_jaeger_columns()}),
         service_name String, {_jaeger_columns("resource_")}, scope_name String, scope_version String,
-        {_jaeger_columns("scope_")})
+        {_jaeger_columns("scope_")}, resource_schema_url String, flags UInt32)
     ENGINE = MergeTree PARTITION BY toDate(start_time)
     ORDER BY (service_name, name, toDateTime(start_time))"""
 
@@ -77,6 +82,25 @@ SIGNOZ_TABLE = """CREATE TABLE signoz_index_v3 (
         resources_string Map(LowCardinality(String), String), events Array(String), links String)
     ENGINE = MergeTree PARTITION BY toDate(timestamp)
     ORDER BY (ts_bucket_start, resource_fingerprint, name, timestamp)"""
+
+
+#: Columns that came later; the exporter goes on to fill the Maps.
+SIGNOZ_JSON_TABLE = SIGNOZ_TABLE.replace(
+    "events Array(String)",
+    """attributes JSON(max_dynamic_paths=0), attributes_promoted JSON, resource JSON(max_dynamic_paths=100),
+        scope JSON(name String, version String, attributes JSON(max_dynamic_paths=0), max_dynamic_paths=0),
+        events Array(String)""",
+)
+
+SIGNOZ_2_TABLE = """CREATE TABLE signoz_index_v2 (
+        timestamp DateTime64(9), traceID FixedString(32), spanID String, parentSpanID String,
+        serviceName LowCardinality(String), name LowCardinality(String), kind Int8, durationNano UInt64,
+        statusCode Int16, events Array(String), hasError Bool, stringTagMap Map(String, String),
+        numberTagMap Map(String, Float64), boolTagMap Map(String, Bool),
+        resourceTagsMap Map(LowCardinality(String), String), isRemote LowCardinality(String),
+        statusMessage String, statusCodeString String, spanKind String)
+    ENGINE = MergeTree PARTITION BY toDate(timestamp)
+    ORDER BY (serviceName, hasError, toStartOfHour(timestamp), name, timestamp)"""
 
 
 # -- rows, as their writers make them --
@@ -202,7 +226,7 @@ def jaeger_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
             "start_time": _time(span.start_time_unix_nano), "status_code": CODES[span.status.code],
             "status_message": span.status.message,
             "duration": span.end_time_unix_nano - span.start_time_unix_nano,
-            "service_name": _service(resource), "scope_name": scope.name, "scope_version": scope.version,
+            "flags": span.flags, "service_name": _service(resource), "scope_name": scope.name, "scope_version": scope.version,
             **_jaeger_attributes("", span.attributes), **_jaeger_attributes("scope_", scope.attributes),
             **_jaeger_attributes(
                 "resource_", [each for each in resource.attributes if each.key != "service.name"]
@@ -259,6 +283,34 @@ def signoz_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def json_signoz_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
+    """Columns of JSON beside the Maps; in every other row instead of them, as if no Map were filled any more."""
+    rows = zip(signoz_rows(request), each_span(request), strict=True)
+    for number, (row, (resource, scope, span)) in enumerate(rows):
+        maps = ("attributes_string", "attributes_number", "attributes_bool", "resources_string")
+        yield row | ({key: {} for key in maps} if number % 2 else {}) | {
+            "attributes": _plains(span.attributes), "resource": _plains(resource.attributes),
+            "scope": {
+                "name": scope.name, "version": scope.version, "attributes": _plains(scope.attributes),
+            },
+        }  # fmt: skip
+
+
+def signoz_2_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
+    """The same values by other names, without what was not kept."""
+    for row in signoz_rows(request):
+        yield {
+            "timestamp": row["timestamp"], "traceID": row["trace_id"], "spanID": row["span_id"],
+            "parentSpanID": row["parent_span_id"], "serviceName": row["resource_fingerprint"],
+            "name": row["name"], "kind": row["kind"], "durationNano": row["duration_nano"],
+            "statusCode": row["status_code"], "events": row["events"], "hasError": row["status_code"] == 2,
+            "stringTagMap": row["attributes_string"], "numberTagMap": row["attributes_number"],
+            "boolTagMap": row["attributes_bool"], "resourceTagsMap": row["resources_string"],
+            "isRemote": "unknown", "statusMessage": row["status_message"],
+            "statusCodeString": row["status_code_string"], "spanKind": row["kind_string"],
+        }  # fmt: skip
+
+
 #: What each kind of database holds: its table, and how a writer fills it.
 SCHEMAS: dict[str, tuple[str, str, Callable[[ExportTraceServiceRequest], Iterator[dict[str, Any]]]]] = {
     "collector": ("otel_traces", collector_table(), collector_rows),
@@ -266,6 +318,8 @@ SCHEMAS: dict[str, tuple[str, str, Callable[[ExportTraceServiceRequest], Iterato
     "json_collector": ("otel_traces", collector_table("JSON"), json_collector_rows),
     "jaeger": ("spans", JAEGER_TABLE, jaeger_rows),
     "signoz": ("signoz_index_v3", SIGNOZ_TABLE, signoz_rows),
+    "json_signoz": ("signoz_index_v3", SIGNOZ_JSON_TABLE, json_signoz_rows),
+    "signoz_2": ("signoz_index_v2", SIGNOZ_2_TABLE, signoz_2_rows),
 }
 
 

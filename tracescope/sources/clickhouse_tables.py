@@ -4,7 +4,8 @@
 Collector          ``otel_traces`` of the OpenTelemetry Collector's exporter, attributes in Map or
                    in JSON columns, ``Duration`` as UInt64 or, before, Int64
 Jaeger 2           ``spans``: one nested column for each type of attribute
-SigNoz             ``signoz_index_v3`` and ``distributed_signoz_index_v3``: a Map for each type
+SigNoz             ``signoz_index_v3``, a Map for each type and, newer, JSON; before ``signoz_index_v2``;
+                   each also as ``distributed_...``
 =================  ==============================================================================
 
 What a table is its columns tell, not its name.  A query names its columns as OTLP's JSON names its fields
@@ -381,35 +382,53 @@ def _texts(column: str) -> str:
     )
 
 
-def _signoz(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
-    """SigNoz keeps integers among its doubles, and the parent among the links."""
-    del all_values
-    numbers = (
-        "arrayMap(a -> (a.1, (NULL, NULL, "
-        f"if(a.2 = trunc(a.2) AND abs(a.2) < {_EXACT}, toNullable(toInt64(a.2)), NULL), "
-        f"if(a.2 = trunc(a.2) AND abs(a.2) < {_EXACT}, NULL, toNullable(a.2)))), "
-        "CAST(attributes_number, 'Array(Tuple(String, Float64))'))"
-    )
-    flags = (
+def _signoz_maps(strings: str, numbers: str, flags: str) -> str:
+    """Attributes of a Map for each type; integers are among the doubles."""
+    whole = f"a.2 = trunc(a.2) AND abs(a.2) < {_EXACT}"
+    return (
+        f"arrayConcat({_texts(strings)}, "
+        f"arrayMap(a -> (a.1, (NULL, NULL, if({whole}, toNullable(toInt64(a.2)), NULL), "
+        f"if({whole}, NULL, toNullable(a.2)))), CAST({numbers}, 'Array(Tuple(String, Float64))')), "
         "arrayMap(a -> (a.1, (NULL, toNullable(a.2), NULL, NULL)), "
-        "CAST(attributes_bool, 'Array(Tuple(String, Bool))'))"
+        f"CAST({flags}, 'Array(Tuple(String, Bool))')))"
     )
+
+
+def _signoz_events() -> str:
     event = "JSONExtract(e, 'Tuple(name String, timeUnixNano UInt64, attributeMap Map(String, String))')"
+    return f"arrayMap(e -> (e.2, e.1, {_texts('e.3')}), arrayMap(e -> {event}, events))"
+
+
+def _signoz(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
+    """SigNoz keeps the parent among the links; its newer columns of JSON are empty in older rows."""
+
+    def of(column: str, maps: str) -> str:
+        if not columns.get(column, "").startswith("JSON"):
+            return maps
+        others = f"arrayFilter(a -> NOT has(JSONAllPaths({column}), a.1), {maps})"
+        return f"arrayConcat({_of_json(column, all_values)}, {others})"
+
+    scope = columns.get("scope", "")
+    scope_attributes = _of_json("scope.attributes", all_values) if "attributes JSON" in scope else "[]"
     references = "JSONExtract(links, 'Array(Tuple(traceId String, spanId String, refType String))')"
     return Table(
         kind="SigNoz",
         name=name,
         time="timestamp",
         trace_id="trace_id",
-        resource=_texts("resources_string"),
-        scope=_NO_SCOPE,
+        resource=of("resource", _texts("resources_string")),
+        scope=f"(nullIf(toString(scope.name), ''), nullIf(toString(scope.version), ''), {scope_attributes})"
+        if scope.startswith("JSON")
+        else _NO_SCOPE,
         span={
             "traceState": "trace_state",
             "name": "name",
             "kind": "kind",
             **_times("timestamp", "duration_nano"),
-            "attributes": f"arrayConcat({_texts('attributes_string')}, {numbers}, {flags})",
-            "events": f"arrayMap(e -> (e.2, e.1, {_texts('e.3')}), arrayMap(e -> {event}, events))",
+            "attributes": of(
+                "attributes", _signoz_maps("attributes_string", "attributes_number", "attributes_bool")
+            ),
+            "events": _signoz_events(),
             "status": "(status_message, status_code)",
             "flags": "flags",
         },
@@ -417,6 +436,36 @@ def _signoz(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
         links=f"arrayMap(l -> (l.1, l.2, '', []), arrayFilter(l -> l.3 != 'CHILD_OF', {references}))",
         attributes=_TYPED,
         bucketed="ts_bucket_start" in columns,
+    )
+
+
+def _signoz_2(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
+    """SigNoz's table before: links and states are not in it, and at first no attribute had a type."""
+    del all_values
+    message = "statusMessage" if "statusMessage" in columns else "''"
+    named = "[('service.name', (toNullable(toString(serviceName)), NULL, NULL, NULL))]"
+    resource = _texts("resourceTagsMap") if "resourceTagsMap" in columns else "[]"
+    typed = "stringTagMap" in columns
+    return Table(
+        kind="SigNoz, version 2",
+        name=name,
+        time="timestamp",
+        trace_id="traceID",
+        resource=f"arrayConcat({named}, arrayFilter(a -> a.1 != 'service.name', {resource}))",
+        scope=_NO_SCOPE,
+        span={
+            "name": "name",
+            "kind": "kind",
+            **_times("timestamp", "durationNano"),
+            "attributes": _signoz_maps("stringTagMap", "numberTagMap", "boolTagMap")
+            if typed
+            else _texts("tagMap"),
+            "events": _signoz_events(),
+            "status": f"({message}, statusCode)",
+        },
+        ids=("spanID", "parentSpanID"),
+        links="CAST([], 'Array(Tuple(String, String, String, Array(Tuple(String, String))))')",
+        attributes=_TYPED,
     )
 
 
@@ -428,9 +477,17 @@ _KNOWN: Final = (
     ),
     (_jaeger, ("start_time", "trace_id", "id", "parent_span_id", "duration", "str_attributes.key")),
     (_signoz, ("timestamp", "trace_id", "span_id", "duration_nano", "attributes_string", "resources_string")),
+    (_signoz_2, ("timestamp", "traceID", "spanID", "parentSpanID", "durationNano", "serviceName")),
 )
 #: Where each keeps its spans, when no table is named.
-USUAL: Final = ("otel_traces", "spans", "distributed_signoz_index_v3", "signoz_index_v3")
+USUAL: Final = (
+    "otel_traces",
+    "spans",
+    "distributed_signoz_index_v3",
+    "signoz_index_v3",
+    "distributed_signoz_index_v2",
+    "signoz_index_v2",
+)
 
 
 def recognise(name: str, columns: Mapping[str, str], *, all_values: bool = True) -> Table | None:
