@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from buckets import s3_process
+from buckets import KEYS, KINDS, S3Server, make_bucket
 from click.testing import CliRunner, Result
 from processes import free_address
 from stores import sealed_checksum
@@ -38,30 +38,23 @@ from tracescope.store import open_store
 
 obstore = pytest.importorskip("obstore", reason="needs obstore")
 
-#: Whose bucket it is and where: the server asks no more of a signature.
-SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret", "AWS_REGION": "us-east-1"}
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """An S3 server's address."""
-    with s3_process() as (address, _):
-        yield address
+@pytest.fixture(params=KINDS)
+def s3_kind(request: pytest.FixtureRequest) -> str:
+    """Every test on every kind of server."""
+    return request.param
 
 
 @pytest.fixture
-def bucket(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+def bucket(s3: S3Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty bucket of its own: a client that writes into it."""
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
     name = f"b{abs(hash(request.node.name)) % 10**12}"
-    asked = urllib.request.Request(f"{server}/{name}", method="PUT", headers={"Authorization": SIGNED})
-    urllib.request.urlopen(asked).close()
+    make_bucket(s3.address, name)
     from obstore.store import S3Store
 
-    store = S3Store(name, config={"endpoint": server}, client_options={"allow_http": True})
-    store_of[id(store)] = f"s3://{name}", server
+    store = S3Store(name, config={"endpoint": s3.address}, client_options={"allow_http": True})
+    store_of[id(store)] = f"s3://{name}", s3.address
     return store
 
 
@@ -245,7 +238,7 @@ def test_an_import_that_is_killed_leaves_the_store_as_it_was_and_the_next_goes_o
             waiting.set()
             time.sleep(60)
         with urllib.request.urlopen(
-            urllib.request.Request(address + handler.path, headers={"Authorization": SIGNED})
+            urllib.request.Request(address + handler.path, headers=dict(handler.headers))
         ) as answer:
             body = answer.read()
             handler.send_response(answer.status)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buckets import make_bucket, mirror, new_url
+from buckets import KINDS, S3Server, best, make_bucket, mirror, new_url
 from click.testing import CliRunner
 from stores import ARRIVED, DAY, HOUR, land, many, new_store, sealed_checksum
 from test_serve import Server, request
@@ -37,6 +37,12 @@ from tracescope.store.mirror import LEASE, Mirror
 DATA = Path(__file__).parent / "data"
 
 pytestmark = pytest.mark.usefixtures("s3")
+
+
+@pytest.fixture(params=KINDS)
+def s3_kind(request: pytest.FixtureRequest) -> str:
+    """Every test on every kind of server."""
+    return request.param
 
 
 @pytest.fixture
@@ -331,11 +337,11 @@ def test_storage_without_conditional_writes_is_refused(
     assert list(Bucket(url).list("")) == []
 
 
-def test_a_bucket_that_refuses_is_named_without_its_secrets(s3: str) -> None:
+def test_a_bucket_that_refuses_is_named_without_its_secrets(s3: S3Server) -> None:
     """Wrong names and wrong schemes give one sentence each."""
     with pytest.raises(SourceError, match="names no bucket"):
         Bucket("s3://")
-    make_bucket(s3, "other-bucket")
+    make_bucket(s3.address, "other-bucket")
     assert Bucket("s3://other-bucket/any").get("CURRENT.json") is None
 
 
@@ -440,20 +446,21 @@ def test_every_answer_is_that_of_a_folder(tmp_path: Path, url: str, monkeypatch:
     assert json.loads(command("diff", "--format", "json", *several))["edges"] == json.loads(alone)["edges"]
 
 
+@pytest.mark.parametrize("s3_kind", [best()], indirect=True)
 def test_a_receiver_lands_in_a_bucket_whatever_becomes_of_it_and_of_the_network(
-    tmp_path: Path, url: str, s3_process: subprocess.Popen[bytes]
+    tmp_path: Path, url: str, s3: S3Server
 ) -> None:
     """What was acknowledged is in the bucket in the end: the journal holds it meanwhile, across kill -9."""
     home = {"XDG_DATA_HOME": str(tmp_path / "receiver")}
     server = Server(url, home)  # pyright: ignore[reportArgumentType]
     try:
         server.send(request(0, 100))
-        s3_process.send_signal(signal.SIGSTOP)
+        s3.process.send_signal(signal.SIGSTOP)
         try:
             server.send(request(100, 100))
         finally:
             server.stop(signal.SIGKILL)
-            s3_process.send_signal(signal.SIGCONT)
+            s3.process.send_signal(signal.SIGCONT)
         server = Server(url, home)  # pyright: ignore[reportArgumentType]
         server.send(request(200, 100))
     finally:
