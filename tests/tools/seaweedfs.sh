@@ -1,13 +1,9 @@
 #!/usr/bin/env bash
 # Build SeaweedFS, an S3 server that is no simulation, unless it is built already, and print where it is.
-# `seaweedfs.sh --path` only prints where it is, and fails where it is not.
-# Needs Go, and some minutes of processor time the first time. Kept in the user's cache, by version.
+# Needs Go, and 6.5 minutes of processor time the first time. Kept in the user's cache, by version.
 set -euo pipefail
 version=v0.0.0-20261109003541-7506e5f91cd6
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/tracescope/test-tools/seaweedfs-$version
-if [ "${1:-}" = --path ]; then
-    [ -x "$folder/weed" ] || exit 1
-fi
 PATH="$PATH:/usr/local/go/bin"
 if [ ! -x "$folder/weed" ]; then
     command -v go >/dev/null || { echo "no Go for SeaweedFS" >&2; exit 1; }
