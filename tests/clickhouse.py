@@ -226,7 +226,8 @@ def jaeger_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
             "start_time": _time(span.start_time_unix_nano), "status_code": CODES[span.status.code],
             "status_message": span.status.message,
             "duration": span.end_time_unix_nano - span.start_time_unix_nano,
-            "flags": span.flags, "service_name": _service(resource), "scope_name": scope.name, "scope_version": scope.version,
+            "flags": span.flags, "service_name": _service(resource),
+            "scope_name": scope.name, "scope_version": scope.version,
             **_jaeger_attributes("", span.attributes), **_jaeger_attributes("scope_", scope.attributes),
             **_jaeger_attributes(
                 "resource_", [each for each in resource.attributes if each.key != "service.name"]
@@ -284,7 +285,7 @@ def signoz_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
 
 
 def json_signoz_rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
-    """Columns of JSON beside the Maps; in every other row instead of them, as if no Map were filled any more."""
+    """Columns of JSON beside the Maps; in every other row instead of them, as if Maps were filled no more."""
     rows = zip(signoz_rows(request), each_span(request), strict=True)
     for number, (row, (resource, scope, span)) in enumerate(rows):
         maps = ("attributes_string", "attributes_number", "attributes_bool", "resources_string")

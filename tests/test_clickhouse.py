@@ -342,7 +342,7 @@ def test_since_and_until_read_whole_hours_in_between(server: clickhouse.Server, 
     assert done.stderr.startswith("2 new"), done.output
     refused = run("import", str(tmp_path), "--since", "1d", "--store", tmp_path / "store")
     assert refused.exit_code == 2
-    assert "--since" in refused.stderr
+    assert "--since and --until are of URLs" in refused.stderr
 
 
 # -- what goes wrong --

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stores
 import zstandard
 from buckets import KEYS, KINDS, S3Server, make_bucket
 from click.testing import CliRunner, Result
@@ -198,6 +199,32 @@ def test_an_object_that_goes_or_changes_while_it_is_read_leaves_the_store_as_it_
     assert open_store(tmp_path / "store").stored() == 0
     monkeypatch.setattr(Bucket, "objects", listed)
     assert run("import", url(bucket), "--store", tmp_path / "store").stderr.startswith("8 new")
+
+
+def test_since_and_until_choose_spans_of_objects_and_leave_out_those_that_keys_rule_out(
+    tmp_path: Path, bucket: Any
+) -> None:
+    """Times of keys are of any zone; an object that was read in part is read again by more."""
+    sent = stores.request("A shop GET 08:30:00 +1s\nB shop GET 10:30:00 +1s").SerializeToString()
+    inside = stores.request("C shop GET 08:40:00 +1s").SerializeToString()
+    bucket.put("t/year=2026/month=09/day=30/hour=21/minute=00/far-east", sent)
+    bucket.put("t/no-time", inside)
+    for number, day in enumerate(("year=2026/month=09/day=28", "year=2026/month=10/day=05")):
+        bucket.put(f"t/{day}/hour=10/other-{number}", inside)
+    bucket.put("t/year=2026/month=99/day=01/no-day", inside)
+    asked = "--since", "2026-09-30T08:00Z", "--until", "2026-09-30T09:00Z"
+    result = run("import", url(bucket, "t"), *asked, "--store", tmp_path / "store")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("2 new, 1 duplicates, 0 rejected")
+    assert "left out, of another time: 1 spans, and 2 parts unread" in result.stderr
+    again = run("import", url(bucket, "t"), *asked, "--store", tmp_path / "store")
+    assert again.stderr.startswith("0 new, 0 duplicates")
+    assert "not read again: 3 parts" in again.stderr
+    whole = run("import", url(bucket, "t"), "--store", tmp_path / "store")
+    assert whole.stderr.startswith("1 new, 6 duplicates")
+    (tmp_path / "sent").write_bytes(sent + inside)
+    assert run("import", tmp_path / "sent", "--store", tmp_path / "plain").exit_code == 0
+    assert sealed_checksum(open_store(tmp_path / "store")) == sealed_checksum(open_store(tmp_path / "plain"))
 
 
 def test_blocks_of_tempo_in_a_bucket_are_read_among_objects_and_alone(tmp_path: Path, bucket: Any) -> None:

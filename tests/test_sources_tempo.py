@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,45 @@ def test_slices_of_a_block_are_all_of_it(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(blocks, "_SLICE_BYTES", 2000)
     monkeypatch.setattr(blocks, "_MESSAGE_BYTES", 3000)
     assert as_sent(given_back(f"tempo://{tmp_path}")) == as_sent(sent)
+
+
+def test_since_and_until_read_blocks_of_that_time_and_of_them_its_spans(tmp_path: Path) -> None:
+    """A block's meta.json rules it out; without times in it, or across the limit, spans decide.
+
+    What was decoded together is read again together.
+    """
+    hour = 3600 * 10**9
+    early = (START // hour + 1) * hour
+    asked = [f"{datetime.fromtimestamp(at / 1e9, UTC):%Y-%m-%dT%H:%M}Z" for at in (early, early + hour)]
+    flags = "--since", asked[0], "--until", asked[1]
+    for number, (block, times) in enumerate(
+        ((BLOCK, (0, 1)), (BLOCK[::-1], (1, 2)), (BLOCK.replace("0", "1"), None), (f"1{BLOCK[1:]}", (2, 3)))
+    ):
+        sent = traces(5, seed=number + 1)
+        for resource in sent.resource_spans:
+            for each, span in enumerate(resource.scope_spans[0].spans):
+                moved = early + (hour if each and number == 2 else 0) - span.start_time_unix_nano + number
+                span.start_time_unix_nano += moved
+                span.end_time_unix_nano += moved
+        write_block(tmp_path / "blocks" / block, [sent], 4)
+        if times:
+            meta = tmp_path / "blocks" / block / "meta.json"
+            at = [
+                f"{datetime.fromtimestamp(early / 1e9 + 3600 * (each - 1), UTC):%Y-%m-%dT%H:%M:%S.000000001Z}"
+                for each in times
+            ]
+            meta.write_text(json.dumps(json.loads(meta.read_text()) | {"startTime": at[0], "endTime": at[1]}))
+    url = f"tempo://{tmp_path}/blocks"
+    result = run("import", url, *flags, "--store", tmp_path / "store")
+    assert result.exit_code == 0, result.output
+    # the first ends in the second in which what is asked for begins: it is read
+    assert result.stderr.startswith("50 new, 0 duplicates, 0 rejected")
+    assert "left out, of another time: 10 spans, and 1 parts unread" in result.stderr
+    assert "not read again: 3 parts" in run("import", url, *flags, "--store", tmp_path / "store").stderr
+    rest = run("import", url, "--store", tmp_path / "store")
+    assert rest.stderr.startswith("30 new, 50 duplicates")
+    whole = run("import", url, *flags, "--store", tmp_path / "store")
+    assert whole.stderr.startswith("0 new, 0 duplicates")
 
 
 def test_blocks_beside_other_files_and_those_that_cannot_be_read_are_told(tmp_path: Path) -> None:

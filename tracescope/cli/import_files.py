@@ -39,8 +39,8 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
     metavar="MIB",
     help="Memory limit of the import, the program included; at least 600.",
 )
-@click.option("--since", metavar="WHEN", help="Of a table or topic: from the hour of an instant, or 7d.")
-@click.option("--until", metavar="WHEN", help="Of a table or topic: up to the end of the hour of an instant.")
+@click.option("--since", metavar="WHEN", help="Of URLs: from the hour of an instant, or 7d.")
+@click.option("--until", metavar="WHEN", help="Of URLs: up to the end of the hour of an instant.")
 @shell.store_option
 def import_command(
     files: tuple[str, ...],
@@ -92,6 +92,9 @@ def import_command(
         + f"; {count(result.read / took)} spans/s",
         err=True,
     )
+    if result.outside or result.parts_outside:
+        unread = f", and {result.parts_outside:,} parts unread" if result.parts_outside else ""
+        shell.echo(f"left out, of another time: {result.outside:,} spans{unread}", err=True)
     if result.known:
         shell.echo(f"not read again: {result.known:,} parts imported before", err=True)
     if result.skipped:

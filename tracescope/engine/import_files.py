@@ -24,9 +24,9 @@ from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
 from tracescope.ingest.documents import Form
-from tracescope.ingest.files import Chunk, Requests, Skipped, read
+from tracescope.ingest.files import Requests, Skipped, read
 from tracescope.keeping import Policy
-from tracescope.sources import Source
+from tracescope.sources import Between, Source
 from tracescope.sources.reading import Group, Reading, grouped
 from tracescope.store import SpanStore
 from tracescope.store.landing import LandingGroup
@@ -48,6 +48,9 @@ class ImportResult:
         Files that hold no traces, and what they are.
     known
         Parts of sources that the store has from an import before, and that were not read.
+    outside, parts_outside
+        Spans that were left out because they are not of the time that was asked for, and parts of which
+        that was known before they were read.
     sealed
         Whether the hours that were completed are sealed.
     """
@@ -58,6 +61,8 @@ class ImportResult:
     skipped: Counter[str] = field(default_factory=Counter[str])
     skipped_files: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     known: int = 0
+    outside: int = 0
+    parts_outside: int = 0
     sealed: bool = True
 
     @property
@@ -68,11 +73,12 @@ class ImportResult:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """What became of one chunk: spans accepted, refused by reason, and documents skipped."""
+    """What became of one group: spans accepted, refused by reason, documents skipped, spans left out."""
 
     accepted: int
     rejected: dict[str, int]
     skipped: Counter[str]
+    outside: int
 
 
 class _Terms(NamedTuple):
@@ -84,11 +90,12 @@ class _Terms(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """Spans of a chunk, the bytes that they take in memory, and documents skipped."""
+    """Spans of a chunk, the bytes that they take in memory, documents skipped, and spans left out."""
 
     batch: Batch
     size: int
     skipped: Counter[str]
+    outside: int
 
 
 #: What the interpreter, the libraries, the compiled code and chunks in work take, in any import.
@@ -115,8 +122,8 @@ def _requests(chunks: Group, only: Callable[[bytes], bool] | None = None) -> tup
     return out, origin
 
 
-def _decode(chunks: Group, terms: _Terms) -> _Decoded:
-    """Decode some chunks as one."""
+def _decode(chunks: Group, terms: _Terms, between: Between | None) -> _Decoded:
+    """Decode some chunks as one, and keep what starts between."""
     import polars as pl
 
     from tracescope.ingest.decode import assemble, fingerprint, scan
@@ -143,13 +150,19 @@ def _decode(chunks: Group, terms: _Terms) -> _Decoded:
     spans, rejected = decoded.spans, dict(decoded.rejected)
     if refused:
         rejected["malformed_message"] = refused
+    every = len(spans)
+    if between is not None:
+        spans = spans.filter(pl.col("start_ns").is_between(*between, closed="left"))
+        if len(spans) < every:
+            name = f"{name}-{between.first_ns}-{between.end_ns}"
+    outside = every - len(spans)
     if terms.closed:
         kept = spans.filter(~(pl.col("start_ns") // schema.HOUR_NS).is_in(terms.closed))
         if len(kept) < len(spans):
             rejected["hour_closed"] = len(spans) - len(kept)
         spans = kept
     size = _ROW_BYTES * len(spans) + sum(each.nbytes for each in (found.raw, found.resource_raw, found.heap))
-    return _Decoded(Batch.of(f"i-{name}", spans, rejected, terms.arrived_ns), size, requests.skipped)
+    return _Decoded(Batch.of(f"i-{name}", spans, rejected, terms.arrived_ns), size, requests.skipped, outside)
 
 
 def _stage(group: LandingGroup, batches: list[Batch], also: Sequence[str] = ()) -> None:
@@ -183,9 +196,9 @@ class _Hold:
         self.batches: list[Batch] = []
         self.used_bytes = 0
 
-    def decode(self, chunks: Group, terms: _Terms) -> _Counts:
-        """Decode some chunks and keep their spans."""
-        made = _decode(chunks, terms)
+    def decode(self, chunks: Group, terms: _Terms, between: Between | None) -> _Counts:
+        """Decode some chunks and keep their spans, those that start between."""
+        made = _decode(chunks, terms, between)
         full: list[Batch] = []
         with self._lock:
             if self.used_bytes + made.size <= self._memory_bytes:
@@ -198,7 +211,7 @@ class _Hold:
                     full, self._aside, self._waiting_bytes = self._aside, [], 0
         if full:
             _stage(self._group, full)
-        return _Counts(len(made.batch.spans), made.batch.rejected, made.skipped)
+        return _Counts(len(made.batch.spans), made.batch.rejected, made.skipped, made.outside)
 
     def finish(self) -> None:
         """Write what waits to be written."""
@@ -208,13 +221,13 @@ class _Hold:
 
 
 def _results(
-    hold: _Hold, groups: Iterator[Group], terms: _Terms, workers: int
-) -> Iterator[tuple[Chunk, _Counts]]:
+    hold: _Hold, groups: Iterator[tuple[Group, Between | None]], terms: _Terms, workers: int
+) -> Iterator[tuple[Group, _Counts]]:
     """Keep every chunk, some at once."""
-    waiting: list[tuple[Chunk, Future[_Counts]]] = []
+    waiting: list[tuple[Group, Future[_Counts]]] = []
     with ThreadPoolExecutor(workers) as threads:
-        for chunks in groups:
-            waiting.append((chunks[-1], threads.submit(hold.decode, chunks, terms)))
+        for chunks, between in groups:
+            waiting.append((chunks, threads.submit(hold.decode, chunks, terms, between)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
                 yield done, future.result()
@@ -252,18 +265,22 @@ class _Asked:
         sources = [each for each in paths if not isinstance(each, (str, Path))]
         return cls(files, [Reading(each, form, Skipped(), before) for each in sources], form, skipped)
 
-    def groups(self) -> Generator[Group]:
-        """Chunks of all, by what is decoded together."""
+    def groups(self) -> Generator[tuple[Group, Between | None]]:
+        """Chunks of all, by what is decoded together, and between what their spans have to start."""
         if self.files:
             with closing(read(self.files, self.form, self.skipped)) as chunks:
-                yield from grouped(chunks)
+                for group in grouped(chunks):
+                    yield group, None
         for reading in self.readings:
             with closing(reading.groups()) as groups:
-                yield from groups
+                for group in groups:
+                    yield group, reading.between.get(group[-1].source)
             self.skipped.files += reading.skipped.files
 
-    def names(self) -> list[str]:
-        """Batches of the parts that were read."""
+    def names(self, left_out: Collection[str]) -> list[str]:
+        """Batches of the parts that were read; of those in `left_out` some spans were."""
+        for reading in self.readings:
+            reading.narrow(left_out)
         return [name for reading in self.readings for name in reading.names]
 
 
@@ -316,16 +333,22 @@ def import_files(
     ):
         room = max(memory_bytes - PROGRAM_BYTES, LEAST_BYTES)
         hold = _Hold(group, room)
-        for chunk, taken in _results(hold, groups, terms, workers):
+        left_out: set[str] = set()
+        for chunks, taken in _results(hold, groups, terms, workers):
+            if taken.outside:
+                left_out.update(chunk.source for chunk in chunks)
+            result.outside += taken.outside
             result.read += taken.accepted + sum(taken.rejected.values())
             result.rejected.update(taken.rejected)
             result.skipped.update(taken.skipped)
             if progress is not None:
+                chunk = chunks[-1]
                 progress(chunk.source, chunk.position, chunk.total, result.read)
         hold.finish()
         let_go()
-        names = asked.names()
+        names = asked.names(left_out)
         result.known = sum(reading.known for reading in asked.readings)
+        result.parts_outside = sum(reading.outside for reading in asked.readings)
         try:
             left = room - hold.used_bytes
             unlanded = Unlanded(hold.batches, group, names, arrived_ns)

@@ -34,7 +34,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from tracescope.errors import UsageError
@@ -54,9 +54,15 @@ SCHEMES: Final[Mapping[str, str]] = {
     "kafka": "kafka",
     "kafkas": "kafka",
 }
-#: Modules whose sources can be read from an instant on and up to one, and the options that say so.
-TIMED: Final = ("clickhouse", "kafka")
+#: Options that say from when on and up to when a source is read.
 BETWEEN: Final = {"since", "until"}
+
+
+class Between(NamedTuple):
+    """Spans that start in [first, end), nanoseconds of the epoch."""
+
+    first_ns: int
+    end_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ class Part:
     messages
         Each piece is one ExportTraceServiceRequest in protobuf; one that is malformed is refused and counted
         as ``malformed_message``, and the others are read.  Else the pieces together are a file.
+    between
+        Spans outside are left out, and counted.
+    outside
+        None of its spans is between: it is not read, but counted.
     """
 
     name: str
@@ -120,6 +130,8 @@ class Part:
     read: Callable[[], Iterable[bytes]]
     size: int = 0
     messages: bool = False
+    between: Between | None = None
+    outside: bool = False
 
 
 class Source(Protocol):
@@ -186,10 +198,10 @@ def resolve(names: Sequence[str | Path], options: Options) -> list[str | Path | 
     """
     refuse_elsewhere([name for name in names if not is_source(name)])
     for name in names:
-        if options.given.keys() & BETWEEN and _module_of(str(name)) not in TIMED:
+        if options.given.keys() & BETWEEN and not is_source(name):
             raise UsageError(
-                f"{masked(str(name))} is read whole: --since and --until are of tables and topics",
-                "leave them out, or name a clickhouse:// or kafka:// URL alone",
+                f"{masked(str(name))} is read whole: --since and --until are of URLs",
+                "leave them out, or name URLs alone; of a folder of this machine: file:///folder",
             )
     return [open_source(str(name), options) if is_source(name) else name for name in names]
 

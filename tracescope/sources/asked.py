@@ -105,13 +105,27 @@ class Asked:
             It is no instant.
         """
         said = self.get(name)
-        if not said:
-            return default_ns
-        try:
-            at = parse(said, Context(time.time_ns(), "UTC")).start_ns
-        except PeriodError as error:
-            raise PeriodError(
-                f"{self.shown}: {name}: {error.message}",
-                f"give {name}=7d, {name}=2026-11-01 or {name}=2026-11-01T08:00Z; hours are read whole",
-            ) from error
-        return -(-at // HOUR_NS) * HOUR_NS if last else at // HOUR_NS * HOUR_NS
+        return hour_of(said, name, self.shown, last=last) if said else default_ns
+
+
+def hour_of(said: str, name: str, shown: str, *, last: bool = False) -> int:
+    """Where the hour of an instant begins, or where it ends, in ns of the epoch.
+
+    Parameters
+    ----------
+    said, name, shown
+        The instant, the option that says it, and the URL as messages show it.
+
+    Raises
+    ------
+    PeriodError
+        It is no instant.
+    """
+    try:
+        at = parse(said, Context(time.time_ns(), "UTC")).start_ns
+    except PeriodError as error:
+        raise PeriodError(
+            f"{shown}: {name}: {error.message}",
+            f"give {name}=7d, {name}=2026-11-01 or {name}=2026-11-01T08:00Z; hours are read whole",
+        ) from error
+    return -(-at // HOUR_NS) * HOUR_NS if last else at // HOUR_NS * HOUR_NS

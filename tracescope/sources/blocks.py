@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,6 +29,7 @@ from tracescope.errors import InputError, SourceError
 from tracescope.ingest import columns, otlp_json
 from tracescope.ingest.columns import Column, Field
 from tracescope.ingest.files import FileOfNoTracesError
+from tracescope.sources import Between, Part
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,6 +122,23 @@ class Block:
     shown: str
     meta: Callable[[], bytes | None]
     data: Callable[[], AbstractContextManager[Path]]
+
+    def part(self, name: str, between: Between | None) -> Part:
+        """It as a part, which is told to lie outside by its meta.json."""
+        outside = between is not None and self._lies_outside(between)
+        return Part(name, self.shown, self.read, messages=True, between=between, outside=outside)
+
+    def _lies_outside(self, between: Between) -> bool:
+        """Whether its first and last times say that it has nothing of what is between; else reading tells."""
+        try:
+            said = json.loads(self.meta() or b"{}")
+            first, last = (
+                int(datetime.fromisoformat(said[name]).timestamp()) * 10**9
+                for name in ("startTime", "endTime")
+            )
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return False
+        return last + 10**9 <= between.first_ns or first >= between.end_ns
 
     def read(self) -> Iterator[bytes]:
         """Its traces as ExportTraceServiceRequest messages.

@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tracescope.errors import InputError, SourceError
-from tracescope.sources import Options, Part, Source, blocks, digest
+from tracescope.sources import Between, Options, Part, Source, blocks, digest
+from tracescope.sources.between import between_of, written_outside
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -27,6 +28,7 @@ class Folder:
     name: str
     path: Path
     blocks: bool = False
+    between: Between | None = None
 
     @property
     def identity(self) -> str:
@@ -44,9 +46,12 @@ class Folder:
             name = digest(path.resolve(), about.st_size, about.st_mtime_ns)
             if blocks.is_data(str(path)):
                 none = False
-                yield Part(name, str(path.parent), _block(path).read, messages=True)
+                yield _block(path).part(name, self.between)
             else:
-                yield Part(name, str(path), _reader(path), about.st_size)
+                outside = written_outside(str(path), self.between)
+                yield Part(
+                    name, str(path), _reader(path), about.st_size, between=self.between, outside=outside
+                )
         if not found:
             raise InputError(f"{self.path}: no such file", "check the path, and that the folder is not empty")
         if none:
@@ -89,10 +94,10 @@ def _block(path: Path) -> blocks.Block:
 
 def open_source(url: str, options: Options) -> Source:
     """Open ``file:///path``; see `open_folder`."""
-    return open_folder(url)
+    return open_folder(url, options)
 
 
-def open_folder(url: str) -> Folder:
+def open_folder(url: str, options: Options) -> Folder:
     """Open ``file:///path``.
 
     Raises
@@ -103,4 +108,4 @@ def open_folder(url: str) -> Folder:
     parsed = urlsplit(url)
     if parsed.netloc not in ("", "localhost") or not parsed.path:
         raise SourceError(f"file://{parsed.netloc} names no path of this machine", "write file:///path")
-    return Folder(url, Path(unquote(parsed.path)))
+    return Folder(url, Path(unquote(parsed.path)), between=between_of(options, url))

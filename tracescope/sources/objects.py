@@ -1,8 +1,8 @@
 """Objects of a bucket (`tracescope.buckets`) as parts.
 
-A prefix is whole folders, or the key of one object.  Keys say nothing of when spans were: exporters name
-folders in any time zone, and an object holds spans of several hours.  An object's name in the ledger is its
-key and entity tag, so one that was written anew is read again.
+A prefix is whole folders, or the key of one object.  Keys say little of when spans were (`between`):
+exporters name folders in any time zone, and an object holds spans of several hours.  An object's name in the
+ledger is its key and entity tag, so one that was written anew is read again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from tracescope.buckets import Place, place_of
 from tracescope.errors import InputError
-from tracescope.sources import Options, Part, Source, blocks, digest
+from tracescope.sources import Between, Options, Part, Source, blocks, digest
+from tracescope.sources.between import between_of, written_outside
 
 _LISTED: Final = 1000
 _PIECE_BYTES: Final = 1024 * 1024
@@ -43,12 +44,15 @@ class Bucket:
         The client, and what it raises.
     blocks
         Only blocks of Tempo are read.
+    between
+        Spans outside are left out.
     """
 
     place: Place
     store: Any
     errors: tuple[type[Exception], ...]
     blocks: bool = False
+    between: Between | None = None
 
     @property
     def name(self) -> str:
@@ -73,9 +77,11 @@ class Bucket:
             if blocks.is_data(found.key):
                 none = False
                 block = self.block(found)
-                yield Part(name, block.shown, block.read, messages=True)
+                yield block.part(name, self.between)
             elif not (self.blocks or blocks.is_beside(found.key)):
-                yield Part(name, self.shown(found.key), self.reader(found), found.size)
+                outside = written_outside(found.key, self.between)
+                shown = self.shown(found.key)
+                yield Part(name, shown, self.reader(found), found.size, between=self.between, outside=outside)
         if none:
             raise blocks.no_block(self.name)
 
@@ -181,4 +187,4 @@ def open_source(url: str, options: Options) -> Source:
 def open_bucket(url: str, options: Options) -> Bucket:
     """The same, as what it is."""
     place = place_of(url, given=options.given, environ=options.environ)
-    return Bucket(place, *place.client())
+    return Bucket(place, *place.client(), between=between_of(options, place.shown))

@@ -18,7 +18,7 @@ from tracescope.errors import SourceError
 from tracescope.ingest.documents import Form
 from tracescope.ingest.files import Chunk, FileOfNoTracesError, Message, Skipped, read_pieces
 from tracescope.ingest.sequence import CHUNK_BYTES
-from tracescope.sources import Part, Source, digest
+from tracescope.sources import Between, Part, Source, digest
 from tracescope.store.pointer import OF_PART
 
 #: Parts of at most so many bytes are fetched ahead, ...
@@ -46,8 +46,10 @@ class Reading:
         Batches that the store has.
     names
         Batches of the parts that were read.
-    known
-        Parts that the store had.
+    known, outside
+        Parts that the store had, and those that hold nothing of what is between.
+    between
+        What is between, by what messages call a part.
     """
 
     source: Source
@@ -56,7 +58,10 @@ class Reading:
     before: Collection[str]
     names: list[str] = field(default_factory=list[str])
     known: int = 0
+    outside: int = 0
+    between: dict[str, Between] = field(default_factory=dict[str, Between])
     _prefix: str = ""
+    _shown: dict[str, Part] = field(default_factory=dict[str, Part])
 
     def groups(self) -> Generator[Group]:
         """Chunks of all parts that are new, each group to be decoded at once.
@@ -69,7 +74,7 @@ class Reading:
         self._prefix = f"{OF_PART}{digest(self.source.identity)}-"
         with closing(_fetched(self._new())) as parts:
             yield from grouped(self._chunks(parts))
-        if not self.names and not self.known and self.skipped.files:
+        if not (self.names or self.known or self.outside) and self.skipped.files:
             raise SourceError(
                 f"{self.source.name}: none of {len(self.skipped.files)} parts holds traces; the first: "
                 f"{self.skipped.files[0][1]}",
@@ -81,14 +86,32 @@ class Reading:
         size = len(self._prefix)
         names = {batch[size:] for batch in self.before if batch.startswith(self._prefix)}
         for part in self.source.parts(frozenset(names)):
-            if part.name in names:
+            if part.outside:
+                self.outside += 1
+            elif part.name in names or _narrowed(part) in names:
                 self.known += 1
-                continue
-            names.add(part.name)
-            yield part
+            else:
+                names.add(part.name)
+                yield part
+
+    def narrow(self, left_out: Collection[str]) -> None:
+        """Name parts of which spans were left out so that an import of more reads them again.
+
+        Parameters
+        ----------
+        left_out
+            What messages call them.
+        """
+        for shown in self._shown.keys() & set(left_out):
+            part = self._shown[shown]
+            at = self.names.index(self._prefix + part.name)
+            self.names[at] = self._prefix + _narrowed(part)
 
     def _chunks(self, parts: Iterator[tuple[Part, Iterable[bytes]]]) -> Iterator[Chunk]:
         for part, pieces in parts:
+            if part.between is not None:
+                self.between[part.shown] = part.between
+                self._shown[part.shown] = part
             try:
                 if part.messages:
                     yield from _of_messages(part, pieces)
@@ -98,6 +121,11 @@ class Reading:
                 self.skipped.files.append((part.shown, found.error.message))
                 continue  # not remembered: another time, or with another --format, it may be read
             self.names.append(self._prefix + part.name)
+
+
+def _narrowed(part: Part) -> str:
+    """What a part is called of which only spans between are kept."""
+    return digest(part.name, part.between)
 
 
 def _of_messages(part: Part, pieces: Iterable[bytes]) -> Iterator[Chunk]:

@@ -31,5 +31,5 @@ def open_source(url: str, options: Options) -> Source:
             f"{masked(url)} names a server; blocks of Tempo are read from where it stores them",
             "write tempo+s3://bucket/prefix or tempo:///folder",
         )
-    folder = folders.open_folder(re.sub("tempo", "file", url, count=1, flags=re.IGNORECASE))
+    folder = folders.open_folder(re.sub("tempo", "file", url, count=1, flags=re.IGNORECASE), options)
     return replace(folder, name=masked(url), blocks=True)
