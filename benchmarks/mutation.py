@@ -33,14 +33,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 #: A mutant whose tests take so many times as long is one that loops.
 SLOWER, LEAST_S = 4.0, 20.0
 
-#: Modules and the tests that know them, fast ones first; those of compiled code are compiled for each mutant.
+#: Modules and the tests that know them, fast ones first; kernels are interpreted.
 MODULES = {
     "significance": ("analysis.statistics.significance", "significance"),
     "ranks": ("analysis.statistics.rank_statistics", "ranks"),
@@ -52,14 +52,25 @@ MODULES = {
     "changes": ("analysis.evidence.change_points", "change_laws"),
     "patterns": ("analysis.evidence.patterns", "pattern_rules patterns"),
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
+    "effects": ("analysis.comparison.effects", "decomposition routing"),
+    "rates": ("analysis.statistics.rates", "failure_trends failures"),
+    "distributions": ("analysis.statistics.distributions", "distributions"),
+    "robust_fit": ("analysis.statistics.robust_fit", "robust_fit"),
+    "tail": ("analysis.comparison.tail", "tail"),
+    "carriers": ("analysis.comparison.carriers", "carriers"),
+    "standing": ("analysis.comparison.standing", "standing"),
+    "overlap": ("analysis.comparison.overlap", "overlap"),
+    "backlog": ("analysis.capacity.backlog", "backlog"),
+    "offered": ("analysis.capacity.offered", "offered"),
+    "series": ("analysis.evidence.series", "series"),
     "blocks": ("analysis.statistics.blocks", "blocks"),
     "starved": ("analysis.comparison.starved", "starved_laws starved"),
     "verdict": ("analysis.verdict", "verdict"),
     "gate": ("analysis.gate", "gate"),
     "sketch": ("kernels.sketch", "small_kernels"),
     "tally": ("kernels.tally", "small_kernels"),
-    "skew": ("kernels.skew", "twin clocks"),
     "walk": ("kernels.walk", "twin critical_path"),
+    "rollup": ("kernels.rollup", "twin rollup"),
 }
 
 #: Survivors that behave as the module does: (module, text of the mutant) -> why.
@@ -68,6 +79,15 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "decompose",
         "calls[:1] * criticality[:1] < 0 => calls[:1] * criticality[:1] <= 0",
     ): "where one of both is zero, the sum of both is the other",
+    **{
+        ("blocks", f"0 => {other}"): "cells that only one period has are left out, whatever they weigh"
+        for other in (1, -1)
+    },
+    (
+        "changes",
+        "np.arange(n)[:, None] >= ends[None, :] => np.arange(n)[:, None] < ends[None, :]",
+    ): "the mean is in the design, which a step and its mirror image extend by the same",
+    ("changes", "1.0 => 2.0"): "a factor of all effects alike changes none's place",
     ("significance", "0.0 => -1.0"): "a default size; sizes are not below zero, and the larger one counts",
     ("significance", "0 => 1"): "a step has STEP_SIDE blocks before it, and -1 stands for none",
     (
@@ -173,6 +193,8 @@ def _silent(tree: ast.Module) -> set[int]:
             hide(node)
         if isinstance(node, ast.Assert):
             hide(node)
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            hide(node)  # of zip: a guard as an assertion is
     return out
 
 
@@ -221,19 +243,33 @@ class Replaced(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoade
         """Of the changed tree."""
         return compile(self.tree, self.path, "exec")
 
-    def exec_module(self, module: ModuleType) -> None:
-        """Compiled code of a changed module is neither kept nor taken from what was kept."""
-        if ".kernels." not in self.module:
-            super().exec_module(module)
-            return
-        kernels = importlib.import_module("tracescope.kernels")
-        kept = kernels._compiled
-        numba = importlib.import_module("numba")
-        kernels._compiled = lambda function, **options: numba.njit(nogil=True, **options)(function)  # type: ignore[attr-defined]
-        try:
-            super().exec_module(module)
-        finally:
-            kernels._compiled = kept  # type: ignore[attr-defined]
+
+def callers(module: str) -> set[str]:
+    """A kernel module and those whose compiled code holds it: what imports it, and what imports that."""
+    uses = {
+        f"tracescope.kernels.{path.stem}": path.read_text()
+        for path in (ROOT / "tracescope" / "kernels").glob("[!_]*.py")
+    }
+    out = {module}
+    while more := {
+        name
+        for name, text in uses.items()
+        if name not in out and any(f"from {known} import" in text for known in out)
+    }:
+        out |= more
+    return out
+
+
+def interpret(modules: set[str]) -> None:
+    """Run the kernels of some modules as the Python that they are: compiling each mutant takes a minute."""
+    kernels = importlib.import_module("tracescope.kernels")
+    compiled = kernels._compiled
+
+    def chosen(function: Any, **options: Any) -> Any:
+        return function if function.__module__ in modules else compiled(function, **options)
+
+    kernels._compiled = chosen  # type: ignore[attr-defined]
+    importlib.import_module("numpy").seterr(over="ignore")  # integers wrap around, as compiled ones do
 
 
 def _in_child(work: Callable[[], int], limit_s: float) -> int | None:
@@ -279,8 +315,8 @@ def _run(tests: list[str], log: Path) -> int:
         return code
 
 
-def covered(path: Path, tests: list[str], work: Path) -> set[int]:
-    """Lines of a module that its tests execute; raises when they fail."""
+def covered(path: Path, tests: list[str], work: Path, plain: set[str]) -> set[int]:
+    """Lines of a module that its tests execute, `plain` kernels interpreted; raises when they fail."""
     found = work / "lines"
 
     def traced() -> int:
@@ -296,6 +332,7 @@ def covered(path: Path, tests: list[str], work: Path) -> set[int]:
             lines.add(frame.f_lineno)
             return inside
 
+        interpret(plain)
         threading.settrace(entered)
         sys.settrace(entered)
         code = _run(tests, work / "log")
@@ -325,18 +362,25 @@ def judge(name: str, samples: int, seed: int, work: Path) -> Iterator[tuple[Muta
     module, names = f"tracescope.{MODULES[name][0]}", _tests(MODULES[name][1])
     path = ROOT / (module.replace(".", "/") + ".py")
     source = path.read_text()
-    lines = None if ".kernels." in module else covered(path, names, work)
+    plain = callers(module) if ".kernels." in module else set[str]()
+    lines = covered(path, names, work, plain)
     begin = time.monotonic()
-    if _in_child(lambda: _run(names, work / "log"), 900.0) != 0:
+
+    def without() -> int:
+        interpret(plain)
+        return _run(names, work / "log")
+
+    if _in_child(without, 900.0) != 0:
         raise RuntimeError(
             f"the tests of {name} fail without a mutant:\n{(work / 'log').read_text()[-3000:]}"
         )
-    limit_s = max(SLOWER * (time.monotonic() - begin), LEAST_S) * (3 if ".kernels." in module else 1)
+    limit_s = max(SLOWER * (time.monotonic() - begin), LEAST_S)
     every = mutants(source, lines)
     for mutant in sorted(random.Random(seed).sample(every, min(samples, len(every))), key=lambda m: m.line):
         tree = mutated(source, mutant.node, mutant.way)
 
         def with_mutant(tree: ast.Module = tree) -> int:
+            interpret(plain)
             sys.meta_path.insert(0, Replaced(module, path, tree))
             return _run(names, work / "log")
 

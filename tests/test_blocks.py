@@ -13,12 +13,23 @@ MONDAY = 20_241  # days since the epoch
 MINUTE_NS = HOUR_NS // 60
 
 
-def hours(first_day: float, days: float, *, only: range | None = None, slot_ns: int = HOUR_NS) -> Extent:
-    """A period that begins so many days after a Monday, with a unit of work in every hour (of the day)."""
+def hours(
+    first_day: float,
+    days: float,
+    *,
+    only: range | None = None,
+    slot_ns: int = HOUR_NS,
+    first: int | None = None,
+) -> Extent:
+    """A period that begins so many days after a Monday, with a unit of work in every hour (of the day).
+
+    Of its slots only the `first` may hold any.
+    """
     begin = int((MONDAY + first_day) * DAY_NS)
     slots = np.arange(begin // slot_ns, int(begin + days * DAY_NS) // slot_ns)
     if only is not None:
         slots = slots[np.isin(slots * slot_ns // HOUR_NS % 24, list(only))]
+    slots = slots[:first]
     return Extent(slots, np.ones(len(slots)), begin, int(begin + days * DAY_NS), slot_ns)
 
 
@@ -76,6 +87,12 @@ def test_hours_that_only_one_period_has_are_left_out_and_told() -> None:
     )
     short = match(hours(0, 7), hours(7, 7, only=range(8)), "UTC")
     assert short.notes == ("head is short: it is compared with the same hours of the week of base",)
+    for kept, said in (
+        (16, "left out: 56 h of base"),
+        (12, "left out: 84 h of base"),
+    ):  # half is not more than half
+        (note,) = match(hours(0, 7), hours(7, 7, only=range(kept)), "UTC").notes
+        assert said in note
     other = match(hours(0, 7, only=range(8)), hours(7, 7), "UTC")
     assert other.notes == ("base is short: it is compared with the same hours of the week of head",)
 
@@ -90,6 +107,18 @@ def test_parts_of_a_week_are_matched_by_weekdays_and_weekends_or_by_hours_of_the
     apart = match(hours(0, 2, only=range(8)), hours(2, 2, only=range(12, 20)), "UTC")
     assert apart.notes == ("the periods share too few hours of the week to be matched by them",)
     assert apart.base.frame.height == 16
+
+
+def test_weekdays_are_matched_with_weekdays_and_weekends_with_weekends() -> None:
+    """Thursday to Saturday against Sunday and Monday: two weekdays weigh what one does, with its weekend."""
+    matched = match(hours(3, 3), hours(6, 2), "UTC")
+    assert matched.notes == ()
+    base, head = weights(matched.base), weights(matched.head)
+    thursday, saturday, sunday, monday = (int((MONDAY + day) * 24 + 7) for day in (3, 5, 6, 7))
+    assert base[thursday] == pytest.approx((2 / 3 + 1 / 2) / 2 / (2 / 3))
+    assert base[saturday] == pytest.approx((1 / 3 + 1 / 2) / 2 / (1 / 3))
+    assert head[monday] == pytest.approx((2 / 3 + 1 / 2) / 2 / (1 / 2))
+    assert head[sunday] == pytest.approx((1 / 3 + 1 / 2) / 2 / (1 / 2))
 
 
 def test_periods_under_two_days_are_not_matched() -> None:
@@ -117,6 +146,7 @@ def test_periods_under_two_days_are_not_matched() -> None:
         (hours(0, 0.5 / 24, slot_ns=MINUTE_NS), 30, False, True),
         (hours(0, 0.0), 0, False, False),
         (hours(0, 2, only=range(0)), 0, True, False),
+        (hours(0, 2, first=24), 1, True, False),
     ],
 )
 def test_blocks_are_days_or_several_hours_or_stretches_of_them(
@@ -181,3 +211,11 @@ def test_the_shape_of_weeks_is_time_and_weekends() -> None:
     weekend = shape[:, 1] > 0
     assert np.flatnonzero(weekend).tolist() == [5, 6, 12, 13]
     assert np.ptp(shape[:, 1]) == pytest.approx(1.0)
+    assert shape[[5, 12], 1] == pytest.approx(shape[[6, 13], 1])  # Saturday from its first hour on
+
+
+def test_the_shape_of_a_day_is_a_wave_of_24_hours() -> None:
+    """A cosine and a sine of the hour, of mean zero."""
+    shape = match(hours(0, 1), hours(1, 1), "UTC").base.shape
+    turn = 2 * np.pi * np.arange(24) / 24
+    assert shape == pytest.approx(np.column_stack([np.cos(turn), np.sin(turn)]), abs=1e-9)

@@ -97,6 +97,10 @@ def test_a_large_rise_that_could_be_chance_is_no_clean_bill() -> None:
 def test_under_four_days_nothing_is_a_clean_bill(base: int, head: int, state: str) -> None:
     assert verdict([], days(base, head), CLOCK, entries=[entry()])[0] == state
     assert verdict([edge()], days(base, head), CLOCK)[0] == "drifting"
+    if state == "insufficient data":
+        assert verdict([], days(base, head), CLOCK)[1] == (
+            "nothing changed by so much that 3 days could tell it from chance",
+        )
     few = match(hours(0, 0.125), hours(1, 0.125), "UTC")
     assert verdict([edge()], few, CLOCK) == (
         "insufficient data", ("too few blocks of time to tell change from chance",),
@@ -155,9 +159,39 @@ def test_an_entry_that_doubled_is_told_or_said_to_be_too_rare_to_tell() -> None:
     assert verdict([], days(), CLOCK, entries=[entry(), one_giant])[0] == State.GROWTH_STABLE
 
 
+def test_of_rare_entries_the_one_that_got_most_times_as_slow_is_named() -> None:
+    """Where nothing was measured before, a millisecond stands for it; units that nobody counted are none."""
+    rare = entry(5.0, 20.0, units_seen=None, slower=0.9, operation="four times")
+    from_nothing = entry(0.0, 3.0, units_seen=8.0, slower=0.9, operation="from nothing")
+    (reason,) = verdict([], days(), CLOCK, entries=[from_nothing, rare])[1]
+    assert reason == "shop four times: 5 to 20 ms in 0 requests: too rare to tell"
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.3, State.GROWTH_STABLE), (0.5, State.INSUFFICIENT)])
+def test_an_entry_is_heavy_by_its_part_of_all_requests(share: float, state: State) -> None:
+    """Its rise times its part, the mean of both periods', is held against a tenth of the clock."""
+    rising = entry(20.0, 25.0, weight_base=share, weight_head=share)
+    found, (reason,) = verdict([], days(), CLOCK, entries=[rising])
+    assert found == state
+    assert (
+        reason == "shop GET /cart: 20 to 25 ms in 1000 requests is large, and hardly sure (+4 to +6 ms)"
+    ) == (state == State.INSUFFICIENT)
+
+
+def test_an_entry_grows_up_to_and_with_the_level_that_was_asked_for() -> None:
+    """5 % where none was."""
+    for q_value, level, drifts in ((0.05, 0.05, True), (0.07, 0.05, False), (0.07, 0.1, True)):
+        one = entry(20.0, 23.0, weight_base=0.1, weight_head=0.1, q_value=q_value)
+        found = verdict([], days(), CLOCK, entries=[one], alpha=level)[0]
+        assert (found == State.DRIFTING) == drifts
+        assert (entry_states([one], [], level)[0].state == State.DRIFTING) == drifts
+    assert entry_states([entry(q_value=0.07)], [])[0].state == State.GROWTH_STABLE
+
+
 def test_an_entry_is_stable_only_where_a_rise_of_it_would_have_shown() -> None:
     cases = (
         (entry(), State.GROWTH_STABLE),
+        (entry(detectable_ms=10.0), State.GROWTH_STABLE),
         (entry(detectable_ms=10.1), State.INSUFFICIENT),
         (entry(detectable_ms=None), State.INSUFFICIENT),
         (entry(units_seen=59.0), State.INSUFFICIENT),
@@ -190,20 +224,25 @@ def notes(
     thresholds: tuple[int, int] = (5, 5),
     matched: Matched | None = None,
     length_days: tuple[float, float] = (14, 14),
+    polls: tuple[int, int] = (0, 0),
+    units: int = 100,
 ) -> list[str]:
     """Of periods that are as given."""
 
     def side(part: float, moved: float) -> Any:
-        counts = {"units": (100, 100), "incomplete": (200 * part, 0), "skewed": (0, 200 * moved)}
+        counts = {"units": (units, units), "incomplete": (200 * part, 0), "skewed": (0, 200 * moved)}
         return SimpleNamespace(entries={name: np.array(both, float) for name, both in counts.items()})
 
     unit: Any = SimpleNamespace(base=side(0.0, 0.0), head=side(incomplete, skewed), missing_callees_part=lost)
     periods: list[Any] = [
         SimpleNamespace(
-            tables={"entry_hours": pl.DataFrame({"threshold": [threshold]})}, start_ns=0,
-            end_ns=int(length * schema.DAY_NS),
+            tables={
+                "entry_hours": pl.DataFrame({"threshold": [threshold]}),
+                "counters": pl.DataFrame({"reason": ["idle_poll", "other"], "count": [idle, 7]}),
+            },
+            start_ns=0, end_ns=int(length * schema.DAY_NS),
         )
-        for threshold, length in zip(thresholds, length_days, strict=True)
+        for threshold, length, idle in zip(thresholds, length_days, polls, strict=True)
     ]  # fmt: skip
     return data_notes(unit, *periods, matched or days())
 
@@ -211,6 +250,7 @@ def notes(
 def test_data_that_are_whole_have_no_note() -> None:
     assert notes() == []
     assert notes(incomplete=0.2, skewed=0.01, lost=0.001) == []
+    assert notes(units=0) == []
 
 
 def test_incomplete_and_lost_spans_are_worth_a_word() -> None:
@@ -219,7 +259,13 @@ def test_incomplete_and_lost_spans_are_worth_a_word() -> None:
         "21% of head's requests are incomplete: their traces name spans that are not here"
     ]
     assert notes(skewed=0.02)[0].startswith("clocks of 2% of head's requests could not be reconciled")
+    assert notes(lost=0.0015)
     assert notes(lost=0.011)[0].startswith("up to 1.1% of a call's spans lack their callee's")
+
+
+def test_polls_that_brought_nothing_are_told_where_either_period_has_any() -> None:
+    assert notes(polls=(0, 3)) == ["polls that brought no message are no units of work: 0 in base, 3 in head"]
+    assert len(notes(polls=(2, 0))) == 1
 
 
 def test_sampling_that_changed_or_is_not_known_is_worth_a_word() -> None:
