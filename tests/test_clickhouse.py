@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -16,9 +18,13 @@ from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stores import ARRIVED, new_store, sealed_checksum
 
-from tracescope import docs
+from tracescope import docs, keeping
 from tracescope.cli import main
 from tracescope.engine.import_files import import_files
+from tracescope.engine.lake import Terms
+from tracescope.engine.processes import Processes
+from tracescope.engine.spread import Fetching, fetched
+from tracescope.engine.tasks import Done, Task, Threads
 from tracescope.errors import InputError, PeriodError, SourceError
 from tracescope.ingest.decode import decode
 from tracescope.ingest.files import read_pieces
@@ -303,6 +309,76 @@ def many(number: int) -> ExportTraceServiceRequest:
     return stores.request(
         "\n".join(f"S{number}x{each} shop GET 08:{each:02}:00 +1s k=v{each % 3}" for each in range(60))
     )
+
+
+# -- by tasks --
+
+
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+def test_tasks_of_other_processes_give_what_an_import_gives_and_twice_nothing(
+    server: clickhouse.Server, in_slices: str, tmp_path: Path, form: str
+) -> None:
+    """The ledger counts each part once, also when a task comes twice; an import reads none of them again."""
+    server.fault(**FORMS[form])
+    one = new_store(tmp_path / "one")
+    assert import_files(one, [open_source(in_slices, Options())], arrived_ns=ARRIVED).new == 240
+    terms = Terms(ARRIVED, (), keeping.DEFAULT)
+    for name, pool in (("threads", Threads(2)), ("processes", Processes(2))):
+        store = new_store(tmp_path / name)
+        with nullcontext(pool) if isinstance(pool, Threads) else pool as workers:
+            done = fetched(store, _Twice(workers), in_slices, Options(), terms, 10**9)
+            assert (done.read, done.new, done.rejected) == (240, 240, {})
+            again = fetched(store, workers, in_slices, Options(), terms, 10**9)
+        assert (again.read, again.new) == (0, 0)
+        assert sealed_checksum(store) == sealed_checksum(one)
+        assert store.sealed.pointer().ledger.accepted == 240
+        assert import_files(store, [open_source(in_slices, Options())], arrived_ns=ARRIVED).known == 3
+
+
+class _Twice:
+    """Runs every task two times, as a cluster that believes one lost."""
+
+    def __init__(self, pool: Threads | Processes) -> None:
+        self.workers, self.inside, self.together, self.room = pool.workers, False, pool.together, pool.room
+        self._pool = pool
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Done]:
+        list(self._pool.run(tasks))
+        return self._pool.run(tasks)
+
+
+def test_a_task_is_plain_data_whose_description_shows_no_secret(
+    server: clickhouse.Server, in_slices: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under 10 kB; a user and a password that the URL has not are those of the worker's environment."""
+    opened = open_source(in_slices, Options())
+    assert isinstance(opened, source.ClickHouse)
+    plan = next(iter(opened.plans(frozenset())))
+    terms = Terms(ARRIVED, (), keeping.DEFAULT)
+    task = Fetching(in_slices, {}, plan, "p-x", str(tmp_path), terms)
+    assert clickhouse.PASSWORD not in repr(task)
+    assert len(pickle.dumps(task)) < 10_000
+    bare = server.url("sliced", user="", password="").replace(":@", "")
+    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse.USER)
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse.PASSWORD)
+    store = new_store(tmp_path / "store")
+    with Processes(1) as workers:
+        assert fetched(store, workers, bare, Options(), terms, 10**9).new == 240
+
+
+def test_a_task_that_fails_leaves_the_store_as_it_was(
+    server: clickhouse.Server, in_slices: str, tmp_path: Path
+) -> None:
+    """An answer that is cut off in one of three slices: nothing landed, nothing staged."""
+    store = new_store(tmp_path / "store")
+    terms = Terms(ARRIVED, (), keeping.DEFAULT)
+    server.fault(cut=700)
+    with pytest.raises(InputError):
+        fetched(store, Threads(1), in_slices, Options(), terms, 10**9)
+    assert store.stored() == 0
+    assert not list((tmp_path / "store" / "staging").iterdir())
+    server.fault()
+    assert fetched(store, Threads(1), in_slices, Options(), terms, 10**9).new == 240
 
 
 # -- twice, and later --

@@ -219,6 +219,41 @@ def test_a_table_of_spans_gives_what_otlp_gives_and_twice_nothing_new(tmp_path: 
     assert sealed_checksum(opened) == sealed_checksum(expected)
 
 
+def test_a_clickhouse_table_is_read_by_executors_as_import_reads_it(tmp_path: Path, cluster: Any) -> None:
+    """Hours are tasks; a worker that dies over one changes nothing, and twice gives nothing new."""
+    pytest.importorskip("chdb", reason="chdb-core, ClickHouse's engine, is not installed")
+    import clickhouse
+
+    message = shop()
+    server = clickhouse.Server(tmp_path / "server")
+    try:
+        server.fill("collector", "otel", message)
+        url = server.url("otel")
+        assert CliRunner().invoke(main, ["import", url, "--store", str(tmp_path / "one")]).exit_code == 0
+        assert "120 spans read: 120 new, 0 duplicates, 0 rejected" in backfilled(tmp_path / "store", url)
+        assert "0 spans read: 0 new" in backfilled(tmp_path / "store", url)
+        stores = [new_store(tmp_path / name) for name in ("one", "store")]
+        assert sealed_checksum(stores[0]) == sealed_checksum(stores[1])
+        assert [store.sealed.pointer().ledger.accepted for store in stores] == [120, 120]
+        ran = CliRunner().invoke(main, ["backfill", url, "--by-hour", "--store", str(tmp_path / "store")])
+        assert (ran.exit_code, "--by-hour is of a lake's tables" in ran.stderr) == (2, True)
+        wrong = server.url("otel", password="wrong")
+        ran = CliRunner().invoke(main, ["backfill", wrong, "--store", str(tmp_path / "other")])
+        assert ran.exit_code == 2, ran.output
+        assert "Authentication failed" in ran.stderr
+        assert "wrong" not in ran.stderr.replace("wrong password", "")
+    finally:
+        server.stop()
+
+
+def test_a_table_read_again_counts_no_span_twice(tmp_path: Path, cluster: Any) -> None:
+    """Batches are named by what they hold: the same partitions are batches that the ledger has."""
+    cluster.createDataFrame(rows_of(shop()), COLUMNS).repartition(3).write.parquet(str(tmp_path / "lake"))
+    for _ in range(2):
+        backfilled(tmp_path / "store", str(tmp_path / "lake"), "--format", "parquet")
+        assert new_store(tmp_path / "store").sealed.pointer().ledger.accepted == 120
+
+
 def test_attributes_of_a_variant_keep_their_types(tmp_path: Path, cluster: Any) -> None:
     """As in Databricks' second version of the table; a row without an id is refused and counted."""
     message = shop()

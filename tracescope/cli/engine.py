@@ -142,20 +142,32 @@ def backfill_command(
 ) -> None:
     """Read a lake's TABLE of OTLP spans by Spark, and seal them (extra spark).
 
-    TABLE is a name that Spark knows, such as catalog.schema.otel_spans, or with --format a path or URL.
+    TABLE is a name that Spark knows, such as catalog.schema.otel_spans, with --format a path or URL, or
+    clickhouse://host/database: its hours and slices are tasks.
     """
     used = shell.settings(store=store, memory_mb=memory_mb)
     folder = used.one_store  # refused before a cluster is asked for
+    from tracescope.engine import spread
     from tracescope.engine.lake import Origin, Terms, backfill
     from tracescope.engine.spark import Spark, session
+    from tracescope.places import scheme_of
+    from tracescope.sources import Options, open_source
     from tracescope.store import open_store
 
     memory_bytes = used.memory_mb * 1024 * 1024
+    asked = None
+    if scheme_of(table) in spread.SCHEMES:
+        spread.refuse_others({"--format": form, "--where": where, "--by-hour": by_hour})
+        asked = Options(settings=used.sources)
+        open_source(table, asked)  # refused before a cluster is asked for
     with session(master, _pairs(conf), used.workers) as running:
         opened = open_store(folder, create=True, group_access=used.group_access)
         terms = Terms(shell.now_ns(), (), used.policy)
-        origin = Origin(table, form, where, by_hour)
-        done = backfill(opened, running, Spark(running), origin, terms, memory_bytes)
+        if asked is not None:
+            done = spread.fetched(opened, Spark(running), table, asked, terms, memory_bytes)
+        else:
+            origin = Origin(table, form, where, by_hour)
+            done = backfill(opened, running, Spark(running), origin, terms, memory_bytes)
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(done.rejected.items()))
     shell.echo(
         f"{done.read} spans read: {done.new} new, {done.duplicates} duplicates, "

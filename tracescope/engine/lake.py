@@ -13,10 +13,11 @@ Source: Databricks, "OpenTelemetry table reference for Zerobus Ingest"; OTLP's J
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +28,7 @@ from tracescope.errors import SourceError, TracescopeError
 from tracescope.keeping import Policy
 
 if TYPE_CHECKING:
+    import polars as pl
     from pyspark.sql import DataFrame, SparkSession
 
     from tracescope.engine.tasks import Pool
@@ -304,21 +306,17 @@ def land_rows(folder: str, rows: Iterable[Sequence[str]], terms: Terms) -> Itera
     Raises
     ------
     SourceError
-        The folder is not there: no executor may make one that nobody looks into.
+        As `group_at`.
     """
     import polars as pl
 
-    from tracescope.store.landing import Landing, LandingGroup
-
-    place = Path(folder)
-    if not os.path.isdir(folder):
-        raise SourceError(f"{folder} is not on this executor")
-    group = LandingGroup(Landing(place.parent.parent), place)
+    group = group_at(folder)
     waiting: list[pl.DataFrame] = []
     rejected: Counter[str] = Counter()
 
     def land() -> dict[str, Any]:
-        name, spans = f"l-{uuid4().hex}", pl.concat(waiting)
+        spans = pl.concat(waiting)
+        name = f"l-{_content(spans, rejected)}"
         group.land(spans, batch=name, accepted=len(spans), rejected=rejected, arrived_ns=terms.arrived_ns)
         about = {"batch": name, "accepted": len(spans), "rejected": json.dumps(rejected)}
         waiting.clear()
@@ -335,10 +333,45 @@ def land_rows(folder: str, rows: Iterable[Sequence[str]], terms: Terms) -> Itera
         yield land()
 
 
-def _decoded(texts: Sequence[str], terms: Terms) -> tuple[Any, dict[str, int]]:
-    """Spans of some rows, and what is refused of them, by reason."""
+def group_at(folder: str) -> LandingGroup:
+    """The landing group of a folder that the driver made.
+
+    Raises
+    ------
+    SourceError
+        The folder is not there: no executor may make one that nobody looks into.
+    """
+    from tracescope.store.landing import Landing, LandingGroup
+
+    place = Path(folder)
+    if not os.path.isdir(folder):
+        raise SourceError(f"{folder} is not on this executor")
+    return LandingGroup(Landing(place.parent.parent), place)
+
+
+def _content(spans: pl.DataFrame, rejected: Mapping[str, int]) -> str:
+    """The same for the same spans in any order: partitions that come again are batches that the store has."""
+    import numpy as np
+
+    told = spans["content_hash"].to_numpy() ^ spans["span_id"].to_numpy() ^ spans["trace_lo"].to_numpy()
+    found = hashlib.blake2b(np.sort(told).tobytes(), digest_size=16)
+    found.update(json.dumps(rejected, sort_keys=True).encode())
+    return found.hexdigest()
+
+
+def still_open(
+    spans: pl.DataFrame, rejected: Mapping[str, int], closed: Sequence[int]
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Spans of hours whose raw spans are there; others are refused, and counted so."""
     import polars as pl
 
+    kept = spans.filter(~(pl.col("start_ns") // schema.HOUR_NS).is_in(closed)) if closed else spans
+    gone = len(spans) - len(kept)
+    return kept, {**rejected, **({"hour_closed": gone} if gone else {})}
+
+
+def _decoded(texts: Sequence[str], terms: Terms) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Spans of some rows, and what is refused of them, by reason."""
     from tracescope.ingest.decode import decode
     from tracescope.ingest.otlp_json import Malformed, transcode
 
@@ -347,10 +380,4 @@ def _decoded(texts: Sequence[str], terms: Terms) -> tuple[Any, dict[str, int]]:
         decoded = decode([transcode(document)], terms.arrived_ns, policy=terms.policy)
     except Malformed as error:
         raise TracescopeError(f"a row is not a span: {error.message}") from error
-    spans, rejected = decoded.spans, dict(decoded.rejected)
-    if terms.closed:
-        kept = spans.filter(~(pl.col("start_ns") // schema.HOUR_NS).is_in(terms.closed))
-        if len(kept) < len(spans):
-            rejected["hour_closed"] = len(spans) - len(kept)
-        spans = kept
-    return spans, rejected
+    return still_open(decoded.spans, decoded.rejected, terms.closed)

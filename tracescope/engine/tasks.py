@@ -110,7 +110,7 @@ class Rolling:
         """
         from tracescope.analysis.rollups.process import process  # which loads the compiler
 
-        _check_version(self.rules)
+        check_version(self.rules)
         rows = self.part.of(self.source.scan())
         if self.spans == Spans.LEFT:
             rows = rows.select(list(schema.ROLLED))
@@ -146,7 +146,7 @@ class Resolving:
         """Files of these hours' spans, where they have changed."""
         from tracescope.ingest.resolve import RESOLVED, resolve  # which loads the compiler
 
-        _check_version(self.rules)
+        check_version(self.rules)
         spans = self.source.sealed_spans().collect()
         made = resolve(spans, self.policy)
         if made.select(RESOLVED).equals(spans.select(RESOLVED)):
@@ -155,7 +155,14 @@ class Resolving:
         return Done({}, {}, files=tuple(sealed_at(self.source.root).put("spans", ordered)))
 
 
-def _check_version(rules: str) -> None:
+def check_version(rules: str) -> None:
+    """Refuse a task of another version.
+
+    Raises
+    ------
+    StoreError
+        Hours of one store have to be made alike.
+    """
     if rules != RULES:
         raise StoreError(
             f"a worker runs tracescope {RULES}, and whoever asks it to runs {rules}",

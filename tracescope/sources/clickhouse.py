@@ -26,7 +26,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from tracescope.errors import InputError, SourceError
@@ -169,6 +169,26 @@ class Server:
         return InputError(f"{self.shown}: {error.said}", "nothing was stored; run the import again")
 
 
+class Plan(NamedTuple):
+    """A part before it is read, as plain data that another process may be given.
+
+    Attributes
+    ----------
+    name
+        Of the part.
+    table, form, within
+        Which query.
+    least
+        How many spans there were when they were counted.
+    """
+
+    name: str
+    table: Table
+    form: Form
+    within: Range
+    least: int
+
+
 @dataclass(frozen=True, slots=True)
 class ClickHouse:
     """A table of spans.
@@ -192,6 +212,19 @@ class ClickHouse:
 
     def parts(self, known: frozenset[str]) -> Iterator[Part]:
         """An hour's spans each; of hours of very many, slices."""
+        return map(self.part, self.plans(known))
+
+    def part(self, plan: Plan) -> Part:
+        """The part that a plan is of."""
+        return Part(
+            name=plan.name,
+            shown=f"{self.server.shown} {plan.table.name} at {_iso(plan.within.first_ns // 10**9)}",
+            read=self._reader(plan),
+            messages=plan.form == "protobuf",
+        )
+
+    def plans(self, known: frozenset[str]) -> Iterator[Plan]:
+        """What `parts` will read."""
         try:
             table = self._table()
             form = self._form(table)
@@ -203,7 +236,7 @@ class ClickHouse:
 
     def _of_hour(
         self, table: Table, form: Form, hour: tuple[int, int], known: frozenset[str]
-    ) -> Iterator[Part]:
+    ) -> Iterator[Plan]:
         """The parts of an hour: its start in seconds, and its count."""
         start_s, count = hour
         slices = -(-count // SLICE_SPANS)
@@ -216,13 +249,7 @@ class ClickHouse:
         )
         counts = {} if known.issuperset(names) else self._counts(table, within, count)
         for number, name in enumerate(names):
-            part = within._replace(slice=number)
-            yield Part(
-                name=name,
-                shown=f"{self.server.shown} {table.name} at {_iso(start_s)}",
-                read=self._reader(table, form, part, counts.get(number, 0)),
-                messages=form == "protobuf",
-            )
+            yield Plan(name, table, form, within._replace(slice=number), counts.get(number, 0))
 
     def _counts(self, table: Table, within: Range, count: int) -> dict[int, int]:
         """How many spans each slice of an hour has, by the server's own count.
@@ -250,11 +277,12 @@ class ClickHouse:
             "again, of one replica",
         )
 
-    def _reader(self, table: Table, form: Form, within: Range, least: int) -> Callable[[], Iterable[bytes]]:
+    def _reader(self, plan: Plan) -> Callable[[], Iterable[bytes]]:
         def read() -> Iterator[bytes]:
+            messages = _messages if plan.form == "protobuf" else _lines
             try:
-                with closing(self.server.ask(table.spans(within, form))) as pieces:
-                    yield from (_messages if form == "protobuf" else _lines)(pieces, least, self.server)
+                with closing(self.server.ask(plan.table.spans(plan.within, plan.form))) as pieces:
+                    yield from messages(pieces, plan.least, self.server)
             except _RefusedError as error:
                 raise self.server.failed(error) from error
 

@@ -71,7 +71,7 @@ class Reading:
         InputError
             A part cannot be read, or there are some and none holds traces.
         """
-        self._prefix = f"{OF_PART}{digest(self.source.identity)}-"
+        self._prefix = batch_prefix(self.source)
         with closing(_fetched(self._new())) as parts:
             yield from grouped(self._chunks(parts))
         if not (self.names or self.known or self.outside) and self.skipped.files:
@@ -113,14 +113,23 @@ class Reading:
                 self.between[part.shown] = part.between
                 self._shown[part.shown] = part
             try:
-                if part.messages:
-                    yield from _of_messages(part, pieces)
-                else:
-                    yield from read_pieces(pieces, part.shown, self.form, part.size)
+                yield from chunks_of(part, pieces, self.form)
             except FileOfNoTracesError as found:
                 self.skipped.files.append((part.shown, found.error.message))
                 continue  # not remembered: another time, or with another --format, it may be read
             self.names.append(self._prefix + part.name)
+
+
+def batch_prefix(source: Source) -> str:
+    """What batches of a source's parts begin with."""
+    return f"{OF_PART}{digest(source.identity)}-"
+
+
+def chunks_of(part: Part, pieces: Iterable[bytes], form: Form) -> Iterator[Chunk]:
+    """Chunks of a part."""
+    if part.messages:
+        return _of_messages(part, pieces)
+    return read_pieces(pieces, part.shown, form, part.size)
 
 
 def _narrowed(part: Part) -> str:
