@@ -229,7 +229,7 @@ def test_a_change_of_time_or_of_load_alone_is_all_of_one_kind() -> None:
     still = replace(load.fit(points), growth=0.0)
     assert load.shift(still, points).growth == pytest.approx(0.0, abs=1e-12)
     assert load.shift(load.fit(same), same).load == pytest.approx(0.0, abs=1e-12)
-    step = replace(load.fit(same), step=True, growth=0.3)
+    step = replace(load.fit(same), course=load.Course(float(same.weeks[20]), step=True), growth=0.3)
     assert load.shift(step, same).growth == pytest.approx(0.3, rel=0.25)
 
 
@@ -295,11 +295,11 @@ def test_loads_that_overlap_by_a_fifth_and_vary_by_a_third_are_enough() -> None:
 def test_a_drift_and_a_step_are_told_apart_and_a_waits_curve_from_a_latencys() -> None:
     """Whichever explains the points better."""
     drift = of_curve(CURVE, np.random.default_rng(9), growth=0.05, noise=0.01)
-    assert not load.better(drift).step
+    assert not load.better(drift).course.step
     step = replace(drift, latency_s=CURVE.latency_s(drift.load) * np.where(drift.period, 1.3, 1.0))
-    assert load.better(step).step
+    assert load.better(step).course.step
     one = drift.select(drift.period == 0)
-    assert not load.better(one).step
+    assert not load.better(one).course.step
     rng = np.random.default_rng(10)
     wait = replace(CURVE, less=0.98)
     waits = replace(drift, latency_s=wait.latency_s(drift.load) * np.exp(rng.normal(0, 0.01, 40)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from scipy.optimize import brentq, least_squares
 
 from benchmarks.queues import Kind, two_periods
@@ -157,8 +160,69 @@ def test_a_step_between_the_periods_is_found_as_one() -> None:
         points.calls,
         points.period,
     )
-    assert load.better(slower).step
+    assert load.better(slower).course.step
     assert load.shift(load.better(slower), slower).growth == pytest.approx(math.log(1.2), abs=0.04)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("course", "words"),
+    [
+        (lambda t: np.where(t < -4, 0.0, 0.3 * (t + 4) / 4), "a rise"),
+        (lambda t: np.where(t < -4, 0.0, 0.2 + 0.2 * (t + 4) / 4), "a rise"),
+        (lambda t: np.where(t < -2, 0.0, 0.3), "a step"),
+    ],
+)
+def test_growth_that_takes_its_own_course_is_told_from_load(
+    course: Callable[[NDArray[np.float64]], NDArray[np.float64]], words: str, seed: int
+) -> None:
+    """It begins with head, or within it, at a fifth more load: growth is what it is, and load what it is.
+
+    A steady drift and a step between the periods leave residuals that hang together, as if hardly a window
+    were independent of the others.
+    """
+    law = Curve(0.01, 60.0, 0.0)
+    points = of_curve(law, np.random.default_rng(20 + seed), shift=1.2)
+    logs = course(points.weeks)
+    took = points.latency_s * np.exp(logs)
+    found = load.better(replace(points, latency_s=took))
+    assert found.course.step == (words == "a step")
+    assert found.course.words in (words, "a step that goes on rising")
+    assert found.dof > 10
+    told = load.shift(found, replace(points, latency_s=took))
+    head = points.period == 1
+    mean = math.log(float(np.mean(np.exp(logs[head]))))
+    assert told.growth == pytest.approx(mean, abs=0.06)
+    assert told.growth_interval[0] > 0.05
+    assert told.load > 0.05
+
+
+def test_residuals_that_hang_together_by_themselves_choose_no_other_course() -> None:
+    """Slow weather of a system that did not change: at most two of 20 are told as another course."""
+    others = 0
+    for seed in range(20):
+        rng = np.random.default_rng(50 + seed)
+        points = of_curve(Curve(0.01, 60.0, 0.0), rng)
+        weather = np.zeros(40)
+        for i in range(1, 40):
+            weather[i] = 0.8 * weather[i - 1] + rng.normal(0, 0.02)
+        found = load.better(replace(points, latency_s=points.latency_s * np.exp(weather)))
+        head = float(points.weeks[points.period == 1].min())
+        others += found.course not in (load.DRIFT, load.Course(head, step=True))
+    assert others <= 2
+
+
+def test_a_rise_that_began_lately_is_one_in_a_single_stretch_too() -> None:
+    """Two quiet months, then 10 % a week: what lies ahead is 10 % a week, not the mean of all weeks."""
+    rng = np.random.default_rng(5)
+    weeks = np.linspace(-12, 0, 48)
+    x = 20 * rng.permutation(np.linspace(0.4, 1.6, 48))
+    took = Curve(0.01, 60.0, 0.0).latency_s(x, 0.1 * np.maximum(weeks + 3, 0)) * np.exp(
+        rng.normal(0, 0.01, 48)
+    )
+    found = load.better(Points(weeks, x, took, np.full(48, 1000.0), np.zeros(48, np.int64)))
+    assert found.course.words == "a rise"
+    assert found.growth == pytest.approx(0.1, abs=0.02)
 
 
 def test_the_scale_of_the_load_does_not_matter() -> None:

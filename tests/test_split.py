@@ -223,7 +223,7 @@ def test_the_split_is_told_in_per_cent() -> None:
         assert said == pytest.approx(100 * math.expm1(log), abs=0.51)
     for said, log in zip((low, high), shift.growth_interval, strict=True):
         assert said == pytest.approx(100 * math.expm1(log), abs=0.51)
-    assert line.endswith("a step between the periods") == fitted.fitted.step
+    assert line.endswith("a step between the periods") == fitted.fitted.course.step
 
 
 def test_replicas_are_tried_where_their_number_differs_by_a_fifth() -> None:

@@ -240,11 +240,11 @@ def _curve(modelled: Modelled, known: tuple[EdgeCurve, Wall] | None) -> LoadCurv
     for number, name in enumerate(names if fitted is not None else ()):
         assert fitted is not None
         mine = points.select(points.period == number)
-        time = float(number) - 1 if fitted.step else float(np.average(mine.weeks, weights=mine.calls))
+        time = float(np.average(fitted.course.time(mine.weeks), weights=mine.calls))
         loads = np.linspace(0, float(mine.load.max()), CURVE_POINTS)
         ms = fitted.curve.latency_s(loads, fitted.growth * time) * 1e3
         lines.append(Line(name, tuple(loads.tolist()), tuple(ms.tolist())))
-    step = fitted is not None and fitted.step
+    step = fitted is not None and fitted.course.step
     if known is None or known[0].fitted is None:
         reason = modelled.reason if known is None else known[1].reason or modelled.reason
         return LoadCurve(

@@ -16,8 +16,8 @@ Analysis", 1973, section 2.7; Huber 1964; design, section 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -57,6 +57,12 @@ LEAST_SCALE: Final = 1e-3
 NORMAL_95: Final = 1.96
 #: Log growth a week, or in a step, beyond which nothing is looked for.
 MOST_GROWTH: Final = 3.0
+#: Residuals that hang together in time this much say that growth took another course, ...
+OFF_COURSE: Final = 0.4
+#: ... which must fit better by this in ``n * log(mean square)``: else noise would choose.
+CLEARLY_BETTER: Final = 6.0
+#: ... and by how many moments a period stands for growth within it.
+MOMENTS: Final = 4
 #: Log weight under the best from which a curve is not thought possible.
 _UNLIKELY: Final = 9.0
 
@@ -100,6 +106,42 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """When growth comes: steadily, in a step, or from a moment on.
+
+    Attributes
+    ----------
+    since
+        Weeks from now at which it begins; minus infinity for a steady drift.
+    step
+        Whether it comes at once, and not a week.
+    jump
+        What comes at once, as a part of what comes later; 0 unless it does both.
+    """
+
+    since: float = -math.inf
+    step: bool = False
+    jump: float = 0.0
+
+    def time(self, weeks: Floats) -> Floats:
+        """What log growth is multiplied by, at moments in weeks from now; 0 is now."""
+        before = weeks < self.since
+        if self.step:
+            return np.where(before, -1.0, 0.0)
+        return np.where(before, self.since * (1 + self.jump), weeks)
+
+    @property
+    def words(self) -> str:
+        """What the evidence says of it; empty for a steady drift."""
+        if self.step:
+            return "a step"
+        return "" if math.isinf(self.since) else "a step that goes on rising" if self.jump else "a rise"
+
+
+DRIFT: Final = Course()
+
+
+@dataclass(frozen=True, slots=True)
 class Headroom:
     """Load at the wall over peak load.
 
@@ -131,9 +173,9 @@ class Fit:
     curve
         As it is now (weeks 0, or the last period).
     growth
-        Log growth at equal load: a week, or with `step` from base to head.
-    step
-        Growth is a step between the periods, not a steady drift.
+        Log growth at equal load: a week, or in the step of its `course`.
+    course
+        When it came.
     draws
         ``r0_s, capacity, shape, growth`` ``(DRAWS,)`` each, equally likely; shape indexes `SHAPES`.
     noise
@@ -144,16 +186,19 @@ class Fit:
         Robust mean square of the residuals; fits to the same points compare by it.
     highest
         Highest load seen, at today's work: what was served when work was quicker counts for less.
+    doubt
+        Standard error of growth between two periods, in log units, from other courses as likely as this one.
     """
 
     curve: Curve
     growth: float
-    step: bool
+    course: Course
     draws: dict[str, Floats]
     noise: float
     dof: float
     cost: float
     highest: float
+    doubt: float = 0.0
 
     def interval(self, values: Floats, level: float = 0.95) -> tuple[float, float]:
         """Of something computed from `draws`."""
@@ -242,8 +287,8 @@ class _Solved:
 
     Attributes
     ----------
-    points, step, free, less
-        What was fitted: a step instead of a drift, whether growth was fitted at all, and `Curve.less`.
+    points, course, free, less
+        What was fitted: growth's course, whether growth was fitted at all, and `Curve.less`.
     x, y, time, weight
         Loads as parts of the highest, logs of latencies, when they were, and what they are worth ``(n,)``.
     theta
@@ -255,7 +300,7 @@ class _Solved:
     """
 
     points: Points
-    step: bool
+    course: Course
     free: bool
     less: float
     x: Floats
@@ -275,8 +320,7 @@ class _Solved:
         noise = max(1.4826 * float(np.median(np.abs(raw))) * few, rms * 0.5, 1e-9)
         size = np.abs(raw) / (1.345 * noise)
         trust = self.weight**2 / np.maximum(size, 1.0)  # Huber's weights
-        correlation = _correlation(raw, points)
-        inflation = (1 + correlation) / (1 - correlation)
+        inflation = _inflation(raw, points)
         # what the weights take from the sum of squares: variance of an M-estimate, Huber 1964
         bent = np.minimum(np.abs(raw), 1.345 * noise)
         huber = float(np.mean(bent**2)) / max(float(np.mean(size <= 1)), 0.5) ** 2
@@ -293,7 +337,7 @@ class _Solved:
         return Fit(
             Curve(math.exp(log_r0), capacity, phi, self.less),
             g,
-            self.step,
+            self.course,
             draws,
             noise,
             max(len(points) / inflation - spent, 1.0),
@@ -302,27 +346,26 @@ class _Solved:
         )
 
 
-def fit(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> Fit:
+def fit(points: Points, *, course: Course = DRIFT, growth: bool = True, less: float = 0.0) -> Fit:
     """Fit a load curve and growth at equal load.
 
     Parameters
     ----------
     points
         At least `FEWEST_POINTS`, of one or more periods.
-    step
-        Growth is a step between period 0 and 1 instead of a steady drift.
+    course
+        Of growth.
     growth
         Whether to fit growth at all.
     less
         See `Curve`.
     """
-    return _solve(points, step=step, growth=growth, less=less).fit()
+    return _solve(points, course, growth=growth, less=less).fit()
 
 
-def _solve(points: Points, *, step: bool = False, growth: bool = True, less: float = 0.0) -> _Solved:
+def _solve(points: Points, course: Course = DRIFT, *, growth: bool = True, less: float = 0.0) -> _Solved:
     """The nearest curve, as `fit` takes it."""
-    time = points.weeks if not step else np.where(points.period > 0, 0.0, -1.0)
-    time = time if growth else np.zeros(len(points))
+    time = course.time(points.weeks) if growth else np.zeros(len(points))
     free = bool(growth and np.ptp(time) > 0)
     y = np.log(points.latency_s)
     x = points.load / float(np.max(points.load))
@@ -364,7 +407,7 @@ def _solve(points: Points, *, step: bool = False, growth: bool = True, less: flo
         quiet = weight * np.exp(-steep * slow)
         found = solve(found.x, quiet / math.sqrt(float(np.mean(quiet**2))))
     cost = 2 * found.cost / len(points)
-    return _Solved(points, step, free, less, x, y, time, weight, found.x, residual(found.x), cost)
+    return _Solved(points, course, free, less, x, y, time, weight, found.x, residual(found.x), cost)
 
 
 def _steepness(slow: Floats, residual: Floats) -> float:
@@ -389,6 +432,12 @@ def _correlation(residual: Floats, points: Points) -> float:
         return 0.0
     lag = float((r[1:] * r[:-1]).sum() / power)
     return float(np.clip(lag + (1 + 4 * lag) / n, 0.0, 0.85)) if lag > 1 / math.sqrt(n) else 0.0
+
+
+def _inflation(residual: Floats, points: Points) -> float:
+    """How many correlated residuals tell as much as one that is not."""
+    correlation = _correlation(residual, points)
+    return (1 + correlation) / (1 - correlation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,8 +534,8 @@ def shift(fitted: Fit, points: Points, load_noise: float = 0.0) -> Shift:
     leaves open of the load's part it leaves open of growth, and near a wall it is that many times as much.
     """
     base, head = points.period == 0, points.period == 1
-    time = np.where(points.period > 0, 0.0, -1.0) if fitted.step else points.weeks
-    when = [float(np.average(time[side], weights=points.calls[side])) for side in (base, head)]
+    time = fitted.course.time(points.weeks)
+    when = [_moments(fitted.course, time[side], points.calls[side]) for side in (base, head)]
 
     def parts(
         capacity: Floats, growth: Floats, curve: Callable[[Floats], tuple[Floats, Floats]]
@@ -494,11 +543,14 @@ def shift(fitted: Fit, points: Points, load_noise: float = 0.0) -> Shift:
         total = np.zeros((2, 2, len(capacity)))  # load of, time of
         for i, side in enumerate((base, head)):
             weight = points.calls[side] / points.calls[side].sum()
-            for j, moment in enumerate(when):
-                drift = np.clip(growth * moment, -20.0, 20.0)[:, None]
-                value, _ = curve(points.load[side] * np.exp(drift) / capacity[:, None])
+            for j, moments in enumerate(when):
                 # of the mean, not the mean of logs: the busiest hours make most of a mean latency
-                total[i, j] = np.log(np.exp(np.minimum(value + drift, 50.0)) @ weight)
+                mean = np.zeros(len(capacity))
+                for moment, part in moments:
+                    drift = np.clip(growth * moment, -20.0, 20.0)[:, None]
+                    value, _ = curve(points.load[side] * np.exp(drift) / capacity[:, None])
+                    mean += part * (np.exp(np.minimum(value + drift, 50.0)) @ weight)
+                total[i, j] = np.log(mean)
         load = ((total[1, 0] - total[0, 0]) + (total[1, 1] - total[0, 1])) / 2
         return load, total[1, 1] - total[0, 0] - load
 
@@ -508,7 +560,7 @@ def shift(fitted: Fit, points: Points, load_noise: float = 0.0) -> Shift:
     )
     loads, growths = parts(d["capacity"], d["growth"], fitted.drawn)
     low, high = np.quantile(loads, [0.16, 0.84])
-    counting = load_noise * _elasticity(fitted, points.select(head), time[head])
+    counting = math.hypot(load_noise * _elasticity(fitted, points.select(head), time[head]), fitted.doubt)
     error = math.hypot(float(high - low) / 2, counting)
     return Shift(
         float(load[0]),
@@ -516,6 +568,19 @@ def shift(fitted: Fit, points: Points, load_noise: float = 0.0) -> Shift:
         error,
         _widened(fitted.interval(growths), float(growth[0]), counting),
     )
+
+
+def _moments(course: Course, time: Floats, calls: Floats) -> list[tuple[float, float]]:
+    """Times that stand for a period, each with its part of the calls; one where growth hardly bends there."""
+    parts = calls / calls.sum()
+    if math.isinf(course.since):
+        return [(float(time @ parts), 1.0)]
+    ranks = np.minimum(((np.cumsum(parts) - parts / 2) * MOMENTS).astype(np.int64), MOMENTS - 1)
+    groups = time if course.step else np.where(time == time[0], -1, ranks)
+    return [
+        (float(np.average(time[mine], weights=parts[mine])), float(parts[mine].sum()))
+        for mine in (groups == group for group in np.unique(groups))
+    ]
 
 
 def _elasticity(fitted: Fit, points: Points, time: Floats) -> float:
@@ -542,11 +607,60 @@ def _widened(interval: tuple[float, float], estimate: float, error: float) -> tu
 def better(points: Points, *, waits: bool = False) -> Fit:
     """Steady drift or a step between the periods, whichever explains the points better.
 
-    With `waits` also whether the points are a queue's waits or whole latencies.
+    Where the residuals of both hang together in time also a rise that begins elsewhere, and between periods
+    a step elsewhere or one that goes on rising: a resource that got slower week by week within head did
+    neither of the two, and what is left of its course would be taken for serial correlation, with which
+    nothing is known.  With `waits` also whether the points are a queue's waits or whole latencies.
     """
     tried = [_solve(points, less=less) for less in ((0.0, *WAITS) if waits else (0.0,))]
-    best = min(tried, key=lambda one: one.cost)
-    if len(np.unique(points.period)) < 2:
+    best = min(tried, key=_cost)
+    between = _between(points)
+    if between is not None:
+        step = _solve(points, Course(between, step=True), less=best.less)
+        best = step if step.cost < best.cost else best
+    if _correlation(best.residual, points) < OFF_COURSE:
         return best.fit()
-    step = _solve(points, step=True, less=best.less)
-    return (step if step.cost < best.cost else best).fit()
+    courses = _rises(float(points.weeks.min())) if between is None else _courses(between)
+    others = [_solve(points, one, less=best.less) for one in courses]
+    other = min(others, key=_cost)
+    counted = len(points) / _inflation(other.residual, points)
+    gained = counted * math.log(max(best.cost, 1e-300) / max(other.cost, 1e-300))
+    if gained < CLEARLY_BETTER:
+        return best.fit()
+    return replace(other.fit(), doubt=_doubt(others, other, counted))
+
+
+def _doubt(courses: Sequence[_Solved], best: _Solved, counted: float) -> float:
+    """Standard deviation of what growth makes of the mean, over courses as likely as their residuals say."""
+    points = best.points
+    head = points.period == points.period.max()
+    grown = [
+        one.theta[3] * float(np.average(one.time[head], weights=points.calls[head]) - one.time.min())
+        for one in courses
+    ]
+    cost = np.maximum([one.cost for one in courses], 1e-300)
+    likely = np.exp(-counted / 4 * np.log(cost / max(best.cost, 1e-300)))
+    mean = float(np.average(grown, weights=likely))
+    return math.sqrt(float(np.average((np.array(grown) - mean) ** 2, weights=likely)))
+
+
+def _cost(solved: _Solved) -> float:
+    return solved.cost
+
+
+def _between(points: Points) -> float | None:
+    """Where period 1 begins, in weeks from now; None where there is only one."""
+    later = points.weeks[points.period > 0]
+    return float(later.min()) if 0 < len(later) < len(points) else None
+
+
+def _rises(first: float) -> list[Course]:
+    """Drifts that begin within what was seen since `first`, in weeks from now."""
+    return [Course(first * part / 8) for part in range(7, 1, -1)]
+
+
+def _courses(between: float) -> list[Course]:
+    """Courses that begin with head, or within it."""
+    later = [Course(rise.since, step=True) for rise in _rises(between)]
+    jumps = [Course(between, jump=jump) for jump in (0.0, 0.5, 1.0, 2.0)]
+    return [*jumps, *_rises(between), *later]

@@ -34,10 +34,8 @@ Floats = NDArray[np.float64]
 #: Edges whose latency effect is under this part of the smallest effect tested for are left unsplit.
 MODEL_PART: Final = 0.5
 MOST_EDGES: Final = 30
-#: Replicas must differ by this factor for the load of each to be tried beside the load of all, and
-#: ``n * log(mean square)`` by which it must fit better: else noise would choose.
+#: Replicas must differ by this factor for the load of each to be tried beside the load of all.
 MORE_REPLICAS: Final = 1.2
-CLEARLY_BETTER: Final = 6.0
 #: Why a wait for a resource is not split.
 BEHIND_LONGER: Final = "not identifiable: who waits behind calls that got longer waits longer at equal load"
 
@@ -129,7 +127,7 @@ def of_each(
     if refuse(made) is not None:
         return None
     fitted = model.better(made, waits=waits)
-    if len(made) * math.log(whole.cost / max(fitted.cost, 1e-300)) < CLEARLY_BETTER:
+    if len(made) * math.log(whole.cost / max(fitted.cost, 1e-300)) < model.CLEARLY_BETTER:
         return None
     return each, made, fitted
 
@@ -317,7 +315,7 @@ def _evidence(modelled: Modelled, shift: model.Shift) -> list[str]:
     loads = [float(np.exp(model.mean_load(points.select(points.period == number)))) for number in (0, 1)]
     more = (loads[1] / loads[0] - 1) * 100
     by_load, by_growth = ((math.exp(part) - 1) * 100 for part in (shift.load, shift.growth))
-    how = ", a step between the periods" if fitted.step else ""
+    how = _course(fitted.course, points)
     out = [
         f"load {more:+.0f} % explains {by_load:+.0f} % of latency; at equal load it is "
         f"{by_growth:+.0f} % ({_pct(shift.growth_interval)}){how}"
@@ -328,6 +326,17 @@ def _evidence(modelled: Modelled, shift: model.Shift) -> list[str]:
             f"load is that of each of its {before:.3g} → {now:.3g} replicas: this fits better than all of it"
         )
     return out
+
+
+def _course(course: model.Course, points: Points) -> str:
+    """When growth came, in words; nothing of a steady drift."""
+    if not course.words:
+        return ""
+    if course.since <= float(points.weeks[points.period > 0].min()):
+        where = "between the periods" if course.step else "since head began"
+        return f", {course.words} {where}"
+    days = -course.since * 7
+    return f", {course.words} since about {days:.2g} day{'s' * (days != 1)} before head's end"
 
 
 def _pct(logs: tuple[float, float]) -> str:
