@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from tests.simulated import START_NS
-from tracescope import schema
+from tracescope import schema, semconv
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -124,6 +124,7 @@ class Settings:
     stock_calls: int = 1
     stock_cores: int = 2
     stock_pool: int = 64  # connections of inventory to the database, taken before the span
+    pool_spans: bool = False  # whether waiting for one has a span, where there is a wait
     report_ms: float = 120.0
     ledger_ms: float = 25.0
     bank_ms: float = 30.0
@@ -245,7 +246,13 @@ class World:
         start, span = loop.now, self.number()
         yield self.work(s.inventory_ms)
         for _ in range(s.stock_calls):
+            asked = loop.now
             yield self.stock_pool
+            if s.pool_spans and loop.now > asked:
+                self.keep(
+                    trace, self.number(), span, asked, "inventory", schema.KIND_CLIENT, semconv.ACQUIRE,
+                    about=schema.CLASS_DB, peer=semconv.POOL,
+                )  # fmt: skip
             yield from self.query(
                 trace, span, "inventory", "postgresql/stock", "SELECT items", s.stock_ms, self.stock
             )

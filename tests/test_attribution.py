@@ -7,10 +7,12 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from tests import answered
 from tests.queueing import Settings, compare, compare_minutes
-from tracescope import schema
+from tracescope import schema, semconv
 from tracescope.analysis.attribution.consumers import consumers
-from tracescope.analysis.attribution.findings import grew
+from tracescope.analysis.attribution.findings import _vouched, grew
+from tracescope.analysis.attribution.holders import Held
 from tracescope.analysis.diff import Options
 from tracescope.analysis.report import Certainty, EdgeKey, Finding, Mechanism, Report
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -182,3 +184,66 @@ def test_a_slow_query_behind_a_full_pool_is_the_cause_of_waiting_for_the_pool() 
     first = compare(base, replace(base, stock_ms=160.0), seed=5).findings[0]
     assert (first.cause.caller, first.cause.callee) == ("inventory", STOCK)
     assert ("inventory", None) in named(first)
+
+
+def test_a_pool_that_is_too_small_is_waited_for_and_no_loop_of_calls() -> None:
+    """Some libraries have a span of the wait only where there is one: more of them are no more queries."""
+    base = replace(SHOP, pool_spans=True)
+    first = compare(base, replace(base, stock_pool=1), seed=6).findings[0]
+    assert first.cause.operation == semconv.ACQUIRE
+    assert first.mechanism is Mechanism.POOL
+    assert first.sentence.startswith("inventory waits longer for a connection, ")
+
+
+def test_who_holds_connections_for_longer_is_the_cause_of_spans_that_wait_for_one() -> None:
+    """A slow query behind a pool that was large enough: the wait is its victim, and no cause beside it."""
+    base = replace(SHOP, stock_pool=2, pool_spans=True)
+    report = compare(base, replace(base, stock_ms=160.0), seed=5)
+    first = report.findings[0]
+    assert (first.cause.callee, first.cause.operation) == (STOCK, "SELECT items")
+    assert [v.how for v in first.victims if v.edge.operation == semconv.ACQUIRE] == [
+        f"connections of inventory are held by inventory -> {STOCK} SELECT items"
+    ]
+    assert all(one.cause.operation != semconv.ACQUIRE for one in report.findings)
+
+
+def test_who_asks_for_more_holds_a_resource_where_all_who_wait_look_heavier() -> None:
+    """A row's lock beside busy cores takes as long as before, so that no longer wait explains the others.
+
+    Two thirds and half as much of the work of the statements that wait look new; calls are more of one only.
+    """
+    select, insert, lock, totals = (
+        EdgeKey("request", "db", caller, STOCK, operation)
+        for caller, operation in (
+            ("shop", "SELECT items"), ("shop", "INSERT items"), ("shop", "UPDATE counters"),
+            ("reports", "SELECT totals"),
+        )
+    )  # fmt: skip
+    work = {
+        select: (5268.0, 7566.0),
+        insert: (2607.0, 4359.0),
+        lock: (2825.0, 2831.0),
+        totals: (2449.0, 5922.0),
+    }
+    asked = {key: (base, base) for key, (base, _) in work.items()}
+    assert Held(STOCK, work, asked).holder is None
+    found = Held(STOCK, work, {**asked, totals: (2449.0, 5922.0)})
+    assert found.holder == totals
+    assert found.clause(totals) == (
+        f"reports -> {STOCK} SELECT totals brings 19% → 36% of the work of {STOCK}, 2.4 times as much"
+    )
+    everyone = Held(STOCK, work, {key: (base, 1.4 * base) for key, (base, _) in asked.items()})
+    assert everyone.holder is None
+
+
+def test_an_entry_that_grew_by_one_edge_speaks_for_no_other() -> None:
+    """An edge that is unsure, and worth less than half of a sure one of its entry, is no cause beside it."""
+    sure = answered.edge("api -> a", credited=2.0, rises_in=(("api", "GET /"),), significant=True)
+    most = {("request", "api", "GET /"): 2.0}
+    entries = {("request", "api", "GET /")}
+    for worth, spoken_for in ((0.9, False), (1.1, True)):
+        unsure = replace(sure, significant=False, credited_ms=worth, credited_ms_ci=(0.1, 2.1))
+        assert _vouched(unsure, entries, most) == spoken_for
+    assert _vouched(
+        replace(sure, significant=False, credited_ms=0.1, credited_ms_ci=(0.01, 0.2)), entries, {}
+    )

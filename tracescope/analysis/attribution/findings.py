@@ -27,6 +27,7 @@ from tracescope.analysis.attribution.ladder import (
     Grown,
     Rung,
     by_name,
+    is_acquire,
     is_gap,
     is_wait,
     ladder,
@@ -77,7 +78,7 @@ LIKELY: Final = 0.5
 #: ... and this part of the smallest effect.
 WORTH: Final = 0.5
 #: An entry that grew speaks for an edge that is worth this part of the largest that grew in it.
-VOUCHED_PART: Final = 0.1
+VOUCHED_PART: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def _most(edges: Iterable[Edge]) -> dict[Entered, float]:
 def _vouched(edge: Edge, entries: Collection[Entered], most: Mapping[Entered, float]) -> bool:
     """Whether an edge rises in an entry whose clock grew, though it is not significant among all edges.
 
-    Where another is and takes many times as much, the entry grew by that, and speaks for no other.
+    Where another is and takes clearly more, the entry grew by that, and speaks for no other.
     """
     low = (edge.credited_ms_ci or (0.0, 0.0))[0]
     if low <= 0 or edge.note is not None or _stays_open(edge.key):
@@ -347,6 +348,8 @@ def _mechanism(story: _Story, edge: Edge, victims: Sequence[EdgeKey]) -> Mechani
         if name in found:
             return mechanism
     key, course = edge.key, story.courses.get(edge.key)
+    if is_acquire(key):
+        return Mechanism.POOL
     shared = [other for other in victims if other.callee == key.callee is not None and other.kind == key.kind]
     if is_wait(key) and dominant(edge) is Effect.LOAD:
         return Mechanism.QUEUE
@@ -388,6 +391,8 @@ def _sentence(
         what = (
             f"{name} keeps {edge.callee} busier" if holds else f"{edge.callee} is slower for all, {name} most"
         )
+    elif is_acquire(edge.key):
+        what = f"{edge.key.caller} waits longer for a connection"
     elif mechanism is Mechanism.POOL:
         what = f"{name} waits for a thread or a connection"
     elif is_wait(edge.key):

@@ -37,38 +37,55 @@ MOST_WORK: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One resource and the work that every edge brings to it, in ms an hour ``(base, head)``."""
+    """One resource and the work that every edge brings to it, in ms an hour ``(base, head)``.
+
+    ``asked`` is that work where no call got heavier: what the number of calls alone makes of it.
+    """
 
     place: str
     work: Mapping[EdgeKey, tuple[float, float]]
+    asked: Mapping[EdgeKey, tuple[float, float]]
 
     @property
     def total(self) -> tuple[float, float]:
         """Of all edges."""
-        return sum(b for b, _ in self.work.values()), sum(h for _, h in self.work.values())
+        return _sum(self.work)
 
     @property
     def holder(self) -> EdgeKey | None:
-        """The edge whose work grew out of proportion; None where there is none."""
-        base, head = self.total
-        if head < (1 + MORE_WORK) * base or len(self.work) < 2:
-            return None
-        rises = {key: h - b for key, (b, h) in self.work.items()}
-        most = max(by_name(list(rises)), key=lambda key: rises[key])
-        if rises[most] < LARGEST_PART * sum(max(rise, 0.0) for rise in rises.values()):
-            return None
-        mine_b, mine_h = self.work[most]
-        rest = (head - mine_h) / max(base - mine_b, 1e-9) if base > mine_b else 1.0
-        return most if mine_h > OUT_OF_PROPORTION * max(rest, 1.0) * mine_b else None
+        """The edge whose work grew out of proportion; None where there is none.
+
+        Where all that wait for a busy resource look heavier than one that does not, its calls still tell.
+        """
+        return _out_of_proportion(self.work) or _out_of_proportion(self.asked)
 
     def clause(self, key: EdgeKey) -> str:
         """What an edge brings to it, in words."""
-        before, now = self.work[key]
+        work = self.work if _out_of_proportion(self.work) is not None else self.asked
+        before, now = work[key]
         parts = [
-            value / total if total else 0.0 for value, total in zip((before, now), self.total, strict=True)
+            value / total if total else 0.0 for value, total in zip((before, now), _sum(work), strict=True)
         ]
         more = f", {now / before:.2g} times as much" if before > 0 else ", all of it new"
         return f"{name_of(key)} brings {parts[0]:.0%} → {parts[1]:.0%} of the work of {self.place}{more}"
+
+
+def _sum(work: Mapping[EdgeKey, tuple[float, float]]) -> tuple[float, float]:
+    return sum(b for b, _ in work.values()), sum(h for _, h in work.values())
+
+
+def _out_of_proportion(work: Mapping[EdgeKey, tuple[float, float]]) -> EdgeKey | None:
+    """The edge that brings most of the new work, and whose own grew more than the rest's."""
+    base, head = _sum(work)
+    if head < (1 + MORE_WORK) * base or len(work) < 2:
+        return None
+    rises = {key: h - b for key, (b, h) in work.items()}
+    most = max(by_name(list(rises)), key=lambda key: rises[key])
+    if rises[most] < LARGEST_PART * sum(max(rise, 0.0) for rise in rises.values()):
+        return None
+    mine_b, mine_h = work[most]
+    rest = (head - mine_h) / max(base - mine_b, 1e-9) if base > mine_b else 1.0
+    return most if mine_h > OUT_OF_PROPORTION * max(rest, 1.0) * mine_b else None
 
 
 def resources(courses: Mapping[EdgeKey, Course]) -> dict[str, Held]:
@@ -77,10 +94,10 @@ def resources(courses: Mapping[EdgeKey, Course]) -> dict[str, Held]:
     for key, course in courses.items():
         if key.callee is not None and key.kind != "queue":
             places.setdefault(place_of(key), {})[key] = course
-    return {place: Held(place, _work(found)) for place, found in places.items() if len(found) > 1}
+    return {place: _held(place, found) for place, found in places.items() if len(found) > 1}
 
 
-def _work(courses: Mapping[EdgeKey, Course]) -> dict[EdgeKey, tuple[float, float]]:
+def _held(place: str, courses: Mapping[EdgeKey, Course]) -> Held:
     """Work that every edge brings to one place: calls an hour times the quiet time of a call, in ms an hour.
 
     It is the load of the load model (`tracescope.analysis.capacity.offered`): what got dearer by no more than
@@ -96,11 +113,13 @@ def _work(courses: Mapping[EdgeKey, Course]) -> dict[EdgeKey, tuple[float, float
     ]
     seconds = call_seconds(quiet_times(pl.concat(rows)))
     work: dict[EdgeKey, tuple[float, float]] = {}
+    asked: dict[EdgeKey, tuple[float, float]] = {}
     for number, key in enumerate(keys):
-        each = [seconds.get(("", number, stretch), 0.0) * 1e3 for stretch in (0, 1)]
-        base, head = (rate * ms for rate, ms in zip(courses[key].rate, each, strict=True))
-        work[key] = base, head
-    return work
+        base_ms, head_ms = (seconds.get(("", number, stretch), 0.0) * 1e3 for stretch in (0, 1))
+        before, now = courses[key].rate
+        work[key] = before * base_ms, now * head_ms
+        asked[key] = before * base_ms, now * (base_ms or head_ms)
+    return Held(place, work, asked)
 
 
 def contended(grown: Grown, held: Mapping[str, Held]) -> Iterator[Rung]:

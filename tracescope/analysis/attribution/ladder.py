@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from tracescope import schema
+from tracescope import schema, semconv
 from tracescope.analysis.attribution.courses import TOGETHER, Course, place_of, together
 from tracescope.analysis.evidence.change_points import dominant
 from tracescope.analysis.report import Edge, EdgeKey, Effect
@@ -82,13 +82,13 @@ def _before(first: Edge, second: Edge) -> bool:
 
 
 def slower(edge: Edge) -> bool:
-    """Whether an edge grew because its calls take longer."""
-    return dominant(edge) in LATENCY
+    """Whether an edge grew because its calls take longer, or wait where they did not before."""
+    return dominant(edge) in LATENCY or is_acquire(edge.key)
 
 
 def more_calls(edge: Edge) -> bool:
     """Whether an edge is called clearly more often in each unit of work, or is new."""
-    if edge.callee is None:
+    if edge.callee is None or is_acquire(edge.key):
         return False
     base, head = edge.calls_per_unit_base, edge.calls_per_unit_head
     return dominant(edge) is Effect.NEW or head >= MORE_CALLS * base > 0
@@ -102,6 +102,11 @@ def retried(edge: Edge) -> bool:
 def is_wait(key: EdgeKey) -> bool:
     """Whether it is a queue's wait."""
     return key.kind == "queue" and key.operation == schema.QUEUE_WAIT
+
+
+def is_acquire(key: EdgeKey) -> bool:
+    """Whether it is waiting for a connection: some libraries have a span of it only where there is a wait."""
+    return key.kind == "db" and key.operation == semconv.ACQUIRE
 
 
 def is_publish(key: EdgeKey) -> bool:
@@ -120,6 +125,7 @@ def ladder(grown: Grown, paths: pl.DataFrame) -> list[Rung]:
     return [
         *_busy_places(grown, inside),
         *_shared_pools(grown),
+        *_held_connections(grown),
         *_busy_consumers(grown, inside),
         *_full_queues(grown, _routes(paths)),
         *_more_load(grown, inside),
@@ -231,6 +237,22 @@ def _shared_pools(grown: Grown) -> Iterator[Rung]:
             if not beside or victim.callee is None or victim.kind == "queue":
                 continue
             if slower(grown.edges[victim]) and grown.agrees(cause, victim):
+                yield Rung(
+                    cause, victim, f"connections of {cause.caller} are held by {name_of(cause)}", False
+                )
+
+
+def _held_connections(grown: Grown) -> Iterator[Rung]:
+    """A service waits for a connection while its calls to databases hold them for longer, or hold more."""
+    for victim in by_name(list(grown.edges)):
+        if not is_acquire(victim):
+            continue
+        for cause in by_name(list(grown.edges)):
+            edge = grown.edges[cause]
+            holds = cause.kind == "db" and cause.caller == victim.caller and not is_acquire(cause)
+            if not holds or not (slower(edge) or more_calls(edge)) or _before(grown.edges[victim], edge):
+                continue
+            if edge.credited_ms > 0 and grown.agrees(cause, victim) is not None:
                 yield Rung(
                     cause, victim, f"connections of {cause.caller} are held by {name_of(cause)}", False
                 )
