@@ -11,7 +11,7 @@ from tests import answered
 from tests.queueing import Settings, compare, compare_minutes
 from tracescope import schema, semconv
 from tracescope.analysis.attribution.consumers import consumers
-from tracescope.analysis.attribution.findings import _vouched, grew
+from tracescope.analysis.attribution.findings import grew, vouched
 from tracescope.analysis.attribution.holders import Held
 from tracescope.analysis.diff import Options
 from tracescope.analysis.report import Certainty, EdgeKey, Finding, Mechanism, Report
@@ -243,7 +243,5 @@ def test_an_entry_that_grew_by_one_edge_speaks_for_no_other() -> None:
     entries = {("request", "api", "GET /")}
     for worth, spoken_for in ((0.9, False), (1.1, True)):
         unsure = replace(sure, significant=False, credited_ms=worth, credited_ms_ci=(0.1, 2.1))
-        assert _vouched(unsure, entries, most) == spoken_for
-    assert _vouched(
-        replace(sure, significant=False, credited_ms=0.1, credited_ms_ci=(0.01, 0.2)), entries, {}
-    )
+        assert vouched(unsure, entries, most) == spoken_for
+    assert vouched(replace(sure, significant=False, credited_ms=0.1, credited_ms_ci=(0.01, 0.2)), entries, {})

@@ -305,10 +305,7 @@ def test_a_shared_database_whose_other_caller_doubles_shows_no_growth() -> None:
     whole = period_of(rows, weeks * 168)
     edge = arrivals.by_edge(whole, [1])[1]
     points = arrivals.points(edge, whole.end_ns, 0)
-    points = Points(
-        *(getattr(points, n) for n in ("weeks", "load", "latency_s", "calls")),
-        (points.weeks > -6).astype(int),
-    )
+    points = replace(points, period=(points.weeks > -6).astype(int))
     found = load.fit(points)
     assert abs(found.growth) < 0.003
     assert found.curve.capacity == pytest.approx(curve.capacity, rel=0.1)

@@ -129,7 +129,7 @@ def attribute(
     """
     base, head = periods
     most = _most(edges)
-    certain = frozenset(edge.key for edge in edges if grew(edge) or _vouched(edge, entries, most))
+    certain = frozenset(edge.key for edge in edges if grew(edge) or vouched(edge, entries, most))
     if not certain:
         return ()
     every = {edge.key: edge for edge in edges}
@@ -167,7 +167,7 @@ def _most(edges: Iterable[Edge]) -> dict[Entered, float]:
     return most
 
 
-def _vouched(edge: Edge, entries: Collection[Entered], most: Mapping[Entered, float]) -> bool:
+def vouched(edge: Edge, entries: Collection[Entered], most: Mapping[Entered, float]) -> bool:
     """Whether an edge rises in an entry whose clock grew, though it is not significant among all edges.
 
     Where another is and takes clearly more, the entry grew by that, and speaks for no other.
