@@ -151,7 +151,7 @@ def test_two_machines_do_not_seal_at_once(tmp_path: Path, url: str) -> None:
     """Who comes second is told who is sealing; whoever waits seals what is left."""
     first, second = machine(tmp_path, "first", url), machine(tmp_path, "second", url)
     land(first, many(6), "b")
-    with first.sealing(), pytest.raises(StoreBusyError, match=rf"process {os.getpid()}.* is sealing s3://"):
+    with first.sealing(), pytest.raises(StoreBusyError, match=rf"process {os.getpid()}.* is sealing {url}"):
         seal(second)
     assert seal(second).hours > 0
     assert seal(first).hours == 0

@@ -158,6 +158,10 @@ class Place:
         clients = need("obstore.store", "objects", self.shown)
         base = need("obstore.exceptions", "objects", self.shown).BaseError
         plain = self.endpoint.startswith("http://")
+        unsigned: dict[str, Any] = {}
+        if self.kind is _GS and self.config.get("skip_signature", "").lower() in ("true", "1"):
+            # Google's client leaves out signatures where it reads; to write it would ask the metadata service
+            unsigned["credential_provider"] = _nobody
         try:
             store = getattr(clients, self.kind.store)(
                 self.bucket,
@@ -165,6 +169,7 @@ class Place:
                 config=dict(self.config),
                 client_options={"allow_http": plain, "connect_timeout": "5s", "timeout": "60s"},
                 retry_config=_RETRY,
+                **unsigned,
             )
         except (base, ValueError, OSError) as error:
             first = str(error).splitlines()[0]
@@ -204,6 +209,11 @@ class Place:
             f"{place}: the server{where} cannot be reached, or goes away in mid-answer",
             f"check the endpoint and the network, and {again}",
         )
+
+
+def _nobody() -> dict[str, Any]:
+    """Google's credentials of whoever gives none."""
+    return {"token": "", "expires_at": None}
 
 
 def place_of(url: str, *, given: Mapping[str, str], environ: Mapping[str, str]) -> Place:

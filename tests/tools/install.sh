@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Bring Mermaid's and Structurizr's own parsers, for tests of the exports, Compose's own loader, and a server
-# of Azure's blobs; prints the folder they are in.
+# Bring Mermaid's and Structurizr's own parsers, for tests of the exports, Compose's own loader, and servers
+# of Azure's blobs and of Google's objects; prints the folder they are in.
 # What is not to be had is left out, and the tests that need it say so.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,5 +18,9 @@ PATH="$PATH:/usr/local/go/bin"
 compose=v2.16.2
 if command -v go >/dev/null && [ ! -x "compose-$compose/cmd" ]; then
   GOBIN="$to/compose-$compose" go install "github.com/compose-spec/compose-go/v2/cmd@$compose" >&2 || rm -rf "compose-$compose"
+fi
+gcs=v1.56.1
+if command -v go >/dev/null && [ ! -x "gcs-$gcs/fake-gcs-server" ]; then
+  GOBIN="$to/gcs-$gcs" go install "github.com/fsouza/fake-gcs-server@$gcs" >&2 || rm -rf "gcs-$gcs"
 fi
 printf '%s\n' "$to"

@@ -15,29 +15,34 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tracescope.buckets import place_of
 from tracescope.errors import StoreError
 
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
 #: Objects asked for at once.
 AT_ONCE: Final = 16
+#: Between an entity tag and a generation; no tag has one.
+_GENERATION: Final = " "
 _NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 
 
 class Blob(NamedTuple):
-    """An object's bytes, and what tells this state of it from every other."""
+    """An object's bytes, and what tells this state of it from every other: `tag_of` of it is in listings."""
 
     data: bytes
     version: str
 
 
 class Listed(NamedTuple):
-    """An object in a listing: its key, bytes, state, and when it was written, in s since the epoch."""
+    """An object in a listing: its key, bytes, entity tag, and when it was written, in s since the epoch."""
 
     key: str
     size: int
-    version: str
+    tag: str
     written_s: float
 
 
@@ -69,7 +74,10 @@ class Bucket:
 
         with self._asking(key):
             try:
-                found = obstore.get(self._store, key, options={"if_none_match": known} if known else {})
+                options: GetOptions = (
+                    {"if_none_match": known.partition(_GENERATION)[0]} if known is not None else {}
+                )
+                found = obstore.get(self._store, key, options=options)
                 return Blob(bytes(found.bytes()), _version(found.meta))
             except NotModifiedError:
                 return Blob(b"", known or "")
@@ -104,7 +112,10 @@ class Bucket:
 
         None where it is in another.  An answer that got lost is found out by looking.
         """
-        return self.create(key, data) if version is None else self._put_if(key, data, {"e_tag": version})
+        if version is None:
+            return self.create(key, data)
+        tag, _, generation = version.partition(_GENERATION)
+        return self._put_if(key, data, {"e_tag": tag, **({"version": generation} if generation else {})})
 
     def _put_if(self, key: str, data: bytes, mode: Any) -> str | None:
         import obstore
@@ -126,7 +137,7 @@ class Bucket:
             for some in obstore.list(self._store, prefix=prefix):
                 for each in some:
                     yield Listed(
-                        each["path"], each["size"], _version(each), each["last_modified"].timestamp()
+                        each["path"], each["size"], tag_of(each["e_tag"]), each["last_modified"].timestamp()
                     )
 
     def delete(self, keys: Collection[str]) -> None:
@@ -204,5 +215,12 @@ class Bucket:
         return StoreError(*self._place.why(error, f"{self.url}/{key}", again="try again", right=right))
 
 
+def tag_of(version: str | None) -> str:
+    """The entity tag of a version, as listings give it: Azure quotes it only elsewhere."""
+    return (version or "").partition(_GENERATION)[0].strip('"')
+
+
 def _version(meta: Any) -> str:
-    return str(meta["e_tag"] or meta["version"] or "")
+    """Entity tag and generation; Google Cloud Storage replaces on condition of the latter."""
+    generation = meta["version"]
+    return (meta["e_tag"] or "") + (f"{_GENERATION}{generation}" if generation else "")

@@ -36,7 +36,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from tracescope.errors import StoreBusyError, StoreError
 from tracescope.store import checked, modes
-from tracescope.store.bucket import AT_ONCE, Bucket, Listed
+from tracescope.store.bucket import AT_ONCE, Bucket, Listed, tag_of
 
 LEDGER: Final = "ledger"
 COUNTED: Final = "counted"
@@ -151,7 +151,8 @@ class Mirror:
         kept_apart = (
             first is not None
             and self.bucket.create(key, b"2") is None
-            and self.bucket.swap(key, b"3", '"0"') is None
+            and self.bucket.swap(key, b"3", first) is not None
+            and self.bucket.swap(key, b"4", first) is None
         )
         self.bucket.delete([key])
         if not kept_apart:
@@ -354,7 +355,7 @@ class Mirror:
         """A group as it was listed; None where it was sealed a moment ago."""
         name = _group_of(listed.key)
         known = self._noted(name)
-        if known is None or known[0] != listed.version:
+        if known is None or tag_of(known[0]) != listed.tag:
             blob = self.bucket.get(listed.key)
             if blob is None:
                 return None
