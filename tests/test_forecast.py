@@ -187,6 +187,23 @@ def test_calls_per_request_that_grow_are_amplification_and_make_an_entry_drift()
     assert "more often per request" in seen.entries[0].evidence[0]
 
 
+@pytest.mark.parametrize(("times", "state"), [(0.9, "growth-stable"), (1.1, "insufficient data")])
+def test_the_whole_is_stable_only_where_most_of_its_time_is_known_to_be(times: float, state: str) -> None:
+    """Beside a stable entry one of whose edges nothing is known, with so many times its work."""
+    period = shop(CURVE, peak=0.2)
+    found = forecast(period)
+    (known,) = found.entries
+    edge = replace(found.edges[0], caller="worker", callee="ledger", reason="not identifiable: so it is")
+    dark = replace(
+        known, service="worker", operation="GET /", units=known.units * times,
+        edges=((edge.name, edge.operation),), headroom=None, weeks=None,
+    )  # fmt: skip
+    seen = outlook(replace(found, edges=(*found.edges, edge), entries=(known, dark)), period)
+    assert seen.state == state
+    assert [one.state for one in seen.entries] == ["growth-stable", "insufficient data"]
+    assert seen.reasons[0].startswith("worker" if times > 1 else known.service)
+
+
 @pytest.mark.parametrize(
     ("options", "state"),
     [

@@ -36,6 +36,8 @@ FEWEST_UNITS: Final = 1000
 #: Instances must have grown by this factor to be a band-aid.
 MORE_INSTANCES: Final = 1.25
 SLOWER: Final = 1.1
+#: The whole is growth-stable only where entries that hold this part of all time are known to be.
+LEAST_KNOWN: Final = 0.5
 #: Calls of each instance that leave it a band-aid.
 MORE_EACH: Final = 1.05
 FEWEST_BAND_AID_WEEKS: Final = 4
@@ -100,10 +102,20 @@ def outlook(forecast: Forecast, period: PeriodRollups) -> Outlook:
     signs = early_signs(period)
     if worst is None:
         return Outlook(State.INSUFFICIENT, None, ("no entry was seen",), (), signs, ())
+    state = worst.state
+    if state is State.GROWTH_STABLE and _part_known(forecast.entries, states) < LEAST_KNOWN:
+        state = State.INSUFFICIENT
     reasons = tuple(
-        f"{s.service} {s.operation}: {s.evidence[0]}" for s in states if s.state == worst.state and s.evidence
+        f"{s.service} {s.operation}: {s.evidence[0]}" for s in states if s.state == state and s.evidence
     )
-    return Outlook(worst.state, stage_of(signs), reasons, states, signs, band_aids(forecast, period))
+    return Outlook(state, stage_of(signs), reasons, states, signs, band_aids(forecast, period))
+
+
+def _part_known(entries: Sequence[EntryForecast], states: Sequence[EntryVerdict]) -> float:
+    """Part of the time of all units of work whose entries have data enough for a verdict."""
+    spent = [entry.units * entry.ms_now for entry in entries]
+    known = sum(time for time, one in zip(spent, states, strict=True) if one.state is not State.INSUFFICIENT)
+    return known / sum(spent) if sum(spent) > 0 else 0.0
 
 
 def _state(
