@@ -12,22 +12,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from authority import Authority
 from processes import Program, free_port
 
 ROOT = Path(__file__).parent.parent
 USER, PASSWORD = "reader", "s3cret"
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 _PROPERTIES = f"""
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{{controller}}
-listeners=PLAIN://127.0.0.1:{{port}},SASL://127.0.0.1:{{sasl}},CONTROLLER://127.0.0.1:{{controller}}
-advertised.listeners=PLAIN://127.0.0.1:{{port}},SASL://127.0.0.1:{{sasl}}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT
+listeners={{public}},CONTROLLER://127.0.0.1:{{controller}}
+advertised.listeners={{public}}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,SCRAM:SASL_SSL,MUTUAL:SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAIN
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config={_LOGIN} user_{USER}="{PASSWORD}";
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256
+listener.name.scram.scram-sha-512.sasl.jaas.config={_SCRAM}
+listener.name.scram.scram-sha-256.sasl.jaas.config={_SCRAM}
+listener.name.mutual.ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location={{folder}}/server.keystore
+ssl.truststore.type=PEM
+ssl.truststore.location={{folder}}/ca.pem
 log.dirs={{folder}}/logs
 offsets.topic.replication.factor=1
 auto.create.topics.enable=false
@@ -51,14 +61,19 @@ class Broker:
         pytest.importorskip("confluent_kafka")
         self.folder, self._jars = folder, jars()
         folder.mkdir(parents=True)
-        self.port, self.sasl_port = free_port(), free_port()
-        ports = {"port": self.port, "sasl": self.sasl_port, "controller": free_port()}
+        self.port, self.sasl_port, self.scram_port, self.mutual_port = (free_port() for _ in range(4))
+        names = "PLAIN", "SASL", "SCRAM", "MUTUAL"
+        ports = self.port, self.sasl_port, self.scram_port, self.mutual_port
+        public = ",".join(f"{name}://127.0.0.1:{port}" for name, port in zip(names, ports, strict=True))
+        self.authority = Authority(folder)
+        pair = (Path(path).read_text() for path in reversed(self.authority.issue("server")))
+        (folder / "server.keystore").write_text("".join(pair))
         self._file = folder / "server.properties"
-        self._file.write_text(_PROPERTIES.format(folder=folder, **ports))
-        subprocess.run(
-            self._java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"),
-            check=True, capture_output=True,
-        )  # fmt: skip
+        self._file.write_text(_PROPERTIES.format(folder=folder, public=public, controller=free_port()))
+        login = f"[name={USER},password={PASSWORD}]"
+        users = [f"SCRAM-SHA-512={login}", "-S", f"SCRAM-SHA-256={login}"]
+        about = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-S", *users, "-c"]
+        subprocess.run(self._java("kafka.tools.StorageTool", *about), check=True, capture_output=True)
         self.start()
 
     def _java(self, *about: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import urllib.error
@@ -192,6 +193,64 @@ def test_a_user_and_a_password_are_given_by_the_url_or_by_variables(broker: kafk
         opened = open_source(url, Options(environ=environ))
         assert kafka.PASSWORD not in opened.name + opened.identity + repr(opened)
         assert len(list(opened.parts(frozenset()))) == 1
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "scram-sha-256"])
+def test_a_topic_behind_tls_and_scram_is_read(broker: kafka.Broker, tmp_path: Path, mechanism: str) -> None:
+    """By options of the URL and by those of the settings; no message shows the password."""
+    topic = f"scram-{mechanism}"
+    broker.make(topic)
+    broker.send(topic, [message(1)])
+    place = f"127.0.0.1:{broker.scram_port}/{topic}"
+    asked = f"sasl={mechanism}&ca={broker.authority.path}"
+    begin = f"kafkas://127.0.0.1:{broker.scram_port}"
+    ways = (
+        (f"kafkas://{kafka.USER}:{kafka.PASSWORD}@{place}?{asked}", Options(environ={})),
+        (
+            f"kafkas://{place}",
+            Options(
+                environ={"KAFKA_USER": kafka.USER, "KAFKA_PASSWORD": kafka.PASSWORD}, settings={begin: asked}
+            ),
+        ),
+    )
+    for number, (url, options) in enumerate(ways):
+        opened = open_source(url, options)
+        assert kafka.PASSWORD not in opened.name + opened.identity + repr(opened)
+        assert import_files(new_store(tmp_path / f"{number}"), [opened], arrived_ns=ARRIVED).new == 2
+
+
+def test_a_topic_behind_client_certificates_is_read(broker: kafka.Broker, tmp_path: Path) -> None:
+    """With a certificate of the authority that the broker trusts; no user is needed."""
+    broker.make("mutual")
+    broker.send("mutual", [message(1)])
+    cert, key = broker.authority.issue("client")
+    url = f"kafkas://127.0.0.1:{broker.mutual_port}/mutual?ca={broker.authority.path}&cert={cert}&key={key}"
+    assert import_files(
+        new_store(tmp_path / "store"), [open_source(url, Options(environ={}))], arrived_ns=ARRIVED
+    ).new == 2  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("port", "login", "asked", "said"),
+    [
+        ("scram", "reader:wr0ng", "sasl=SCRAM-SHA-512&ca={ca}", "uthenticat"),
+        ("scram", "reader:s3cret", "sasl=PLAIN&ca={ca}", "uthenticat|mechanism"),
+        ("scram", "reader:s3cret", "sasl=SCRAM-SHA-512", "certificate"),
+        ("scram", "reader:s3cret", "sasl=SCRAM-SHA-512&ca=/no/such.pem", "such.pem"),
+        ("mutual", "", "ca={ca}", "SSL|certificate"),
+    ],
+)
+def test_what_tls_or_a_login_refuses_is_told_without_secrets(
+    broker: kafka.Broker, tmp_path: Path, port: str, login: str, asked: str, said: str
+) -> None:
+    """A wrong password, another mechanism, an authority that is not trusted, no certificate: exit 2."""
+    number = broker.scram_port if port == "scram" else broker.mutual_port
+    options = asked.format(ca=broker.authority.path)
+    done = run("import", f"kafkas://{login}{'@' * bool(login)}127.0.0.1:{number}/topic?{options}",
+               "--store", tmp_path / "store")  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert re.search(said, done.stderr), done.stderr
+    assert not re.search("wr0ng|s3cret|Traceback", done.output)
 
 
 def test_a_broker_that_goes_away_is_told_and_the_next_import_reads_all(

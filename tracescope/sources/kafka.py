@@ -112,11 +112,12 @@ class Topic:
             codes.CLUSTER_AUTHORIZATION_FAILED,
             codes.UNSUPPORTED_SASL_MECHANISM,
         )
-        if code in refused or re.search(r"(?i)authenticat|sasl_ssl|SSL handshake", said):
+        if code in refused or re.search(r"(?i)authenticat|sasl_ssl|SSL handshake|(ssl|tls).alert", said):
             return SourceError(
                 f"{self.name}: {said}",
                 "expected a user who may read the topic: kafka://USER@BROKER/TOPIC, its password in "
-                "KAFKA_PASSWORD, sasl=PLAIN or SCRAM-SHA-512, and kafkas:// where the broker speaks TLS",
+                "KAFKA_PASSWORD, sasl=PLAIN or SCRAM-SHA-512, kafkas:// where the broker speaks TLS, with ca= "
+                "of its authority, and cert= and key= where it wants to see a certificate",
             )
         return InputError(
             f"{self.name} {what}: {said}",
@@ -332,8 +333,22 @@ def _settings(asked: Asked, options: Options) -> dict[str, Any]:
             "sasl.password": password,
         }
     files = {"ca": "ssl.ca.location", "cert": "ssl.certificate.location", "key": "ssl.key.location"}
-    settings |= {setting: asked.get(name) for name, setting in files.items() if asked.get(name)}
+    for name, setting in files.items():
+        if path := asked.get(name):
+            _check_file(asked, name, path)
+            settings[setting] = path
     return settings
+
+
+def _check_file(asked: Asked, name: str, path: str) -> None:
+    """Refuse a file that is not there, of which the client says only that it failed."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise SourceError(
+            f"{asked.shown}: {name}={path}: {error.strerror}", "give a file in PEM that may be read"
+        ) from error
 
 
 def _silent() -> Any:
