@@ -116,7 +116,7 @@ class Topic:
             return SourceError(
                 f"{self.name}: {said}",
                 "expected a user who may read the topic: kafka://USER@BROKER/TOPIC, its password in "
-                "KAFKA_PASSWORD, sasl=PLAIN or SCRAM-SHA-512, kafkas:// where the broker speaks TLS, with ca= "
+                "KAFKA_PASSWORD, sasl=PLAIN or SCRAM-SHA-512, kafkas:// where the broker speaks TLS with ca= "
                 "of its authority, and cert= and key= where it wants to see a certificate",
             )
         return InputError(
