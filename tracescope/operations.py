@@ -43,6 +43,12 @@ _NAMES_WITH_DIGITS: Final = frozenset((
     "x64", "win32", "gpt2", "gpt3", "gpt4", "llama2", "llama3", "e2e", "o11y", "m2m", "v8", "net6", "net7",
     "net8",
 ))  # fmt: skip
+#: The same within a word, such as ``getX509Certificate``: long ones anywhere, all at its beginning.
+_KIND_INSIDE = re.compile(
+    "|".join(
+        name if len(name) > 3 else f"^{name}" for name in sorted(_NAMES_WITH_DIGITS, key=len, reverse=True)
+    )
+)
 _VERSION = re.compile(r"v\d{1,3}(?:(?:alpha|beta|rc)\d{0,2})?$", re.IGNORECASE)
 _CAMEL_VERSION = re.compile(r"[a-z]V\d{1,2}$")
 _DIGIT_RUN = re.compile(r"\d+")
@@ -61,6 +67,15 @@ def _looks_drawn(word: str) -> bool:
     return len(word) / max(len(parts), 1) < 2.6
 
 
+def _is_mixed(word: str) -> bool:
+    """Whether letters around a number change case as drawn ones do: ``M7kHq``, but not ``Neo4jClient``."""
+    parts = _CAMEL_PART.findall(re.sub(r"V\d+", "", word))
+    letters = sum(map(len, parts))
+    if word.isupper():
+        return len(word) > 4 and len(word) - letters > 1
+    return len(word) > 4 and letters / max(len(parts), 1) < (2.0 if len(word) < 12 else 2.7)
+
+
 def _template_word(word: str, declared: bool) -> str:
     """A word of letters and digits, or what is left of it."""
     digits = _DIGIT_RUN.findall(word)
@@ -68,6 +83,9 @@ def _template_word(word: str, declared: bool) -> str:
         return ID if len(word) >= 8 and _looks_drawn(word) else word
     if word.lower() in _NAMES_WITH_DIGITS or _VERSION.match(word):
         return word
+    kind = _KIND_INSIDE.search(word.lower())
+    if kind is not None and not _DIGIT_RUN.search(rest := word[: kind.start()] + word[kind.end() :]):
+        return ID if len(rest) >= 8 and _looks_drawn(rest) else word
     count = sum(map(len, digits))
     if declared and count <= 2 and not (len(digits) > 1 and len(word) >= 8):
         return word
@@ -80,10 +98,13 @@ def _template_word(word: str, declared: bool) -> str:
         return ID if _looks_drawn(stem) else stem + ID
     if word[0].isdigit():
         return ID
-    return word if count <= 2 and len(word) < 20 else ID  # `Neo4jClient`
+    return word if count <= 2 and len(word) < 20 and not _is_mixed(word) else ID  # `Neo4jClient`
 
 
 _QUOTED = re.compile(r"""(?<![^\W_])(?:'[^']*'|"[^"]*"|`[^`]*`)(?![^\W_])""")
+_TYPOGRAPHIC = re.compile(
+    "“[^”]*”|„[^“”]*[“”]|«[^»]*»|»[^«]*«|‹[^›]*›|‘[^’]*’|‚[^‘’]*[‘’]|「[^」]*」|『[^』]*』"
+)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s'\"<>]*")
 _EMAIL = re.compile(r"[^\s@/:<>\"'(),;=]{1,64}@[^\s@/:<>\"'(),;=]{1,255}\.[A-Za-z]{2,}")
 _UUID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9a-fA-F])")
@@ -98,6 +119,36 @@ _PAIR = re.compile(r"(?<=[A-Za-z0-9_\])-])=(?!=|\{id\})[^\s&;,/|)}\]>]+")
 _WORDS = re.compile(r"[^\W_]+")
 _CLUSTER_SUFFIX = re.compile(r"(?<=\{id\}-)[bcdfghjklmnpqrstvwxz2456789]{5}(?![^\W_])")
 _RUN = re.compile(r"\{id\}(?:[-_.:,+~]*(?:\{id\}|\d+(?![^\W_])))+")
+_SPACED = re.compile(r"\{id\}(?: \{id\})+")  # groups of a phone's, a card's or an account's number
+_MONTHS = (
+    r"(?:Jan(?:uary|uar|vier)?|Feb(?:ruary|ruar)?|[Ff]évrier|Mar(?:ch|s)?|März|Apr(?:il)?|Ma[yi]|June?|Juni|Juin"
+    r"|July?|Juli|Juillet|Aug(?:ust)?|Août|Sept?(?:ember|embre)?|O[ck]t(?:ober|obre)?|Nov(?:ember|embre)?"
+    r"|De[cz](?:ember)?|Décembre)"
+)
+_DATE = re.compile(
+    rf"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?(?:\{{id\}}\.?[ -])?{_MONTHS}\.?[ -]\{{id\}}"
+    rf"(?:,? \{{id\}})*|\{{id\}}\.?[ -]{_MONTHS}(?![^\W_])"
+)
+#: An id of letters of both cases, digits, dashes and underscores: most of it is no word.
+_DRAWN_PARTS = re.compile(
+    r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[A-Za-z0-9_-]{16,64}(?![\w-])"
+)
+_KIND_OF_ID = re.compile(r"[a-z]{2,5}_(?=[A-Za-z0-9]+$)")  # `cus_NffrFeUfNV2Hib`
+_HANDLE = re.compile(r"(?<![\w@/.])@[a-z][\w.-]*(?![\w/])")
+#: Who or what something belongs to: a value that follows is one of many.
+_OWNERS = (
+    r"(?:users?|username|customers?|accounts?|tenants?|sessions?|sess|email|login|owner|member|token|[us]id)"
+)
+_OWNED = re.compile(rf"(?<![^\W_])({_OWNERS}:\s+)[^\s{{]\S*", re.IGNORECASE)
+_OWNED_KEY = re.compile(rf"(?<![^\W_])({_OWNERS}:)[^\s:{{]+", re.IGNORECASE)
+_CACHES = re.compile(
+    r"(?:\S*(?:cache|redis|valkey)\S*|[HML]?[GS]ET(?:ALL|EX|NX|DEL|SET)?|[HZS]?(?:DEL|REM|ADD|SCAN)|H?INCRBY?|DECRBY?"
+    r"|P?EXPIRE(?:AT)?|H?EXISTS|P?TTL|[LR]PUSH|[LR]POP|[LZ]RANGE|SMEMBERS|SISMEMBER|UNLINK|TOUCH|TYPE|DUMP)(?=[\s:])",
+    re.IGNORECASE,
+)
+#: A folder of somebody's, in a path of files.
+_HOME = re.compile(r"((?:^|(?<=[\s:'\"(=]))(?:[A-Za-z]:)?[/\\](?:home|Users)[/\\])[^\s/\\{]+")
+_METHOD = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|HTTP)\s")
 _SIGNED = re.compile(r"(?<![\w}])[-+#$]\{id\}")
 
 
@@ -110,6 +161,22 @@ def _is_token(match: re.Match[str]) -> str:
 #: A literal's form, and a character that every such literal has.
 _LITERALS: Final = ((_QUOTED, "'"), (_QUOTED, '"'), (_QUOTED, "`"), (_EMAIL, "@"), (_UUID, "-"), (_TIME, "-"),
                     (_IPV6, ":"), (_TOKEN, "."))  # fmt: skip
+
+
+def _is_base64(match: re.Match[str]) -> str:
+    """An id, unless a name of letters with a number in it: ``UserV2Controller``."""
+    text = match.group()
+    return text if text.isalnum() and _template_word(text, declared=False) == text else ID
+
+
+def _is_drawn(match: re.Match[str]) -> str:
+    """An id, where most characters of a token are of parts that are no words; else the token as it was."""
+    parts = re.split("[-_]+", match.group())
+    drawn = sum(len(part) for part in parts if _template_word(part, declared=False) == ID)
+    if 2 * drawn <= sum(map(len, parts)):
+        return match.group()
+    kind = _KIND_OF_ID.match(match.group())
+    return f"{kind.group()}{ID}" if kind is not None else ID
 
 
 def _template(text: str, declared: bool) -> str:
@@ -126,12 +193,19 @@ def _template_once(text: str, declared: bool) -> str:
     for literal, mark in _LITERALS:
         if mark in text:
             text = literal.sub(ID, text)
+    if not text.isascii():
+        text = _TYPOGRAPHIC.sub(ID, text)
     if not declared:
-        text = _PADDED.sub(_is_token, _BASE64.sub(ID, text))
+        text = _DRAWN_PARTS.sub(_is_drawn, text)
+        if ":" in text:
+            text = _OWNED.sub(rf"\g<1>{ID}", text)
+            text = _OWNED_KEY.sub(rf"\g<1>{ID}", text) if _CACHES.match(text) else text
+        text = _PADDED.sub(_is_token, _BASE64.sub(_is_base64, text))
         text = _PAIR.sub("=" + ID, text)
     text = _WORDS.sub(lambda found: _template_word(found.group(), declared), text)
     text = _CLUSTER_SUFFIX.sub(ID, text)
-    return _SIGNED.sub(ID, _RUN.sub(ID, text))
+    text = _SPACED.sub(ID, _SIGNED.sub(ID, _RUN.sub(ID, text)))
+    return text if ID not in text else _DATE.sub(ID, text)
 
 
 def _short(text: str) -> str:
@@ -194,6 +268,10 @@ def _template_name(text: str, database: bool) -> str:
         return summarise_query(text[begin:])
     if "://" in text:
         text = _URL.sub(lambda found: template_path(found.group()), text)
+    if "@" in text:
+        text = _HANDLE.sub(ID, text)
+    if ("/" in text or "\\" in text) and not _METHOD.match(text):
+        text = _HOME.sub(rf"\g<1>{ID}", text)
     if "/" in text:
         words = (template_path(word) if "/" in word else word for word in re.split(r"(\s+)", text))
         text = "".join(words)
