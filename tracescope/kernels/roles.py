@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracescope.kernels import kernel
+from tracescope.kernels import inlined, kernel
 from tracescope.schema import (
     CLASS_DB,
     CLASS_MODEL,
@@ -40,34 +40,70 @@ from tracescope.schema import (
 ) = range(9)
 
 
+#: Kinds, messaging operations and classes that a table of roles has room for.
+_KINDS, _OPS, _CLASSES = 6, 8, 9
+
+
+def _role_of(kind: int, op: int, edge_class: int) -> int:
+    """The role that a span has by what it says of itself; -1 for none."""
+    if kind == KIND_SERVER:
+        return ROLE_SERVER
+    if op in (MSG_RECEIVE, MSG_EMPTY) and kind != KIND_PRODUCER:
+        return ROLE_POLL
+    if kind == KIND_CONSUMER:
+        return ROLE_LEAF_CALL if op == MSG_SETTLE else ROLE_CONSUMER
+    if kind == KIND_PRODUCER or (kind == KIND_CLIENT and op == MSG_SEND):
+        return ROLE_PUBLISH
+    if edge_class == CLASS_DB:
+        return ROLE_DB
+    return ROLE_LEAF_CALL if kind == KIND_CLIENT or edge_class == CLASS_MODEL else -1
+
+
+#: `_role_of` by kind, messaging operation and class: branches on what changes with each span cost more.
+_ROLES = np.array(
+    [
+        [[_role_of(kind, op, edge_class) for edge_class in range(_CLASSES)] for op in range(_OPS)]
+        for kind in range(_KINDS)
+    ],
+    np.int8,
+)
+
 #: So many spans of sockets and handshakes may stand in one another below a call.
 NESTED = 8
 #: How far above the wire a class of span is, by CLASS_*: what a call is made with lies below it.
 _LEVEL = np.array([0, 5, 5, 4, 3, 0, 5, 1, 2], np.int8)
+_HIGHEST = 5
+
+
+@inlined
+def _is_below(parent, edge_class, service, seen, i):
+    """Whether a span may be what the call around it, of its own service, is made with."""
+    p, r = parent[i], seen[i]
+    if p < 0 or service[p] != service[i] or not (r == ROLE_LEAF_CALL or r == ROLE_INTERNAL):
+        return False
+    q = seen[p]
+    asks = q == ROLE_LEAF_CALL or q == ROLE_DB or q == ROLE_PUBLISH or q == ROLE_POLL
+    return asks and 0 < _LEVEL[edge_class[i]] < _LEVEL[edge_class[p]]
 
 
 @kernel
 def _find_transport(parent, edge_class, service, seen, role):
     """Mark what calls of their own service are made with: HTTP, handshakes and look-ups; whether any is."""
     n = len(parent)
-    below = np.zeros(n, np.bool_)
-    busy = np.zeros(n, np.bool_)  # makes calls of another sort as well
     some = False
     for i in range(n):
-        p, r = parent[i], seen[i]
-        if r != ROLE_INTERNAL and r < ROLE_CALL:  # a server and a consumer are neither
-            continue
-        if p < 0 or service[p] != service[i]:
-            continue
-        q = seen[p]
-        asks = q == ROLE_LEAF_CALL or q == ROLE_DB or q == ROLE_PUBLISH or q == ROLE_POLL
-        level = _LEVEL[edge_class[i]]
-        if asks and (r == ROLE_LEAF_CALL or r == ROLE_INTERNAL) and 0 < level < _LEVEL[edge_class[p]]:
-            below[i] = some = True
-        elif r >= ROLE_CALL:
-            busy[p] = True
+        if 0 < _LEVEL[edge_class[i]] < _HIGHEST:
+            some = some or _is_below(parent, edge_class, service, seen, i)
     if not some:
         return False
+    below = np.zeros(n, np.bool_)
+    busy = np.zeros(n, np.bool_)  # makes calls of another sort as well
+    for i in range(n):
+        p = parent[i]
+        if _is_below(parent, edge_class, service, seen, i):
+            below[i] = True
+        elif seen[i] >= ROLE_CALL and p >= 0 and service[p] == service[i]:
+            busy[p] = True
     for i in range(n):
         if below[i] and not busy[parent[i]]:
             role[i] = ROLE_TRANSPORT
@@ -101,25 +137,18 @@ def find_roles(parent, begin, kind, edge_class, messaging_op, service, start_ns)
     callee = np.full(n, -1, np.int32)
     answers = np.zeros(n, np.bool_)
     for i in range(n):
-        k = kind[i]
+        k, op = kind[i], messaging_op[i]
         p = parent[i]
-        if k == KIND_SERVER:
-            role[i] = ROLE_SERVER
-        elif (messaging_op[i] == MSG_RECEIVE or messaging_op[i] == MSG_EMPTY) and k != KIND_PRODUCER:
-            role[i] = ROLE_POLL
-        elif k == KIND_CONSUMER:
-            role[i] = ROLE_LEAF_CALL if messaging_op[i] == MSG_SETTLE else ROLE_CONSUMER
-        elif k == KIND_PRODUCER or (k == KIND_CLIENT and messaging_op[i] == MSG_SEND):
-            role[i] = ROLE_PUBLISH
-        elif edge_class[i] == CLASS_DB:
-            role[i] = ROLE_DB
-        elif k == KIND_CLIENT or edge_class[i] == CLASS_MODEL:
-            role[i] = ROLE_LEAF_CALL
+        known = _ROLES[k if 0 <= k < _KINDS else 0, op if 0 <= op < _OPS else 0, edge_class[i]]
+        if known >= 0:
+            role[i] = known
         elif p >= 0 and service[p] != service[i]:
             role[i] = ROLE_SERVER
     seen = role.copy()  # what wraps what is settled before any role changes
     made_with = _find_transport(parent, edge_class, service, seen, role)
-    asker = parent.copy()  # what a span may answer: its parent, or the call that is made with it
+    asker = (
+        parent.copy() if made_with else parent
+    )  # what a span may answer: its parent, or the call that is made with it
     wraps = np.zeros(n, np.bool_)
     proxy = np.full(n, -1, np.int32)
     for i in range(n):

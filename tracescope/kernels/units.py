@@ -514,11 +514,35 @@ def _worked(spans, groups, g):
     return failed
 
 
+@kernel
+def _last_polls(spans, loop, cut):
+    """End of the last poll in each loop ``(n,)``, -1 elsewhere; of no length where nothing loops."""
+    some = False
+    for i in range(len(loop)):
+        some |= loop[i] >= 0 and not cut[i]
+    polled = np.full(len(loop) if some else 0, -1, np.int64)
+    for i in range(len(polled)):
+        if loop[i] >= 0 and not cut[i]:
+            polled[loop[i]] = max(polled[loop[i]], spans.end_ns[i])
+    return polled
+
+
 @bare
-def _clock_alone(spans, groups, cut, g, polled):
+def _looked_for(spans):
+    """Whether a stream or something scheduled is among the spans, and whether messages are."""
+    lives, messages = False, False
+    for i in range(len(spans.role)):
+        life, role = spans.messaging_op[i], spans.role[i]
+        lives |= (life == LIFE_STREAM) | (life == LIFE_SCHEDULED)
+        messages |= (role == ROLE_CONSUMER) | (role == ROLE_POLL) | (role == ROLE_PUBLISH)
+    return lives, messages
+
+
+@bare
+def _clock_alone(spans, groups, cut, g, polled, lives):
     """Kind (-1: no unit) of what brought no message, and when its work began.
 
-    `polled` is the end of the last poll in a loop; -1 elsewhere.
+    `polled` is the end of the last poll in a loop; -1 elsewhere.  `lives` is whether anything lives long.
     """
     r = groups.roots[g]
     p = spans.parent[r]
@@ -535,7 +559,7 @@ def _clock_alone(spans, groups, cut, g, polled):
     settles = spans.messaging_op[r] == MSG_SETTLE and spans.role[r] == ROLE_LEAF_CALL
     if p < 0 and settles and spans.status[r] != STATUS_ERROR:
         return -1, begun
-    if _is_long(spans, groups, g):
+    if lives and _is_long(spans, groups, g):
         return UNIT_LONG, begun
     return (UNIT_REQUEST if p < 0 or spans.role[r] == ROLE_CONSUMER else UNIT_DETACHED), begun
 
@@ -566,11 +590,9 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
     hops, group_from = np.zeros(size, np.int32), np.empty(size, np.int64)
     idle, settled = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     consumed = np.zeros(n, np.bool_)
-    consumed_by = np.full(n, -1, np.int32)  # last group that consumed from a span
-    polled = np.full(n, -1, np.int64)
-    for i in range(n):
-        if loop[i] >= 0 and not cut[i]:
-            polled[loop[i]] = max(polled[loop[i]], spans.end_ns[i])
+    lives, messages = _looked_for(spans)
+    consumed_by = np.full(n if messages else 0, -1, np.int32)  # last group that consumed from a span
+    polled = _last_polls(spans, loop, cut)
     claims = _claims(spans, links, groups, hop, cut, seed)
     units, cross = 0, 0
     for g in range(size):
@@ -598,7 +620,9 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
                 if built.producer[u] >= 0:
                     consumed[built.producer[u]] = True
         elif claimed == 0:
-            kind, group_from[g] = _clock_alone(spans, groups, cut, g, polled[r])
+            kind, group_from[g] = _clock_alone(
+                spans, groups, cut, g, polled[r] if len(polled) else np.int64(-1), lives
+            )
             if kind < 0:
                 idle[g], settled[g] = spans.role[r] != ROLE_LEAF_CALL, spans.role[r] == ROLE_LEAF_CALL
             else:
