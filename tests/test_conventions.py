@@ -64,6 +64,7 @@ BESIDE: dict[str, tuple[int, str, dict[str, str]]] = {
     "rpc_service": (3, "x", {"rpc.method": "m"}),
     "messaging_operation": (3, "x", {"messaging.system": "s"}),
     "task": (5, "x", {"messaging.system": "s"}),
+    "job_class": (5, "x", {"messaging.system": "active_job"}),
     "http_method": (2, "x", {"http.route": "/r"}),
     "url_path": (2, "GET", {"http.request.method": "GET"}),
     "faas_name": (2, "", {}),

@@ -666,6 +666,8 @@ def message_units(tree: Tree, root: int, producers: Sequence[int | Key]) -> list
                 out[producer] = min(one.end, span.end)
                 if one.start <= first < out[producer]:
                     out[producer] = first
+                elif one.start <= span.start and one.end >= span.end == first:
+                    out[producer] = span.start
     if poll:
         elsewhere = any(not isinstance(producer, int) for producer in producers)
         tree.begun[root] = first if elsewhere else max(span.start, *out.values())
@@ -930,8 +932,9 @@ def name_by_graphql(tree: Tree) -> None:
             above = tree.parent[above]
     for request, operations in asked.items():
         span = tree.spans[request]
-        whole = f"{span.operation} {', '.join(sorted(operations))}"
-        tree.spans[request] = replace(span, operation=whole)
+        said = ", ".join(sorted(operations))
+        if span.operation != said and not span.operation.endswith(f" {said}"):
+            tree.spans[request] = replace(span, operation=f"{span.operation} {said}")
 
 
 def take_names(tree: Tree) -> None:

@@ -84,7 +84,7 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "messaging.kafka.topic", "message_bus.destination", "messaging.bullmq.queue.name",
         "bullmq.queue.name",
         "aws.sqs.queue.url", "aws.sqs.queue_url", "aws.queue_url", "aws.queue.url", "aws.sns.topic.arn",
-        "aws.kinesis.stream_name", "aws.stream_name",
+        "aws.kinesis.stream_name", "aws.stream_name", "symfony.messenger.transport",
     ),
     "messaging_operation": (
         "messaging.operation.type", "messaging.operation", "messaging.operation.name", "celery.action",
@@ -98,8 +98,10 @@ SPAN_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
         "messaging.delayed_job.name", "messaging.active_job.job_class", "messaging.bullmq.job.name",
         "messaging.bull.job.name", "bull.job.name", "messaging.oban.worker", "oban.job.worker",
         "messaging.rq.job_name", "messaging.dramatiq.actor_name", "messaging.message.job_name",
-        "bullmq.job.name", "messaging.socket.io.event_name",
+        "bullmq.job.name", "messaging.socket.io.event_name", "messaging.symfony.message",
+        "symfony.messenger.message", "nservicebus.enclosed_message_types",
     ),
+    "job_class": ("code.namespace",),  # of Active Job, which names jobs so
     "rpc_system": ("rpc.system.name", "rpc.system"),
     "rpc_service": ("rpc.service",),
     "rpc_method": ("rpc.method", "grpc.method"),
@@ -178,15 +180,24 @@ def _joined(*parts: str | None) -> str:
     return " ".join(part for part in parts if part)
 
 
+#: What kind of thing an ARN names, where it says so before the name.
+_ARN_KIND = re.compile(r"^(?:function|secret|stateMachine|execution|express|stream|table|rule|event-bus)[:/]")
+
+
 def _last_of_name(text: str) -> str:
     """What a URL or an ARN names at its end: a queue, a topic, a function, a secret."""
     if text.startswith("arn:"):
-        return re.split("[:/]", text.split(":", 5)[-1].removeprefix("function:").removeprefix("secret:"))[0]
+        return re.split("[:/]", _ARN_KIND.sub("", text.split(":", 5)[-1]))[0]
     return text.rstrip("/").rpartition("/")[2] if "://" in text else text
 
 
 def _collections(text: str) -> str:
-    """Tables of one call, in an order of their own: a list's order is the caller's."""
+    """Tables of one call, in an order of their own: a list's order is the caller's.
+
+    Where attributes are of one value each, as in Jaeger, a list is written as JSON.
+    """
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1].replace('"', "")
     return ", ".join(sorted({template_declared(name.strip()) for name in text.split(",")}))
 
 
@@ -301,12 +312,16 @@ def _rpc_operation(attributes: Mapping[str, str], name: str) -> str:
     return template_name(name.lstrip("/").removeprefix("twirp/"))
 
 
+#: What proxies call every request that they let in, whatever it asks for.
+_PLACES: Final = ("ingress", "inbound")
+
+
 def _http_operation(attributes: Mapping[str, str], name: str, kind: int) -> str:
     method = attributes.get("http_method")
     route = attributes.get("http_route")
     if route:
         return _joined(method, template_route(route))
-    if kind == KIND_SERVER and "url_path" in attributes and name in (method, f"HTTP {method}"):
+    if kind == KIND_SERVER and "url_path" in attributes and name in (method, f"HTTP {method}", *_PLACES):
         return _joined(method, template_path(attributes["url_path"]))
     return template_name(name)
 
@@ -340,6 +355,15 @@ def _graphql(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
     return Meaning(CLASS_GRAPHQL, MSG_NONE, peer, operation)
 
 
+def _task_of(attributes: Mapping[str, str]) -> str | None:
+    """What a job or a typed message is called; of a .NET type the name, of several the first."""
+    of_job = "job_class" if attributes.get("messaging_system") == "active_job" else "task"
+    said = attributes.get("task") or attributes.get(of_job)
+    return (
+        template_declared(re.split("[,;]", said.lstrip('["'), maxsplit=1)[0].rstrip(']" ')) if said else None
+    )
+
+
 def _message(attributes: Mapping[str, str], kind: int, name: str, names: Names) -> Meaning:
     """A span that publishes, waits for, works on or settles messages."""
     says = _MESSAGING.get(attributes.get("messaging_operation", "").lower(), MSG_NONE)
@@ -354,7 +378,7 @@ def _message(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
     said = template_declared(split_topic(topic)[0]) if topic else ""
     if topic is None and kind not in (KIND_PRODUCER, KIND_CONSUMER):
         topic = attributes.get("messaging_system") or peer_of(attributes, kind, names)
-    task = template_declared(attributes["task"]) if "task" in attributes else None
+    task = _task_of(attributes)
     if kind == KIND_CONSUMER and says in (MSG_NONE, MSG_PROCESS) and (task or topic):
         return Meaning(CLASS_MESSAGING, says, topic, f"process {task or said}")
     if task and says == MSG_PROCESS:

@@ -464,6 +464,8 @@ def _poll_from(spans, cut, r, built, before, units):
         published = min(spans.end_ns[q], spans.end_ns[r])
         if spans.start_ns[q] <= first < published:  # handed out before its publisher knew that it was out
             published = first
+        elif first == published == spans.end_ns[r] and spans.start_ns[q] <= spans.start_ns[r]:
+            published = spans.start_ns[r]  # who published waits for what was asked: the receive is the work
         built.start[u] = published
         begun = max(begun, published)
         built.negative[u] = spans.start_ns[q] > spans.end_ns[r]

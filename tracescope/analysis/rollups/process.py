@@ -291,7 +291,10 @@ class _Work:
         if named:
             requests = np.fromiter(named, np.int64, len(named))
             own = [self.names.texts[code] for code in operation[requests].tolist()]
-            whole = [f"{name} {said}" for name, said in zip(own, named.values(), strict=True)]
+            whole = [  # a server that says itself what it is asked for has it once
+                name if f" {name}".endswith(f" {said}") else f"{name} {said}"
+                for name, said in zip(own, named.values(), strict=True)
+            ]
             renamed = operation.copy()
             renamed[requests] = self.names.add(whole)
             self.codes["operation"] = renamed
