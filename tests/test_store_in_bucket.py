@@ -94,6 +94,59 @@ def test_a_batch_that_landed_is_known_to_every_machine(tmp_path: Path, url: str)
     assert second.status().accepted == second.status().stored == 18
 
 
+def test_what_a_landing_asks_does_not_grow_with_what_has_landed(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither do requests nor listed objects; batches of a large group are known as well."""
+    import obstore
+
+    first, second = machine(tmp_path, "first", url), machine(tmp_path, "second", url)
+    frame = many(2)
+    for number in range(25):
+        land(first, frame, f"b{number}")
+    with first.group("wide") as group:
+        for number in range(25):
+            rows = many(1, name=f"W{number}")
+            group.land(rows, batch=f"w{number}", accepted=len(rows), rejected={}, arrived_ns=ARRIVED)
+    asked: list[str] = []
+
+    def counting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            asked.append(named.get("prefix") or str(arguments[1]))
+            return original(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("get", "put", "head", "list"):
+            patch.setattr(obstore, name, counting(getattr(obstore, name)))
+        assert second.known(["b3", "w7", "new"]) == {"b3", "w7"}
+        assert len(asked) < 12, asked
+        asked.clear()
+        land(second, frame, "new")
+        assert len(asked) < 12, asked
+    assert "groups" not in asked
+    assert len(second.known([f"{kind}{number}" for kind in "bw" for number in range(25)])) == 50
+    seal(second)
+    assert second.known(["b3", "w7", "new"]) == {"b3", "w7", "new"}
+    bucket = Bucket(url)
+    assert [each.key for kind in ("groups", "batches", "wide", "landing") for each in bucket.list(kind)] == []
+
+
+def test_sealing_lists_what_has_landed_once(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it needs to know."""
+    store = machine(tmp_path, "first", url)
+    land(store, many(6), "b")
+    listed: list[str] = []
+    original = Bucket.list
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "list", lambda self, prefix: listed.append(prefix) or original(self, prefix))  # pyright: ignore
+        assert seal(store).hours > 0
+    assert listed.count("groups") == 1
+
+
 def test_names_and_mutes_that_two_machines_give_at_once_are_all_there(tmp_path: Path, url: str) -> None:
     """A change is made to what is there now, however many make one."""
     stores = [machine(tmp_path, f"m{number}", url) for number in range(4)]

@@ -252,7 +252,7 @@ def _arrived(store: SpanStore, snapshot: Snapshot, unlanded: Unlanded | None) ->
 
     Where a batch's entry is lost its file tells: it was written no sooner than its spans arrived.
     """
-    known = store.landing.arrivals()
+    known = store.landing.arrivals(store.landing.held())
     latest: dict[int, int] = {}
     if unlanded is not None:
         known |= store.landing.arrivals([unlanded.group.folder])
@@ -298,7 +298,7 @@ def _clear(
     store: SpanStore, pointer: Pointer, files: list[Path], late: int, unlanded: Unlanded | None
 ) -> None:
     """Publish the pointer with the ledger of what is sealed, and drop landed files that are."""
-    pointer.ledger.merge(store.landing.ledger(set(pointer.ledger.batches)))
+    pointer.ledger.merge(store.landing.ledger(set(pointer.ledger.batches), store.landing.held()))
     if unlanded is not None:
         pointer.ledger.merge(unlanded.ledger(set(pointer.ledger.batches)))
     pointer.ledger.add(-late, {"hour_closed": late} if late else {})

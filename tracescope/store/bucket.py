@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -142,14 +142,15 @@ class Bucket:
 
     def delete(self, keys: Collection[str]) -> None:
         """Remove objects, there or not."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            for done in [threads.submit(self._delete, key) for key in keys]:
+                done.result()
+
+    def _delete(self, key: str) -> None:
         import obstore
 
-        for key in keys:
-            with self._asking(key):
-                try:
-                    obstore.delete(self._store, key)
-                except FileNotFoundError:
-                    continue
+        with suppress(FileNotFoundError), self._asking(key):
+            obstore.delete(self._store, key)
 
     def fetch(self, targets: Iterable[tuple[str, Path]]) -> None:
         """Write objects into files, each aside and then into its place; those that are there are left.

@@ -182,13 +182,17 @@ class Landing:
             self.mirror.sync()
         return _entries(self.root / "landing")
 
+    def held(self) -> list[Path]:
+        """The same, as far as this machine knows of them; nobody is asked."""
+        return _entries(self.folder)
+
     def count(self) -> int:
-        """Groups that have landed, as far as this machine knows."""
-        return len(_entries(self.folder))
+        """How many those are."""
+        return len(self.held())
 
     def here(self) -> dict[int, list[Path]]:
-        """Landed files by hour, as far as this machine knows of them; nobody is asked."""
-        return self.files(_entries(self.folder))
+        """Landed files by hour in those."""
+        return self.files(self.held())
 
     def written(self) -> dict[int, list[float]]:
         """When the files of each hour were written, in s since the epoch."""
@@ -263,8 +267,7 @@ class Landing:
     def known(self, batches: Collection[str]) -> set[str]:
         """Those of some batches that lie here."""
         if self.mirror is not None:
-            landed = self.mirror.landed().values()
-            return {name for name in batches if any(name in group.manifest["entries"] for group in landed)}
+            return self.mirror.known(batches)
         ledgers = [f"{group}/{kind}" for group in self.groups() for kind in (LEDGER, COUNTED)]
         return {name for name in batches if any(os.path.exists(f"{at}/{name}.json") for at in ledgers)}
 
@@ -289,7 +292,7 @@ class Landing:
 
         While some of a batch's spans wait for their hour, its entry says when they arrived.
         """
-        for group in self.groups():
+        for group in self.held():
             waiting = {path.stem for paths in self.files([group]).values() for path in paths}
             for path in _entries(group / LEDGER):
                 if path.stem in waiting and path.stem in counted:

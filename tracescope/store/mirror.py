@@ -5,6 +5,8 @@
     sealed/log/<n>.json                         publications, written after they count
     groups/<group>.json                         a group that landed: its files and its ledger entries
     landing/<group>/<hour>/<batch>.parquet      its files, written before it
+    batches/<batch>/<group>                     empty: where a batch landed, written before that
+    wide/<group>.json                           for groups of many batches: their names, instead of that
     seal.lease                                  who seals
 
 The folder is a store's folder with ``MIRROR.json`` in it, which says of what.  The journal of a receiver lies
@@ -55,6 +57,10 @@ _TOUCHED_S: Final = 3600.0
 #: Looks at what changes meanwhile, before giving up.
 _LOOKS: Final = 20
 _GROUPS: Final = "groups"
+_BATCHES: Final = "batches"
+_WIDE: Final = "wide"
+#: So many batches are looked up one by one, and have an object each that says where they landed.
+_FEW: Final = AT_ONCE
 _WAIT_S: Final = 1.0
 
 
@@ -90,6 +96,7 @@ class Mirror:
         self.bucket = bucket
         self.fetched_again = 0
         self._groups: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._wide: dict[str, frozenset[str]] = {}
         self._pointer: tuple[str, bytes] | None = None
         self._lock = threading.Lock()
 
@@ -273,6 +280,12 @@ class Mirror:
             for each in self.bucket.list("landing")
             if each.key.split("/")[1] not in groups and each.written_s < limit
         ]
+        gone += [
+            each.key
+            for kind in (_BATCHES, _WIDE)
+            for each in self.bucket.list(kind)
+            if each.key.rpartition("/")[2].removesuffix(".json") not in groups and each.written_s < limit
+        ]
         self.bucket.delete(gone)
         return len(gone)
 
@@ -305,6 +318,11 @@ class Mirror:
         names = {str(path.relative_to(folder)): path.stat().st_size for path in spans}
         self.bucket.send((path, f"landing/{name}/{path.relative_to(folder)}") for path in spans)
         manifest = checked.dump({"files": names, "entries": entries, "counted": []})
+        if len(entries) <= _FEW:
+            for batch in entries:
+                self.bucket.put(f"{_BATCHES}/{batch}/{name}", b"")
+        else:
+            self.bucket.put(f"{_WIDE}/{name}.json", checked.dump({"batches": sorted(entries)}))
         if self.bucket.create(f"{_GROUPS}/{name}.json", manifest) is None:
             raise StoreError(f"{self.bucket.url} has a group {name} already", "try again")
         return name
@@ -335,6 +353,29 @@ class Mirror:
             return
         self._gather(name, group.manifest, group.written_s)
         self._copy(taken, group.version.encode())
+
+    def known(self, batches: Collection[str]) -> set[str]:
+        """Those of some batches that have landed; a few cost as much however many groups there are."""
+        if len(batches) > _FEW:
+            landed = self.landed().values()
+            return {name for name in batches if any(name in group.manifest["entries"] for group in landed)}
+        wide = self._wide_groups()
+        return {batch for batch in batches if self._has_landed(batch, wide)}
+
+    def _wide_groups(self) -> dict[str, frozenset[str]]:
+        """Batches of groups of many; what is in one never changes."""
+        there = {each.key.split("/")[1].removesuffix(".json"): each.key for each in self.bucket.list(_WIDE)}
+        found = {name: self._wide[name] for name in there if name in self._wide}
+        for name in there.keys() - found.keys():
+            if (blob := self.bucket.get(there[name])) is not None:
+                found[name] = _batches_of(blob.data, there[name])
+        self._wide = found
+        return found
+
+    def _has_landed(self, batch: str, wide: Mapping[str, frozenset[str]]) -> bool:
+        groups = [each.key.split("/")[2] for each in self.bucket.list(f"{_BATCHES}/{batch}")]
+        groups += [name for name, batches in wide.items() if batch in batches]
+        return any(self.bucket.version(f"{_GROUPS}/{name}.json") is not None for name in groups)
 
     def landed(self) -> dict[str, _Group]:
         """Groups that have landed, by name; nothing of their spans is fetched."""
@@ -405,9 +446,12 @@ class Mirror:
         Objects that are no longer named are removed.
         """
         gone = {str(path.relative_to(self.root / "landing")) for path in sealed}
+        known = set(counted)
         with self._alone():
-            for name in sorted(self._manifests()):
-                self._settle(name, gone, set(counted))
+            mine = [name for name, seen in self._groups.items() if _settled(name, seen[1], gone, known)]
+            with ThreadPoolExecutor(AT_ONCE) as threads:
+                for done in [threads.submit(self._settle, name, gone, known) for name in mine]:
+                    done.result()
 
     def _settle(self, name: str, gone: set[str], counted: set[str]) -> None:
         key = f"{_GROUPS}/{name}.json"
@@ -416,20 +460,16 @@ class Mirror:
             if blob is None:
                 return
             manifest = _manifest_of(blob.data, key)
-            files = {each: size for each, size in manifest["files"].items() if f"{name}/{each}" not in gone}
-            waiting = {Path(each).stem for each in files}
-            entries = {
-                batch: entry
-                for batch, entry in manifest["entries"].items()
-                if batch in waiting or batch not in counted
-            }
-            made = {"files": files, "entries": entries, "counted": sorted(counted.intersection(entries))}
-            if made == {key: manifest[key] for key in made}:
+            made = _settled(name, manifest, gone, counted)
+            if made is None:
                 return
+            files, entries = made["files"], made["entries"]
             dropped = [f"landing/{name}/{each}" for each in manifest["files"] if each not in files]
+            dropped += [f"{_BATCHES}/{each}/{name}" for each in manifest["entries"] if each not in entries]
             data = checked.dump(made)
             if not files and not entries:
                 self.bucket.delete([key])
+                dropped += [f"{_WIDE}/{name}.json"] if len(manifest["entries"]) > _FEW else []
             elif (version := self.bucket.swap(key, data, blob.version)) is None:
                 continue
             else:
@@ -596,6 +636,41 @@ class _Lease:
 def _group_of(key: str) -> str:
     """The group that a manifest is of."""
     return key.removeprefix(f"{_GROUPS}/").removesuffix(".json")
+
+
+def _settled(
+    name: str, manifest: Mapping[str, Any], gone: Collection[str], counted: Collection[str]
+) -> dict[str, Any] | None:
+    """A group's manifest less files that are sealed, and entries that count; None where nothing changes."""
+    files = {each: size for each, size in manifest["files"].items() if f"{name}/{each}" not in gone}
+    waiting = {Path(each).stem for each in files}
+    entries = {
+        batch: entry
+        for batch, entry in manifest["entries"].items()
+        if batch in waiting or batch not in counted
+    }
+    made = {
+        "files": files,
+        "entries": entries,
+        "counted": sorted(batch for batch in entries if batch in counted),
+    }
+    return None if made == {key: manifest[key] for key in made} else made
+
+
+def _batches_of(data: bytes, key: str) -> frozenset[str]:
+    """The batches that a group of many is said to have.
+
+    Raises
+    ------
+    StoreError
+        It is damaged.
+    """
+    try:
+        return frozenset(checked.load(data, required=True)["batches"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{key} is damaged: {error}", "remove it: what lands twice counts once all the same"
+        ) from error
 
 
 def _owner_of(data: bytes) -> str:
