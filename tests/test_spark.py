@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import buckets
 import pytest
 from click.testing import CliRunner
 from dying import Broken, Watched
@@ -24,7 +27,7 @@ from tracescope.engine.seal import seal
 from tracescope.engine.spark import Spark
 from tracescope.errors import StoreError, UsageError
 from tracescope.ingest.decode import decode
-from tracescope.store import SpanStore
+from tracescope.store import SpanStore, open_store
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed")
 if shutil.which("java") is None:
@@ -32,8 +35,10 @@ if shutil.which("java") is None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Generator[Any]:
+def cluster(_s3_servers: Callable[[str], buckets.S3Server]) -> Generator[Any]:
     """A master and two executors of one core, each a Java process with its own Python workers."""
+    storage = find_spec("obstore") is not None and (buckets.seaweedfs() or find_spec("moto"))
+    variables = _s3_servers(buckets.best()).variables if storage else {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         patch.setenv("PYSPARK_PYTHON", sys.executable)
@@ -43,6 +48,7 @@ def cluster() -> Generator[Any]:
             "spark.executorEnv.PYTHONPATH": str(TESTS),
             "spark.sql.shuffle.partitions": "4",
             "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
+            **{f"spark.executorEnv.{name}": value for name, value in variables.items()},
         }
         with engine.session("local-cluster[2,1,512]", conf, 2) as session:
             session.sparkContext.setLogLevel("OFF")
@@ -71,6 +77,23 @@ def test_a_cluster_and_slices_change_nothing(
     check(store, expected)
     rebuild(store, memory_bytes=memory, pool=pool)
     check(store, expected)
+
+
+@pytest.mark.parametrize("where", ["bucket"], indirect=True)
+def test_a_store_in_object_storage_is_sealed_by_executors_through_its_mirror(
+    tmp_path: Path, expected: tuple[str, int], cluster: Any, where: str
+) -> None:
+    """They write to the bucket by themselves, as their environment lets them, and the driver publishes."""
+    del where
+    store = landed(tmp_path / "store")
+    pool = Watched(Spark(cluster))
+    seal(store, memory_bytes=pool.memory(PER_SLICE[4]), pool=pool)
+    check(store, expected)
+    rebuild(store, memory_bytes=pool.memory(PER_SLICE[4]), pool=pool)
+    check(store, expected)
+    url = json.loads((tmp_path / "store" / "MIRROR.json").read_text())["url"]
+    other = open_store(buckets.mirror(tmp_path / "other", url))
+    assert (sealed_checksum(other), other.status().stored) == expected
 
 
 @pytest.mark.parametrize("above", [0, 2], ids=["python worker", "executor"])
