@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -446,6 +447,34 @@ def test_the_page_shows_of_several_what_it_shows_of_one(month: tuple[Path, list[
         assert answer.status_code == 200, answer.text
         answered.append(answer.json())
     assert answered[0] == answered[1]
+
+
+def test_the_page_offers_no_form_that_several_stores_refuse(month: tuple[Path, list[Path]]) -> None:
+    """Findings are muted and instants marked where there is one store."""
+    one, paths = month
+    for stores, offered in (([one], True), (paths, False)):
+        session = Session(stores, Settings(store=tuple(map(str, stores)), tz="UTC"))
+        client = TestClient(make_app(session), base_url="http://127.0.0.1")
+        shown = client.get(f"/?base={WEEKS[0]}&head={WEEKS[1]}")
+        assert shown.status_code == 200
+        assert 'class="card finding"' in shown.text
+        for action in ("/mute", "/mark"):
+            assert (f'action="{action}"' in shown.text) is offered, (action, offered)
+
+
+def test_the_report_of_several_is_that_of_one(month: tuple[Path, list[Path]]) -> None:
+    """Byte for byte, but for where they are and when it was made."""
+    one, paths = month
+
+    def told(stores: list[Path], form: str) -> str:
+        asked = ("report", *WEEKS, "--format", form, "--tz", "UTC", *given(stores))
+        result = run(*asked)
+        assert result.exit_code == 0, result.output
+        text = result.stdout.replace(" ".join(given(stores)), "STORES")
+        return re.sub(r"\d\d:\d\d:\d\d(?=</p>| UTC\.)", "", text)
+
+    for form in ("html", "markdown"):
+        assert told(paths, form) == told([one], form)
 
 
 def test_a_viewer_of_two_stores_answers_like_one_and_writes_to_neither(

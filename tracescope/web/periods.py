@@ -51,6 +51,7 @@ def bar(answers: Answers, view: View, report: Report, here: str) -> Values:
     ]
     since = [(event.words, day(event.at_ns), str(iso(event.at_ns))) for event in reversed(events(answers))]
     return {
+        "writes": len(answers.session.paths) == 1,  # several stores are only read
         "presets": presets,
         "pinned": view.url(here, **pinned),
         "since": [
