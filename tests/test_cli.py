@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,39 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     result = run("diff", *periods, "--store", path, "--format", "json", "--tz", "UTC")
     assert result.exit_code == 0, result.output
     return path, {"periods": periods, **json.loads(result.stdout)}
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../../etc/passwd", "UTC\x00"])
+@pytest.mark.parametrize("command", ["diff", "report", "graph", "digest"])
+def test_a_zone_that_is_none_is_usage_also_where_no_period_is_named(
+    compared: tuple[Path, dict[str, Any]], command: str, zone: str
+) -> None:
+    """Without periods the store's halves are compared, and nothing else reads the zone."""
+    result = run(command, "--store", compared[0], "--tz", zone)
+    assert result.exit_code == 2
+    assert f"no time zone {zone!r}" in result.stderr
+    assert "Europe/Berlin" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty document"), (b"null", "not of the form"), (b"{}", "it lacks 'schema'"),
+        (b"[]", "not of the form"), (bytes(range(128, 160)), "is damaged: "),
+    ],
+)  # fmt: skip
+def test_a_damaged_pointer_is_told_in_words_with_what_repairs_it(
+    compared: tuple[Path, dict[str, Any]], tmp_path: Path, content: bytes, said: str
+) -> None:
+    """Not in those of Python: no name of a class, and no key alone."""
+    store = tmp_path / "store"
+    shutil.copytree(compared[0], store)
+    (store / "CURRENT.json").write_bytes(content)
+    result = run("status", "--store", store)
+    assert result.exit_code == 1
+    assert said.lower() in result.stderr.lower()
+    assert "tracescope verify --repair" in result.stderr
+    assert not any(word in result.stderr for word in ("object", "NoneType", "Errno", "Traceback"))
 
 
 def test_the_json_of_diff_has_the_documented_keys(compared: tuple[Path, dict[str, Any]]) -> None:

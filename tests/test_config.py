@@ -51,22 +51,24 @@ def test_each_layer_wins_over_the_one_below_and_says_where_it_comes_from(
     [
         ("tpo = 3", "unknown setting 'tpo'"),
         ("[diff]\ntop = 3", "unknown setting 'diff'"),
-        ("top = 'many'", "top is 'many', not int"),
-        ("top = true", "top is True, not int"),
-        ("top = 2.5", "top is 2.5, not int"),
+        ("top = 'many'", "top is 'many', not a whole number"),
+        ("top = true", "top is True, not a whole number"),
+        ("top = 2.5", "top is 2.5, not a whole number"),
         ("store = 7", "store is 7, neither a folder nor a list of folders"),
-        ("alpha = 'x'", "alpha is 'x', not float"),
+        ("alpha = 'x'", "alpha is 'x', not a number"),
         ("top = 0", "top is 0; it must be at least 1"),
         ("workers = -2", "workers is -2; it must be at least 1"),
         ("memory_mb = 8", "memory_mb is 8; it must be at least 64"),
         ("retain_spans_days = -1", "it must be at least 0"),
         ("alpha = 1.0", "alpha is 1.0; it must be between 0 and 1"),
-        ("top = ", "tracescope.toml: "),
+        ("top = inf", "top is inf, not a whole number"),
+        ("top = ", "tracescope.toml cannot be read: "),
+        ("env = '\udcff'", "tracescope.toml cannot be read: it is not text in UTF-8 (byte 7)"),
     ],
 )
 def test_what_is_no_setting_is_an_error_with_its_place(text: str, message: str) -> None:
     """The file is named; nothing is guessed."""
-    Path("tracescope.toml").write_text(text)
+    Path("tracescope.toml").write_text(text, errors="surrogateescape")
     with pytest.raises(ConfigError, match=r"tracescope\.toml") as failure:
         config.load()
     assert message in failure.value.message

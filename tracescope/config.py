@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tracescope import schedule
 from tracescope.buckets import store_folder
-from tracescope.errors import ConfigError, UsageError
+from tracescope.errors import ConfigError, UsageError, in_words
 from tracescope.keeping import Policy
 from tracescope.places import STORES, masked, not_a_store, scheme_of
 
@@ -222,6 +222,7 @@ class Settings:
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
 _ABOUT = {f.name: f.metadata for f in fields(Settings)}
+_KINDS = {str: "a text", float: "a number", int: "a whole number"}
 
 
 def _coerce(name: str, value: Any, place: str) -> Any:
@@ -242,13 +243,13 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return _coerce_store(value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
-        raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}")
+        raise ConfigError(f"{place}: {name} is {value!r}, not {_KINDS[wanted]}")
     try:
         found: Any = wanted(value)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}: {name} is {value!r}, not {wanted.__name__}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{place}: {name} is {value!r}, not {_KINDS[wanted]}") from error
     if wanted is int and isinstance(value, float) and value != found:
-        raise ConfigError(f"{place}: {name} is {value!r}, not int")
+        raise ConfigError(f"{place}: {name} is {value!r}, not {_KINDS[int]}")
     if name == "trace_url" and found and not re.match(r"https?://[^\s{}]+.*\{trace_id\}", found):
         raise ConfigError(
             f"{place}: trace_url is {value!r}, no address of a trace",
@@ -420,9 +421,11 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {in_words(error)}", "correct it, or move it away; it is TOML"
+        ) from error
     return {
         _known(key, str(path)): _coerce(_known(key, str(path)), value, str(path))
         for key, value in found.items()

@@ -28,6 +28,21 @@ __all__ = [
 ]
 
 
+def in_words(error: Exception) -> str:
+    """What a library's error means, for a message of ours: none of its class, its numbers or its code."""
+    match error:
+        case OSError() if error.strerror:
+            return error.strerror
+        case UnicodeDecodeError():
+            return f"it is not text in UTF-8 (byte {error.start})"
+        case KeyError():
+            return f"it lacks {error.args[0]!r}"
+        case TypeError() | AttributeError() | IndexError():
+            return "it is not of the form that was written"
+        case _:
+            return str(error)
+
+
 class TracescopeError(Exception):
     """Base of all errors; exit code 1 unless a subclass says otherwise.
 

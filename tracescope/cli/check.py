@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracescope.cli import shell
-from tracescope.errors import InputError
+from tracescope.errors import InputError, in_words
 
 if TYPE_CHECKING:
     from tracescope.analysis.topology.rules import Checked
@@ -50,7 +50,7 @@ def check_command(
         text = Path(rules).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"cannot read the rules {rules}: {error}", "examples/rules.toml shows the form"
+            f"cannot read the rules {rules}: {in_words(error)}", "examples/rules.toml shows the form"
         ) from error
     asked = parse_rules(text, rules)
     answers = shell.ask(used, entry=entry)

@@ -15,7 +15,7 @@ from tracescope.analysis.diff import Options
 from tracescope.analysis.rollups.where import Condition
 from tracescope.config import Settings
 from tracescope.errors import UsageError
-from tracescope.periods import Context, Period, first_and_last, pair
+from tracescope.periods import Context, Period, first_and_last, pair, zone_of
 
 KeepEntry = Callable[[str, str], bool]
 
@@ -65,7 +65,8 @@ class Question:
     by: str = "operation"
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what is no regular expression."""
+        """Raise UsageError for what is no regular expression, and for no time zone."""
+        zone_of(self.zone)
         for name in ("entry", "include", "exclude"):
             pattern(getattr(self, name), name)
 

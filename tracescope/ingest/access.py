@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
-from tracescope.errors import ConfigError
+from tracescope.errors import ConfigError, in_words
 from tracescope.ingest.cors import Cors
 
 _PREFIX: Final = b"bearer "
@@ -49,7 +49,10 @@ class Tokens:
         try:
             tokens.reload()
         except OSError as error:
-            raise ConfigError(f"--token-file {path} cannot be read: {error.strerror}") from error
+            raise ConfigError(
+                f"--token-file {path} cannot be read: {error.strerror}",
+                "give a file with one token a line, which the user of this process may read",
+            ) from error
         return tokens
 
     def reload(self) -> bool:
@@ -120,7 +123,7 @@ class Tls:
             tls.context()
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"the TLS files cannot be used: {error}",
+                f"the TLS files cannot be used: {in_words(error)}",
                 f"check {cert}, {key}" + (f" and {client_ca}" if client_ca else ""),
             ) from error
         return tls

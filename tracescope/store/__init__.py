@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
-from tracescope.errors import DamagedFileError, NewerFormatError, StoreBusyError, StoreError
+from tracescope.errors import DamagedFileError, NewerFormatError, StoreBusyError, StoreError, in_words
 from tracescope.store import checked, modes, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
 from tracescope.store.mirror import Mirror
@@ -547,7 +547,7 @@ def marks_in(root: Path) -> dict[str, int]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise DamagedFileError(
-            f"{root / _MARKS} is damaged: {error}",
+            f"{root / _MARKS} is damaged: {in_words(error)}",
             "`tracescope verify --repair` sets it aside; names have to be given again",
         ) from error
 
@@ -561,7 +561,7 @@ def mutes_in(root: Path) -> dict[str, tuple[int, str]]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(
-            f"{root / _MUTES} is damaged: {error}",
+            f"{root / _MUTES} is damaged: {in_words(error)}",
             "`tracescope verify --repair` sets it aside; findings have to be muted again",
         ) from error
 
@@ -632,7 +632,7 @@ def open_store(
         version = int(about["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{described} is damaged: {error}", "`tracescope verify --repair` writes it anew"
+            f"{described} is damaged: {in_words(error)}", "`tracescope verify --repair` writes it anew"
         ) from error
     if version > schema.SCHEMA_VERSION:
         raise NewerFormatError(

@@ -36,7 +36,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from tracescope.errors import StoreBusyError, StoreError
+from tracescope.errors import StoreBusyError, StoreError, in_words
 from tracescope.store import checked, modes
 from tracescope.store.bucket import AT_ONCE, Bucket, Listed, tag_of
 
@@ -116,7 +116,8 @@ class Mirror:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{path} is damaged: {error}", "give the store's own URL with --store: it is written anew"
+                f"{path} is damaged: {in_words(error)}",
+                "give the store's own URL with --store: it is written anew",
             ) from error
         return cls(root, Bucket(url))
 
@@ -693,5 +694,5 @@ def _manifest_of(data: bytes, key: str) -> dict[str, Any]:
         return {name: found[name] for name in ("files", "entries", "counted")}
     except (ValueError, KeyError) as error:
         raise StoreError(
-            f"{key} is damaged: {error}", "remove it: the spans that only it names are lost"
+            f"{key} is damaged: {in_words(error)}", "remove it: the spans that only it names are lost"
         ) from error

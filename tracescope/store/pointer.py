@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from tracescope import schema
-from tracescope.errors import NewerFormatError, StoreError
+from tracescope.errors import NewerFormatError, StoreError, in_words
 from tracescope.store import checked
 from tracescope.store.landing import Ledger
 
@@ -206,7 +206,8 @@ class Pointer:
                 return _of(checked.load(data, required=version > 1), version)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise StoreError(
-                f"{path} is damaged: {error}", "`tracescope verify --repair` restores it from its log"
+                f"{path} is damaged: {in_words(error)}",
+                "`tracescope verify --repair` restores it from its log",
             ) from error
         raise NewerFormatError(
             f"{path} has schema {version}; this program knows {schema.SCHEMA_VERSION}", "upgrade tracescope"

@@ -111,7 +111,9 @@ def parse_rules(text: str, source: str) -> Rules:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+        raise ConfigError(
+            f"{source} is not valid TOML: {error}", "examples/rules.toml shows the form"
+        ) from error
     known = ("no_cycles", "max_depth", *_SECTIONS)
     for key in raw:
         if key not in known:
