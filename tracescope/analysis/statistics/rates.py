@@ -134,16 +134,18 @@ def _dispersion(side: Counts, rate: Floats, parts: bool) -> tuple[Floats, Floats
     toss = rate * np.clip(1 - rate, 0.0, 1.0) if parts else rate
     off = off / np.sqrt(np.where(toss > 0, toss, np.inf))
     power, dof = (off**2).sum(axis=0), np.full(len(rate), max(blocks - 1.0, 1.0))
+    least, without = power, off  # what the step that fits best leaves
     for at in range(STEP_SIDE, blocks - STEP_SIDE + 1):
         column = np.where(np.arange(blocks)[:, None] >= at, 1.0, 0.0) * np.sqrt(trials)
         column = column - np.sqrt(trials) * _ratio((column * np.sqrt(trials)).sum(axis=0), trials.sum(axis=0))
         fit = _ratio((column * off).sum(axis=0), (column**2).sum(axis=0))
         rest = off - fit * column
         left = (rest**2).sum(axis=0)
-        gain = blocks * np.log(_ratio(power, np.maximum(left, 1e-12 * power) + 1e-300) + 1e-300)
-        clear = (gain >= CLEAR_STEP) & (rate * side.seen >= STEP_EVENTS)
-        off, power = np.where(clear, rest, off), np.where(clear, left, power)
-        dof = np.where(clear, max(blocks - 2.0, 1.0), dof)
+        least, without = np.where(left < least, left, least), np.where(left < least, rest, without)
+    gain = blocks * np.log(_ratio(power, np.maximum(least, 1e-12 * power) + 1e-300) + 1e-300)
+    clear = (gain >= CLEAR_STEP) & (rate * side.seen >= STEP_EVENTS)
+    off, power = np.where(clear, without, off), np.where(clear, least, power)
+    dof = np.where(clear, max(blocks - 2.0, 1.0), dof)
     excess = np.maximum(power / dof - 1, 0.0)
     correlation = np.full(len(rate), CORRELATED)
     if blocks >= ALONE_FROM:
