@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,12 @@ def test_each_layer_wins_over_the_one_below_and_says_where_it_comes_from(
         ("workers = -2", "workers is -2; it must be at least 1"),
         ("memory_mb = 8", "memory_mb is 8; it must be at least 64"),
         ("retain_spans_days = -1", "it must be at least 0"),
+        ("max_disk_mb = -1", "max_disk_mb is -1; it must be at least 0"),
+        ("max_request_mb = 0", "max_request_mb is 0; it must be at least 1"),
+        ("max_connections = 0", "max_connections is 0; it must be at least 1"),
         ("alpha = 1.0", "alpha is 1.0; it must be between 0 and 1"),
+        ("insecure = 1", "insecure is 1, neither true nor false"),
+        ("insecure = 'maybe'", "insecure is 'maybe', neither true nor false"),
         ("top = inf", "top is inf, not a whole number"),
         ("top = ", "tracescope.toml cannot be read: "),
         ("env = '\udcff'", "tracescope.toml cannot be read: it is not text in UTF-8 (byte 7)"),
@@ -126,3 +132,20 @@ def test_options_of_sources_are_a_table_or_a_text_and_shown_nowhere() -> None:
         with pytest.raises(ConfigError, match="sources") as refused:
             config.load({"sources": bad})
         assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("true", True), ("Yes", True), ("1", True), ("off", False), ("", False)],
+)
+def test_a_setting_that_is_on_or_off_is_read_from_a_file_and_from_a_variable(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: bool
+) -> None:
+    """A file has the word of TOML, a variable any of the usual ones."""
+    for name in (one.name for one in fields(config.Settings) if one.type == "bool"):
+        Path("tracescope.toml").write_text(f"{name} = {str(said).lower()}")
+        assert getattr(config.load()[0], name) is said
+        Path("tracescope.toml").unlink()
+        monkeypatch.setenv(f"TRACESCOPE_{name.upper()}", text)
+        assert getattr(config.load()[0], name) is said
+        monkeypatch.delenv(f"TRACESCOPE_{name.upper()}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+import tracescope
 from tracescope import config, docs, errors, semconv
 from tracescope.cli import VERBS, main
 from tracescope.periods import WORDS
@@ -132,3 +133,10 @@ def test_the_readme_quotes_what_the_demo_prints(tmp_path: Path) -> None:
 def test_the_readme_is_short() -> None:
     """What is long stands in the manual."""
     assert len((ROOT / "README.md").read_text().splitlines()) < 140
+
+
+def test_every_name_of_the_public_api_is_documented() -> None:
+    """In the table of the page on formats."""
+    table = docs.read("formats").partition("| name of `tracescope` |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"\w+", table))
+    assert not set(tracescope.__all__) - named

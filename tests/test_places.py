@@ -18,7 +18,7 @@ import tracescope
 from tracescope.analysis.rollups.hops import UNMATCHED_PART
 from tracescope.cli import VERBS, main
 from tracescope.errors import ConfigError, SourceError
-from tracescope.places import masked, not_a_source, not_a_store
+from tracescope.places import host_and_port, masked, not_a_source, not_a_store
 from tracescope.schema import HOUR_NS
 from tracescope.sources import is_source
 
@@ -273,3 +273,14 @@ def test_few_unmatched_hops_are_no_note(tmp_path: Path, *, sealed: bool) -> None
         seal_at(tmp_path / str(lost), frame([*sent, *taken]), sealed=sealed)
         notes = tracescope.open_store(tmp_path / str(lost), tz="UTC").graph("all").to_dict()["notes"]
         assert any(WRITTEN in note for note in notes) == (lost / EACH > UNMATCHED_PART), notes
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:99999", "[::1]:65536", "127.0.0.1", ":4317", "", "host:", "host:x", "host:\u0664"]
+)
+def test_an_address_to_listen_on_is_a_host_and_a_port_that_there_is(address: str) -> None:
+    """A server of gRPC would listen on port 34463 when asked for 99999."""
+    with pytest.raises(ConfigError, match="expected HOST:PORT, with a port up to 65535") as failure:
+        host_and_port(address, "--grpc", "127.0.0.1:4317")
+    assert failure.value.hint == "for example 127.0.0.1:4317"
+    assert host_and_port("[::1]:65535", "--grpc", "") == ("[::1]", 65535)

@@ -124,13 +124,15 @@ class Settings:
         "attributes stored although they are cut otherwise, as patterns of their keys; `all` for all", ()
     )
     seal_grace_minutes: int = _doc("minutes after which an hour without new spans is sealed", 15, least=0)
-    max_memory_mb: int = _doc("memory of `serve` in MiB before it asks senders to wait; 0: no limit", 1024)
-    max_disk_mb: int = _doc("the store's disk in MiB: the oldest raw spans go first; 0: no limit", 0)
-    max_request_mb: int = _doc("largest request in MiB, as sent and inflated", 64)
-    max_connections: int = _doc("connections open at once, for gRPC and for each HTTP port", 2048)
-    max_streams: int = _doc("requests at once on one gRPC connection", 128)
-    slow_client_s: int = _doc("seconds that a client may take to send a request", 30)
-    stop_grace_s: int = _doc("seconds that stopping waits for requests and for the drain", 15)
+    max_memory_mb: int = _doc(
+        "memory of `serve` in MiB before it asks senders to wait; 0: no limit", 1024, least=0
+    )
+    max_disk_mb: int = _doc("the store's disk in MiB: the oldest raw spans go first; 0: no limit", 0, least=0)
+    max_request_mb: int = _doc("largest request in MiB, as sent and inflated", 64, least=1)
+    max_connections: int = _doc("connections open at once, for gRPC and for each HTTP port", 2048, least=1)
+    max_streams: int = _doc("requests at once on one gRPC connection", 128, least=1)
+    slow_client_s: int = _doc("seconds that a client may take to send a request", 30, least=1)
+    stop_grace_s: int = _doc("seconds that stopping waits for requests and for the drain", 15, least=0)
     tls_cert: str = _doc("certificate chain of the receivers, PEM", "")
     tls_key: str = _doc("private key of that certificate, PEM", "")
     tls_client_ca: str = _doc("clients must show a certificate that this CA signed, PEM", "")
@@ -222,6 +224,9 @@ class Settings:
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
 _ABOUT = {f.name: f.metadata for f in fields(Settings)}
+_SWITCH = {"true": True, "yes": True, "on": True, "1": True} | {
+    "false": False, "no": False, "off": False, "0": False, "": False
+}  # fmt: skip
 _KINDS = {str: "a text", float: "a number", int: "a whole number"}
 
 
@@ -241,6 +246,8 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         return _coerce_address(name, value, place)
     if name == "store":
         return _coerce_store(value, place)
+    if _TYPES[name] == "bool":
+        return _coerce_bool(name, value, place)
     wanted = {"str": str, "float": float, "int": int}[str(_TYPES[name])]
     if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
         raise ConfigError(f"{place}: {name} is {value!r}, not {_KINDS[wanted]}")
@@ -267,6 +274,14 @@ def _coerce(name: str, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: {name} is {found}; it must be at least {about['least']}")
     if about["open_unit"] and not 0 < found < 1:
         raise ConfigError(f"{place}: {name} is {found}; it must be between 0 and 1")
+    return found
+
+
+def _coerce_bool(name: str, value: Any, place: str) -> bool:
+    """Either of two, of a file as they are and of a variable as text."""
+    found = _SWITCH.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise ConfigError(f"{place}: {name} is {value!r}, neither true nor false")
     return found
 
 

@@ -12,11 +12,13 @@ import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tracescope.errors import UsageError
+from tracescope.errors import ConfigError, UsageError
 
 #: A scheme of two letters or more, or several; `Path` makes one slash of two.  One letter is a drive.
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+(?::[A-Za-z][A-Za-z0-9+.-]*)*):(/+)(.*)", re.DOTALL)
 
+#: The largest number of a port; gRPC takes a larger one for what is left of it beyond 65,536.
+LAST_PORT: Final = 65_535
 #: Object storage that a store can be in.
 STORES: Final = frozenset({"s3", "gs", "az"})
 _COPY: Final = "copy the objects into a folder, and import that"
@@ -142,3 +144,13 @@ def need(library: str, extra: str, url: str) -> Any:
             f"{url} is read through {name}, which is not installed",
             f"pip install 'tracescope[{extra}]'",
         ) from error
+
+
+def host_and_port(address: str, flag: str, example: str) -> tuple[str, int]:
+    """Host and port of an address to listen on; raises ConfigError, which names `flag` and an `example`."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > LAST_PORT:
+        raise ConfigError(
+            f"{flag} {address!r}: expected HOST:PORT, with a port up to {LAST_PORT}", f"for example {example}"
+        )
+    return host, int(port)

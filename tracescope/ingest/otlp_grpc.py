@@ -32,6 +32,7 @@ from tracescope.errors import ConfigError, InputError, OverloadedError, StoreErr
 from tracescope.ingest.access import Access, client_name
 from tracescope.ingest.intake import RETRY_AFTER_S, Intake, explain
 from tracescope.ingest.limits import Limits
+from tracescope.places import host_and_port
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 EXPORT: Final = f"/{SERVICE}/Export"
@@ -192,9 +193,7 @@ async def serve(intake: Intake, address: str, access: Access, limits: Limits) ->
     healthy = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     server.add_generic_rpc_handlers((_Traces(intake, access, limits.slow_client_s),))
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"--grpc {address!r}: expected HOST:PORT", "for example 127.0.0.1:4317")
+    host, _ = host_and_port(address, "--grpc", "127.0.0.1:4317")
     try:
         if access.tls is None:
             bound = server.add_insecure_port(address)

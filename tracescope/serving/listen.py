@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tracescope.errors import ConfigError
+from tracescope.errors import ConfigError, in_words
 from tracescope.ingest.access import Tls
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
+from tracescope.places import host_and_port
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -34,7 +35,6 @@ KEEP_ALIVE_S: Final = 120
 _BEYOND_LIMIT: Final = 16
 #: When no file can be opened, the next connection is waited for so long.
 _NO_FILES_S: Final = 0.5
-_LAST_PORT: Final = 65_535
 #: What they may ask nevertheless: who watches must not be locked out by who fills the port.
 _WATCHED: Final = ("/healthz", "/readyz", "/metrics")
 #: ... and how long they may take.
@@ -50,13 +50,9 @@ def bind(address: str, flag: str) -> socket.socket:
     ConfigError
         The address is none, or cannot be bound.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > _LAST_PORT:
-        raise ConfigError(f"{flag} {address!r}: expected HOST:PORT", "for example 127.0.0.1:4318")
+    host, port = host_and_port(address, flag, "127.0.0.1:4318")
     try:
-        found = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, where = found[0]
         opened = socket.socket(family, kind, protocol)
         try:
@@ -68,7 +64,7 @@ def bind(address: str, flag: str) -> socket.socket:
             raise
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"cannot listen on {address}: the port is taken, or the address is not of this machine ({error})",
+            f"cannot listen on {address} ({in_words(error)}): the port is taken, or the address is not ours",
             f"choose another with {flag} HOST:PORT; port 0 picks a free one",
         ) from error
     opened.setblocking(False)
