@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,3 +225,68 @@ def test_slots_that_are_cut_by_the_periods_ends_have_their_rate() -> None:
     cut = replace(whole, start_ns=HOUR_NS // 2, end_ns=10 * HOUR_NS - HOUR_NS // 2)
     assert arrivals.by_edge(cut)[1].load == pytest.approx(np.full(10, 600 / 3600))
     assert arrivals.by_edge(cut)[1].noise == pytest.approx(1 / math.sqrt(600))
+
+
+# -- the daily profile ------------------------------------------------------------------------------
+
+
+def smoothed(
+    counted: float, days: int, observed: Floats | None = None, slot_ns: int = HOUR_NS
+) -> tuple[Floats, float]:
+    """Loads of a period's hours, from a Monday on, each of so many calls."""
+    n = days * 24
+    start = 20_241 * DAY_NS + np.arange(n) * slot_ns
+    seen = np.ones(n) if observed is None else observed
+    period: Any = SimpleNamespace(start_ns=int(start[0]), end_ns=int(start[0]) + n * slot_ns, slot_ns=slot_ns)
+    return arrivals._smooth(start, seen, np.full(n, counted), period)
+
+
+def test_hours_of_many_calls_know_their_own_load() -> None:
+    """From 400 on, below an hour a slot, and within three days; the error is one over their root."""
+    rng = np.random.default_rng(5)
+    load = rng.lognormal(0, 0.3, 14 * 24)
+    for counted, days, slot_ns in ((400.0, 14, HOUR_NS), (9.0, 14, HOUR_NS - 1), (9.0, 2, HOUR_NS)):
+        seen, noise = smoothed(counted, days, load[: days * 24], slot_ns)
+        assert (seen == load[: days * 24]).all()
+        assert noise == pytest.approx(1 / math.sqrt(counted))
+    assert (smoothed(9.0, 3, load[:72])[0] != load[:72]).any()
+    assert smoothed(0.25, 2, load[:48])[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("counted", "days", "size", "weekends"),
+    [
+        (100.0, 14, 1, True),
+        (25.0, 14, 3, True),
+        (9.0, 14, 3, False),
+        (1.0, 14, 6, False),
+        (100.0, 7, 1, False),
+    ],
+)
+def test_hours_of_few_calls_have_the_load_of_their_cell_of_the_day(
+    counted: float, days: int, size: int, weekends: bool
+) -> None:
+    """The finest cell that holds 200 calls: an hour, three, six; weekends apart from ten days on."""
+    n = days * 24
+    hour, day = np.arange(n) % 24, np.arange(n) // 24
+    weekend = day % 7 >= 5
+    load = 10.0 + hour + 100.0 * weekend
+    seen, noise = smoothed(counted, days, load)
+    cell = hour // size + (24 * weekend if weekends else 0)
+    expected = np.empty(n)
+    for one in np.unique(cell):
+        expected[cell == one] = load[cell == one].mean()
+    held = np.median(np.bincount(np.unique(cell, return_inverse=True)[1]) * counted)
+    if 168 * counted >= arrivals.KNOWN_CALLS:  # each week keeps its own level
+        for week in range(days // 7):
+            rows = slice(week * 168, week * 168 + 168)
+            expected[rows] *= load[rows].sum() / expected[rows].sum()
+    assert seen == pytest.approx(expected)
+    assert noise == pytest.approx(1 / math.sqrt(held))
+
+
+def test_a_week_of_twice_the_load_stays_twice_the_load() -> None:
+    """The profile gives the course of the day, and the week's own calls its level, where they are enough."""
+    load = np.repeat([1.0, 2.0], 168)
+    assert smoothed(9.0, 14, load)[0] == pytest.approx(load)
+    assert smoothed(400 / 168 - 0.01, 14, load)[0] == pytest.approx(np.full(336, 1.5))
