@@ -280,3 +280,73 @@ def test_more_calls_are_dated_by_the_calls_and_not_by_their_latency() -> None:
 
         made.append(period(spans(program, start_ns=begin, hours=96, per_hour=2, seed=number), begin, 96))
     assert changed((made[0], made[1])).at_ns == START_NS + 5 * DAY
+
+
+def test_twenty_edges_are_dated_at_most() -> None:
+    """Those that come first."""
+    pair = slower(4, 5 * 24)
+    many = (database(suspected(pair)),) * 22
+    assert [one.change is not None for one in find(many, *pair)] == [True] * 20 + [False] * 2
+
+
+@pytest.mark.parametrize(("days", "columns"), [(6, 0), (7, 1), (10, 1)])
+def test_weekends_are_known_where_bins_are_days(
+    monkeypatch: pytest.MonkeyPatch, days: int, columns: int
+) -> None:
+    """Saturday and Sunday of UTC; shorter bins know none."""
+    seen: list[tuple[Floats, NDArray[np.int64]]] = []
+
+    def recorded(values: Floats, weights: Floats, known: Floats, *, times: NDArray[np.int64]) -> None:
+        seen.append((known, times))
+
+    monkeypatch.setattr(change_points, "split", recorded)
+    pair = slower(days, days * 24)
+    find(suspected(pair), *pair)
+    for known, times in seen:
+        assert known.shape == (len(times), columns)
+        if columns:
+            weekday = pl.Series(times).cast(pl.Datetime("ns")).dt.weekday().to_numpy()
+            assert known[:, 0].tolist() == (weekday >= 6).astype(float).tolist()
+    assert seen
+
+
+def test_a_bin_is_a_64th_of_both_periods_in_whole_slots_of_the_finer() -> None:
+    """One slot at least, and a day from two weeks on."""
+    base, head = slower(4, 5 * 24)
+    assert change_points._bin(base, head) == 3 * HOUR
+    assert change_points._bin(replace(base, slot_ns=HOUR // 12), head) == 3 * HOUR
+    assert change_points._bin(base, replace(head, slot_ns=4 * HOUR)) == 3 * HOUR
+    short = replace(base, end_ns=base.start_ns + HOUR)
+    assert change_points._bin(short, short) == HOUR
+    long = replace(base, end_ns=base.start_ns + 7 * DAY)
+    assert change_points._bin(long, long) == DAY
+
+
+def test_versions_appear_where_they_are_first_seen() -> None:
+    """In whichever of their hours is first; a store of before knows none."""
+    base, head = slower(2, 24, {("shop", "1"): START_NS, ("shop", "2"): START_NS + DAY})
+    hours = base.tables["service_hours"]
+    later = hours.with_columns(pl.col("first_ns") + 7 * HOUR, pl.col("slot") + 7)
+    twice = replace(base, tables={**base.tables, "service_hours": pl.concat([hours, later])})
+    assert change_points.versions_of(twice, head).rows() == [("shop", "2", START_NS + DAY)]
+    none = [
+        replace(one, tables={k: v for k, v in one.tables.items() if k != "service_hours"})
+        for one in (base, head)
+    ]
+    assert change_points.versions_of(none[0], none[1]).is_empty()
+
+
+def test_bins_without_calls_count_as_none_and_bins_without_visits_are_left_out() -> None:
+    """An edge that is new has nothing a unit before; the latency of what was not called is unknown."""
+    base, head = slower(4, 5 * 24)
+    ((k, edge),) = [(k, one) for k, one in enumerate(suspected((base, head))) if one.callee == "pg/stock"]
+    gone = base.tables["path_hours"].filter(pl.col("slot") < START_NS // HOUR + 48)
+    less = replace(base, tables={**base.tables, "path_hours": gone})
+    calls = replace(edge, effects={"calls": 1.0})
+    starts, values, _ = change_points._series({k: calls}, less, head, 3 * HOUR)[k]
+    assert len(starts) == 64
+    assert values.tolist() == [1.0] * 16 + [0.0] * 16 + [1.0] * 32
+    latency = replace(edge, effects={"latency_growth": 1.0})
+    starts, values, _ = change_points._series({k: latency}, less, head, 3 * HOUR)[k]
+    assert len(starts) == 48
+    assert np.isfinite(values).all()
