@@ -13,8 +13,9 @@ from tracescope import schema, semconv
 from tracescope.analysis.attribution.consumers import consumers
 from tracescope.analysis.attribution.findings import grew, vouched
 from tracescope.analysis.attribution.holders import Held
+from tracescope.analysis.attribution.ladder import Grown, ladder
 from tracescope.analysis.diff import Options
-from tracescope.analysis.report import Certainty, EdgeKey, Finding, Mechanism, Report
+from tracescope.analysis.report import Certainty, EdgeKey, Effect, Finding, Mechanism, Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import HOUR_NS
 
@@ -245,3 +246,18 @@ def test_an_entry_that_grew_by_one_edge_speaks_for_no_other() -> None:
         unsure = replace(sure, significant=False, credited_ms=worth, credited_ms_ci=(0.1, 2.1))
         assert vouched(unsure, entries, most) == spoken_for
     assert vouched(replace(sure, significant=False, credited_ms=0.1, credited_ms_ci=(0.01, 0.2)), entries, {})
+
+
+def test_calls_of_one_loop_are_one_cause() -> None:
+    """Two calls for each item, and more items: what takes most leads, and the other follows."""
+    many = {
+        callee: answered.edge(
+            f"shop -> {callee}", credited=credited, effects={Effect.CALLS: credited}, calls_per_unit_head=head
+        )
+        for callee, credited, head in (("a", 2.0, 2.1), ("b", 1.0, 2.08), ("c", 0.5, 3.0))
+    }
+    edges = {edge.key: edge for edge in many.values()}
+    no_paths = pl.DataFrame(schema=schema.dtypes(schema.PATHS))
+    (rung,) = ladder(Grown(edges, {}, frozenset()), no_paths)
+    assert (rung.cause.callee, rung.victim.callee) == ("a", "b")
+    assert rung.how == "is called in one loop with shop -> a"

@@ -166,13 +166,13 @@ def headline(report: Report) -> str:
 
 
 def _first_cause(findings: Sequence[Cause]) -> str:
-    """The first cause, what waits for it, and how many more there are, as a clause."""
+    """The first cause, what follows from it, and how many more there are, as a clause."""
     first = findings[0]
     takes = f"{_label(first.cause)} takes {number(first.added_ms, sign=True)} ms per {first.unit}"
     if first.mechanism is Mechanism.ERRORS:  # what fails may take no longer, or less
         takes = first.sentence
     waiting = len(first.victims)
-    below = f", {waiting} more edge{'s wait' if waiting > 1 else ' waits'} for it" if waiting else ""
+    below = f", {waiting} more edge{'s follow' if waiting > 1 else ' follows'} from it" if waiting else ""
     others = len(findings) - 1
     return takes + below + (f", and {others} more cause{'s' if others > 1 else ''}" if others else "")
 

@@ -409,8 +409,8 @@ def _sentence(
     added = f"{edge.credited_ms:+.3g} ms per {edge.unit}"
     if not victims:
         return f"{what}, {added}"
-    slowed = "1 more edge waits for it" if len(victims) == 1 else f"{len(victims)} more edges wait for it"
-    return f"{what}, {added}; {slowed}, {total:+.3g} ms per request in all"
+    slowed = "1 more edge follows" if len(victims) == 1 else f"{len(victims)} more edges follow"
+    return f"{what}, {added}; {slowed} from it, {total:+.3g} ms per request in all"
 
 
 def _evidence(story: _Story, edge: Edge) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ from tracescope.analysis.report import Edge, EdgeKey, Effect
 LEAST_PART: Final = 0.5
 #: Calls for each unit of work that are so many more are a cause of whatever waits behind them.
 MORE_CALLS: Final = 1.1
+#: Calls that are more by factors within this are more by one.
+SAME_FACTOR: Final = 1.05
 #: Effects that are slower calls.
 LATENCY: Final = frozenset({Effect.GROWTH, Effect.LOAD, Effect.UNSPLIT})
 #: Call paths of the edges that grew that are looked at.
@@ -129,6 +131,7 @@ def ladder(grown: Grown, paths: pl.DataFrame) -> list[Rung]:
         *_busy_consumers(grown, inside),
         *_full_queues(grown, _routes(paths)),
         *_more_load(grown, inside),
+        *_same_loop(grown),
         *_starved(grown),
     ]
 
@@ -302,6 +305,32 @@ def _more_load(grown: Grown, inside: frozenset[Inside]) -> Iterator[Rung]:
         by_load = dominant(victim) is Effect.LOAD or (course is not None and course.waits is True)
         if by_load and not _before(victim, cause):
             yield Rung(outer, inner, f"{name_of(outer)} is called more often and keeps it busier", False)
+
+
+def _same_loop(grown: Grown) -> Iterator[Rung]:
+    """What one service calls more often by one factor is one loop: the calls that take most lead."""
+    looped = [
+        key
+        for key in by_name(list(grown.edges))
+        if more_calls(grown.edges[key]) and dominant(grown.edges[key]) is Effect.CALLS
+        and not retried(grown.edges[key]) and key.kind != "queue"
+    ]  # fmt: skip
+    for victim in looped:
+        factor = _factor(grown.edges[victim])
+        beside = [
+            key
+            for key in looped
+            if (key.caller, key.unit) == (victim.caller, victim.unit)
+            and 1 / SAME_FACTOR <= _factor(grown.edges[key]) / factor <= SAME_FACTOR
+        ]
+        first = max(beside, key=lambda key: (grown.edges[key].credited_ms, str(key)))
+        if first != victim:
+            yield Rung(first, victim, f"is called in one loop with {name_of(first)}", True)
+
+
+def _factor(edge: Edge) -> float:
+    """How many times the calls of each unit of work it is called."""
+    return edge.calls_per_unit_head / edge.calls_per_unit_base
 
 
 def _starved(grown: Grown) -> Iterator[Rung]:
