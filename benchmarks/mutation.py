@@ -87,6 +87,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "changes",
         "np.arange(n)[:, None] >= ends[None, :] => np.arange(n)[:, None] < ends[None, :]",
     ): "the mean is in the design, which a step and its mirror image extend by the same",
+    **{
+        ("verdict", f"0.0 => {other}"): "stands for None, which what is asked before excludes"
+        for other in (1.0, -1.0)
+    },
+    ("verdict", "0 => -1"): "of two equal sets either may be looked at",
     ("changes", "1.0 => 2.0"): "a factor of all effects alike changes none's place",
     ("significance", "0.0 => -1.0"): "a default size; sizes are not below zero, and the larger one counts",
     ("significance", "0 => 1"): "a step has STEP_SIDE blocks before it, and -1 stands for none",

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 from test_load_model import period_of
 
@@ -21,6 +22,7 @@ from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import HOUR_NS
 
+Floats = NDArray[np.float64]
 CURVE = Curve(0.010, 6.0, 0.0)
 WEEKS = 3
 
@@ -248,3 +250,64 @@ def test_replicas_are_tried_where_their_number_differs_by_a_fifth() -> None:
 
         split.of_each((base, alike), head.start_ns[-1], known.fitted, refuse, waits=False)
         assert bool(seen) == tried
+
+
+def test_intervals_of_several_picked_are_as_wide_as_their_part_of_those_tested() -> None:
+    for chosen, tested in ((1, 1), (2, 20), (5, 20), (20, 20), (1, 0)):
+        level = 1 - 0.025 * chosen / max(tested, 1)
+        assert split._selected(chosen, tested) == pytest.approx(stats.norm.ppf(level) / stats.norm.ppf(0.975))
+
+
+def test_the_interval_of_growth_holds_the_effects_own_and_what_load_is_unsure_by() -> None:
+    """The root of the sum of their squares, each wider for having been picked."""
+    pair = periods(more=1.4)
+    fitted = split.model_edge(*(arrivals.by_edge(one)[1] for one in pair), pair[1].end_ns, waits=False)
+    assert fitted.fitted is not None
+    shift = model.shift(fitted.fitted, fitted.points, fitted.load_noise)
+    one = edge(4.0)
+    for wider in (1.0, 1.3):
+        found = split._with_model(one, fitted, wider)
+        spread = 1.96 * wider * split._scale(one, 4.0, shift) * shift.load_error
+        low, high = found.effects_ci["latency_load"] or (0.0, 0.0)
+        assert (high - low) / 2 == pytest.approx(spread)
+        low, high = found.effects_ci["latency_growth"] or (0.0, 0.0)
+        assert (high - low) / 2 == pytest.approx(math.hypot(wider * 1.0, spread))
+
+
+def test_a_fall_of_latency_is_worth_a_model_as_a_rise_is() -> None:
+    """And an edge without any latency effect has none afterwards."""
+    assert split.needs_load_model(edge(-0.06, significant=False), 0.1)
+    assert not split.needs_load_model(edge(-0.04, significant=False), 0.1)
+    known = [edge(1.0), edge(-3.0), edge(2.0), edge(0.01, significant=False)]
+    assert split.worthy(known, 0.1) == [1, 2, 0]
+    without = told(edge(4.0, effects={"calls": 0.25}), periods(more=1.4))
+    parts = [without.effects.get(name, 0.0) for name in ("latency_load", "latency_growth")]
+    assert sum(parts) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_logarithmic_mean_of_latencies_lies_between_them_and_is_nothing_without_one() -> None:
+    assert split._log_mean(10.0, 13.0) == pytest.approx(3 / math.log(1.3))
+    assert split._log_mean(13.0, 10.0) == pytest.approx(3 / math.log(1.3))
+    assert split._log_mean(5.0, 5.0) == 5.0
+    for a, b in ((0.0, 1.0), (1.0, 0.0), (-1.0, 2.0), (2.0, -1.0)):
+        assert split._log_mean(a, b) == 0.0
+    assert 0 < split._log_mean(1e-3, 0.5) < 0.5
+
+
+def side_of(loads: Floats, took: Floats, period: int) -> model.Points:
+    n = len(loads)
+    return model.Points(np.arange(n) / n, loads, took, np.full(n, 1000.0), np.full(n, period, np.int64))
+
+
+@pytest.mark.parametrize(("spread", "said"), [(1.99, False), (2.01, True)])
+def test_bases_own_curve_is_asked_where_it_was_seen_at_twice_the_load(spread: float, said: bool) -> None:
+    """Without overlap; where loads overlap, or HEAD has no point, or its latency is another, nothing."""
+    loads = np.geomspace(2.0, 2.0 * spread, 30)
+    base = side_of(loads, CURVE.latency_s(loads), 0)
+    beyond = np.linspace(1.02, 1.05, 10) * 2.0 * 2.01
+    head = side_of(beyond, CURVE.latency_s(beyond), 1)
+    both = model.Points.join([base, head])
+    assert model.overlap(both) < model.LEAST_OVERLAP
+    assert (split._by_base_alone(both) is not None) == said
+    assert split._by_base_alone(base) is None
+    assert split._by_base_alone(model.Points.join([base, replace(base, period=base.period + 1)])) is None

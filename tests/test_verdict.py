@@ -59,6 +59,7 @@ def test_edges_that_take_more_time_are_drifting_near_or_at_their_wall() -> None:
     state, reasons = state_of([late, near, soon])
     assert (state, reasons[0]) == ("approaching", "c3.0 -> stock takes the clock to its wall in 3.0 weeks")
     assert len(reasons) == 4
+    assert state_of([near])[0] == "approaching"
     full = edge(weeks_to_clock_wall=0.0, caller="full")
     state, reasons = state_of([late, soon, full, edge(), edge()])
     assert (state, reasons[0]) == ("at the wall", "full -> stock has no headroom left at peak load")
@@ -69,6 +70,7 @@ def test_only_significant_growth_is_a_reason() -> None:
     """What got better, or could be chance and is small, is none."""
     assert verdict([edge(-4.0)], days(), CLOCK)[0] == "growth-stable"
     assert verdict([edge(1.0, significant=False)], days(), CLOCK)[0] == "growth-stable"
+    assert verdict([edge(0.0)], days(), CLOCK)[0] == "growth-stable"
     assert verdict([edge(4.0), edge(-9.0)], days(), CLOCK) == (
         "drifting",
         ("shop -> stock: +4 ms per request",),
@@ -203,6 +205,8 @@ def test_an_entry_is_stable_only_where_a_rise_of_it_would_have_shown() -> None:
         assert entry_states([one], [])[0].state == state, one
     rising = edge(rises_in=(("shop", "GET /cart"),))
     assert entry_states([entry(detectable_ms=None)], [rising])[0].state == State.DRIFTING
+    for other in (replace(rising, unit="message"), edge(rises_in=(("shop", "GET /"),)), edge(rises_in=None)):
+        assert entry_states([entry()], [other])[0].state == State.GROWTH_STABLE
 
 
 def test_nothing_that_fails_more_often_is_stable() -> None:
