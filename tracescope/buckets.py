@@ -145,6 +145,11 @@ class Place:
         """How credentials are given."""
         return self.kind.export
 
+    @property
+    def deletes_many(self) -> bool:
+        """Whether many objects are removed by one request, there or not."""
+        return self.kind is _S3
+
     def client(self, *, below: bool = False) -> tuple[Any, tuple[type[Exception], ...]]:
         """The client of the bucket (`below`: of the prefix in it), and what it raises.
 

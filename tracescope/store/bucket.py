@@ -142,6 +142,12 @@ class Bucket:
 
     def delete(self, keys: Collection[str]) -> None:
         """Remove objects, there or not."""
+        if self._place.deletes_many and len(keys) > 1:
+            import obstore
+
+            with self._asking(next(iter(keys))):
+                obstore.delete(self._store, list(keys))
+            return
         with ThreadPoolExecutor(AT_ONCE) as threads:
             for done in [threads.submit(self._delete, key) for key in keys]:
                 done.result()

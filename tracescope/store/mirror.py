@@ -33,6 +33,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -341,10 +342,9 @@ class Mirror:
 
     def _sync(self) -> None:
         there = self._manifests()
-        for folder in (self.root / "landing").iterdir():
-            if folder.name not in there:
-                shutil.rmtree(folder, ignore_errors=True)
+        gone = [folder for folder in (self.root / "landing").iterdir() if folder.name not in there]
         with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(partial(shutil.rmtree, ignore_errors=True), gone))
             list(threads.map(self._have, there.keys(), there.values()))
 
     def _have(self, name: str, group: _Group) -> None:
@@ -451,33 +451,35 @@ class Mirror:
         with self._alone():
             mine = [name for name, seen in self._groups.items() if _settled(name, seen[1], gone, known)]
             with ThreadPoolExecutor(AT_ONCE) as threads:
-                for done in [threads.submit(self._settle, name, gone, known) for name in mine]:
-                    done.result()
+                asked = [threads.submit(self._settle, name, gone, known) for name in mine]
+                done = [each.result() for each in asked]
+            # manifests before what they name
+            self.bucket.delete([key for manifests, _ in done for key in manifests])
+            self.bucket.delete([key for _, dropped in done for key in dropped])
 
-    def _settle(self, name: str, gone: set[str], counted: set[str]) -> None:
+    def _settle(self, name: str, gone: set[str], counted: set[str]) -> tuple[list[str], list[str]]:
+        """Restate a group; its manifest where nothing is left of it, and what it names no more."""
         key = f"{_GROUPS}/{name}.json"
         for _ in range(_LOOKS):
             blob = self.bucket.get(key)
             if blob is None:
-                return
+                return [], []
             manifest = _manifest_of(blob.data, key)
             made = _settled(name, manifest, gone, counted)
             if made is None:
-                return
+                return [], []
             files, entries = made["files"], made["entries"]
             dropped = [f"landing/{name}/{each}" for each in manifest["files"] if each not in files]
             dropped += [f"{_BATCHES}/{each}/{name}" for each in manifest["entries"] if each not in entries]
-            data = checked.dump(made)
             if not files and not entries:
-                self.bucket.delete([key])
                 dropped += [f"{_WIDE}/{name}.json"] if len(manifest["entries"]) > _FEW else []
-            elif (version := self.bucket.swap(key, data, blob.version)) is None:
-                continue
-            else:
+                return [key], dropped
+            data = checked.dump(made)
+            if (version := self.bucket.swap(key, data, blob.version)) is not None:
                 self._note(name, version, data)
                 self._copy(self.root / _GROUPS / f"{name}.taken", version.encode())
-            self.bucket.delete(dropped)
-            return
+                return [], dropped
+        raise StoreBusyError(f"{self.bucket.url}/{key} changes faster than it can be settled", "seal again")
 
     def restate(self, folder: Path) -> None:
         """Write a group's manifest anew, of what its folder holds."""
