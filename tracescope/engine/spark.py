@@ -114,12 +114,16 @@ def _started(master: str | None, conf: Mapping[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
     builder: Any = SparkSession.builder.appName("tracescope")
-    if master is not None:
-        builder = builder.remote(master) if master.startswith("sc://") else builder.master(master)
-    for name, value in {**_DEFAULTS, **conf}.items():
+    defaults = _DEFAULTS
+    if master is not None and master.startswith("sc://"):
+        builder, defaults = builder.remote(master), {}  # its server has decided
+    elif master is not None:
+        builder = builder.master(master)
+    for name, value in {**defaults, **conf}.items():
         builder = builder.config(name, value)
     try:
-        made: SparkSession = builder.getOrCreate()
+        with _without_pandas():
+            made: SparkSession = builder.getOrCreate()
     except (PySparkException, *java_errors(), ValueError, OSError) as error:
         raise UsageError(f"Spark does not start: {said(error)}", "its own messages above say more") from error
     return made
