@@ -13,7 +13,8 @@ memory within ``memory_mb``.
 CRISP's figure is of its whole analysis, with frames of all traces, heat map and flame graphs.  What it does
 before those, in its version of 2021 (reading, graphs, critical paths, sums by call path and their quantiles),
 took 4.7 to 6.1 CPU s beside 5.1 to 5.7 of ``import`` and 0.7 to 0.8 of ``diff``: three runs in turn on two
-busy cores, 2026-11-28.
+busy cores, 2026-11-28.  Against that `import`, in pairs, today's takes 0.80 of the CPU (4.46 and 3.58 s), and
+`diff` 0.58 s.
 """
 
 from __future__ import annotations

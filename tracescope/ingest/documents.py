@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tracescope.ingest import foreign, jaeger, otlp_json, zipkin
 from tracescope.ingest.otlp_json import Json, Malformed
@@ -200,13 +200,23 @@ def read(text: bytes, form: Form = "auto") -> Requests:
     return requests
 
 
+#: Of which every document has one, of those that are read together.
+_MARKS: Final[dict[Form, tuple[bytes, bytes]]] = {
+    "jaeger": (b'"spanID"', b'"processes"'), "otlp-json": (b'"resourceSpans"', b'"batches"'),
+}  # fmt: skip
+
+
 def read_together(texts: Sequence[bytes], form: Form = "auto") -> Requests | None:
     """The same of documents of one kind, at once; None where each is to be read by itself."""
-    guesses = {guess_form(text) if form == "auto" else form for text in texts}
-    if len(texts) == 1 or guesses not in ({"jaeger"}, {"otlp-json"}):
+    guess = guess_form(texts[0]) if form == "auto" else form
+    marks = _MARKS.get(guess)
+    if len(texts) == 1 or marks is None:
+        return None
+    often, seldom = marks
+    if form == "auto" and not all(often in text or seldom in text for text in texts):
         return None
     text = b"[" + b",".join(texts) + b"]"
-    if "jaeger" in guesses:
+    if guess == "jaeger":  # which refuses what is something else after all
         transcoded = plain_jaeger.transcode(text)
         return Requests([transcoded[0]]) if transcoded is not None and not transcoded[1] else None
     written = plain_json.transcode(text, lenient=True)

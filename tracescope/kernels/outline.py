@@ -125,7 +125,8 @@ class Outline:
         tuple
             Offset after what was read, and why reading stopped.
         """
-        text = constant(text)
+        if text.flags.writeable:
+            text = constant(text)
         while True:
             at, why = _outline(
                 text, np.int64(at), np.int64(len(text)), np.int64(base), self._small, self._state, self._rows,
