@@ -440,14 +440,15 @@ def test_what_nothing_names_is_removed_once_it_is_old(
     land(store, many(12), "b0")
     seal(store)
     bucket = Bucket(url)
-    for key in ("sealed/spans/1-1-dead.parquet", "landing/dead/1/b.parquet"):
+    dead = ("sealed/spans/1-1-dead.parquet", "landing/dead/1/b.parquet", "batches/b/dead", "wide/dead.json")
+    for key in dead:
         bucket.put(key, b"x")
     before = {each.key for each in bucket.list("sealed")}
     assert prune(store, now_ns=ARRIVED, spans_days=90, rollups_days=365).files == 0
     monkeypatch.setattr(mirrors, "ORPHAN_S", -HOUR / 1e9)
-    assert prune(store, now_ns=ARRIVED, spans_days=90, rollups_days=365).files == 2
+    assert prune(store, now_ns=ARRIVED, spans_days=90, rollups_days=365).files == len(dead)
     assert before.difference(each.key for each in bucket.list("sealed")) == {"sealed/spans/1-1-dead.parquet"}
-    assert list(bucket.list("landing")) == []
+    assert [each.key for kind in ("landing", "batches", "wide") for each in bucket.list(kind)] == []
     assert verify(store) == []
 
 
