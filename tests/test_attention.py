@@ -83,7 +83,7 @@ def test_every_surface_sets_it_apart_and_says_why() -> None:
     lines = digest.lines(made)
     assert lines[-1].startswith("1 muted: ")
     assert not any("shop" in line for line in lines[1:])
-    alerts = digest.payload(made, {}, "json")["findings"]
+    alerts = digest.payload(made, "json")["findings"]
     assert [one["alert"]["labels"]["owner"] for one in alerts] == ["team-b", "team-b"]
     assert [one["alert"]["labels"]["caller"] for one in alerts] == ["pay", "cart"]
     rows = diff_json(made)["findings"]

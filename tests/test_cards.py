@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import shlex
 
-from answered import edge, report
+from answered import edge, grown, report
 
-from tracescope.analysis.report import Appeared, Certainty, Change, EdgeKey, Finding, Mechanism, Victim
-from tracescope.report import diff_json, text
+from tracescope.analysis.report import (
+    Appeared,
+    Certainty,
+    Change,
+    EdgeKey,
+    Effect,
+    Finding,
+    Mechanism,
+    State,
+    Victim,
+)
+from tracescope.engine.attention import marked
+from tracescope.report import diff_json, digest, text
 from tracescope.report.cards import QUESTIONS, cards, weeks
 
 DAY = 86_400 * 10**9
@@ -31,7 +42,8 @@ FOUND = Finding(
 
 def test_a_card_tells_what_since_when_how_sure_how_much_and_what_next() -> None:
     """Deploys and marks stand beside the day; a tiny q value is no number."""
-    (card,) = cards(report(findings=(FOUND,)), {"black-friday": BEGAN + DAY, "long-ago": BEGAN - 90 * DAY})
+    marks = {"black-friday": BEGAN + 2 * DAY, "long-ago": BEGAN - 90 * DAY, "later": BEGAN + 2 * DAY + 1}
+    (card,) = cards(marked(report(findings=(FOUND,)), marks))
     assert card.title == "calls inventory → postgresql/stock wait for a lock"
     assert card.since == (
         "since 4 Nov 2026 (between 3 Nov 2026 and 5 Nov 2026), when inventory 4.18 was first seen "
@@ -79,3 +91,29 @@ def test_terminal_markdown_and_json_say_the_same() -> None:
         assert words in lines
     (found,) = diff_json(made)["findings"]
     assert found["next"] == {"question": card.question, "command": card.command, "trace_id": None}
+
+
+def test_a_mark_beside_a_change_stands_on_every_surface() -> None:
+    """One place puts it there: terminal, table, digest and JSON; what no mark is near is untouched."""
+    slower = grown("inventory -> postgresql/stock", Effect.CALLS, change=FOUND.since)
+    made = report(findings=(FOUND,), edges=(slower,))
+    said = marked(made, {"black-friday": BEGAN - 2 * DAY, "early": BEGAN - 2 * DAY - 1})
+    for words in ("\n".join(text.causes(said)), "\n".join(digest.lines(said)), text.why(said.edges[0])):
+        assert "black-friday" in words
+        assert "early" not in words
+    answer = diff_json(said)
+    assert answer["findings"][0]["since"]["marks"] == ["black-friday"]
+    assert answer["edges"][0]["change"]["marks"] == ["black-friday"]
+    assert marked(made, {}) is made
+    assert marked(made, {"long-ago": 0}) == made
+
+
+def test_at_the_wall_the_headline_names_what_the_first_reason_names() -> None:
+    """The verdict alone decides which edge is full; the first cause follows."""
+    slower = grown("shop -> stock", Effect.CALLS)
+    full = "cart -> redis has no headroom left at peak load"
+    for findings in ((), (FOUND,)):
+        made = report(findings=findings, edges=(slower,), state=State.AT_THE_WALL, reasons=(full, "more"))
+        headline = text.headline(made)
+        assert headline.startswith(f"at the wall: {full.replace('->', '→')}; ")
+        assert "takes +" in headline

@@ -40,7 +40,7 @@ from tracescope.analysis.rollups.period import PeriodRollups, both
 from tracescope.analysis.rollups.span_details import SpanDetails, details
 from tracescope.analysis.topology.graph import Graph, Level, judged
 from tracescope.config import Settings
-from tracescope.engine.attention import attend, mute_end, mute_reason, named
+from tracescope.engine.attention import attend, marked, mute_end, mute_reason, named
 from tracescope.engine.compare import Sides, compare_sides, read_sides
 from tracescope.engine.forecast import busiest, foresee, past_of_paths
 from tracescope.engine.graph import Mapped, map_period, map_sides
@@ -333,7 +333,7 @@ class Answers:
             "report", lambda store: compare_sides(store, sides, self.question.options(keep))
         )
         said = self.session.settings.owners, self.session.store().mutes(), self.session.now_ns()
-        return attend(measured, *said)
+        return marked(attend(measured, *said), self.marks())
 
     def mute(self, digits: str, until: str, reason: str) -> tuple[str, int]:
         """Acknowledge a finding of these periods until an instant; its id, and the end in ns.

@@ -93,12 +93,16 @@ class Appeared:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Since when an edge is what it is, from ``low_ns`` to ``high_ns`` 95 %, and what appeared then."""
+    """Since when an edge is what it is, from ``low_ns`` to ``high_ns`` 95 %, and what appeared then.
+
+    ``marks`` are names that people gave to instants of those days.
+    """
 
     at_ns: int
     low_ns: int
     high_ns: int
     versions: tuple[Appeared, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

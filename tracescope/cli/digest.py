@@ -54,7 +54,7 @@ def digest_command(
         _send(answers, page or settings.page_url)
         return
     report = answers.report()
-    lines = digest.lines(report, page, answers.marks())
+    lines = digest.lines(report, page)
     if form in (None, "text"):
         shell.emit("\n".join(lines), output)
         return
@@ -88,7 +88,7 @@ def _send(answers: Answers, page: str) -> None:
             "no webhook to send to", "set webhook_url in tracescope.toml, or TRACESCOPE_WEBHOOK_URL"
         )
     try:
-        made = digest.payload(answers.report(), answers.marks(), settings.webhook_form, page)
+        made = digest.payload(answers.report(), settings.webhook_form, page)
     except InsufficientDataError as error:
         made = digest.unknown(error.message, settings.webhook_form, page)
     outcome = asyncio.run(post(settings.webhook_url, json_bytes(made["message"])))

@@ -1,4 +1,4 @@
-"""Who a finding concerns, and which are muted: what people say of findings, put beside what was measured.
+"""What people say of findings and changes, put beside what was measured: owners, mutes and marks.
 
 A muted finding loses nothing but its place: it stands after the others, with the reason and the end.
 """
@@ -15,9 +15,10 @@ from tracescope.analysis.report import Mute
 from tracescope.errors import ConfigError, InputError, UsageError
 from tracescope.near import suggestion
 from tracescope.periods import Context, format_utc, instant_of
+from tracescope.schema import DAY_NS
 
 if TYPE_CHECKING:
-    from tracescope.analysis.report import EdgeKey, Report
+    from tracescope.analysis.report import Change, EdgeKey, Report
 
 #: Characters of a mute's reason at most.
 MOST_REASON: Final = 400
@@ -47,6 +48,31 @@ def attend(
         for each in report.findings
     ]
     return replace(report, findings=tuple(sorted(found, key=lambda each: each.mute is not None)))
+
+
+def marked(report: Report, marks: Mapping[str, int]) -> Report:
+    """The report whose changes know the marks within a day of them, for every surface alike.
+
+    Parameters
+    ----------
+    report
+        As it was measured.
+    marks
+        Named instants of the store, in ns.
+    """
+    if not marks:
+        return report
+    edges = [replace(each, change=_beside(each.change, marks)) for each in report.edges]
+    findings = [replace(each, since=_beside(each.since, marks)) for each in report.findings]
+    return replace(report, edges=tuple(edges), findings=tuple(findings))
+
+
+def _beside(change: Change | None, marks: Mapping[str, int]) -> Change | None:
+    if change is None:
+        return None
+    low_ns, high_ns = change.low_ns - DAY_NS, change.high_ns + DAY_NS
+    near = [(at_ns, name) for name, at_ns in marks.items() if low_ns <= at_ns <= high_ns]
+    return replace(change, marks=tuple(name for _, name in sorted(near))) if near else change
 
 
 def _mute(said: tuple[int, str] | None, now_ns: int) -> Mute | None:

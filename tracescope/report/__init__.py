@@ -93,6 +93,7 @@ def _change(change: Change) -> contract.ChangePoint:
             {"service": one.service, "version": one.version, "first": iso(one.first_ns)}
             for one in change.versions
         ],
+        "marks": list(change.marks),
     }
 
 

@@ -38,7 +38,6 @@ QUESTIONS: Final[Mapping[Mechanism, str]] = {
 }
 #: A q value under this is told as such: more digits would claim more than the model knows.
 _TINY_Q: Final = 0.001
-_DAY_NS: Final = 86_400 * 10**9
 
 
 class Suffers(NamedTuple):
@@ -84,26 +83,18 @@ class Card(NamedTuple):
     muted: str
 
 
-def cards(report: Report, marks: Mapping[str, int] | None = None) -> list[Card]:
-    """Every finding of a report as a card, in its order.
-
-    Parameters
-    ----------
-    report
-        The diff.
-    marks
-        Named instants of the store, told where a change began beside one.
-    """
+def cards(report: Report) -> list[Card]:
+    """Every finding of a report as a card, in its order."""
     known = {edge.key: edge for edge in report.edges}
-    return [_card(report, found, known.get(found.cause), marks or {}) for found in report.findings]
+    return [_card(report, found, known.get(found.cause)) for found in report.findings]
 
 
-def _card(report: Report, finding: Finding, edge: Edge | None, marks: Mapping[str, int]) -> Card:
+def _card(report: Report, finding: Finding, edge: Edge | None) -> Card:
     return Card(
         finding=finding,
         edge=edge,
         title=finding.sentence.replace(" -> ", " → "),
-        since=since(finding.since, marks),
+        since=since(finding.since),
         certainty=certainty(finding),
         adds=_adds(finding),
         weeks=weeks(finding.weeks_to_wall),
@@ -134,16 +125,15 @@ def at(key: EdgeKey) -> str:
     return f"{name} {key.operation}" if key.operation else name
 
 
-def since(change: Change | None, marks: Mapping[str, int]) -> str:
+def since(change: Change | None) -> str:
     """Since when, with the deploys and marks beside it; what creeps has no day on which it began."""
     if change is None:
         return "it crept up: no single day on which it began"
     said = f"since {day(change.at_ns)}"
     if day(change.low_ns) != day(change.high_ns):
         said += f" (between {day(change.low_ns)} and {day(change.high_ns)})"
-    low, high = change.low_ns - _DAY_NS, change.high_ns + _DAY_NS
     beside = [f"{one.service} {one.version} was first seen" for one in change.versions[:2]]
-    beside += [f"“{name}” was marked" for name, at_ns in sorted(marks.items()) if low <= at_ns <= high][:2]
+    beside += [f"“{name}” was marked" for name in change.marks[:2]]
     return said + (f", when {' and '.join(beside)}" if beside else "")
 
 

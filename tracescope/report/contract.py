@@ -71,12 +71,13 @@ class Version(TypedDict):
 
 
 class ChangePoint(TypedDict):
-    """Since when, with its 95 % interval, and the versions first seen inside it."""
+    """Since when, with its 95 % interval, the versions first seen inside it, and marks within a day of it."""
 
     at: str | None
     low: str | None
     high: str | None
     versions: list[Version]
+    marks: list[str]
 
 
 class Pattern(TypedDict):

@@ -10,7 +10,6 @@ Source: Slack's "Block Kit" and "Escaping text"; Microsoft's Adaptive Cards sche
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import State
@@ -30,7 +29,7 @@ MOST: Final = 3
 _LETTERS: Final = 280
 
 
-def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None) -> list[str]:
+def lines(report: Report, page: str = "") -> list[str]:
     """At most five lines of plain text.
 
     Parameters
@@ -39,10 +38,8 @@ def lines(report: Report, page: str = "", marks: Mapping[str, int] | None = None
         The diff.
     page
         Where the same can be looked at; empty for none.
-    marks
-        Named instants of the store.
     """
-    everything = cards(report, marks)
+    everything = cards(report)
     known = [card for card in everything if not card.muted]
     clock = report.clock
     part = (clock["delta_ms"] / clock["base_ms"] if clock["base_ms"] else 0.0) * 100
@@ -70,19 +67,19 @@ def _finding(rank: int, card: Card) -> str:
     return f"{rank}. {card.title}; " + "; ".join(fact for fact in facts if fact)
 
 
-def payload(report: Report, marks: Mapping[str, int], form: str, page: str = "") -> dict[str, Any]:
+def payload(report: Report, form: str, page: str = "") -> dict[str, Any]:
     """What `serve` sends of a report: the message of a webhook, and an alert a finding.
 
     Parameters
     ----------
-    report, marks, page
+    report, page
         As `lines` takes them.
     form
         What the webhook takes: ``json``, ``slack`` or ``teams``.
     """
-    said = lines(report, page, marks)
+    said = lines(report, page)
     message = _in_form(form, said, page) or as_json(report, said, page)
-    found = [_alert(report, card, page) for card in cards(report, marks) if not card.muted]
+    found = [_alert(report, card, page) for card in cards(report) if not card.muted]
     return {"state": report.state.value, "message": message, "findings": found}
 
 

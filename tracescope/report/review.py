@@ -141,7 +141,7 @@ def review_html(review: Review) -> str:
         report=report,
         headline=text.headline(report),
         lead=page.lead(report),
-        cards=cards(report, review.marks),
+        cards=cards(report),
         growing=[
             {**_item(e, s, review), "number": at}
             for at, (e, s) in enumerate(zip(growing(report), review.series, strict=True), 1)

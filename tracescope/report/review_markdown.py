@@ -78,7 +78,7 @@ def _facts(report: Report) -> list[str]:
 
 
 def _decide(review: Review) -> str:
-    found = cards(review.report, review.marks)
+    found = cards(review.report)
     if not found:
         return markdown("; ".join(review.report.reasons)) + ". Nothing grew that asks for a decision."
     return "\n".join(_card(rank, card) for rank, card in enumerate(found, 1))

@@ -109,11 +109,12 @@ def why(edge: Edge) -> str:
 
 
 def since(edge: Edge) -> str:
-    """When a step began, and the version that appeared then; empty where there is none."""
+    """When a step began, and the versions that appeared and the marks set then; empty where there is none."""
     if edge.change is None:
         return ""
-    versions = [f"{one.service} {one.version}" for one in edge.change.versions[:2]]
-    beside = f" ({', '.join(versions)})" if versions else ""
+    told = [f"{one.service} {one.version}" for one in edge.change.versions[:2]]
+    told += [f"“{one_line(name)}”" for name in edge.change.marks[:2]]
+    beside = f" ({', '.join(told)})" if told else ""
     return f"since {day(edge.change.at_ns)}{beside}"
 
 
@@ -157,12 +158,15 @@ def headline(report: Report) -> str:
     worse = [edge for edge in report.edges if edge.significant and edge.credited_ms > 0]
     if not worse:
         return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
+    # which edge is at its wall the verdict decides; it need not be the first cause
+    wall = report.state in (State.AT_THE_WALL, State.APPROACHING) and report.reasons
+    why = f"{report.state}: {report.reasons[0].replace(' -> ', ' → ')}; " if wall else f"{report.state}: "
     if report.findings:
-        return f"{report.state}: {_first_cause(report.findings)}"
+        return why + _first_cause(report.findings)
     first = worse[0]
     more = f", and {len(worse) - 1} more edges grow" if len(worse) > 1 else ""
     takes = f"{number(first.credited_ms, sign=True)} ms per {first.unit}"
-    return f"{report.state}: {_label(first)} takes {takes}{more}"
+    return f"{why}{_label(first)} takes {takes}{more}"
 
 
 def _first_cause(findings: Sequence[Cause]) -> str:

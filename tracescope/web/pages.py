@@ -87,7 +87,7 @@ def growth(answers: Answers, view: View) -> Values:
     report = narrowed(whole, view)
     chosen = listed(report, view)
     edges = chosen[: view.top]
-    everything = cards(report, answers.marks())
+    everything = cards(report)
     found = [card for card in everything if not card.muted]
     muted = everything[len(found) :]
     graph = answers.judged(answers.mapped("dependency"))

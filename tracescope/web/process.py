@@ -81,10 +81,10 @@ def _digest(session: Session) -> bytes:
     settings = session.settings
     answers = session.ask()
     try:
-        report, marks = answers.report(), answers.marks()
+        report = answers.report()
     except InsufficientDataError as error:
         return json_bytes(digest.unknown(error.message, settings.webhook_form, settings.page_url))
-    return json_bytes(digest.payload(report, marks, settings.webhook_form, settings.page_url))
+    return json_bytes(digest.payload(report, settings.webhook_form, settings.page_url))
 
 
 async def _run(app: Any, about: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
