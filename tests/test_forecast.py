@@ -17,7 +17,7 @@ from tracescope.analysis.capacity.curve import Curve
 from tracescope.analysis.capacity.early_warning import early_signs, signs_between, stage_of
 from tracescope.analysis.capacity.forecast import Forecast, forecast
 from tracescope.analysis.capacity.forecast_verdict import outlook
-from tracescope.analysis.capacity.trends import live_instances
+from tracescope.analysis.capacity.trends import Trend, live_instances
 from tracescope.analysis.report import Edge, Entry, how_many
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.verdict import entry_states, state_of
@@ -219,6 +219,23 @@ def test_the_verdict_of_an_entry(options: dict[str, float], state: str) -> None:
     found = outlook(forecast(period), period)
     assert found.state == state, found.entries
     assert any("availability" in line for line in found.entries[0].evidence)
+
+
+def test_no_entry_approaches_a_wall_by_growth_that_may_be_chance() -> None:
+    """Weeks are told with their interval all the same; the state asks for one trend that is significant."""
+    period = shop(CURVE, peak=0.55, demand=0.03, drift=0.02)
+    made = forecast(period)
+    still = Trend(2.0, (-1.0, 5.0), 0.3)
+    edges = tuple(replace(edge, drift=still, load_trend=still, amplification=still) for edge in made.edges)
+    entries = tuple(replace(entry, demand=still) for entry in made.entries)
+    (flat,) = outlook(replace(made, edges=edges, entries=entries), period).entries
+    assert flat.state == "growth-stable"
+    assert any("no growth towards it is told from chance" in line for line in flat.evidence)
+    for one in ("drift", "load_trend"):
+        sure = replace(still, q_value=0.01)
+        moved = tuple(replace(edge, **{one: sure}) for edge in edges)  # type: ignore[arg-type]
+        (found,) = outlook(replace(made, edges=moved, entries=entries), period).entries
+        assert found.state == "approaching"
 
 
 def test_latency_that_creeps_at_peak_load_alone_is_stage_one() -> None:

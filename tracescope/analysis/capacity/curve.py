@@ -129,7 +129,7 @@ SHAPES: Final = (
         for variability in (0.5, 1.0, 2.0, 4.0)
         if (servers, variability) != (1, 1.0)  # the law without coherency
     ),
-    *(Shape(queue=(part, 1.0)) for part in (0.75, 0.25)),
+    *(Shape(queue=(part, 1.0)) for part in (0.75, 0.5, 0.25)),
 )
 #: Of each of them: phi, s and k, and the part of capacity at the wall.
 _PHI: Final = np.array([shape.phi for shape in SHAPES])

@@ -51,7 +51,7 @@ SIGHT: Final = 2.0
 LEAST_NOISE: Final = 1e-5
 #: Nor is any resource exactly one of the shapes: those that differ by no more than this, in log units, over
 #: the loads that were seen are not told apart, however many calls were counted.
-LEAST_APART: Final = 0.0035
+LEAST_APART: Final = 0.0025
 LEAST_SCALE: Final = 1e-3
 #: Standard errors on either side of a 95 % interval.
 NORMAL_95: Final = 1.96

@@ -128,11 +128,12 @@ def _state(
         full.append(f"its mean of {entry.ms_now:.3g} ms is over the SLO of {entry.slo_ms:g} ms")
     if entry.headroom is not None and entry.headroom <= 1:
         full.append(f"{entry.limit} makes its clock at peak load three times what it is at low load")
-    near = (
-        [f"{entry.limit} ends it in {entry.weeks:.1f} weeks at today's growth"]
-        if entry.weeks is not None and entry.weeks <= horizon
-        else []
+    soon = entry.weeks is not None and entry.weeks <= horizon
+    walled = [edge for edge in known if edge.headroom is not None]
+    sure = grows(entry.demand) or any(
+        grows(trend) for edge in walled for trend in (edge.drift, edge.load_trend, edge.amplification)
     )
+    near = [f"{entry.limit} ends it in {entry.weeks:.1f} weeks at today's growth"] if soon and sure else []
     drifts = [
         f"{edge.name} is {edge.drift.pct_per_week:+.1f} % a week slower at equal load"
         for edge in known
@@ -148,6 +149,10 @@ def _state(
         for edge in known
         if edge.headroom is not None and edge.headroom <= 1
     ]
+    if soon and not sure:  # close to a wall for ever is not on the way to it
+        tight.append(
+            f"{entry.limit} is near the load at its wall, and no growth towards it is told from chance"
+        )
     fails = [entry.failures.words(entry.unit)] if entry.failures is not None and entry.failures.grows else []
     unseen = sum(edge.headroom is None for edge in known)
     beyond = f"; the walls of {unseen} lie beyond the loads that were seen" if unseen else ""
