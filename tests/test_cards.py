@@ -109,11 +109,14 @@ def test_a_mark_beside_a_change_stands_on_every_surface() -> None:
 
 
 def test_at_the_wall_the_headline_names_what_the_first_reason_names() -> None:
-    """The verdict alone decides which edge is full; the first cause follows."""
-    slower = grown("shop -> stock", Effect.CALLS)
+    """The verdict alone decides which edge is full; the first cause follows where it is another one."""
+    slower = grown("inventory -> postgresql/stock", Effect.CALLS)
     full = "cart -> redis has no headroom left at peak load"
+    own = "inventory -> postgresql/stock has no headroom left at peak load"
     for findings in ((), (FOUND,)):
         made = report(findings=findings, edges=(slower,), state=State.AT_THE_WALL, reasons=(full, "more"))
-        headline = text.headline(made)
-        assert headline.startswith(f"at the wall: {full.replace('->', '→')}; ")
-        assert "takes +" in headline
+        assert text.headline(made).startswith(
+            "at the wall: cart → redis has no headroom left at peak load; inventory → postgresql/stock takes "
+        )
+        made = report(findings=findings, edges=(slower,), state=State.AT_THE_WALL, reasons=(own, "more"))
+        assert text.headline(made).startswith("at the wall: inventory → postgresql/stock takes +")

@@ -158,9 +158,12 @@ def headline(report: Report) -> str:
     worse = [edge for edge in report.edges if edge.significant and edge.credited_ms > 0]
     if not worse:
         return f"{report.state}: {report.reasons[0]}" if report.reasons else report.state
-    # which edge is at its wall the verdict decides; it need not be the first cause
-    wall = report.state in (State.AT_THE_WALL, State.APPROACHING) and report.reasons
-    why = f"{report.state}: {report.reasons[0].replace(' -> ', ' → ')}; " if wall else f"{report.state}: "
+    leads = _label(report.findings[0].cause if report.findings else worse[0])
+    why = f"{report.state}: "
+    if report.state in (State.AT_THE_WALL, State.APPROACHING) and report.reasons:
+        # which edge is at its wall the verdict decides; where it is not the first cause both are named
+        decided = report.reasons[0].replace(" -> ", " → ")
+        why += "" if decided.startswith(f"{leads} ") else f"{decided}; "
     if report.findings:
         return why + _first_cause(report.findings)
     first = worse[0]
