@@ -91,6 +91,17 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         ("verdict", f"0.0 => {other}"): "stands for None, which what is asked before excludes"
         for other in (1.0, -1.0)
     },
+    **{
+        (
+            "rates",
+            text,
+        ): "the rate is in the design, which a step, its mirror image and its double extend alike"
+        for text in (
+            "np.arange(blocks)[:, None] >= at => np.arange(blocks)[:, None] < at",
+            "1.0 => 2.0",
+        )
+    },
+    ("rates", "if some.any(): => if True:"): "of no rows nothing is computed",
     ("verdict", "0 => -1"): "of two equal sets either may be looked at",
     ("changes", "1.0 => 2.0"): "a factor of all effects alike changes none's place",
     ("significance", "0.0 => -1.0"): "a default size; sizes are not below zero, and the larger one counts",

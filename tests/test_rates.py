@@ -149,3 +149,11 @@ def test_too_few_blocks_and_nothing_seen_tell_nothing() -> None:
         assert (one.p_value[0], one.change_ci(0)) == (1.0, None)
     never = compare_rates(counts([0] * 10, 0.0), counts([0] * 10, 0.0), days(10, 10), NOTHING)
     assert (never.base[0], never.head[0], never.p_value[0]) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("last", "dof"), [(rates.STEP_SIDE, 14.0), (rates.STEP_SIDE - 1, 15.0)])
+def test_a_level_needs_several_blocks_on_either_side(last: int, dof: float) -> None:
+    """What only the last block or two have is no level."""
+    for events in ([20] * (16 - last) + [400] * last, [400] * last + [20] * (16 - last)):
+        side = counts(events)
+        assert rates._dispersion(side, side.rates(), parts=True)[1][0] == dof
