@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 3
 #: Version of the rules by which spans become units, edges and names; every sealed hour notes whose rules
 #: made its rollups.  Raise it whenever the same spans give other ids, names, units or measures.
-RULES: Final = 3
+RULES: Final = 4
 #: Rules from which on names and units are today's, ...
-NAMED_SINCE: Final = 2
+NAMED_SINCE: Final = 4
 #: ... and from which on what failed is measured, and not only counted.
 FAILURES_SINCE: Final = 3
 
