@@ -64,7 +64,7 @@ class World:
             return b""
         if self.report.state == State.INSUFFICIENT:
             return json_bytes(digest.unknown("one day only", self.settings.webhook_form))
-        return json_bytes(digest.payload(self.report, {}, self.settings.webhook_form, self.settings.page_url))
+        return json_bytes(digest.payload(self.report, self.settings.webhook_form, self.settings.page_url))
 
     def look(self, at_s: float) -> None:
         """One look of a teller that has just been started."""
@@ -135,7 +135,7 @@ def test_the_webhook_gets_the_digest_in_its_form(form: str, tmp_path: Path) -> N
     assert (got.path, got.headers["authorization"]) == (f"/hook/{SECRET}", "Basic bWU6cyB0")
     assert "@" not in got.headers["host"]
     assert world.report is not None
-    said = digest.lines(world.report, page, {})
+    said = digest.lines(world.report, page)
     expected = {
         "json": lambda: orjson.loads(json_bytes(digest.as_json(judged("shop"), said, page))),
         "slack": lambda: digest.as_slack(said, page),
