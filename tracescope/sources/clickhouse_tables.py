@@ -342,10 +342,15 @@ def _jaeger_attributes(columns: str, at: str = "") -> str:
     return f"arrayConcat({', '.join(parts)})"
 
 
+def _service_named(text: str) -> str:
+    """The attribute of a resource whose service stands in a column of its own."""
+    return f"[('service.name', (toNullable({text}), NULL, NULL, NULL))]"
+
+
 def _jaeger(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
     del all_values
     resource = _jaeger_attributes("resource_{}_attributes")
-    named = "[('service.name', (toNullable(service_name), NULL, NULL, NULL))]"
+    named = _service_named("service_name")
     unnamed = "service_name != '' AND NOT has(resource_str_attributes.key, 'service.name')"
     return Table(
         kind="Jaeger 2",
@@ -443,7 +448,7 @@ def _signoz_2(name: str, columns: Mapping[str, str], all_values: bool) -> Table:
     """SigNoz's table before: links and states are not in it, and at first no attribute had a type."""
     del all_values
     message = "statusMessage" if "statusMessage" in columns else "''"
-    named = "[('service.name', (toNullable(toString(serviceName)), NULL, NULL, NULL))]"
+    named = _service_named("toString(serviceName)")
     resource = _texts("resourceTagsMap") if "resourceTagsMap" in columns else "[]"
     typed = "stringTagMap" in columns
     return Table(

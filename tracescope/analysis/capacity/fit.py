@@ -624,8 +624,7 @@ def better(points: Points, *, waits: bool = False) -> Fit:
     others = [_solve(points, one, less=best.less) for one in courses]
     other = min(others, key=_cost)
     counted = len(points) / _inflation(other.residual, points)
-    gained = counted * math.log(max(best.cost, 1e-300) / max(other.cost, 1e-300))
-    if gained < CLEARLY_BETTER:
+    if not clearly_better(other, best, counted):
         return best.fit()
     return replace(other.fit(), doubt=_doubt(others, other, counted))
 
@@ -642,6 +641,11 @@ def _doubt(courses: Sequence[_Solved], best: _Solved, counted: float) -> float:
     likely = np.exp(-counted / 4 * np.log(cost / max(best.cost, 1e-300)))
     mean = float(np.average(grown, weights=likely))
     return math.sqrt(float(np.average((np.array(grown) - mean) ** 2, weights=likely)))
+
+
+def clearly_better(other: Fit | _Solved, best: Fit | _Solved, counted: float) -> bool:
+    """Whether another fit to the same points is better by more than noise; so many are independent."""
+    return counted * math.log(max(best.cost, 1e-300) / max(other.cost, 1e-300)) >= CLEARLY_BETTER
 
 
 def _cost(solved: _Solved) -> float:
@@ -661,6 +665,7 @@ def _rises(first: float) -> list[Course]:
 
 def _courses(between: float) -> list[Course]:
     """Courses that begin with head, or within it."""
-    later = [Course(rise.since, step=True) for rise in _rises(between)]
+    rises = _rises(between)
+    later = [Course(rise.since, step=True) for rise in rises]
     jumps = [Course(between, jump=jump) for jump in (0.0, 0.5, 1.0, 2.0)]
-    return [*jumps, *_rises(between), *later]
+    return [*jumps, *rises, *later]

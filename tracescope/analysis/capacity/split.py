@@ -127,7 +127,7 @@ def of_each(
     if refuse(made) is not None:
         return None
     fitted = model.better(made, waits=waits)
-    if len(made) * math.log(whole.cost / max(fitted.cost, 1e-300)) < model.CLEARLY_BETTER:
+    if not model.clearly_better(fitted, whole, len(made)):
         return None
     return each, made, fitted
 
