@@ -18,16 +18,15 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from tracescope.schema import HOUR_NS
+from tracescope.schema import DAY_NS, HOUR_NS
 from tracescope.sources import Between, Options
 from tracescope.sources.asked import hour_of
 
-_DAY_NS: Final = 24 * HOUR_NS
 #: Time zones are at most so far before and behind UTC.
 _WEST_NS: Final = 12 * HOUR_NS
 _EAST_NS: Final = 14 * HOUR_NS
 #: Spans are written at most so long after they began, by what waits for them, retries and resends.
-LATE_NS: Final = 2 * _DAY_NS
+LATE_NS: Final = 2 * DAY_NS
 _LATEST_NS: Final = 2**63 - 1
 #: Folders that the Collector's S3 exporter names.
 _KEY: Final = re.compile(
@@ -62,7 +61,7 @@ def written_outside(key: str, between: Between | None) -> bool:
         at = int(datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp()) * 10**9
     except ValueError:  # names no day
         return False
-    span_ns = 60 * 10**9 if found[5] else HOUR_NS if found[4] else _DAY_NS
+    span_ns = 60 * 10**9 if found[5] else HOUR_NS if found[4] else DAY_NS
     last_ns = at + span_ns + _WEST_NS
     first_ns = at - _EAST_NS - LATE_NS
     return last_ns <= between.first_ns or first_ns >= between.end_ns
