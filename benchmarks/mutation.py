@@ -1,6 +1,6 @@
 """Which changes of the code no test notices: sampled mutants of a module against the tests that know it.
 
-    python -m benchmarks.mutation [--modules significance,forecast] [--samples 30] [--seed 1]
+    python -m benchmarks.mutation [--modules significance,forecast] [--samples 30] [--seed 1] [--only jackknife]
 
 A mutant is the module with one operator, constant or branch changed, on a line that its tests execute.  It
 lives in memory only, in a process of its own that runs the tests until one fails.  A mutant is killed when
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -73,48 +74,99 @@ MODULES = {
     "rollup": ("kernels.rollup", "twin rollup"),
 }
 
-#: Survivors that behave as the module does: (module, text of the mutant) -> why.
-EQUIVALENT: dict[tuple[str, str], str] = {
+#: Survivors that behave as the module does: (module, function, text of the mutant) -> why.
+EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "decompose",
+        "_net_calls_and_criticality",
         "calls[:1] * criticality[:1] < 0 => calls[:1] * criticality[:1] <= 0",
     ): "where one of both is zero, the sum of both is the other",
     **{
-        ("blocks", f"0 => {other}"): "cells that only one period has are left out, whatever they weigh"
+        (
+            "blocks",
+            "match",
+            f"np.where(common, count, 0) => np.where(common, count, {other})",
+        ): "cells that only one period has are left out, whatever they weigh"
         for other in (1, -1)
     },
     (
         "changes",
+        "split",
         "np.arange(n)[:, None] >= ends[None, :] => np.arange(n)[:, None] < ends[None, :]",
     ): "the mean is in the design, which a step and its mirror image extend by the same",
+    (
+        "changes",
+        "dominant",
+        "1.0 if edge.credited_ms >= 0 else -1.0 => 2.0 if edge.credited_ms >= 0 else -1.0",
+    ): "a factor of all effects alike changes none's place",
     **{
-        ("verdict", f"0.0 => {other}"): "stands for None, which what is asked before excludes"
+        (
+            "verdict",
+            place,
+            f"{value} or 0.0 => {value} or {other}",
+        ): "stands for None, which what is asked before excludes"
+        for place, value in (
+            ("_uncertain", "entry.ms_head"),
+            ("_uncertain", "entry.rise_ms"),
+            ("_uncertain", "entry.units_seen"),
+            ("_heavy", "entry.rise_ms"),
+            ("_doubled", "entry.rise_ms"),
+        )
         for other in (1.0, -1.0)
     },
+    ("verdict", "data_notes", "kinds[0] => kinds[-1]"): "of two equal sets either may be looked at",
     **{
         (
             "rates",
+            "_dispersion",
             text,
         ): "the rate is in the design, which a step, its mirror image and its double extend alike"
         for text in (
             "np.arange(blocks)[:, None] >= at => np.arange(blocks)[:, None] < at",
-            "1.0 => 2.0",
+            "np.where(np.arange(blocks)[:, None] >= at, 1.0, 0.0)"
+            " => np.where(np.arange(blocks)[:, None] >= at, 2.0, 0.0)",
         )
     },
-    ("rates", "if some.any(): => if True:"): "of no rows nothing is computed",
-    ("verdict", "0 => -1"): "of two equal sets either may be looked at",
-    ("changes", "1.0 => 2.0"): "a factor of all effects alike changes none's place",
-    ("significance", "0.0 => -1.0"): "a default size; sizes are not below zero, and the larger one counts",
-    ("significance", "0 => 1"): "a step has STEP_SIDE blocks before it, and -1 stands for none",
+    ("rates", "_at_most", "if some.any(): => if True:"): "of no rows nothing is computed",
     (
         "significance",
+        "jackknife",
+        "Floats, scale: Floats | float=0.0, may_step: NDArray[np.bool"
+        " => Floats, scale: Floats | float=-1.0, may_step: NDArray[np.boo",
+    ): "a default size; sizes are not below zero, and the larger one counts",
+    (
+        "significance",
+        "jackknife",
+        "stepped >= 0 => stepped >= 1",
+    ): "a step has STEP_SIDE blocks before it, and -1 stands for none",
+    (
+        "significance",
+        "jackknife",
         "np.arange(n) >= at => np.arange(n) < at",
     ): "the mean is in the design, which a step and its mirror image extend by the same",
-    ("significance", "1.0 => 0.5"): "effective degrees of freedom are one or more (Cauchy and Schwarz)",
-    ("forecast", "0 => -1"): "all rows of an entry have its service and its operation",
-    ("forecast", "times > 1 => times >= 1"): "today's load itself is answered before",
     **{
-        ("tally", f"{bits} => {other}"): "how a hash mixes decides how fast rows are found, not which"
+        (
+            "significance",
+            place,
+            "np.maximum(dof, 1.0) => np.maximum(dof, 0.5)",
+        ): "effective degrees of freedom are one or more (Cauchy and Schwarz)"
+        for place in ("jackknife", "combine")
+    },
+    **{
+        (
+            "forecast",
+            "_entries",
+            f"rows['{column}'][0] => rows['{column}'][-1]",
+        ): "all rows of an entry have its service and its operation"
+        for column in ("service", "operation")
+    },
+    ("forecast", "_pushed", "times > 1 => times >= 1"): "today's load itself is answered before",
+    **{
+        (
+            "tally",
+            "hash4",
+            f"np.uint64({bits}) => np.uint64({other})",
+        ): "how a hash mixes decides how fast rows are found, not which"
         for bits in (29, 31, 32)
         for other in (bits - 1, bits + 1)
     },
@@ -137,6 +189,8 @@ _CALLS = {
 }  # fmt: skip
 #: Numbers beyond these bounds are guards against division by zero or overflow, not choices.
 SMALLEST, LARGEST = 1e-6, 1e6
+#: Characters of a mutant's text on either side of the arrow; of longer ones is told what is around the change.
+WIDEST = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +200,7 @@ class Mutant:
     node: int
     way: int
     line: int
+    place: str  #: qualified name of the function that it is in; empty outside of functions
     text: str
 
 
@@ -214,21 +269,48 @@ def _silent(tree: ast.Module) -> set[int]:
     return out
 
 
+def _around(tree: ast.Module) -> tuple[dict[int, str], dict[int, ast.AST]]:
+    """By a node's id: the qualified name of the function or class that it is in, and the node around it."""
+    places: dict[int, str] = {}
+    parents: dict[int, ast.AST] = {}
+    waiting: list[tuple[ast.AST, str]] = [(tree, "")]
+    while waiting:
+        node, place = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            place = f"{place}.{node.name}" if place else node.name
+        places[id(node)] = place
+        for inner in ast.iter_child_nodes(node):
+            parents[id(inner)] = node
+            waiting.append((inner, place))
+    return places, parents
+
+
+def _named(node: ast.AST, parents: dict[int, ast.AST], change: Callable[[Any], None]) -> str:
+    """What a change of a node makes of it, in words; of a constant, with what it is a part of."""
+    shown = node
+    while isinstance(shown, ast.Constant | ast.UnaryOp | ast.keyword) and isinstance(node, ast.Constant):
+        shown = parents[id(shown)]
+    both = copy.deepcopy((shown, node))  # together: what is one in the other stays so
+    change(both[1])
+    before, after = (ast.unparse(one).splitlines()[0] for one in (shown, both[0]))
+    if max(len(before), len(after)) > WIDEST:
+        differ = next(k for k, (one, other) in enumerate(zip(before, after, strict=False)) if one != other)
+        begin = max(differ - WIDEST // 3, 0)
+        before, after = (text[begin:][: WIDEST // 3 * 2] for text in (before, after))
+    return f"{before} => {after}"
+
+
 def mutants(source: str, lines: set[int] | None) -> list[Mutant]:
     """All mutants of a module on some lines; None: on any."""
     tree = ast.parse(source)
-    silent = _silent(tree)
+    silent, (places, parents) = _silent(tree), _around(tree)
     out: list[Mutant] = []
     for number, node in enumerate(ast.walk(tree)):
         line = getattr(node, "lineno", 0)
         if id(node) in silent or not line or (lines is not None and line not in lines):
             continue
-        before = ast.unparse(node)
-        for way in range(len(_ways(node))):
-            changed = mutated(source, number, way)
-            after = ast.unparse(next(n for k, n in enumerate(ast.walk(changed)) if k == number))
-            head = (text.splitlines()[0][:90] for text in (before, after))
-            out.append(Mutant(number, way, line, " => ".join(head)))
+        for way, change in enumerate(_ways(node)):
+            out.append(Mutant(number, way, line, places[id(node)], _named(node, parents, change)))
     return out
 
 
@@ -363,6 +445,15 @@ def covered(path: Path, tests: list[str], work: Path, plain: set[str]) -> set[in
     return set(map(int, found.read_text().split()))
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which mutants of a module: so many, drawn so, of functions whose qualified names begin so."""
+
+    samples: int
+    seed: int
+    only: str = ""
+
+
 @dataclass
 class Tally:
     """Of one module."""
@@ -373,7 +464,7 @@ class Tally:
     seconds: float = 0.0
 
 
-def judge(name: str, samples: int, seed: int, work: Path) -> Iterator[tuple[Mutant, str]]:
+def judge(name: str, chosen: Chosen, work: Path) -> Iterator[tuple[Mutant, str]]:
     """Sampled mutants of a module, each with what became of it: killed, survived or equivalent."""
     module, names = f"tracescope.{MODULES[name][0]}", _tests(MODULES[name][1])
     path = ROOT / (module.replace(".", "/") + ".py")
@@ -391,8 +482,9 @@ def judge(name: str, samples: int, seed: int, work: Path) -> Iterator[tuple[Muta
             f"the tests of {name} fail without a mutant:\n{(work / 'log').read_text()[-3000:]}"
         )
     limit_s = max(SLOWER * (time.monotonic() - begin), LEAST_S)
-    every = mutants(source, lines)
-    for mutant in sorted(random.Random(seed).sample(every, min(samples, len(every))), key=lambda m: m.line):
+    every = [mutant for mutant in mutants(source, lines) if mutant.place.startswith(chosen.only)]
+    sample = random.Random(chosen.seed).sample(every, min(chosen.samples, len(every)))
+    for mutant in sorted(sample, key=lambda m: m.line):
         tree = mutated(source, mutant.node, mutant.way)
 
         def with_mutant(tree: ast.Module = tree) -> int:
@@ -404,7 +496,7 @@ def judge(name: str, samples: int, seed: int, work: Path) -> Iterator[tuple[Muta
         if code != 0:
             yield mutant, "killed"
         else:
-            yield mutant, "equivalent" if (name, mutant.text) in EQUIVALENT else "survived"
+            yield mutant, "equivalent" if (name, mutant.place, mutant.text) in EQUIVALENT else "survived"
 
 
 def main() -> None:
@@ -413,7 +505,9 @@ def main() -> None:
     parser.add_argument("--modules", default=",".join(MODULES))
     parser.add_argument("--samples", type=int, default=30, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="of functions whose qualified names begin so")
     arguments = parser.parse_args()
+    chosen = Chosen(arguments.samples, arguments.seed, arguments.only)
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     for heavy in (
@@ -430,12 +524,12 @@ def main() -> None:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
         for name in arguments.modules.split(","):
             tally, begin = Tally(), time.monotonic()
-            for mutant, fate in judge(name, arguments.samples, arguments.seed, Path(folder)):
+            for mutant, fate in judge(name, chosen, Path(folder)):
                 tally.tried += 1
                 tally.killed += fate == "killed"
                 tally.equivalent += fate == "equivalent"
                 if fate != "killed":
-                    print(f"  {fate:10} {name}:{mutant.line}  {mutant.text}", flush=True)
+                    print(f"  {fate:10} {name}:{mutant.line} {mutant.place}  {mutant.text}", flush=True)
             alive = tally.tried - tally.equivalent
             print(
                 f"{name:14} {tally.killed:3d} / {tally.tried:3d} killed, {tally.equivalent} equivalent: "
