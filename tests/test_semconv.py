@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tracescope import schema, semconv
+from tracescope import schema
+from tracescope.conventions import semconv
 from tracescope.ingest.decode import decode, scan
 from tracescope.schema import (
     CLASS_DB,
