@@ -11,9 +11,8 @@ import click
 from click.testing import CliRunner
 
 import tracescope
-from tracescope import config, docs, errors
+from tracescope import config, docs, errors, semconv
 from tracescope.cli import VERBS, main
-from tracescope.conventions import semconv
 from tracescope.periods import WORDS
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,23 @@ there in larger ones, so that it passes no array on that could be another one ne
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tracescope.kernels import bare, inlined, kernel
+
+
+class Table(NamedTuple):
+    """Distinct rows of four integers, in order of appearance.
+
+    ``rows`` ``(room, 4)`` has ``size[0]`` in use; ``slots`` is a hash table of their numbers, -1 for empty.
+    """
+
+    rows: NDArray[Any]
+    slots: NDArray[Any]
+    size: NDArray[Any]
 
 
 @inlined
@@ -26,7 +40,7 @@ def hash4(a, b, c, d):
 
 @inlined
 def intern(rows, size, table, a, b, c, d):
-    """Number of the row (a, b, c, d) among `size`; a new one is added, for which there must be room."""
+    """Number of the row (a, b, c, d) among `size`; a new one is written behind them: there must be room."""
     mask = np.uint64(len(table) - 1)
     slot = hash4(a, b, c, d) & mask
     while True:
@@ -40,30 +54,65 @@ def intern(rows, size, table, a, b, c, d):
         slot = (slot + np.uint64(1)) & mask
 
 
+@inlined
+def number_of(table, a, b, c, d):
+    """`intern`, into a `Table`."""
+    size = table.size[0]
+    number = intern(table.rows, size, table.slots, a, b, c, d)
+    if number == size:
+        table.size[0] = size + 1
+    return np.int64(number)
+
+
+@inlined
+def has_room(table, more):
+    """Whether a `Table` has room for so many rows more."""
+    return table.size[0] + more <= len(table.rows)
+
+
 @kernel
-def roomier(rows, size):
-    """Double the room for the `size` rows there are, and rebuild their table."""
-    more = np.empty((2 * len(rows), 4), np.int64)
-    more[:size] = rows[:size]
-    table = np.full(8 * len(rows), -1, np.int32)
+def new_table(room):
+    """Give a `Table` without rows, with room for some: a power of two."""
+    return Table(np.empty((room, 4), np.int64), np.full(4 * room, -1, np.int32), np.zeros(1, np.int64))
+
+
+@kernel
+def with_room(rows, size):
+    """Copy the first `size` rows ``(room, m)`` into twice the room.
+
+    Value by value: an assignment between slices brings along how numba words its errors, two seconds of
+    compiling.
+    """
+    out = np.empty((2 * len(rows), rows.shape[1]), np.int64)
     for r in range(size):
-        intern(more, r, table, more[r, 0], more[r, 1], more[r, 2], more[r, 3])
-    return more, table
+        for c in range(rows.shape[1]):
+            out[r, c] = rows[r, c]
+    return out
+
+
+@kernel
+def grown(table):
+    """Double a `Table`'s room, and find its rows anew."""
+    size = table.size[0]
+    rows, slots = with_room(table.rows, size), np.full(8 * len(table.rows), -1, np.int32)
+    for r in range(size):
+        intern(rows, r, slots, rows[r, 0], rows[r, 1], rows[r, 2], rows[r, 3])
+    return Table(rows, slots, table.size)
 
 
 @bare
-def _tally_on(at, keys, measures, distinct, count, table, sums, number):
-    """Go on at row `at` until distinct rows may not suffice; returns where, and how many."""
-    while at < len(keys) and count < len(distinct):
-        k = intern(distinct, count, table, keys[at, 0], keys[at, 1], keys[at, 2], keys[at, 3])
+def _tally_on(at, keys, measures, distinct, sums, number):
+    """Go on at row `at` until distinct rows may not suffice; returns where."""
+    while at < len(keys) and has_room(distinct, 1):
+        count = distinct.size[0]
+        k = number_of(distinct, keys[at, 0], keys[at, 1], keys[at, 2], keys[at, 3])
         if k == count:
             sums[k] = 0
-            count += 1
         for m in range(measures.shape[1]):
             sums[k, m] += measures[at, m]
         number[at] = k
         at += 1
-    return at, count
+    return at
 
 
 @kernel
@@ -77,18 +126,17 @@ def tally(keys, measures):
     number ``(n,)``
         Which of them each row has.
     """
-    distinct, table, count = np.empty((256, 4), np.int64), np.full(1024, -1, np.int32), 0
+    distinct = new_table(256)
     sums = np.empty((256, measures.shape[1]), np.int64)
     number = np.empty(len(keys), np.int32)
     at = 0
     while True:
-        at, count = _tally_on(at, keys, measures, distinct, count, table, sums, number)
+        at = _tally_on(at, keys, measures, distinct, sums, number)
         if at == len(keys):
-            return distinct[:count].copy(), sums[:count].copy(), number
-        distinct, table = roomier(distinct, count)
-        more = np.empty((len(distinct), measures.shape[1]), np.int64)
-        more[:count] = sums
-        sums = more
+            count = distinct.size[0]
+            return distinct.rows[:count].copy(), sums[:count].copy(), number
+        sums = with_room(sums, distinct.size[0])
+        distinct = grown(distinct)
 
 
 @kernel

@@ -23,8 +23,8 @@ from tracescope import schema
 from tracescope.analysis.rollups.failed import called_again, without_calls
 from tracescope.analysis.rollups.graphql import asked_for
 from tracescope.analysis.rollups.path_ids import path_id, routes_of
-from tracescope.conventions.identity import is_named_by
 from tracescope.errors import KernelError
+from tracescope.identity import is_named_by
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
 from tracescope.kernels.roles import ROLE_CONSUMER, ROLE_LEAF_CALL, ROLE_POLL, ROLE_TRANSPORT
@@ -336,27 +336,35 @@ class _Work:
         producer[forest.unit_group[known]] = self.publisher[known]
         wait = sum_by(forest.unit_group, forest.unit_wait_ns, groups)
         clock = sum_by(forest.unit_group, forest.unit_end_ns - forest.unit_start_ns, groups)
-        edges, nodes, opens, owns, selfs, via, home, head, late = kernel.attribute(
-            forest.sequence, forest.group_start, forest.group_root, self.group_kind, producer,
+        spans = kernel.Spans(
             forest.parent, forest.role, forest.callee, forest.answers, self.edge_class, self.service,
             self.codes["peer"], self.codes["operation"], self.codes["environment"],
-            names.publish, names.wait, names.unknown,
         )  # fmt: skip
+        walked = kernel.Groups(
+            forest.sequence, forest.group_start, forest.group_root, self.group_kind, producer
+        )
+        edges, nodes, places = kernel.attribute(
+            spans, walked, kernel.Fixed(names.publish, names.wait, names.unknown)
+        )
+        opens, via, late, head = places.opens, places.via, places.late, places.head
         self._name_nodes(edges, nodes, self._uninstrumented(edges, nodes, (opens, via, late)))
         entry_of_group = self._entry_of_head(nodes, head)
         if slower_than is not None:
             self._keep_slow(entry_of_group, clock, slower_than)
         message = self.group_kind == schema.UNIT_MESSAGE
         root = forest.order[forest.group_root]
-        wait_head = np.where(message, head, -1)
-        cells, sums, span_cell, via_cell, head_cell = kernel.accumulate(
+        counted = kernel.Counted(
             forest.sequence, forest.group_start, forest.group_root, forest.hops, self.group_context,
-            wait, clock, wait_head, late, forest.group, forest.parent, forest.answers, opens, owns, selfs,
-            via, home, self.status, called_again(forest, self.status, opens, home),
-            forest.start_ns, forest.end_ns, path.own_ns, path.inclusive_ns,
-            path.visited, path.self_ns, path.child_sum_ns, path.child_union_ns,
+            np.where(message, head, -1), wait, clock,
             self.rows["trace_hi"].to_numpy()[root], self.rows["trace_lo"].to_numpy()[root],
         )  # fmt: skip
+        times = kernel.Times(
+            forest.group, forest.parent, forest.answers, self.status,
+            called_again(forest, self.status, opens, places.home), forest.start_ns, forest.end_ns,
+            path.own_ns, path.inclusive_ns, path.visited, path.self_ns, path.child_sum_ns,
+            path.child_union_ns,
+        )  # fmt: skip
+        cells, sums, (span_cell, via_cell, head_cell) = kernel.accumulate(counted, times, places)
         routes, ways = self._routes(entry_of_group)
         self.paths = pl.concat([self.paths, ways])
         return {
