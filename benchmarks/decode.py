@@ -20,7 +20,7 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tracescope import semconv
+from tracescope.conventions import semconv
 from tracescope.ingest import decode as decoder
 
 START_NS = 1_790_000_000_000_000_000

@@ -21,11 +21,12 @@ import numpy as np
 import polars as pl
 
 from tests.simulated import START_NS
-from tracescope import schema, semconv
+from tracescope import schema
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.report import Report
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.analysis.rollups.process import process
+from tracescope.conventions import semconv
 
 Process = Generator[Any, Any, Any]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests import answered
 from tests.queueing import Settings, compare, compare_minutes
-from tracescope import schema, semconv
+from tracescope import schema
 from tracescope.analysis.attribution.consumers import consumers
 from tracescope.analysis.attribution.findings import grew, vouched
 from tracescope.analysis.attribution.holders import Held
@@ -17,6 +17,7 @@ from tracescope.analysis.attribution.ladder import Grown, ladder
 from tracescope.analysis.diff import Options
 from tracescope.analysis.report import Certainty, EdgeKey, Effect, Finding, Mechanism, Report
 from tracescope.analysis.rollups.period import PeriodRollups
+from tracescope.conventions import semconv
 from tracescope.schema import HOUR_NS
 
 SHOP = Settings()

@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stores import ARRIVED, new_store, sealed_checksum
 
-from tracescope import docs, keeping
+from tracescope import docs
 from tracescope.cli import main
+from tracescope.conventions import keeping
 from tracescope.engine.import_files import import_files
 from tracescope.engine.lake import Terms
 from tracescope.engine.processes import Processes

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from simulated import START_NS, call, period, serve
 from test_import_files import spans_of
 
-from tracescope import schema, semconv
+from tracescope import schema
 from tracescope.analysis.diff import Options, diff
 from tracescope.analysis.rollups.process import Names, span_arrays
 from tracescope.analysis.rollups.trace_path import TracePath, critical_path
+from tracescope.conventions import semconv
 from tracescope.kernels.forest import Forest, build_forest
 from tracescope.kernels.walk import walk
 

@@ -15,13 +15,19 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from test_import_files import spans_of
 from test_rollup import sealed
 
-from tracescope import keeping, schema, semconv
+from tracescope import schema
 from tracescope.analysis.rollups.merge import Tables
 from tracescope.cli import main
+from tracescope.conventions import keeping, semconv
+from tracescope.conventions.operations import (
+    summarise_query,
+    template_declared,
+    template_name,
+    template_route,
+)
 from tracescope.ingest.decode import decode
 from tracescope.ingest.files import read
 from tracescope.ingest.resolve import RESOLVED, resolve
-from tracescope.operations import summarise_query, template_declared, template_name, template_route
 
 CASES = Path(__file__).parent / "data" / "cases"
 START_NS = 1_790_000_000 * 10**9

@@ -11,8 +11,9 @@ import click
 from click.testing import CliRunner
 
 import tracescope
-from tracescope import config, docs, errors, semconv
+from tracescope import config, docs, errors
 from tracescope.cli import VERBS, main
+from tracescope.conventions import semconv
 from tracescope.periods import WORDS
 
 ROOT = Path(__file__).parents[1]

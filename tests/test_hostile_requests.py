@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from receivers import request
 
-from tracescope import keeping
+from tracescope.conventions import keeping
+from tracescope.conventions.keeping import Policy
 from tracescope.errors import InputError, TooLargeError
 from tracescope.ingest import inflate
 from tracescope.ingest.decode import decode, judge, scan
@@ -25,7 +26,6 @@ from tracescope.ingest.limits import Limits
 from tracescope.ingest.otlp_http import transcode
 from tracescope.ingest.protobuf import delimited
 from tracescope.ingest.scanned import Scanned
-from tracescope.keeping import Policy
 from tracescope.kernels import wire
 from tracescope.store.journal import Journal
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tracescope.lifetimes import LIFE_ATTRIBUTES
+from tracescope.conventions.lifetimes import LIFE_ATTRIBUTES
+from tracescope.conventions.semconv import SPAN_ATTRIBUTES, meaning
 from tracescope.schema import (
     KIND_CLIENT,
     KIND_CONSUMER,
@@ -17,7 +18,6 @@ from tracescope.schema import (
     MSG_PROCESS,
     MSG_RECEIVE,
 )
-from tracescope.semconv import SPAN_ATTRIBUTES, meaning
 
 HTTP = {"http_method": "GET", "http_route": "/x"}
 #: A value of each meaning that says something, and what it says.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracescope.operations import template_name
+from tracescope.conventions.operations import template_name
 
 #: A name, the literals in it, and its template.
 NAMES = [

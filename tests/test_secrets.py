@@ -15,10 +15,10 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from receivers import Running, eventually
 
-from tracescope import keeping
 from tracescope.cli import main
+from tracescope.conventions import keeping
+from tracescope.conventions.keeping import Policy, Verdict
 from tracescope.engine.seal import seal
-from tracescope.keeping import Policy, Verdict
 
 START_NS = 1_790_000_000 * 10**9
 

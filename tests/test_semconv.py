@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tracescope import schema, semconv
+from tracescope import schema
+from tracescope.conventions import semconv
 from tracescope.ingest.decode import decode, scan
 from tracescope.schema import (
     CLASS_DB,
@@ -217,6 +218,8 @@ def test_raw_paths_are_templated(path: str, template: str) -> None:
     assert semconv.template_path(path) == template
 
 
+@example("0\x1f0")
+@example("3\t\tMarch")
 @given(st.text(max_size=60))
 def test_templating_is_done_once(path: str) -> None:
     """A template's template is itself, and what identified something is gone."""

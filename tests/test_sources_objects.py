@@ -370,7 +370,7 @@ def test_a_server_that_is_not_there_or_stops_in_mid_answer_is_named(
     tmp_path: Path, answering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its endpoint."""
-    from tracescope import buckets
+    from tracescope.places import buckets
 
     monkeypatch.setattr(buckets, "_RETRY", {**buckets._RETRY, "max_retries": 1})
     with socket.socket() as free:

@@ -20,7 +20,8 @@ import stores
 from buckets import everywhere
 from stores import ARRIVED, DAY, HOUR, HOUR_OF_DAY, land, many, new_store, request, sealed_checksum, spans
 
-from tracescope import keeping, schema
+from tracescope import schema
+from tracescope.conventions import keeping
 from tracescope.engine import import_files as importing
 from tracescope.engine.import_files import import_files
 from tracescope.engine.rebuild import rebuild

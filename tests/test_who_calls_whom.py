@@ -7,7 +7,7 @@ import pytest
 from reported import ARRIVED_NS, case, of_spans, reported, request
 
 from tracescope.config import Settings
-from tracescope.identity import topic_of
+from tracescope.conventions.identity import topic_of
 from tracescope.ingest.decode import decode
 from tracescope.schema import KIND_PRODUCER, UNIT_LONG, UNIT_REQUEST
 

@@ -13,12 +13,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tracescope import keeping, semconv
+from tracescope.conventions import keeping, semconv
+from tracescope.conventions.keeping import Policy, Verdict
+from tracescope.conventions.operations import template_name
 from tracescope.errors import MalformedOtlpError
 from tracescope.ingest.decode import FUTURE_NS, Decoded, decode
-from tracescope.keeping import Policy, Verdict
 from tracescope.kernels.wire import LONGEST_NS, OLDEST_NS
-from tracescope.operations import template_name
 from tracescope.schema import CLASS_DB, NO_THRESHOLD, UNKNOWN_SERVICE
 
 ARRIVED_NS = 1_790_000_000 * 10**9

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from builders import Key, Made
 
 from tracescope import schema
-from tracescope.identity import is_named_by
+from tracescope.conventions.identity import is_named_by
 
 MS = 1_000_000
 WINDOW_NS = 3 * schema.HOUR_NS  # the hour a trace starts in, and two more

@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tracescope.version import __version__
+
 if TYPE_CHECKING:
     from tracescope.api import (
         Explanation,
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
         open_store,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "Explanation",
     "Forecast",

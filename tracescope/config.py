@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tracescope import schedule
-from tracescope.buckets import store_folder
+from tracescope.conventions.keeping import Policy
 from tracescope.errors import ConfigError, UsageError, in_words
-from tracescope.keeping import Policy
 from tracescope.places import STORES, masked, not_a_store, scheme_of
+from tracescope.places.buckets import store_folder
 
 PREFIX = "TRACESCOPE_"
 FILE = "tracescope.toml"

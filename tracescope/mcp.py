@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
-from tracescope import __version__
 from tracescope.analysis.explain import sentence
 from tracescope.errors import TracescopeError, UsageError
 from tracescope.near import suggestion
 from tracescope.report import canonical, text
 from tracescope.session import Answers, Session
+from tracescope.version import __version__
 from tracescope.web import api
 from tracescope.web.view import View, read
 

@@ -14,7 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.worlds.topology import Call, Operation, Step, System
-from tracescope import schema, semconv
+from tracescope import schema
+from tracescope.conventions import semconv
 from tracescope.schema import DAY_NS, HOUR_NS
 
 Ints = NDArray[np.int64]

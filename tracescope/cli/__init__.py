@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import click
 
-from tracescope import __version__
 from tracescope.errors import TracescopeError, UsageError
 from tracescope.near import suggestion
+from tracescope.version import __version__
 from tracescope.visible import lines
 
 #: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.

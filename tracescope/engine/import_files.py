@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracescope import keeping, schema
+from tracescope import schema
+from tracescope.conventions import keeping
+from tracescope.conventions.keeping import Policy
 from tracescope.engine.seal import seal
 from tracescope.engine.unlanded import Batch, Unlanded
 from tracescope.errors import MalformedOtlpError, StoreBusyError
 from tracescope.ingest.documents import Form
 from tracescope.ingest.files import Requests, Skipped, read
-from tracescope.keeping import Policy
 from tracescope.sources import Between, Source
 from tracescope.sources.reading import Group, Reading, grouped
 from tracescope.store import SpanStore

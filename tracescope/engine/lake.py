@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 from tracescope import schema
+from tracescope.conventions.keeping import Policy
 from tracescope.errors import SourceError, TracescopeError
-from tracescope.keeping import Policy
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,13 +13,13 @@ from polars.exceptions import PolarsError
 from tracescope import schema
 from tracescope.analysis.rollups.merge import Sum, join_hops
 from tracescope.analysis.rollups.renaming import cap_operations
+from tracescope.conventions.keeping import Policy
 from tracescope.engine.days import fold
 from tracescope.engine.repair import heal
 from tracescope.engine.seal import carried, seal
 from tracescope.engine.slices import DEFAULT_MEMORY, Room, Source, hop_halves, runs, source
 from tracescope.engine.tasks import Done, Pool, Resolving, Run, Task, Threads, rollings, worked
 from tracescope.errors import StoreError
-from tracescope.keeping import Policy
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import Pointer
 from tracescope.store.sealed import Rewrite

@@ -23,13 +23,14 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import orjson
 import polars as pl
 
-from tracescope import __version__, schema
+from tracescope import schema
 from tracescope.analysis.rollups.merge import Tables
+from tracescope.conventions.keeping import Policy
 from tracescope.engine.slices import Room, Slice, Source, cut, in_threads
 from tracescope.errors import StoreError
-from tracescope.keeping import Policy
 from tracescope.store.pointer import File
 from tracescope.store.sealed import sealed_at
+from tracescope.version import __version__
 
 #: What must be the same wherever tasks of one sealing run.
 RULES: Final = f"{__version__}, schema {schema.SCHEMA_VERSION}, rules {schema.RULES}"

@@ -17,10 +17,11 @@ import numpy as np
 import polars as pl
 from arro3.core import Array, list_array
 
-from tracescope import keeping, schema, semconv
-from tracescope.keeping import Policy
+from tracescope import schema
+from tracescope.conventions import keeping, semconv
+from tracescope.conventions.keeping import Policy
+from tracescope.conventions.operations import template_name
 from tracescope.kernels import wire
-from tracescope.operations import template_name
 
 #: A span may start so long after it arrived, clocks being what they are.
 FUTURE_NS = 24 * schema.HOUR_NS

@@ -17,12 +17,12 @@ from typing import Final
 
 from polars.exceptions import PolarsError
 
-from tracescope import keeping
+from tracescope.conventions import keeping
+from tracescope.conventions.keeping import Policy
 from tracescope.errors import MalformedOtlpError, StoreError
 from tracescope.ingest.decode import Decoded, assemble, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.ingest.scanned import Scanned, merge
-from tracescope.keeping import Policy
 from tracescope.kernels import wire
 from tracescope.store import SpanStore
 from tracescope.store.journal import SEGMENT_BYTES, Journal, Record, batch_of, contents

@@ -16,7 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from tracescope import keeping
+from tracescope.conventions import keeping
+from tracescope.conventions.keeping import Policy
 from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError, TracescopeError
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, unzstd
@@ -24,7 +25,6 @@ from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
 from tracescope.ingest.otlp_framing import stray_of
 from tracescope.ingest.scanned import Scanned
-from tracescope.keeping import Policy
 from tracescope.kernels import wire
 from tracescope.store.journal import Journal
 

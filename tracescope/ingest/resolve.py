@@ -12,9 +12,9 @@ from typing import Final
 
 import polars as pl
 
+from tracescope.conventions.keeping import Policy
 from tracescope.ingest.decode import decode
 from tracescope.ingest.protobuf import delimited
-from tracescope.keeping import Policy
 
 #: Columns that rules make of attributes.
 RESOLVED: Final = ("edge_class", "messaging_op", "peer", "operation", "status", "name", "host")

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from tracescope import __version__
 from tracescope.analysis.capacity.forecast import HORIZON_WEEKS, Forecast
 from tracescope.analysis.capacity.forecast_verdict import Outlook, entry_states
 from tracescope.analysis.comparison.causes import cause_words
@@ -32,6 +31,7 @@ from tracescope.report.instants import instants
 from tracescope.report.svg import Look, Theme, arrange, draw
 from tracescope.report.wall import MOST_WALLS, date_of, riskiest, soonest, wall_chart
 from tracescope.session import TREND_POINTS, Answers, entry_number
+from tracescope.version import __version__
 
 #: Edges that get a page of their own.
 MOST_PAGES: Final = 12

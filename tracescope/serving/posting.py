@@ -22,7 +22,7 @@ from base64 import b64encode
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from tracescope import __version__
+from tracescope.version import __version__
 
 #: Tries of one message, and seconds that one may take.
 TRIES: Final = 6

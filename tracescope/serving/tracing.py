@@ -11,8 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from tracescope import __version__
 from tracescope.errors import ConfigError
+from tracescope.version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

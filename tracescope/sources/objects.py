@@ -1,4 +1,4 @@
-"""Objects of a bucket (`tracescope.buckets`) as parts.
+"""Objects of a bucket (`tracescope.places.buckets`) as parts.
 
 A prefix is whole folders, or the key of one object.  Keys say little of when spans were (`between`):
 exporters name folders in any time zone, and an object holds spans of several hours.  An object's name in the
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tracescope.buckets import Place, place_of
 from tracescope.errors import InputError
+from tracescope.places.buckets import Place, place_of
 from tracescope.sources import Between, Options, Part, Source, blocks, digest
 from tracescope.sources.between import between_of, written_outside
 

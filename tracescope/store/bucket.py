@@ -4,7 +4,7 @@ Objects are whole or absent.  What several processes may change is changed on co
 there is none, replaced only as long as it is what was read.  Whoever loses such a race is told so; nothing
 else keeps two writers apart.
 
-How a URL names it, and where credentials come from: `tracescope.buckets`.
+How a URL names it, and where credentials come from: `tracescope.places.buckets`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tracescope.buckets import place_of
 from tracescope.errors import StoreError
+from tracescope.places.buckets import place_of
 
 if TYPE_CHECKING:
     from obstore import GetOptions

@@ -10,7 +10,6 @@ from typing import Any, Final, cast, get_type_hints
 import numpy as np
 from starlette.responses import Response
 
-from tracescope import __version__
 from tracescope.analysis.evidence.series import Series
 from tracescope.analysis.report import State
 from tracescope.analysis.topology.graph import Level
@@ -27,6 +26,7 @@ from tracescope.report import (
 )
 from tracescope.report.forecast import FORECAST_SCHEMA, forecast_json
 from tracescope.session import SPARK_POINTS, TREND_POINTS, Answers, Example, entry_digits
+from tracescope.version import __version__
 from tracescope.web import pages
 from tracescope.web.map import narrowed, of_kind
 from tracescope.web.narrow import listed

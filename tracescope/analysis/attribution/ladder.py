@@ -23,10 +23,11 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from tracescope import schema, semconv
+from tracescope import schema
 from tracescope.analysis.attribution.courses import TOGETHER, Course, place_of, together
 from tracescope.analysis.evidence.change_points import dominant
 from tracescope.analysis.report import Edge, EdgeKey, Effect
+from tracescope.conventions import semconv
 
 #: Where the courses say nothing, a cause must be worth this part of its victim's milliseconds.
 LEAST_PART: Final = 0.5

@@ -24,7 +24,7 @@ from typing import Final
 import polars as pl
 
 from tracescope import schema
-from tracescope.identity import (
+from tracescope.conventions.identity import (
     EMBEDDED,
     Database,
     is_address,

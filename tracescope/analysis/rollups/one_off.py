@@ -72,7 +72,7 @@ def templates(
 
 def _is_sentence(separators: tuple[str, ...], words: list[str]) -> bool:
     """Whether a name is words with spaces between, and does not begin as conventions have names begin."""
-    from tracescope.operations import COMMANDS  # whose patterns take long to compile
+    from tracescope.conventions.operations import COMMANDS  # whose patterns take long to compile
 
     return (
         len(words) > 1

@@ -23,8 +23,8 @@ from tracescope import schema
 from tracescope.analysis.rollups.failed import called_again, without_calls
 from tracescope.analysis.rollups.graphql import asked_for
 from tracescope.analysis.rollups.path_ids import path_id, routes_of
+from tracescope.conventions.identity import is_named_by
 from tracescope.errors import KernelError
-from tracescope.identity import is_named_by
 from tracescope.kernels import forest as forests
 from tracescope.kernels import rollup as kernel
 from tracescope.kernels.roles import ROLE_CONSUMER, ROLE_LEAF_CALL, ROLE_POLL, ROLE_TRANSPORT

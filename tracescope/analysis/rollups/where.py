@@ -12,9 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from tracescope import keeping
+from tracescope.conventions import keeping
+from tracescope.conventions.keeping import Policy
 from tracescope.errors import UsageError
-from tracescope.keeping import Policy
 
 _TRACE = ["trace_hi", "trace_lo"]
 

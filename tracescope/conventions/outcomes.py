@@ -22,7 +22,7 @@ from typing import Final
 
 from tracescope.schema import KIND_CLIENT, KIND_PRODUCER
 
-#: Meaning -> attribute names, the one that wins first; part of `tracescope.semconv.SPAN_ATTRIBUTES`.
+#: Meaning -> attribute names, the one that wins first; part of `semconv.SPAN_ATTRIBUTES`.
 OUTCOME_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "rpc_status": (
         "rpc.response.status_code", "rpc.grpc.status_code", "grpc.status_code", "rpc.connect_rpc.error_code",
@@ -47,7 +47,7 @@ def says_failed(attributes: Mapping[str, str], kind: int) -> bool:
     Parameters
     ----------
     attributes, kind
-        As for `tracescope.semconv.meaning`.
+        As for `tracescope.conventions.semconv.meaning`.
     """
     code = attributes.get("http_status", "")
     if len(code) == 3 and code.isdecimal() and int(code) in _SERVER_ERRORS:

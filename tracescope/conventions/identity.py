@@ -185,7 +185,7 @@ def server_of(attributes: Names, kind: int, names: Names = NO_NAMES, system: str
     Parameters
     ----------
     attributes
-        Values by their meanings (`tracescope.semconv.SPAN_ATTRIBUTES`).
+        Values by their meanings (`tracescope.conventions.semconv.SPAN_ATTRIBUTES`).
     kind
         KIND_* of the span; what serves a call stands where it says itself.
     names

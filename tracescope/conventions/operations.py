@@ -119,6 +119,7 @@ _PAIR = re.compile(r"(?<=[A-Za-z0-9_\])-])=(?!=|\{id\})[^\s&;,/|)}\]>]+")
 _WORDS = re.compile(r"[^\W_]+")
 _CLUSTER_SUFFIX = re.compile(r"(?<=\{id\}-)[bcdfghjklmnpqrstvwxz2456789]{5}(?![^\W_])")
 _RUN = re.compile(r"\{id\}(?:[-_.:,+~]*(?:\{id\}|\d+(?![^\W_])))+")
+_SPACES = re.compile(r"\s+")
 _SPACED = re.compile(r"\{id\}(?: \{id\})+")  # groups of a phone's, a card's or an account's number
 _MONTHS = (
     r"(?:Jan(?:uary|uar|vier)?|Feb(?:ruary|ruar)?|[Ff]évrier|Mar(?:ch|s)?|März|Apr(?:il)?|Ma[yi]|June?|Juni|Juin"
@@ -134,7 +135,7 @@ _DRAWN_PARTS = re.compile(
     r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[A-Za-z0-9_-]{16,64}(?![\w-])"
 )
 _KIND_OF_ID = re.compile(r"[a-z]{2,5}_(?=[A-Za-z0-9]+$)")  # `cus_NffrFeUfNV2Hib`
-_HANDLE = re.compile(r"(?<![\w@/.])@[a-z][\w.-]*(?![\w/])")
+_HANDLE = re.compile(r"(?<![\w@/.}])@[a-z][\w.-]*(?![\w/])")
 #: Who or what something belongs to: a value that follows is one of many.
 _OWNERS = (
     r"(?:users?|username|customers?|accounts?|tenants?|sessions?|sess|email|login|owner|member|token|[us]id)"
@@ -149,7 +150,7 @@ _CACHES = re.compile(
 #: A folder of somebody's, in a path of files.
 _HOME = re.compile(r"((?:^|(?<=[\s:'\"(=]))(?:[A-Za-z]:)?[/\\](?:home|Users)[/\\])[^\s/\\{]+")
 _METHOD = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|HTTP)\s")
-_SIGNED = re.compile(r"(?<![\w}])[-+#$]\{id\}")
+_SIGNED = re.compile(r"(?<![\w}])[-+#$]+\{id\}")
 
 
 def _is_token(match: re.Match[str]) -> str:
@@ -181,6 +182,8 @@ def _is_drawn(match: re.Match[str]) -> str:
 
 def _template(text: str, declared: bool) -> str:
     """A text's template, and that of the template: what a literal leaves may be another's end."""
+    if "  " in text or not text.isprintable():
+        text = _SPACES.sub(" ", text)  # as in the answer, whose template is to be itself
     for _ in range(_PASSES):
         once = _template_once(text, declared)
         if once == text:
@@ -233,7 +236,7 @@ def template_path(path: str) -> str:
     path = re.split(r"[?#;]", path[:LOOKED_AT], maxsplit=1)[0]
     if "://" in path:
         path = "/" + path.split("://", 1)[1].partition("/")[2]
-    parts = path.split("/")
+    parts = [part.strip() for part in path.split("/")]
     return _short("/".join(ID if _SEGMENT_IS_ID.match(part) else _template(part, False) for part in parts))
 
 

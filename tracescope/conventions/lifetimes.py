@@ -1,7 +1,7 @@
 """What attributes say of how a span lives: open for as long as somebody listens, or run by a clock.
 
 Nobody waits for such a span as for a request: it gets the clock of long-lived work.  Tables of names as in
-`tracescope.semconv`, and one function over the values found.
+`tracescope.conventions.semconv`, and one function over the values found.
 
 Source: OpenTelemetry semantic conventions (HTTP, network, URL, FaaS, CI/CD, GraphQL over subscriptions);
 RFC 6455 (WebSocket: status 101, ``ws`` and ``wss``); the HTML standard, server-sent events
@@ -23,7 +23,7 @@ from tracescope.schema import (
     MSG_NONE,
 )
 
-#: Meaning -> attribute names, the one that wins first; part of `tracescope.semconv.SPAN_ATTRIBUTES`.
+#: Meaning -> attribute names, the one that wins first; part of `semconv.SPAN_ATTRIBUTES`.
 LIFE_ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
     "http_status": ("http.response.status_code", "http.status_code"),
     "protocol": ("network.protocol.name", "net.app.protocol.name"),
@@ -77,7 +77,7 @@ def life(attributes: Mapping[str, str], kind: int, name: str, plain: bool) -> in
     Parameters
     ----------
     attributes, kind, name
-        As for `tracescope.semconv.meaning`.
+        As for `tracescope.conventions.semconv.meaning`.
     plain
         Whether the span is no call and no request by its attributes: then its name may say that a clock
         runs it.

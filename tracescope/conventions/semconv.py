@@ -2,7 +2,7 @@
 
 Tables, and pure functions over the few values they yield.  A library upgrade renames attributes;
 read as one, it does not look like growth.  What becomes an operation is templated by
-`tracescope.operations`: no literal is ever an operation.
+`tracescope.conventions.operations`: no literal is ever an operation.
 
 Source: OpenTelemetry semantic conventions 1.20 to 1.38 (HTTP, RPC, database, messaging, GraphQL, FaaS,
 generative AI, AWS, peer, resource), with the names they replaced; OpenTracing's and Zipkin's tags; task
@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tracescope.identity import NO_NAMES, Names, database_of, peer_of, split_topic, topic_of
-from tracescope.lifetimes import LIFE_ATTRIBUTES, brought_nothing, life
-from tracescope.operations import (
+from tracescope.conventions.identity import NO_NAMES, Names, database_of, peer_of, split_topic, topic_of
+from tracescope.conventions.lifetimes import LIFE_ATTRIBUTES, brought_nothing, life
+from tracescope.conventions.operations import (
     COMMANDS,
     summarise_query,
     template_declared,
@@ -26,7 +26,7 @@ from tracescope.operations import (
     template_path,
     template_route,
 )
-from tracescope.outcomes import OUTCOME_ATTRIBUTES, says_failed
+from tracescope.conventions.outcomes import OUTCOME_ATTRIBUTES, says_failed
 from tracescope.schema import (
     CLASS_DB,
     CLASS_GRAPHQL,
@@ -422,7 +422,7 @@ def _called(attributes: Mapping[str, str], kind: int, name: str, names: Names) -
 
 
 def meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names = NO_NAMES) -> Meaning:
-    """`_meaning`, and how the span lives (`tracescope.lifetimes`) and ended (`tracescope.outcomes`)."""
+    """`_meaning`, and how the span lives (`lifetimes`) and ended (`outcomes`)."""
     said = _meaning(attributes, kind, name, names)
     if says_failed(attributes, kind):
         said = replace(said, failed=True)
@@ -440,7 +440,7 @@ def _meaning(attributes: Mapping[str, str], kind: int, name: str, names: Names) 
 
     Peers resolve by ``service.peer.name``, ``peer.service``, ``server.address``, the URL,
     ``network.peer.address``, then the database, destination or RPC service they name; see
-    `tracescope.identity`.  `names` is what a team calls an address.
+    `tracescope.conventions.identity`.  `names` is what a team calls an address.
     """
     if said := _graphql(attributes, kind, name, names):
         return said
