@@ -4,8 +4,8 @@
 
 A mutant is the module with one operator, constant or branch changed, on a line that its tests execute.  It
 lives in memory only, in a process of its own that runs the tests until one fails.  A mutant is killed when
-a test fails, when the module does not load any more, and when the tests take `SLOWER` times as long as
-without it.  Printed are the mutants that survive, and for each module
+a test fails, when the module does not load any more, and when the tests take `SLOWER` times as much of the
+processor as without it, or far more memory.  Kernels are interpreted (`interpreted`).  Printed are the mutants that survive, and for each module
 
     killed / tried    of the sampled mutants
     equivalent        survivors that `EQUIVALENT` lists, with the reason why no test can kill them
@@ -23,8 +23,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import math
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -37,9 +39,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchmarks.interpreted import interpret
+
 ROOT = Path(__file__).resolve().parent.parent
 #: A mutant whose tests take so many times as long is one that loops.
-SLOWER, LEAST_S = 4.0, 20.0
+SLOWER, LEAST_S = 4.0, 10.0
+#: A mutant that asks for more memory is one that grows without end.
+MOST_BYTES = 4 << 30
 
 #: Modules and the tests that know them, fast ones first; kernels are interpreted.
 MODULES = {
@@ -70,7 +76,13 @@ MODULES = {
     "gate": ("analysis.gate", "gate"),
     "sketch": ("kernels.sketch", "small_kernels"),
     "tally": ("kernels.tally", "small_kernels"),
-    "walk": ("kernels.walk", "twin critical_path"),
+    "walk": ("kernels.walk", "walk_laws"),
+    "skew": ("kernels.skew", "forest_laws"),
+    "units": ("kernels.units", "forest_laws"),
+    "roles": ("kernels.roles", "forest_laws"),
+    "traces": ("kernels.traces", "forest_laws"),
+    "sidecars": ("kernels.sidecars", "forest_laws"),
+    "forest": ("kernels.forest", "forest_laws"),
     "rollup": ("kernels.rollup", "twin rollup"),
 }
 
@@ -342,39 +354,13 @@ class Replaced(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoade
         return compile(self.tree, self.path, "exec")
 
 
-def callers(module: str) -> set[str]:
-    """A kernel module and those whose compiled code holds it: what imports it, and what imports that."""
-    uses = {
-        f"tracescope.kernels.{path.stem}": path.read_text()
-        for path in (ROOT / "tracescope" / "kernels").glob("[!_]*.py")
-    }
-    out = {module}
-    while more := {
-        name
-        for name, text in uses.items()
-        if name not in out and any(f"from {known} import" in text for known in out)
-    }:
-        out |= more
-    return out
-
-
-def interpret(modules: set[str]) -> None:
-    """Run the kernels of some modules as the Python that they are: compiling each mutant takes a minute."""
-    kernels = importlib.import_module("tracescope.kernels")
-    compiled = kernels._compiled
-
-    def chosen(function: Any, **options: Any) -> Any:
-        return function if function.__module__ in modules else compiled(function, **options)
-
-    kernels._compiled = chosen  # type: ignore[attr-defined]
-    importlib.import_module("numpy").seterr(over="ignore")  # integers wrap around, as compiled ones do
-
-
 def _in_child(work: Callable[[], int], limit_s: float) -> int | None:
-    """What `work` gives in a forked process; None when it takes too long."""
+    """What `work` gives in a forked process that may use so much of the processor; None when it hangs."""
     child = os.fork()
     if child == 0:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit_s), math.ceil(limit_s)))
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         code = 99
         try:
             code = work()
@@ -382,7 +368,7 @@ def _in_child(work: Callable[[], int], limit_s: float) -> int | None:
             traceback.print_exc()
         finally:
             os._exit(code)
-    until = time.monotonic() + limit_s
+    until = time.monotonic() + 10 * limit_s  # others may use the processor as well
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -399,8 +385,14 @@ def _tests(names: str) -> list[str]:
 
 
 def _run(tests: list[str], log: Path) -> int:
+    import hypothesis
     import pytest
 
+    # a failure counts, whatever the smallest example of it is
+    hypothesis.settings.register_profile(
+        "once", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    )
+    hypothesis.settings.load_profile("once")
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -413,8 +405,8 @@ def _run(tests: list[str], log: Path) -> int:
         return code
 
 
-def covered(path: Path, tests: list[str], work: Path, plain: set[str]) -> set[int]:
-    """Lines of a module that its tests execute, `plain` kernels interpreted; raises when they fail."""
+def covered(path: Path, tests: list[str], work: Path, plain: bool) -> set[int]:
+    """Lines of a module that its tests execute, kernels interpreted if `plain`; raises when they fail."""
     found = work / "lines"
 
     def traced() -> int:
@@ -430,7 +422,8 @@ def covered(path: Path, tests: list[str], work: Path, plain: set[str]) -> set[in
             lines.add(frame.f_lineno)
             return inside
 
-        interpret(plain)
+        if plain:
+            interpret()
         threading.settrace(entered)
         sys.settrace(entered)
         code = _run(tests, work / "log")
@@ -469,26 +462,28 @@ def judge(name: str, chosen: Chosen, work: Path) -> Iterator[tuple[Mutant, str]]
     module, names = f"tracescope.{MODULES[name][0]}", _tests(MODULES[name][1])
     path = ROOT / (module.replace(".", "/") + ".py")
     source = path.read_text()
-    plain = callers(module) if ".kernels." in module else set[str]()
+    plain = ".kernels." in module
     lines = covered(path, names, work, plain)
-    begin = time.monotonic()
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
 
     def without() -> int:
-        interpret(plain)
+        if plain:
+            interpret()
         return _run(names, work / "log")
 
     if _in_child(without, 900.0) != 0:
         raise RuntimeError(
             f"the tests of {name} fail without a mutant:\n{(work / 'log').read_text()[-3000:]}"
         )
-    limit_s = max(SLOWER * (time.monotonic() - begin), LEAST_S)
+    limit_s = max(SLOWER * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - begin), LEAST_S)
     every = [mutant for mutant in mutants(source, lines) if mutant.place.startswith(chosen.only)]
     sample = random.Random(chosen.seed).sample(every, min(chosen.samples, len(every)))
     for mutant in sorted(sample, key=lambda m: m.line):
         tree = mutated(source, mutant.node, mutant.way)
 
         def with_mutant(tree: ast.Module = tree) -> int:
-            interpret(plain)
+            if plain:
+                interpret()
             sys.meta_path.insert(0, Replaced(module, path, tree))
             return _run(names, work / "log")
 

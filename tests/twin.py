@@ -54,6 +54,7 @@ class Tree:
     uncertain: bool = False
     role: dict[int, str] = field(default_factory=dict)
     reported: dict[int, str] = field(default_factory=dict)  # services as they were sent
+    stands_for: dict[int, int] = field(default_factory=dict)  # span whose operation a span has
     callee: dict[int, int | None] = field(default_factory=dict)
     answers: set[int] = field(default_factory=set)
     blocks: set[int] = field(default_factory=set)
@@ -142,6 +143,7 @@ def fold_sidecars(tree: Tree) -> None:
     before = dict(tree.spans)
     for number, span in before.items():
         tree.reported[number] = span.service
+        tree.stands_for[number] = number
         above = tree.parent[number]
         if span.edge_class != schema.CLASS_SIDECAR:
             continue
@@ -155,6 +157,7 @@ def fold_sidecars(tree: Tree) -> None:
             ]
             if served:
                 tree.spans[number] = replace(span, service=served[0].service, operation=served[0].operation)
+                tree.stands_for[number] = served[0].span
 
 
 # -- roles ----------------------------------------------------------------------------------------
@@ -727,7 +730,8 @@ class Walked:
     eff: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
-def walk_tree(tree: Tree, *, eps: bool = True) -> Walked:
+def walk_tree(tree: Tree, *, eps: bool = True, strict: bool = False) -> Walked:
+    """The last-return walk; `strict`: as Jaeger's UI, what ends as the next begins was not waited for."""
     out = Walked()
 
     def clip(number: int, low: int, high: int) -> None:
@@ -750,6 +754,8 @@ def walk_tree(tree: Tree, *, eps: bool = True) -> Walked:
             begin, stop = out.eff[child]
             forgiven = min(MS, (end - start) // 100, (stop - begin) // 10) if eps else 0
             if stop == begin or begin >= t or (min(stop, high) > t and min(stop, high) - t > forgiven):
+                continue
+            if strict and min(stop, high) == t < high:
                 continue
             e = min(stop, t)
             if e < t:
@@ -956,26 +962,30 @@ def take_names(tree: Tree) -> None:
             tree.spans[number] = replace(span, peer=original[above])
 
 
+def counters(tree: Tree) -> dict[str, int]:
+    """What was mended or set apart in a trace, by reason."""
+    return {
+        "duplicate_conflict": tree.conflicts,
+        "end_before_start": tree.backwards,
+        "parent_cycle": len(tree.cycles),
+        "missing_parent": len(tree.missing - tree.cycles),
+        "skew_uncertain": int(tree.uncertain),
+        "skew_corrected": sum(shift != 0 for shift in tree.offset.values()),
+        "negative_wait": sum(unit.negative for unit in tree.units),
+        "idle_poll": len(tree.idle),
+        "lone_settle": len(tree.settled),
+        "detached": sum(unit.kind == schema.UNIT_DETACHED for unit in tree.units),
+        "beyond_window": len(tree.spans) if tree.later else 0,
+    }
+
+
 def roll_up(spans: Sequence[Made]) -> Rolled:
     out = Rolled()
     for tree, walked in analyse(spans):
         take_names(tree)
         name_by_graphql(tree)
         slot = tree.first_ns // schema.HOUR_NS
-        moved = sum(shift != 0 for shift in tree.offset.values())
-        for reason, count in {
-            "duplicate_conflict": tree.conflicts,
-            "end_before_start": tree.backwards,
-            "parent_cycle": len(tree.cycles),
-            "missing_parent": len(tree.missing - tree.cycles),
-            "skew_uncertain": tree.uncertain,
-            "skew_corrected": moved,
-            "negative_wait": sum(unit.negative for unit in tree.units),
-            "idle_poll": len(tree.idle),
-            "lone_settle": len(tree.settled),
-            "detached": sum(unit.kind == schema.UNIT_DETACHED for unit in tree.units),
-            "beyond_window": len(tree.spans) if tree.later else 0,
-        }.items():
+        for reason, count in counters(tree).items():
             if count:
                 out.counters[slot, reason] += count
         add_trace(out, tree, walked, slot)

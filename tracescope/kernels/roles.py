@@ -107,7 +107,6 @@ def _find_transport(parent, edge_class, service, seen, role):
     for i in range(n):
         if below[i] and not busy[parent[i]]:
             role[i] = ROLE_TRANSPORT
-        below[i] = False
     for i in range(n):  # a handshake's own connection
         p = i
         for _ in range(NESTED):

@@ -39,7 +39,7 @@ def _bins(values):
             out[i] = octave * PER_OCTAVE - 1
             continue
         inside = math.log2(value / float(np.int64(1) << octave)) * PER_OCTAVE
-        out[i] = octave * PER_OCTAVE + min(max(math.ceil(inside) - 1, 0), PER_OCTAVE - 1)
+        out[i] = octave * PER_OCTAVE + max(math.ceil(inside) - 1, 0)
     return out
 
 

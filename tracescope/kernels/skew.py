@@ -322,7 +322,8 @@ def _ranked(low, high, n, rank):
         middle = a + (b - a) // 2
         count = 0
         for k in range(n):
-            count += (low[k] <= middle) + (high[k] <= middle)
+            count += low[k] <= middle
+            count += high[k] <= middle
         if count >= rank:
             b = middle
         else:

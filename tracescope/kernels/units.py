@@ -256,7 +256,7 @@ def cut_groups(spans, blocks):
     """
     parent, begin, child = spans.parent, spans.begin, spans.child
     n = len(parent)
-    group = np.full(n, -1, np.int32)
+    group = np.empty(n, np.int32)
     sequence = np.empty(n, np.int32)
     roots = np.empty(n, np.int32)
     bounds = np.zeros(n + 1, np.int64)
@@ -383,15 +383,15 @@ def _is_claimed(spans, links, claims, r, hi, lo, span, seed):
 def _find_hops_of(g, r, source, sent, spans, links, claims, seed, built, units, cross, consumed_by):
     """Units of a consumer: one for each message, by parent (if `sent`) or link.
 
-    Returns how many units and links to other traces there are now, and messages claimed by others.
+    Returns how many units and links to other traces there are now, and whether others claim a message.
     """
-    claimed = 0
+    claimed = False
     asks = spans.role[source] == ROLE_CONSUMER or spans.role[source] == ROLE_POLL
     if sent:
         producer = spans.parent[source]
         q = links.order[producer]
         if _is_claimed(spans, links, claims, r, links.trace_hi[q], links.trace_lo[q], links.span_id[q], seed):
-            claimed += 1
+            claimed = True
         else:
             built.producer[units], built.group[units] = producer, g
             units += 1
@@ -403,7 +403,7 @@ def _find_hops_of(g, r, source, sent, spans, links, claims, seed, built, units, 
     ranks = _link_ranks(links, lo, hi, seed)
     for k in range(lo, hi):
         if _is_claimed(spans, links, claims, r, links.hi[k], links.lo[k], links.span[k], seed):
-            claimed += 1
+            claimed = True
             continue
         a = np.int64(-1)
         if links.hi[k] == links.trace_hi[row] and links.lo[k] == links.trace_lo[row]:
@@ -448,13 +448,13 @@ def _first_work(spans, cut, r):
 
 @bare
 def _poll_from(spans, cut, r, built, before, units):
-    """When a poll's own time began to be somebody's: what it brought had been published, or work began.
+    """When the own time of a poll with units began to be somebody's: what it brought was out, or work began.
 
     Sets the start of each unit in this trace on the way.
     """
     first = _first_work(spans, cut, r)
     begun = spans.start_ns[r]
-    known = units > before
+    known = True
     for u in range(before, units):
         q = built.producer[u]
         if q < 0:
@@ -606,7 +606,7 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
         source = r
         if spans.role[r] == ROLE_CONSUMER and p >= 0 and groups.chained[p]:
             source = r if _links_of(links, r) > 0 else p
-        before, claimed = units, 0
+        before, claimed = units, False
         poll = spans.role[r] == ROLE_POLL
         asks = spans.role[r] == ROLE_CONSUMER or (poll and spans.messaging_op[r] != MSG_EMPTY)
         # whatever another service does about what was published, once it is out, is a message's work
@@ -621,7 +621,7 @@ def put_clocks(spans, links, groups, hop, cut, loop, seed):
             for u in range(before, units):
                 if built.producer[u] >= 0:
                     consumed[built.producer[u]] = True
-        elif claimed == 0:
+        elif not claimed:
             kind, group_from[g] = _clock_alone(
                 spans, groups, cut, g, polled[r] if len(polled) else np.int64(-1), lives
             )

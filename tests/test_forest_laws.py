@@ -1,0 +1,114 @@
+"""The forest against its slow, obvious twin, on hundreds of traces of a kind at a time, array by array."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+import twin
+from builders import Made
+from drawn import Draw, anything, calls, drawn, forest_of, messages, nested
+
+from tracescope.kernels.forest import COUNTERS
+
+ROLES = ("internal", "server", "consumer", "call", "leaf", "db", "publish", "poll", "transport")
+KINDS: list[tuple[Draw, int]] = [(anything, 260), (calls, 160), (messages, 260), (nested, 160)]
+
+
+def of_the_kernel(spans: list[Made]) -> Counter[Any]:
+    """All that a forest says, by the ids of spans."""
+    forest, kept, names = forest_of(spans)
+
+    def name(at: int) -> Any:
+        return None if at < 0 else kept[at].span
+
+    seen: Counter[Any] = Counter()
+    for g, root in enumerate(forest.group_root.tolist()):
+        members = forest.sequence[forest.group_start[g] : forest.group_start[g + 1]].tolist()
+        assert members[0] == root
+        assert all(forest.group[at] == g for at in members)
+        assert all(forest.parent[at] in members[:k] for k, at in enumerate(members) if k), "parents first"
+        begun, hops = int(forest.group_from_ns[g]), int(forest.hops[g])
+        seen["group", kept[root].trace, name(root), tuple(sorted(map(name, members))), begun, hops] += 1
+    for at, span in enumerate(kept):
+        children = forest.child[forest.child_start[at] : forest.child_start[at + 1]].tolist()
+        assert forest.trace_start[forest.trace[at]] <= at < forest.trace_start[forest.trace[at] + 1]
+        seen[
+            span.trace, span.span, name(forest.parent[at]), int(forest.start_ns[at]), int(forest.end_ns[at]),
+            int(forest.offset_ns[at]), ROLES[forest.role[at]], name(forest.callee[at]),
+            bool(forest.answers[at]), bool(forest.blocks[at]), names.text(int(forest.service[at])),
+            name(forest.stands_for[at]), tuple(map(name, children)),
+        ] += 1  # fmt: skip
+    links: Counter[int] = Counter()
+    for unit, hi, lo, number in zip(
+        forest.hop_unit, forest.hop_hi, forest.hop_lo, forest.hop_span, strict=True
+    ):
+        links[int(unit)] += 1
+        root = forest.group_root[forest.unit_group[unit]]
+        seen["hop", kept[root].trace, name(root), 3 * int(lo) + int(hi), int(number)] += 1
+    assert set(links.values()) <= {1}
+    for unit, g in enumerate(forest.unit_group.tolist()):
+        root = forest.group_root[g]
+        seen[
+            "unit", kept[root].trace, name(root), int(forest.unit_kind[unit]),
+            name(forest.unit_producer[unit]), int(forest.unit_start_ns[unit]),
+            int(forest.unit_end_ns[unit]), int(forest.unit_wait_ns[unit]),
+            bool(forest.unit_incomplete[unit]), bool(forest.unit_skewed[unit]), links[unit] > 0,
+        ] += 1  # fmt: skip
+    for at in forest.unconsumed.tolist():
+        seen["unconsumed", kept[at].trace, name(at)] += 1
+    for t, row in enumerate(forest.counts.tolist()):
+        seen["counts", kept[forest.trace_start[t]].trace, tuple(row)] += 1
+    return seen
+
+
+def of_the_twin(spans: list[Made]) -> Counter[Any]:
+    """The same of the twin."""
+    wanted: Counter[Any] = Counter()
+    for tree, _ in twin.analyse(spans):
+        trace = next(iter(tree.spans.values())).trace
+        hops = Counter(unit.root for unit in tree.units)
+        for root in tree.roots() + [one for one in tree.spans if tree.parent[one] is not None]:
+            if root not in tree.blocks:
+                members = tuple(sorted(tree.group(root)))
+                wanted["group", trace, root, members, tree.begun[root], hops[root]] += 1
+        for number, span in tree.spans.items():
+            wanted[
+                trace, number, tree.parent[number], span.start, span.end, tree.offset[number],
+                tree.role[number], tree.callee[number], number in tree.answers, number in tree.blocks,
+                span.service, tree.stands_for[number], tuple(tree.children(number)),
+            ] += 1  # fmt: skip
+        consumed = {unit.producer for unit in tree.units}
+        for number in tree.spans:
+            if tree.role[number] == "publish" and number not in consumed:
+                wanted["unconsumed", trace, number] += 1
+        for unit in tree.units:
+            wanted[
+                "unit", trace, unit.root, unit.kind, unit.producer, unit.start, unit.end, unit.wait,
+                unit.root in tree.missing | tree.cycles, tree.uncertain, unit.linked is not None,
+            ] += 1  # fmt: skip
+            if unit.linked is not None:
+                wanted["hop", trace, unit.root, *unit.linked] += 1
+        counts = twin.counters(tree)
+        wanted["counts", trace, tuple(counts.get(reason, 0) for reason in COUNTERS)] += 1
+    return wanted
+
+
+@pytest.mark.parametrize("draw", [draw for draw, _ in KINDS], ids=[draw.__name__ for draw, _ in KINDS])
+def test_a_trace_alone_is_as_it_is_among_others(draw: Draw) -> None:
+    """Its first span is the first of all, and nothing else makes a search worth its while."""
+    rng = random.Random(draw.__name__)
+    for _ in range(40):
+        spans = draw(rng, 1)
+        assert of_the_kernel(spans) == of_the_twin(spans), spans
+
+
+@pytest.mark.parametrize(("draw", "traces"), KINDS, ids=[draw.__name__ for draw, _ in KINDS])
+def test_a_forest_is_that_of_the_twin(draw: Draw, traces: int) -> None:
+    """Parents, roles, answers, offsets, groups, units, links to other traces and counters of every trace."""
+    spans = drawn(draw, traces)
+    found, wanted = of_the_kernel(spans), of_the_twin(spans)
+    assert found - wanted == Counter()
+    assert wanted - found == Counter()
