@@ -55,10 +55,13 @@ class _Groups:
     """Paths ``(p,)`` added up to groups ``(k,)``, and what each group's latency effect is worth."""
 
     members: list[Ints]
-    visits: tuple[Floats, Floats]
     per_visit_ms: tuple[Floats, Floats]
     effect_ms: Floats
     error_ms: Floats
+
+    def first(self, k: int) -> int:
+        """One path of a group: those of an edge have its kind, caller, callee and operation."""
+        return int(self.members[k][0])
 
     @property
     def rise_ms(self) -> Floats:
@@ -84,11 +87,9 @@ class _Reader:
 
     def errors(self, effects: Floats) -> Floats:
         """Standard errors of effects ``(r, k)``, whole first, then without each block."""
-        n = 1 + self.blocks
-        return combine(
-            jackknife(effects[0], effects[1:n], self.shapes[0]),
-            jackknife(effects[0], effects[n:], self.shapes[1]),
-        ).error
+        whole, without = effects[0], np.split(effects[1:], [self.blocks])
+        base, head = (jackknife(whole, *of) for of in zip(without, self.shapes, strict=True))
+        return combine(base, head).error
 
     def groups(self, members: list[Ints]) -> _Groups:
         """Add paths up to groups."""
@@ -96,9 +97,7 @@ class _Reader:
         visits = [np.array([side[at].sum() for at in members]) for side in self.visits]
         own = [np.array([side[at].sum() for at in members]) for side in self.own]
         means = [np.divide(o, v, out=np.zeros_like(o), where=v > 0) for o, v in zip(own, visits, strict=True)]
-        return _Groups(
-            members, (visits[0], visits[1]), (means[0], means[1]), effects[0], self.errors(effects)
-        )
+        return _Groups(members, (means[0], means[1]), effects[0], self.errors(effects))
 
     def rise_ms(self, at: Ints) -> float | None:
         """Change of the own time per visit over some paths; None when one period has no visits."""
@@ -133,7 +132,7 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
     reader = _Reader(unit, latency, matched)
     alive = (reader.visits[0] > 0) & (reader.visits[1] > 0)  # only these have a latency to compare
     found: list[Pattern] = []
-    for service in sorted({str(name) for name in caller[kind == schema.EDGE_SELF]}):
+    for service in sorted({str(name) for name in caller}):
         mine = (caller == service) & alive
         out = _by_name(np.flatnonzero(mine & (kind != schema.EDGE_SELF)), kind, callee, operation)
         own = np.flatnonzero((caller == service) & (kind == schema.EDGE_SELF) & alive)
@@ -144,7 +143,7 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
         if not _together(reader, edges, grew):
             continue
         into = np.flatnonzero((callee == service) & alive)
-        work = reader.groups([own, into] if len(into) else [own])
+        work = reader.groups([own, into])
         if not work.grew.any():
             continue
         if _one_callee(edges, grew, callee) or not _late_itself(edges, grew, work):
@@ -170,7 +169,7 @@ def credit(latency: Floats, unit: Unit, matched: blocking.Matched) -> tuple[Floa
             factor = np.zeros(latency.shape[1])
             for k, part in moved.items():
                 factor[edges.members[k]] = part
-            if len(into) and work.grew[1]:
+            if work.grew[1]:
                 factor[into] = 1.0
             latency = _move(latency, factor, unit, kind, caller, service)
     return latency, tuple(found)
@@ -189,8 +188,8 @@ def _together(reader: _Reader, edges: _Groups, grew: Bools) -> bool:
     if grew.sum() < FEWEST_EDGES or grew.sum() < MOST_PART * len(grew):
         return False
     every = np.concatenate(edges.members)
-    effect = reader.latency[:, every].sum(axis=1, keepdims=True)
-    return bool(effect[0, 0] > TOGETHER_ERRORS * reader.errors(effect)[0])
+    effect = reader.latency[:, every].sum(axis=1)
+    return bool(effect[0] > TOGETHER_ERRORS * reader.errors(effect[:, None]).item())
 
 
 def _one_callee(edges: _Groups, grew: Bools, callee: NDArray[np.object_]) -> bool:
@@ -199,10 +198,8 @@ def _one_callee(edges: _Groups, grew: Bools, callee: NDArray[np.object_]) -> boo
     A starved caller reads every answer late, whoever gave it.  A pool of connections that is too small
     keeps all operations of one callee waiting, and the noise of a busy machine makes the others grow, too.
     """
-    rises: dict[str, float] = {}
-    for k in np.flatnonzero(grew).tolist():
-        name = str(callee[edges.members[k][0]])
-        rises[name] = max(rises.get(name, 0.0), float(edges.rise_ms[k]))
+    ascending = sorted(np.flatnonzero(grew).tolist(), key=lambda k: edges.rise_ms[k])
+    rises = {str(callee[edges.first(k)]): float(edges.rise_ms[k]) for k in ascending}  # the last stays
     *others, most = sorted(rises.values())
     return not others or others[-1] < OTHERS_PART * most
 
@@ -226,9 +223,9 @@ def _callee_part(
     kind: NDArray[np.int8],
 ) -> float | None:
     """The part of an edge's rise that the callee's other callers see; None when there are none."""
-    first = int(edges.members[k][0])
+    first = edges.first(k)
     others = np.flatnonzero((callee == callee[first]) & (kind == kind[first]) & (caller != caller[first]))
-    rise = reader.rise_ms(others) if len(others) else None
+    rise = reader.rise_ms(others)
     if rise is None:
         return None
     return float(np.clip(rise / edges.rise_ms[k], 0.0, 1.0))
@@ -241,7 +238,7 @@ def _evidence(edges: _Groups, grew: Bools, work: _Groups, shared: list[float], u
         f"{int(grew.sum())} of the {len(grew)} edges it calls through got slower together",
         f"its own work {_change(work, 0)}" if work.grew[0] else "its own work did not clearly",
     ]
-    if len(work.members) > 1 and work.grew[1]:
+    if work.grew[1]:
         said.append(f"the gap in front of it {_change(work, 1)}")
     said.append(
         f"the other callers of {len(shared)} of these callees see {float(np.median(shared)):.0%} of the rise"
@@ -249,7 +246,7 @@ def _evidence(edges: _Groups, grew: Bools, work: _Groups, shared: list[float], u
         else "nobody else calls these callees, so they could be slow themselves"
     )
     for k in sorted(np.flatnonzero(grew).tolist(), key=lambda k: -edges.effect_ms[k])[:5]:
-        code, callee, operation = rows[int(edges.members[k][0])]
+        code, callee, operation = rows[edges.first(k)]
         said.append(f"{schema.EDGE_KINDS[code]} {callee} {operation or ''} {_change(edges, k)}")
     return tuple(said)
 
