@@ -69,7 +69,7 @@ MODULES = {
     "overlap": ("analysis.comparison.overlap", "overlap"),
     "backlog": ("analysis.capacity.backlog", "backlog"),
     "offered": ("analysis.capacity.offered", "offered"),
-    "series": ("analysis.evidence.series", "series"),
+    "series": ("analysis.evidence.series", "series_laws series"),
     "blocks": ("analysis.statistics.blocks", "blocks"),
     "starved": ("analysis.comparison.starved", "starved_laws starved"),
     "verdict": ("analysis.verdict", "verdict"),
@@ -88,6 +88,32 @@ MODULES = {
 
 #: Survivors that behave as the module does: (module, function, text of the mutant) -> why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "series",
+        "_entry_side",
+        "(-1, 0.0, 0.0) => (-2, 0.0, 0.0)",
+    ): "no kind of unit has either number",
+    (
+        "starved",
+        "_Groups.first",
+        "self.members[k][0] => self.members[k][-1]",
+    ): "all paths of an edge have its kind, caller, callee and operation",
+    **{
+        (
+            "starved",
+            "_Reader.errors",
+            f"effects[0] => effects[{other}]",
+        ): "the whole moves all pseudo-values alike, and their mean with them"
+        for other in (1, -1)
+    },
+    **{
+        (
+            "starved",
+            "_Groups.grew",
+            f"self.per_visit_ms[0] => self.per_visit_ms[{other}]",
+        ): "what rose by less than rounding is of one size in both periods"
+        for other in (1, -1)
+    },
     (
         "decompose",
         "_net_calls_and_criticality",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracescope.analysis.comparison.decompose import Sums, Tree, decompose, log_mean, mix
+from tracescope.analysis.comparison.decompose import Sums, Tree, _net_siblings, decompose, log_mean, mix
 
 
 @st.composite
@@ -171,16 +172,37 @@ def test_what_lies_below_branches_that_changed_places_is_netted_with_them() -> N
 
 
 def test_branches_whose_latency_changed_but_not_who_is_waited_for_keep_what_they_did() -> None:
-    """A fifth of the visits moved by a hair: that is no change of places, whatever latencies did."""
+    """From a tenth of what latency did: ln(80 / 75) is less than that part of ln 2, ln(80 / 74) is more."""
     two = [-1, -1]
     base = fan([80, 20], [10.0, 9.0], two)
-    for moved, netted in ((1, False), (30, True)):
+    for moved, netted in ((1, False), (5, False), (6, True), (30, True)):
         head = fan([80 - moved, 20 + moved], [5.0, 25.0], two)
         effects = decompose(base, head, branches(*two))
         assert (effects["latency"][0, 0] == 0.0) == netted, moved
         assert effects["latency"].sum() + effects["criticality"].sum() == pytest.approx(
             mean(head) - mean(base)
         )
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e6])
+@pytest.mark.parametrize(
+    ("visits", "own_ms"),
+    [([20, 80], [9.0, 12.0]), ([74, 26], [5.0, 25.0]), ([30, 80], [10.0, 9.0]), ([75, 90], [3.0, 9.5])],
+)
+def test_time_in_another_unit_is_every_effect_in_that_unit(
+    visits: list[int], own_ms: list[float], factor: float
+) -> None:
+    """No part of the netting knows how long a millisecond is."""
+    two = [-1, -1]
+    base, head = fan([80, 20], [10.0, 9.0], two), fan(visits, own_ms, two)
+    times = ("clock", "critical_self", "overlap_sum", "overlap_union")
+
+    def scaled(sums: Sums) -> Sums:
+        return replace(sums, **{name: getattr(sums, name) * factor for name in times})
+
+    plain = decompose(base, head, branches(*two))
+    for name, values in decompose(scaled(base), scaled(head), branches(*two)).items():
+        np.testing.assert_allclose(values, plain[name] * factor, rtol=1e-9, atol=1e-12 * factor, err_msg=name)
 
 
 def test_work_made_serial_is_not_netted() -> None:
@@ -311,3 +333,91 @@ def test_only_branches_of_one_caller_can_take_over_from_one_another(under: str) 
     part = 0.5 if under == "entries" else 1.0
     np.testing.assert_allclose(effects["criticality"][0, -2:], [-6.0 * part, 6.0 * part])
     np.testing.assert_allclose(effects["latency"][0], 0.0, atol=1e-12)
+
+
+def netted(
+    criticality: list[float], latency: list[float], overlap: tuple[float, float] = (5.0, 5.0),
+    running: tuple[float, float] = (6.0, 6.0), tree: Tree | None = None,
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Criticality and latency after siblings were netted, whose family overlaps and runs so long a visit."""
+    effects = {"criticality": np.array([criticality]), "latency": np.array([latency])}
+    one, each = np.ones((1, 1)), np.ones((1, len(latency)))
+    first = np.eye(1, len(latency))
+    periods = [
+        Sums(one, one, each, each, each, each, first * (extra + time), first * time)
+        for extra, time in zip(overlap, running, strict=True)
+    ]
+    _net_siblings(effects, *periods, tree or branches(*[-1] * len(latency)))
+    return effects["criticality"][0].tolist(), effects["latency"][0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("criticality", "latency", "left"),
+    [
+        ([-3.0, 5.0], [0.0, 0.0], ([0.0, 0.0], [0.0, 2.0])),
+        ([-5.0, 3.0], [0.0, 0.0], ([0.0, 0.0], [-2.0, 0.0])),
+        ([-5.0, 3.0, 1.0], [0.0, 0.0, 0.0], ([0.0, 0.0, 0.0], [-1.0, 0.0, 0.0])),
+        ([-6.0, 4.0, 5.0], [0.0, 0.0, 0.0], ([0.0, 0.0, 0.0], [0.0, 4.0 / 3, 5.0 / 3])),
+        ([2.0, 3.0], [1.0, 1.0], ([2.0, 3.0], [1.0, 1.0])),
+        ([-2.0, 0.0], [1.0, 1.0], ([-2.0, 0.0], [1.0, 1.0])),
+        ([-1.0, 1.0], [-10.0, 10.0], ([0.0, 0.0], [0.0, 0.0])),
+        ([-1.0, 1.0], [-10.5, 10.5], ([0.0, 0.0], [-10.5, 10.5])),
+        ([-1.0, 1.5], [-10.0, 14.0], ([0.0, 0.0], [0.0, 4.5])),
+        ([1.0, -1.5], [10.0, -14.0], ([0.0, 0.0], [0.0, -4.5])),
+        ([-1.0, 1.0, 0.0], [-10.0, 10.0, 7.0], ([0.0, 0.0, 0.0], [0.0, 0.0, 7.0])),
+    ],
+)  # fmt: skip
+def test_what_siblings_gain_and_lose_against_each_other_is_nobodys(
+    criticality: list[float], latency: list[float], left: tuple[list[float], list[float]]
+) -> None:
+    """The net is those's that have more of it, in proportion, and is latency; with it goes what latency did
+    to branches that changed places by at least a tenth of it.
+    """
+    found = netted(criticality, latency)
+    assert found[0] == pytest.approx(left[0])
+    assert found[1] == pytest.approx(left[1])
+
+
+@pytest.mark.parametrize(
+    ("overlap", "running", "kept"),
+    [
+        ((100.0, 90.0), (50.0, 55.0), True), ((90.0, 100.0), (55.0, 50.0), True),
+        ((100.0, 98.0), (50.0, 55.0), False), ((100.0, 97.9), (50.0, 55.0), True),
+        ((98.0, 100.0), (55.0, 50.0), False), ((97.9, 100.0), (55.0, 50.0), True),
+        ((100.0, 90.0), (50.0, 50.0), False), ((90.0, 100.0), (50.0, 50.0), False),
+        ((100.0, 90.0), (55.0, 50.0), False), ((90.0, 100.0), (50.0, 55.0), False),
+        ((100.0, 100.0), (50.0, 90.0), False),
+    ],
+)  # fmt: skip
+def test_criticality_stays_where_work_was_made_serial_or_parallel(
+    overlap: tuple[float, float], running: tuple[float, float], kept: bool
+) -> None:
+    """Siblings overlap by more than a fiftieth less and run longer, or the other way round; else its net is
+    latency.
+    """
+    for criticality, net in (([-3.0, 5.0], [0.0, 2.0]), ([-5.0, 3.0], [-2.0, 0.0])):
+        expected = (net, [0.0, 0.0]) if kept else ([0.0, 0.0], net)
+        found = netted(criticality, [0.0, 0.0], overlap, running)
+        assert found[0] == pytest.approx(expected[0])
+        assert found[1] == pytest.approx(expected[1])
+
+
+def test_a_branch_changed_places_by_the_latency_of_all_below_it() -> None:
+    """A tenth of the branch with its callee; what is netted of the branch is netted of the callee."""
+    tree = branches(-1, -1, 0, 1)
+    assert netted([-1.0, 1.0, 0.0, 0.0], [-4.0, 4.0, -6.0, 6.0], tree=tree) == ([0.0] * 4, [0.0] * 4)
+    apart = [-4.0, 4.0, -7.0, 7.0]
+    assert netted([-1.0, 1.0, 0.0, 0.0], apart, tree=tree) == ([0.0] * 4, apart)
+
+
+def test_a_branch_that_did_nothing_is_netted_in_no_replicate() -> None:
+    """The whole says who changed places; that the third got slower without some block is all its own."""
+    three = [-1, -1, -1]
+    base = fan([80, 20, 50], [10.0, 9.0, 10.0], three)
+    whole, without = (fan([20, 80, 50], [9.0, 10.0, last], three) for last in (10.0, 12.0))
+    rows = [
+        Sums(*(np.concatenate([getattr(side, name) for side in sides]) for name in Sums.__dataclass_fields__))
+        for sides in ((base, base), (whole, without))
+    ]
+    latency = decompose(*rows, branches(*three))["latency"]
+    np.testing.assert_allclose(latency[:, 2], [0.0, 50 * 2.0 / 100], atol=1e-12)

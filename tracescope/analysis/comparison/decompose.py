@@ -73,15 +73,21 @@ class Tree:
     entry: Ints
     depth: Ints
 
+    def levels(self) -> list[Ints]:
+        """Paths that stand below another, by depth, callers first."""
+        return [np.flatnonzero(self.depth == depth) for depth in np.unique(self.depth[self.parent >= 0])]
+
 
 def log_mean(a: Floats, b: Floats) -> Floats:
     """Logarithmic mean of non-negative numbers; 0 where either is 0."""
-    ok = (a > 0) & (b > 0)
-    x, y = np.where(ok, a, 1.0), np.where(ok, b, 1.0)
-    ratio = np.log(x) - np.log(y)
-    near = np.abs(ratio) < 1e-8
-    mean = np.where(near, (x + y) / 2, (x - y) / np.where(near, 1.0, ratio))
-    return np.where(ok, mean, 0.0)
+    ratio = _log(a) - _log(b)
+    mean = np.divide(a - b, ratio, out=(a + b) / 2, where=np.abs(ratio) >= 1e-8)
+    return np.where((a > 0) & (b > 0), mean, 0.0)
+
+
+def _log(values: Floats) -> Floats:
+    """Logarithms; of what has none, 0."""
+    return np.log(values, out=np.zeros(values.shape), where=values > 0)
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:
@@ -89,15 +95,13 @@ def _ratio(a: Floats, b: Floats) -> Floats:
 
 
 def _log_change(head: Floats, base: Floats) -> Floats:
-    ok = (head > 0) & (base > 0)
-    return np.where(ok, np.log(np.where(ok, head, 1.0)) - np.log(np.where(ok, base, 1.0)), 0.0)
+    return np.where((head > 0) & (base > 0), _log(head) - _log(base), 0.0)
 
 
 def _up(values: Floats, tree: Tree) -> Floats:
     """Sum of `values` over each path's subtree, itself included."""
     total = values.copy()
-    for depth in range(int(tree.depth.max(initial=0)), 1, -1):
-        at = np.flatnonzero(tree.depth == depth)
+    for at in reversed(tree.levels()):
         np.add.at(total.T, tree.parent[at], total.T[at])
     return total
 
@@ -137,11 +141,10 @@ def decompose(base: Sums, head: Sums, tree: Tree) -> dict[str, Floats]:
     change = (own_h - own_b) * scale
 
     dead_here = (base.visits <= 0) | (head.visits <= 0)
-    dead_at = np.full(change.shape, -1, np.int64)  # topmost ancestor that one period never visited
-    for depth in range(1, int(tree.depth.max(initial=0)) + 1):
-        at = np.flatnonzero(tree.depth == depth)
-        inherited = np.where(root[at], -1, dead_at[:, up[at]])
-        dead_at[:, at] = np.where(inherited >= 0, inherited, np.where(dead_here[:, at], at, -1))
+    dead_at = np.where(dead_here, np.arange(len(root)), -1)  # topmost ancestor that one period never visited
+    for at in tree.levels():
+        inherited = dead_at[:, tree.parent[at]]
+        dead_at[:, at] = np.where(inherited >= 0, inherited, dead_at[:, at])
     alive = dead_at < 0
 
     shared = np.where(alive, log_mean(own_b, own_h), 0.0) * scale
@@ -157,14 +160,12 @@ def decompose(base: Sums, head: Sums, tree: Tree) -> dict[str, Floats]:
 
     new, gone = np.zeros_like(change), np.zeros_like(change)
     rows, columns = np.nonzero(~alive & (change != 0))
-    if len(rows):
-        at = dead_at[rows, columns]
-        amount = change[rows, columns]
-        never_b, never_h = base.calls[rows, at] <= 0, head.calls[rows, at] <= 0
-        for target, chosen in (
-            (new, never_b), (gone, never_h & ~never_b), (criticality, ~never_b & ~never_h),
-        ):  # fmt: skip
-            np.add.at(target, (rows[chosen], at[chosen]), amount[chosen])
+    at, amount = dead_at[rows, columns], change[rows, columns]
+    never_b, never_h = base.calls[rows, at] <= 0, head.calls[rows, at] <= 0
+    for target, chosen in (
+        (new, never_b), (gone, never_h & ~never_b), (criticality, ~never_b & ~never_h),
+    ):  # fmt: skip
+        np.add.at(target, (rows[chosen], at[chosen]), amount[chosen])
     effects = {"calls": calls, "criticality": criticality, "latency": latency, "new": new, "gone": gone}
     _net_calls_and_criticality(effects)
     _net_siblings(effects, base, head, tree)
@@ -253,7 +254,6 @@ def _net_flipped(latency: Floats, flipped: Bools, of: Ints, tree: Tree) -> Float
     keep_gain = np.where(mixed, _ratio(np.maximum(net, 0), gain), 1.0)[:, of]
     keep_loss = np.where(mixed, _ratio(np.maximum(-net, 0), -loss), 1.0)[:, of]
     keep = np.where(flipped, np.where(below > 0, keep_gain, keep_loss), 1.0)
-    for depth in range(2, int(tree.depth.max(initial=0)) + 1):  # what a branch keeps holds for all below it
-        at = np.flatnonzero(tree.depth == depth)
+    for at in tree.levels():  # what a branch keeps holds for all below it
         keep[:, at] *= keep[:, tree.parent[at]]
     return latency * keep

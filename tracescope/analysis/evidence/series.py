@@ -192,7 +192,7 @@ def _series(clocks: pl.DataFrame, rows: pl.DataFrame, cut: Stretches) -> Series:
     share = _over(sum_own, sum_clock)
     residual = own - np.nan_to_num(share)[at] * clock
     enough = slots >= FEWEST_SLOTS
-    variance = total(residual**2) * _over(slots, np.maximum(slots - 1, 1))
+    variance = total(residual**2) * _over(slots, slots - 1)
     half = np.where(enough, 1.96 * _over(np.sqrt(variance), sum_clock), np.nan)
     return Series(
         cut.starts_ns,
@@ -375,4 +375,4 @@ def quantile_of(sketch: pl.DataFrame, part: float) -> float | None:
     reached = summed["count"].cum_sum()
     # 1e-9: weighted counts that add up to exactly the quantile must reach it
     first = int((reached >= part * reached[-1] * (1 - 1e-9)).arg_max() or 0)
-    return float(midpoint_of(summed["bin"].to_numpy()[first : first + 1])[0]) / _MS
+    return float(midpoint_of(summed["bin"].to_numpy()[[first]]).item()) / _MS
