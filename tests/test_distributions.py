@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import special
 
 from tracescope.analysis.statistics import distributions as ours
 
+Floats = NDArray[np.float64]
 DOF = np.array([0.7, 1, 1.5, 2, 3, 4.5, 7, 11.3, 30, 100, 1e3, 12_345.6, 1e6, 1e9, np.inf])
 
 
@@ -78,3 +80,48 @@ def test_fishers_exact_test_is_the_sum_of_all_ways_to_draw(
     )
     told = ours.hypergeometric_tail(first, of_first, second, of_second)
     assert told == pytest.approx(ways / math.comb(of_first + of_second, marked), rel=1e-9)
+
+
+def test_fishers_exact_test_of_millions_is_the_normals_and_ends_soon() -> None:
+    """Terms fall away from the middle: of ten million ways some ten thousand matter."""
+    first, second, of = 10_004_000, 9_996_000, 20_000_000
+    told = ours.hypergeometric_tail(first, of, second, of)
+    spread = math.sqrt(of * 0.5 * 0.5 * of / (2 * of - 1))
+    assert told == pytest.approx(float(special.ndtr((second + 0.5 - of / 2) / spread)), rel=0.02)
+
+
+def test_a_quantile_takes_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton's steps square what is missing, from the normal's quantile on, once the tail is reached."""
+    asked: list[int] = []
+    known = ours.student_cdf
+
+    def counted(*values: Floats | float) -> Floats:
+        asked.append(1)
+        return known(*values)
+
+    monkeypatch.setattr(ours, "student_cdf", counted)
+    for dof, most in ((3.21, 12), (17.3, 8), (2345.6, 5)):
+        asked.clear()
+        ours.student_quantile(np.array([dof]), 0.9751)
+        assert len(asked) <= most, (dof, len(asked))
+
+
+@settings(max_examples=60)
+@given(st.floats(0.05, 2e4), st.floats(0.05, 2e4), st.just(0.0) | st.floats(1e-90, 1.0))
+def test_the_incomplete_beta_function_is_scipys(a: float, b: float, x: float) -> None:
+    """Whichever side its fraction is taken from, and at both ends."""
+    found = float(ours.incomplete_beta(np.array([a]), np.array([b]), np.array([x]))[0])
+    assert found == pytest.approx(float(special.betainc(a, b, x)), rel=1e-8, abs=1e-250)
+
+
+def test_answers_that_are_remembered_are_those_of_the_same_question() -> None:
+    """Of other arrays, other probabilities and other shapes in turn; what one asks for is its own copy."""
+    asked = [
+        (np.array(dof), p) for dof in ([2.0, 5.0], [5.0, 2.0], [[2.0], [5.0]], 2.0) for p in (0.8, 0.975)
+    ]
+    for _ in range(2):
+        for dof, p in asked:
+            found = ours.student_quantile(dof, p)
+            assert found.shape == dof.shape
+            np.testing.assert_allclose(found, special.stdtrit(dof, p), rtol=1e-8)
+            found += 1.0  # nobody else's

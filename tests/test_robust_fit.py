@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 from scipy.optimize import least_squares
 
 from tracescope.analysis.capacity.curve import waiting
@@ -71,3 +72,80 @@ def test_a_start_outside_the_bounds_ends_inside() -> None:
     model = Model(lambda x: x - np.array([5.0, -5.0]), lambda x: np.eye(2))
     found = robust_fit(model, np.array([9.0, 9.0]), np.zeros(2), np.ones(2), 100.0)
     np.testing.assert_allclose(found.x, [1.0, 0.0], atol=1e-9)
+
+
+def counting(model: Model) -> tuple[Model, list[int]]:
+    """The same, and how often its residuals were asked for."""
+    asked = [0]
+
+    def residual(theta: np.ndarray) -> np.ndarray:
+        asked[0] += 1
+        return model.residual(theta)
+
+    return Model(residual, model.jacobian), asked
+
+
+@pytest.mark.parametrize("turn", [0.01, 1.0, 1.345, 40.0])
+def test_the_loss_is_scipys_hubers(turn: float) -> None:
+    """Inside, beyond and at the turn; half of a square of what is small."""
+    residual = np.array([-90.0, -2.0, -1.345, -0.5, 0.0, 0.005, 1.0, 1.345, 3.0])
+    assert huber_cost(residual, turn) == pytest.approx(float(special.huber(turn, residual).sum()), rel=1e-14)
+    assert huber_cost(np.array([0.004]), turn) == pytest.approx(8e-6)
+
+
+def test_a_parameter_at_its_bound_leaves_it_however_little_it_gains() -> None:
+    """From either bound, to an optimum a ten thousandth away from it."""
+    for at, best in ((0.0, 1e-4), (1.0, 1 - 1e-4)):
+        model = Model(lambda x, best=best: x - best, lambda x: np.eye(1))
+        found = robust_fit(model, np.array([at]), np.zeros(1), np.ones(1), 100.0)
+        assert found.x[0] == pytest.approx(best, abs=1e-9)
+        assert found.cost == pytest.approx(0.0, abs=1e-15)
+
+
+def test_a_bound_that_is_best_holds_one_parameter_and_none_of_the_others() -> None:
+    """The nearest point of a plane's edge: the other parameter is free to find its own."""
+    data = np.array([[1.0, 0.9], [0.0, 1.0], [1.0, 0.0]])
+    aim = data @ np.array([3.0, -2.0])
+    model = Model(lambda x: data @ x - aim, lambda x: data)
+    found = robust_fit(model, np.array([0.5, 0.5]), np.array([-9.0, 0.0]), np.full(2, 9.0), 1e6)
+    alone = float(np.linalg.lstsq(data[:, :1], aim, rcond=None)[0][0])
+    np.testing.assert_allclose(found.x, [alone, 0.0], atol=1e-8)
+
+
+def test_a_plane_is_found_in_a_few_steps_whatever_its_unit() -> None:
+    """Nanoseconds or hours: some steps, and none when nothing is left to gain."""
+    data = np.column_stack([np.ones(30), np.linspace(0, 1, 30)])
+    noise = np.random.default_rng(2).standard_normal(30)
+    steps: list[int] = []
+    for unit in (1e-9, 1.0, 1e9):
+        y = unit * (2 + 3 * data[:, 1] + 0.1 * noise)
+        model, asked = counting(Model(lambda x, y=y: data @ x - y, lambda x: data))
+        found = robust_fit(model, np.zeros(2), np.full(2, -np.inf), np.full(2, np.inf), 10 * unit)
+        np.testing.assert_allclose(found.x, np.linalg.lstsq(data, y, rcond=None)[0], rtol=1e-6)
+        steps.append(asked[0])
+    assert max(steps) <= 14, steps
+
+
+def test_a_curve_is_found_in_some_dozens_of_evaluations() -> None:
+    """Of noisy curves half in 40, and nine of ten in 150; those at a bound take the most."""
+    taken: list[int] = []
+    for seed in range(40):
+        model, turn = latency_model(seed)
+        counted, asked = counting(model)
+        robust_fit(counted, START, LOW, HIGH, turn)
+        taken.append(asked[0])
+    assert np.median(taken) <= 40, taken
+    assert np.quantile(taken, 0.9) <= 150, taken
+
+
+def test_a_start_at_the_optimum_stays_there() -> None:
+    """Two evaluations at most tell that nothing is to be gained; nothing moves where all is held."""
+    model, asked = counting(
+        Model(lambda x: np.array([3.0, -3.0]) * (1 + 0 * x[0]), lambda x: np.zeros((2, 1)))
+    )
+    found = robust_fit(model, np.array([1.0]), np.zeros(1), np.full(1, 2.0), 1.0)
+    assert found.x.tolist() == [1.0]
+    assert found.cost == pytest.approx(5.0)
+    held, asked = counting(Model(lambda x: x + 1.0, lambda x: np.eye(1)))
+    stuck = robust_fit(held, np.zeros(1), np.zeros(1), np.ones(1), 1.0)
+    assert (stuck.x.tolist(), stuck.cost, asked[0]) == ([0.0], 0.5, 1)

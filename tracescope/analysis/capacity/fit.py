@@ -180,7 +180,7 @@ class Fit:
         ``r0_s, capacity, shape, growth`` ``(DRAWS,)`` each, equally likely; shape indexes `SHAPES`.
     noise
         Standard deviation of a point in log units.
-    freedom
+    dof
         Effective degrees of freedom.
     cost
         Robust mean square of the residuals; fits to the same points compare by it.
@@ -381,12 +381,12 @@ def _solve(points: Points, course: Course = DRIFT, *, growth: bool = True, less:
         return (y - theta[0] - drift - waiting(theta[1] * x * np.exp(drift), theta[2], less)[0]) * weight
 
     def jacobian(theta: Floats) -> Floats:
-        rho = theta[1] * x * np.exp(theta[3] * time)
-        value, slope = waiting(rho, theta[2], less)
-        tiny = 1e-6 if theta[2] < 0.5 else -1e-6
-        by_phi = (waiting(rho, theta[2] + tiny, less)[0] - value) / tiny
-        by_load = slope * x * np.exp(theta[3] * time)
-        columns = [np.ones_like(x), by_load, by_phi, time * (1 + slope * rho)]
+        phi, moved = theta[2], x * np.exp(theta[3] * time)
+        rho = theta[1] * moved
+        value, slope = waiting(rho, phi, less)
+        tiny = 1e-6 if phi < 0.5 else -1e-6
+        by_phi = (waiting(rho, phi + tiny, less)[0] - value) / tiny
+        columns = [np.ones_like(x), slope * moved, by_phi, time * (1 + slope * rho)]
         return -np.column_stack(columns) * weight[:, None]
 
     def solve(theta: Floats, weights: Floats) -> Solution:
@@ -396,7 +396,7 @@ def _solve(points: Points, course: Course = DRIFT, *, growth: bool = True, less:
         return robust_fit(Model(residual, jacobian), theta, low, high, 1.345 * scale)
 
     g0 = float(np.clip(start[2], -0.9, 0.9)) if free else 0.0
-    rise = float(np.clip(1 - math.exp(-max(float(start[1]), 0.05)), 0.05, 0.9))
+    rise = 1 - math.exp(-float(np.clip(start[1], 0.05, 2.3)))
     limit = MOST_GROWTH if free else 1e-12
     found = solve(np.array([float(start[0]), rise, 0.3, g0]), weight)
     # near capacity a queue's mean is noisier than its calls: the variance grows with the slowdown
@@ -431,7 +431,7 @@ def _correlation(residual: Floats, points: Points) -> float:
     if power <= 0 or n < FEWEST_POINTS:
         return 0.0
     lag = float((r[1:] * r[:-1]).sum() / power)
-    return float(np.clip(lag + (1 + 4 * lag) / n, 0.0, 0.85)) if lag > 1 / math.sqrt(n) else 0.0
+    return min(lag + (1 + 4 * lag) / n, 0.85) if lag > 1 / math.sqrt(n) else 0.0
 
 
 def _inflation(residual: Floats, points: Points) -> float:
@@ -472,7 +472,7 @@ class _Surface:
         middle = h @ w / total
         centred = h - middle[:, None]
         power = np.maximum((centred**2) @ w, 1e-300)
-        tilt = (centred * (rest - mean[:, None])) @ w / power
+        tilt = (centred * rest) @ w / power
         rss = ((rest - mean[:, None] - tilt[:, None] * centred) ** 2) @ w + total * LEAST_NOISE**2
         variance = rss / max(self.counted - 4, 1.0) * self.inflation
         score = -(self.counted - 2) / 2 * np.log(rss + alike) - 0.5 * np.log(power)
@@ -490,11 +490,12 @@ class _Surface:
             k, shape = np.tile(kappas, len(shapes)), np.repeat(shapes, size)
             score, *rest = self._at(k, shape)
             table = score.reshape(len(shapes), size)
-            likely = np.flatnonzero(table.max(axis=0) > score.max() - _UNLIKELY)
+            most = score.max()
+            likely = np.flatnonzero(table.max(axis=0) > most - _UNLIKELY)
             low, high = max(low + (likely[0] - 1) * step, 0.0), low + (likely[-1] + 2) * step
             # a coarse grid may miss the best of a shape by a little, so those near enough stay
-            shapes = shapes[table.max(axis=1) > score.max() - 2 * _UNLIKELY]
-        chance = np.exp(score - score.max())
+            shapes = shapes[table.max(axis=1) > most - 2 * _UNLIKELY]
+        chance = np.exp(score - most)
         rng = np.random.default_rng(0)
         pick = rng.choice(len(chance), DRAWS, p=chance / chance.sum())
         log_r0, growth, error_r0, error_growth = (part[pick] for part in rest)
@@ -585,13 +586,14 @@ def _moments(course: Course, time: Floats, calls: Floats) -> list[tuple[float, f
 
 def _elasticity(fitted: Fit, points: Points, time: Floats) -> float:
     """Per cent of the mean latency of all calls of some points for one per cent of load."""
-    weight = points.calls / points.calls.sum()
+    curve, step = fitted.curve, 0.02
     drift = np.clip(fitted.growth * time, -20.0, 20.0)
-    step = 0.02
-    logs = [
-        math.log(float((fitted.curve.latency_s(points.load * math.exp(each), drift)) @ weight))
-        for each in (-step, step)
-    ]
+    logs: list[float] = []
+    for each in (-step, step):
+        rho = points.load * np.exp(drift + each) / curve.capacity
+        slow = waiting(rho, curve.phi, curve.less)[0] + drift
+        most = float(np.max(slow))  # added to the mean's: far beyond capacity there is no number for it
+        logs.append(most + math.log(float(np.exp(slow - most) @ points.calls)))
     return (logs[1] - logs[0]) / (2 * step)
 
 

@@ -80,12 +80,16 @@ def quiet_times(counted: pl.DataFrame) -> dict[tuple[str, int, int], Quiet]:
     dict
         By resource, edge and stretch; without those that made no calls.
     """
+    # a slot is as busy as its calls make it if each takes what it does on the average; column by column, as a
+    # window within another would see the other's rows alone
     mean = pl.col("own_ns").sum().over("edge_id") / pl.col("arrived").sum().over("edge_id")
-    work = (pl.col("arrived") * mean).sum().over("resource", "slot", "stretch")
-    order = work.rank("dense").over("resource", "stretch")
-    rows = counted.with_columns(
-        (order <= QUIET_PART * order.max().over("resource", "stretch")).alias("quiet")
-    )
+    work = pl.col("work").sum().over("resource", "slot", "stretch")
+    order = pl.col("work").rank("dense").over("resource", "stretch").alias("order")
+    quiet = pl.col("order") <= QUIET_PART * pl.col("order").max().over("resource", "stretch")
+    rows = (
+        counted.with_columns((pl.col("arrived") * mean).alias("work"))
+        .with_columns(work).with_columns(order).with_columns(quiet.alias("quiet"))
+    )  # fmt: skip
     keys = ("resource", "edge_id", "stretch")
     enough = (pl.col("arrived") * pl.col("quiet")).sum().over(keys) >= QUIET_CALLS
     kept = rows.filter(pl.col("quiet") | ~enough).sort(*keys, "slot")
