@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.queues import SERVICE_S, Kind, two_periods
 from tracescope.analysis.capacity import fit as load
 from tracescope.analysis.capacity.curve import WAITS
-from tracescope.analysis.capacity.fit import Points
+from tracescope.analysis.capacity.load_model import Points
 from tracescope.analysis.capacity.split import load_trend
 
 Floats = NDArray[np.float64]

@@ -52,7 +52,7 @@ MODULES = {
     "significance": ("analysis.statistics.significance", "significance"),
     "ranks": ("analysis.statistics.rank_statistics", "ranks"),
     "curve": ("analysis.capacity.curve", "curve_laws load_laws load_model"),
-    "load": ("analysis.capacity.fit", "fit_laws load_laws load_model"),
+    "load": ("analysis.capacity.load_model", "fit_laws load_laws load_model"),
     "arrivals": ("analysis.capacity.arrivals", "arrival_laws arrivals load_laws load_model"),
     "growth": ("analysis.capacity.split", "split load_model"),
     "forecast": ("analysis.capacity.forecast", "forecast_laws forecast"),

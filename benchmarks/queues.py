@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from tracescope.analysis.capacity.fit import Points
+from tracescope.analysis.capacity.load_model import Points
 
 Floats = NDArray[np.float64]
 WARM_UP = 300

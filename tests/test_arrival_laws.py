@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tracescope import schema
 from tracescope.analysis.capacity import arrivals
 from tracescope.analysis.capacity.arrivals import Arrivals, by_edge, of_periods, points
-from tracescope.analysis.capacity.fit import Points
+from tracescope.analysis.capacity.load_model import Points
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.schema import DAY_NS, HOUR_NS
 

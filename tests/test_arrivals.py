@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tracescope.analysis.capacity import arrivals, fit
 from tracescope.analysis.capacity.arrivals import Arrivals, points
 from tracescope.analysis.capacity.curve import Curve
-from tracescope.analysis.capacity.fit import FEWEST_CALLS, Points
+from tracescope.analysis.capacity.load_model import FEWEST_CALLS, Points
 from tracescope.schema import DAY_NS, HOUR_NS
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 
 from tracescope.analysis.capacity import fit as load
 from tracescope.analysis.capacity.curve import SHAPES, WALLS, Curve, slowdowns, waiting
-from tracescope.analysis.capacity.fit import DRIFT, Course, Fit, Points
+from tracescope.analysis.capacity.load_model import DRIFT, Course, Fit, Points
 
 Floats = NDArray[np.float64]
 NONE_LESS = 0.0

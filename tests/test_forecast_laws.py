@@ -14,13 +14,13 @@ from test_forecast import CURVE, database, shop
 
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.curve import Curve
-from tracescope.analysis.capacity.fit import DRAWS, Fit, Headroom
 from tracescope.analysis.capacity.forecast import (
     EdgeForecast,
     Forecast,
     _pushed,  # pyright: ignore[reportPrivateUsage]
     forecast,
 )
+from tracescope.analysis.capacity.load_model import DRAWS, Fit, Headroom
 from tracescope.analysis.capacity.walls import Expected, refusal, weeks_left
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.errors import InsufficientDataError

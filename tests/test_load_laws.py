@@ -22,7 +22,7 @@ from tracescope.analysis.capacity.curve import (
     waiting,
     wall_utilisation,
 )
-from tracescope.analysis.capacity.fit import Fit, Points
+from tracescope.analysis.capacity.load_model import Fit, Points
 
 Floats = NDArray[np.float64]
 CURVE = Curve(0.01, 60.0, 0.0)

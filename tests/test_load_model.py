@@ -18,8 +18,8 @@ from tracescope import schema
 from tracescope.analysis.capacity import arrivals
 from tracescope.analysis.capacity import fit as load
 from tracescope.analysis.capacity.curve import SHAPES, Curve, slowdown
-from tracescope.analysis.capacity.fit import Points
 from tracescope.analysis.capacity.levels import judge
+from tracescope.analysis.capacity.load_model import Points
 from tracescope.analysis.capacity.split import Modelled, model_edge
 from tracescope.analysis.rollups.period import PeriodRollups
 from tracescope.cli import main

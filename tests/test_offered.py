@@ -14,7 +14,7 @@ from test_split import edge
 
 from tracescope.analysis.capacity import split
 from tracescope.analysis.capacity.arrivals import by_edge, of_periods
-from tracescope.analysis.capacity.fit import shift
+from tracescope.analysis.capacity.load_model import shift
 from tracescope.analysis.capacity.offered import Asked, Quiet, aggressor, call_seconds
 from tracescope.analysis.capacity.split import Modelled, model_edge
 from tracescope.analysis.rollups.period import PeriodRollups

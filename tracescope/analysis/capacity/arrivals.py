@@ -35,7 +35,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.capacity.fit import FEWEST_CALLS, Points
+from tracescope.analysis.capacity.load_model import FEWEST_CALLS, Points
 from tracescope.analysis.capacity.offered import Asked, call_seconds, quiet_times
 from tracescope.analysis.rollups.flows import weighted
 from tracescope.analysis.rollups.instances import Lives, fleets

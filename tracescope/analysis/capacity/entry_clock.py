@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracescope.analysis.capacity.curve import WALL_TIMES
-from tracescope.analysis.capacity.fit import DRAWS, MOST_OPEN
+from tracescope.analysis.capacity.load_model import DRAWS, MOST_OPEN
 from tracescope.analysis.capacity.trends import LEVEL
 from tracescope.analysis.capacity.walls import EdgeCurve, Wall
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tracescope.analysis.capacity.fit import DRAWS, Points, fit
+from tracescope.analysis.capacity.load_model import DRAWS, Points, fit
 
 Floats = NDArray[np.float64]
 

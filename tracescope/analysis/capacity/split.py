@@ -21,8 +21,8 @@ from tracescope import schema
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.arrivals import Arrivals, edge_ids, edge_names, of_periods, points
 from tracescope.analysis.capacity.backlog import Backlog, follow, remembers
-from tracescope.analysis.capacity.fit import Fit, Points
 from tracescope.analysis.capacity.levels import judge
+from tracescope.analysis.capacity.load_model import Fit, Points
 from tracescope.analysis.capacity.offered import HEAVIER, aggressor
 from tracescope.analysis.report import Edge, Effect
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -114,7 +114,7 @@ def of_each(
     refuse
         Why points show no curve; None when they may.
     waits
-        See `tracescope.analysis.capacity.fit.better`.
+        See `tracescope.analysis.capacity.load_model.better`.
     """
     each = [known for side in sides if (known := side.each) is not None]
     if len(each) < len(sides):

@@ -26,7 +26,7 @@ from tracescope import schema
 from tracescope.analysis.capacity import fit as model
 from tracescope.analysis.capacity.arrivals import WEEK_NS, Arrivals, by_edge, points
 from tracescope.analysis.capacity.backlog import remembers
-from tracescope.analysis.capacity.fit import DRAWS, SAME_LOAD, Fit, Headroom, Points
+from tracescope.analysis.capacity.load_model import DRAWS, SAME_LOAD, Fit, Headroom, Points
 from tracescope.analysis.capacity.split import load_trend, of_each
 from tracescope.analysis.capacity.trends import LEVEL, Trend, p_value, pct
 from tracescope.analysis.rollups.period import PeriodRollups
