@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 
-def _inside(data: Any, at: int, size: int) -> slice:
-    """Bytes from an offset on; raises for what is not all in the array."""
-    if at < 0 or size < 0 or at + size > len(data):
-        raise IndexError(f"{size} bytes at {at} of {len(data)}")
-    return slice(at, at + size)
+def _bytes(data: Any, at: int, size: int) -> Any:
+    """View of bytes of an array, rows one after another; raises for what is not all in it."""
+    if at < 0 or size < 0 or at + size > data.size:
+        raise IndexError(f"{size} bytes at {at} of {data.size}")
+    return data.reshape(-1)[at : at + size]
 
 
 def _byte(data: Any, at: int) -> np.int64:
-    return np.int64(data[_inside(data, at, 1)][0])
+    return np.int64(_bytes(data, at, 1)[0])
 
 
 def _little_endian(data: Any, at: int) -> np.uint64:
-    return np.uint64(int.from_bytes(data[_inside(data, at, 8)].tobytes(), "little"))
+    return np.uint64(int.from_bytes(_bytes(data, at, 8).tobytes(), "little"))
 
 
 def _trailing_zeros(word: Any) -> np.uint64:
@@ -38,7 +38,7 @@ def _trailing_zeros(word: Any) -> np.uint64:
 
 
 def _move(data: Any, at: int, size: int, out: Any, to: int) -> None:
-    out[_inside(out, to, size)] = data[_inside(data, at, size)].copy()
+    _bytes(out, to, size)[:] = _bytes(data, at, size).copy()
 
 
 #: What the functions of `tracescope.kernels.octets` that stand for instructions do, by their names.

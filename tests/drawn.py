@@ -69,7 +69,8 @@ def _times(rng: random.Random, above: Made | None, scale: int) -> tuple[int, int
 def _links(rng: random.Random, trace: int) -> tuple[tuple[int, int], ...]:
     """To spans of the trace and of its neighbours, some of them twice, some to none."""
     return tuple(
-        (trace + rng.choice((0, 0, 0, 1, -1)), rng.randint(1, 10)) for _ in range(rng.choice((0, 0, 1, 2, 4)))
+        (trace + rng.choice((0, 0, 0, 1, -1)), rng.randint(1, 10))
+        for _ in range(rng.choice((0, 0, 1, 2, 4, 7)))
     )
 
 
@@ -181,9 +182,7 @@ def calls(rng: random.Random, trace: int) -> list[Made]:
         open_.append((answer.span, other, inner, outer))
         if rng.random() < 0.1:  # a second answer, as of a call that was tried again
             add(call.span, other, inner, outer, schema.KIND_SERVER)
-    rng.shuffle(numbers := list(range(1, len(spans) + 1)))
-    new = {0: 0, 99: 99} | {span.span: number for span, number in zip(spans, numbers, strict=True)}
-    return [replace(span, span=new[span.span], parent=new[span.parent]) for span in spans]
+    return _renumbered(rng, spans)
 
 
 def messages(rng: random.Random, trace: int) -> list[Made]:
@@ -305,4 +304,11 @@ def nested(rng: random.Random, trace: int) -> list[Made]:
                 operation=rng.choice(("op", "SELECT x")),
             )
         )
-    return spans
+    return _renumbered(rng, spans)
+
+
+def _renumbered(rng: random.Random, spans: list[Made]) -> list[Made]:
+    """The same spans with other numbers, so that parents may come after their children."""
+    rng.shuffle(numbers := list(range(1, len(spans) + 1)))
+    new = {span.span: number for span, number in zip(spans, numbers, strict=True)}
+    return [replace(span, span=new[span.span], parent=new.get(span.parent, span.parent)) for span in spans]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import twin
-from builders import Made
+from builders import Made, tree
 from drawn import Draw, anything, calls, drawn, forest_of, messages, nested
 
 from tracescope.kernels.forest import COUNTERS
@@ -67,31 +67,31 @@ def of_the_kernel(spans: list[Made]) -> Counter[Any]:
 def of_the_twin(spans: list[Made]) -> Counter[Any]:
     """The same of the twin."""
     wanted: Counter[Any] = Counter()
-    for tree, _ in twin.analyse(spans):
-        trace = next(iter(tree.spans.values())).trace
-        hops = Counter(unit.root for unit in tree.units)
-        for root in tree.roots() + [one for one in tree.spans if tree.parent[one] is not None]:
-            if root not in tree.blocks:
-                members = tuple(sorted(tree.group(root)))
-                wanted["group", trace, root, members, tree.begun[root], hops[root]] += 1
-        for number, span in tree.spans.items():
+    for one, _ in twin.analyse(spans):
+        trace = next(iter(one.spans.values())).trace
+        hops = Counter(unit.root for unit in one.units)
+        for root in one.spans:
+            if root not in one.blocks:
+                members = tuple(sorted(one.group(root)))
+                wanted["group", trace, root, members, one.begun[root], hops[root]] += 1
+        for number, span in one.spans.items():
             wanted[
-                trace, number, tree.parent[number], span.start, span.end, tree.offset[number],
-                tree.role[number], tree.callee[number], number in tree.answers, number in tree.blocks,
-                span.service, tree.stands_for[number], tuple(tree.children(number)),
+                trace, number, one.parent[number], span.start, span.end, one.offset[number],
+                one.role[number], one.callee[number], number in one.answers, number in one.blocks,
+                span.service, one.stands_for[number], tuple(one.children(number)),
             ] += 1  # fmt: skip
-        consumed = {unit.producer for unit in tree.units}
-        for number in tree.spans:
-            if tree.role[number] == "publish" and number not in consumed:
+        consumed = {unit.producer for unit in one.units}
+        for number in one.spans:
+            if one.role[number] == "publish" and number not in consumed:
                 wanted["unconsumed", trace, number] += 1
-        for unit in tree.units:
+        for unit in one.units:
             wanted[
                 "unit", trace, unit.root, unit.kind, unit.producer, unit.start, unit.end, unit.wait,
-                unit.root in tree.missing | tree.cycles, tree.uncertain, unit.linked is not None,
+                unit.root in one.missing | one.cycles, one.uncertain, unit.linked is not None,
             ] += 1  # fmt: skip
             if unit.linked is not None:
                 wanted["hop", trace, unit.root, *unit.linked] += 1
-        counts = twin.counters(tree)
+        counts = twin.counters(one)
         wanted["counts", trace, tuple(counts.get(reason, 0) for reason in COUNTERS)] += 1
     return wanted
 
@@ -112,3 +112,37 @@ def test_a_forest_is_that_of_the_twin(draw: Draw, traces: int) -> None:
     found, wanted = of_the_kernel(spans), of_the_twin(spans)
     assert found - wanted == Counter()
     assert wanted - found == Counter()
+
+
+def test_a_trace_whose_clocks_agree_may_be_larger_than_those_whose_clocks_do_not() -> None:
+    """Room is made for the latter, and the former are left as they are."""
+    spans = tree("a 0-10 client host=x\n  b 20-25 server host=y")
+    spans += tree("a 0-100 host=x" + "\n  a 1-50 client host=x\n    b 2-49 server host=y" * 9, trace=2)
+    found = of_the_kernel(spans)
+    assert found == of_the_twin(spans)
+    assert sum(key[5] != 0 for key in found if isinstance(key[0], int)) == 1
+
+
+EXACT = {
+    "a call that takes all of its poll but a tenth is how the poll is made": (
+        "w 0-100 client receive\n  w 5-95 client", ["idle_poll"]
+    ),
+    "a shorter call is what came of the poll": ("w 0-100 client receive\n  w 5-94.9 client", []),
+    "what settles a message behind its parent was not waited for": (
+        "w 0-10\n  w 20-30 client settle", ["detached"]
+    ),
+    "what settles a message on its own is no unit": ("w 0-10 client settle", ["lone_settle"]),
+    "a loop that only polls is no unit": ("w 0-100\n  w 5-20 client receive empty\n  w 30-60 client receive",
+                                          ["idle_poll"] * 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("law", EXACT)
+def test_waiting_is_counted_and_work_is_a_unit(law: str) -> None:
+    """To the nanosecond, and by the twin."""
+    text, wanted = EXACT[law]
+    spans = tree(text)
+    found = of_the_kernel(spans)
+    assert found == of_the_twin(spans)
+    (counts,) = (key[2] for key in found if key[0] == "counts")
+    assert [reason for reason, count in zip(COUNTERS, counts, strict=True) for _ in range(count)] == wanted

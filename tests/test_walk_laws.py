@@ -13,7 +13,7 @@ from drawn import Draw, anything, calls, drawn, forest_of, messages, siblings
 
 from tracescope.kernels.walk import Walk, walk
 
-KINDS: list[tuple[Draw, int]] = [(siblings, 260), (anything, 120), (messages, 120), (calls, 60)]
+KINDS: list[tuple[Draw, int]] = [(siblings, 160), (anything, 80), (messages, 80), (calls, 40)]
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "forgiving": ({}, {}),
     "exact": ({"eps": False}, {"eps": False}),
@@ -90,3 +90,32 @@ def test_an_overlap_is_forgiven_up_to_the_smallest_of_three_bounds(
         spans[2] = Made(3, 1, end - length, end)
         forest, _, _ = forest_of(spans)
         assert walk(forest).visited.tolist() == [True, True, waited_for]
+
+
+def test_there_is_room_for_all_the_segments_that_there_can_be() -> None:
+    """Two less one a span: between all waits, and in each of them."""
+    spans = tree("a 0-100" + "".join(f"\n  a {k}.2-{k}.8" for k in range(1, 60)))
+    forest, _, _ = forest_of(spans)
+    path = walk(forest, segments=True)
+    assert len(path.seg_group) == 2 * len(spans) - 1
+    assert path.own_ns[0] == 100 * MS - path.own_ns[1:].sum()
+
+
+def test_what_ends_in_the_time_that_is_forgiven_ends_with_what_it_stands_in() -> None:
+    """Of two such waits the one that began first is the one waited for, not the one that ended last.
+
+    a 0-100    |---------------------------------|
+      last               50 |-----------------|
+      before   |-------------| 50.3                 overlaps by less than is forgiven
+        later     10 |-------| 50.2                 both end at 50, as seen from the path
+        first   5 |----------| 50.1
+    """
+    spans = tree("""
+        a 0-100
+          a 50-100
+          a 0-50.3
+            a 10-50.2
+            a 5-50.1
+    """)
+    forest, _, _ = forest_of(spans)
+    assert walk(forest).visited.tolist() == [True, True, True, False, True]
