@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.queues import SERVICE_S, Kind, two_periods
-from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity import load_model as load
 from tracescope.analysis.capacity.curve import WAITS
 from tracescope.analysis.capacity.load_model import Points
 from tracescope.analysis.capacity.split import load_trend

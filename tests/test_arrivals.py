@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracescope.analysis.capacity import arrivals, fit
+from tracescope.analysis.capacity import arrivals
+from tracescope.analysis.capacity import load_model as fit
 from tracescope.analysis.capacity.arrivals import Arrivals, points
 from tracescope.analysis.capacity.curve import Curve
 from tracescope.analysis.capacity.load_model import FEWEST_CALLS, Points

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 from scipy.optimize import least_squares
 
-from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity import load_model as load
 from tracescope.analysis.capacity.curve import SHAPES, WALLS, Curve, slowdowns, waiting
 from tracescope.analysis.capacity.load_model import DRIFT, Course, Fit, Points
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from test_forecast import CURVE, database, shop
 
-from tracescope.analysis.capacity import fit as model
+from tracescope.analysis.capacity import load_model as model
 from tracescope.analysis.capacity.curve import Curve
 from tracescope.analysis.capacity.forecast import (
     EdgeForecast,

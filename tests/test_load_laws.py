@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from test_load_model import of_curve
 
-from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity import load_model as load
 from tracescope.analysis.capacity.curve import (
     SHAPES,
     WAITS,

@@ -16,7 +16,7 @@ from scipy.optimize import brentq, least_squares
 from benchmarks.queues import Kind, two_periods
 from tracescope import schema
 from tracescope.analysis.capacity import arrivals
-from tracescope.analysis.capacity import fit as load
+from tracescope.analysis.capacity import load_model as load
 from tracescope.analysis.capacity.curve import SHAPES, Curve, slowdown
 from tracescope.analysis.capacity.levels import judge
 from tracescope.analysis.capacity.load_model import Points

@@ -14,7 +14,7 @@ from test_load_model import period_of
 
 from tracescope import schema
 from tracescope.analysis.capacity import arrivals, split
-from tracescope.analysis.capacity import fit as model
+from tracescope.analysis.capacity import load_model as model
 from tracescope.analysis.capacity.curve import Curve
 from tracescope.analysis.capacity.edge_walls import with_walls
 from tracescope.analysis.capacity.split import load_trend, split_latency

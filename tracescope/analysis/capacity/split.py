@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.capacity import fit as model
+from tracescope.analysis.capacity import load_model as model
 from tracescope.analysis.capacity.arrivals import Arrivals, edge_ids, edge_names, of_periods, points
 from tracescope.analysis.capacity.backlog import Backlog, follow, remembers
 from tracescope.analysis.capacity.levels import judge

@@ -23,7 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tracescope import schema
-from tracescope.analysis.capacity import fit as model
+from tracescope.analysis.capacity import load_model as model
 from tracescope.analysis.capacity.arrivals import WEEK_NS, Arrivals, by_edge, points
 from tracescope.analysis.capacity.backlog import remembers
 from tracescope.analysis.capacity.load_model import DRAWS, SAME_LOAD, Fit, Headroom, Points
