@@ -13,7 +13,7 @@ from tracescope import schema
 from tracescope.analysis.attribution.consumers import consumers
 from tracescope.analysis.attribution.findings import grew, vouched
 from tracescope.analysis.attribution.holders import Held
-from tracescope.analysis.attribution.ladder import Grown, ladder
+from tracescope.analysis.attribution.ladder import Grown, _held, ladder
 from tracescope.analysis.diff import Options
 from tracescope.analysis.report import Certainty, EdgeKey, Effect, Finding, Mechanism, Report
 from tracescope.analysis.rollups.period import PeriodRollups
@@ -207,6 +207,15 @@ def test_who_holds_connections_for_longer_is_the_cause_of_spans_that_wait_for_on
         f"connections of inventory are held by inventory -> {STOCK} SELECT items"
     ]
     assert all(one.cause.operation != semconv.ACQUIRE for one in report.findings)
+
+
+def test_who_holds_threads_is_told_as_work_of_its_own_or_as_an_edge() -> None:
+    """No sentence says that a service holds the threads of itself."""
+    inner = EdgeKey("request", "self", "stock", None, "GET /stock")
+    assert _held("stock", inner) == "threads of stock are held by its own work"
+    assert _held("cart", inner).endswith("of cart are held by the own work of stock")
+    call = EdgeKey("request", "db", "stock", "postgresql/stock", "SELECT items")
+    assert _held("stock", call).endswith("are held by stock -> postgresql/stock SELECT items")
 
 
 def test_who_asks_for_more_holds_a_resource_where_all_who_wait_look_heavier() -> None:

@@ -222,8 +222,16 @@ def _busy_places(grown: Grown, inside: frozenset[Inside]) -> Iterator[Rung]:
         if agrees is None:
             continue
         who = outer.caller if itself else outer.callee
-        what = f"threads or connections of {who} are held by {name_of(inner)}"
-        yield Rung(inner, outer, what, agrees)
+        yield Rung(inner, outer, _held(who, inner), agrees)
+
+
+def _held(who: str | None, inner: EdgeKey) -> str:
+    """What holds somebody's threads, in a sentence."""
+    if inner.callee is not None:
+        return f"threads or connections of {who} are held by {name_of(inner)}"
+    if inner.caller == who:
+        return f"threads of {who} are held by its own work"
+    return f"threads or connections of {who} are held by the own work of {inner.caller}"
 
 
 def _shared_pools(grown: Grown) -> Iterator[Rung]:
