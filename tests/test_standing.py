@@ -94,6 +94,7 @@ def changed(own: float, credited: float, ci: tuple[float, float] | None, **more:
     ("made", "kind"),
     [
         (changed(2.4, 1.0, (0.5, 1.5)), StandingKind.UNCERTAIN),  # 1.4 ms elsewhere, and 1.5 are unsure
+        (changed(2.5, 1.0, (0.5, 1.5)), StandingKind.UNCERTAIN),
         (changed(2.6, 1.0, (0.5, 1.5)), StandingKind.MOVED),
         (changed(2.4, 1.0, (-1.5, 0.5)), StandingKind.UNCERTAIN),
         (changed(2.6, 1.0, (-1.5, 0.5)), StandingKind.MOVED),

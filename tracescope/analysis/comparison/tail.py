@@ -55,7 +55,7 @@ class _Sketches:
         """Place of the bin that holds the quantile of each entry ``(e,)``."""
         by_bin = self.counts.sum(axis=0)
         reached = np.cumsum(by_bin, axis=1)
-        return (reached < q * reached[:, -1:]).sum(axis=1).clip(0, by_bin.shape[1] - 1)
+        return (reached < q * reached[:, -1:]).sum(axis=1)
 
     def beyond(self, cut: NDArray[np.int64]) -> Counts:
         """Units in bins above each entry's bin."""
