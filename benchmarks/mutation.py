@@ -59,6 +59,8 @@ MODULES = {
     "changes": ("analysis.evidence.change_points", "change_laws"),
     "patterns": ("analysis.evidence.patterns", "pattern_laws pattern_rules patterns"),
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
+    "entries": ("analysis.comparison.entries", "entries_laws"),
+    "routing": ("analysis.comparison.routing", "routing_laws routing"),
     "effects": ("analysis.comparison.effects", "transient decomposition routing"),
     "rates": ("analysis.statistics.rates", "rates failure_trends failures"),
     "distributions": ("analysis.statistics.distributions", "distributions"),
@@ -89,6 +91,10 @@ MODULES = {
 
 #: Survivors that behave as the module does: (module, function, text of the mutant) -> why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
+    **{
+        ("decompose", "_log_change", f"{side} > 0 => {side} >= 0"): "what one period lacks carries nothing"
+        for side in ("base", "head")
+    },
     (
         "series",
         "_entry_side",

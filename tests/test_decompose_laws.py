@@ -275,6 +275,22 @@ def test_mix_is_the_shift_of_weights_at_mean_latency_and_effects_are_at_mean_wei
         np.testing.assert_allclose(shift[0], [sign * -0.25 * 10.0, sign * 0.25 * 30.0])
 
 
+def test_each_replicate_has_the_mix_of_its_own_units() -> None:
+    """As if it were alone."""
+    rows = [
+        (two_entries((75.0, 25.0), (10.0, 30.0)), two_entries((100.0, 100.0), (12.0, 30.0))),
+        (two_entries((15.0, 5.0), (10.0, 40.0)), two_entries((0.0, 10.0), (12.0, 30.0))),
+        (two_entries((1.0, 2.0), (7.0, 9.0)), two_entries((8.0, 3.0), (12.0, 2.0))),
+    ]
+    names = Sums.__dataclass_fields__
+    base, head = (
+        Sums(*(np.concatenate([getattr(side, name) for side in sides]) for name in names))
+        for sides in zip(*rows, strict=True)
+    )
+    for found, alone in zip(mix(base, head), zip(*(mix(*row) for row in rows), strict=True), strict=True):
+        np.testing.assert_allclose(found, np.concatenate(alone))
+
+
 def test_a_path_without_calls_is_new_or_gone_and_one_without_visits_is_criticality() -> None:
     """With all that lies below it, which names nothing of its own."""
     whole, tree = chain(), branches(-1, 0)
