@@ -61,6 +61,7 @@ MODULES = {
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
     "entries": ("analysis.comparison.entries", "entries_laws"),
     "routing": ("analysis.comparison.routing", "routing_laws routing"),
+    "failures": ("analysis.comparison.failures", "failures_laws failures"),
     "effects": ("analysis.comparison.effects", "transient decomposition routing"),
     "rates": ("analysis.statistics.rates", "rates failure_trends failures"),
     "distributions": ("analysis.statistics.distributions", "distributions"),

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracescope.analysis.comparison.decompose import Sums, Tree, _net_siblings, decompose, log_mean, mix
+from tracescope.analysis.comparison.decompose import (
+    Sums,
+    Tree,
+    _net_calls_and_criticality,
+    _net_siblings,
+    decompose,
+    log_mean,
+    mix,
+)  # fmt: skip
 
 
 @st.composite
@@ -56,7 +64,7 @@ def mean(period: Sums) -> float:
     return float(period.clock.sum() / total) if total else 0.0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(pairs())
 def test_effects_and_mix_add_up_to_the_change_of_the_mean_clock(case: tuple[Tree, Sums, Sums]) -> None:
     """To 1e-9 of the larger clock, whatever appeared, vanished or flipped."""
@@ -437,3 +445,47 @@ def test_a_branch_that_did_nothing_is_netted_in_no_replicate() -> None:
     ]
     latency = decompose(*rows, branches(*three))["latency"]
     np.testing.assert_allclose(latency[:, 2], [0.0, 50 * 2.0 / 100], atol=1e-12)
+
+
+def test_a_branch_below_another_is_no_sibling_of_it() -> None:
+    """What the first of an entry's branches calls is of another family than the branches."""
+    tree = branches(-1, -1, 0)
+    for criticality in ([0.0, -3.0, 3.0], [0.0, 3.0, -3.0]):
+        assert netted(criticality, [0.0] * 3, tree=tree) == (criticality, [0.0] * 3)
+    assert netted([-3.0, 3.0, 0.0], [0.0] * 3, tree=tree) == ([0.0] * 3, [0.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("calls", "criticality", "left"),
+    [
+        ([3.0, -1.0, 2.0], [-2.0, 5.0, 1.0], ([1.0, 4.0, 3.0], [0.0] * 3)),
+        ([-2.0, 5.0, 1.0], [3.0, -1.0, 2.0], ([0.0] * 3, [1.0, 4.0, 3.0])),
+        ([2.0, 1.0, 1.0], [-2.0, 1.0, 4.0], ([0.0, 2.0, 5.0], [0.0] * 3)),
+        ([2.0, -1.0, 1.0], [1.0, 1.0, -4.0], ([2.0, -1.0, 1.0], [1.0, 1.0, -4.0])),
+        ([0.0, -1.0, 1.0], [1.0, 1.0, -4.0], ([0.0, -1.0, 1.0], [1.0, 1.0, -4.0])),
+    ],
+)  # fmt: skip
+def test_the_whole_decides_for_every_replicate_whether_calls_and_criticality_are_netted(
+    calls: list[float], criticality: list[float], left: tuple[list[float], list[float]]
+) -> None:
+    """And into which of them: leaving a block out is a small step."""
+    effects = {"calls": np.array(calls)[:, None], "criticality": np.array(criticality)[:, None]}
+    _net_calls_and_criticality(effects)
+    assert (effects["calls"][:, 0].tolist(), effects["criticality"][:, 0].tolist()) == left
+
+
+def test_siblings_overlap_for_each_visit_of_their_caller() -> None:
+    """Twice the visits: more overlap in all and less of it a visit, in which more runs: made serial."""
+    tree = branches(-1, -1, 0, 0)
+    effects = {"criticality": np.array([[0.0, 0.0, -3.0, 5.0]]), "latency": np.zeros((1, 4))}
+    unit, calls = np.ones((1, 1)), np.ones((1, 4))
+    periods = []
+    for visits, overlap, running in ((10.0, 100.0, 50.0), (20.0, 190.0, 110.0)):
+        family = np.array([[0.0, 0.0, 1.0, 0.0]])
+        counts = np.array([[visits, 1.0, 1.0, 1.0]])
+        periods.append(
+            Sums(unit, unit, calls, calls, counts, calls, family * (overlap + running), family * running)
+        )
+    _net_siblings(effects, *periods, tree)
+    assert effects["criticality"][0].tolist() == pytest.approx([0.0, 0.0, 0.0, 2.0])
+    assert (effects["latency"] == 0).all()
