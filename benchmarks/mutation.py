@@ -49,7 +49,7 @@ MOST_BYTES = 4 << 30
 
 #: Modules and the tests that know them, fast ones first; kernels are interpreted.
 MODULES = {
-    "significance": ("analysis.statistics.significance", "significance"),
+    "significance": ("analysis.statistics.significance", "significance_laws significance"),
     "ranks": ("analysis.statistics.rank_statistics", "ranks"),
     "curve": ("analysis.capacity.curve", "curve_laws load_laws load_model"),
     "load": ("analysis.capacity.load_model", "fit_laws load_laws load_model"),
@@ -70,7 +70,16 @@ MODULES = {
     "carriers": ("analysis.comparison.carriers", "carriers_laws carriers"),
     "standing": ("analysis.comparison.standing", "standing"),
     "overlap": ("analysis.comparison.overlap", "overlap_laws overlap"),
-    "backlog": ("analysis.capacity.backlog", "backlog"),
+    "backlog": ("analysis.capacity.backlog", "backlog_laws backlog"),
+    "walls": ("analysis.capacity.walls", "wall_laws forecast_laws"),
+    "entry_clock": ("analysis.capacity.entry_clock", "wall_laws forecast_laws"),
+    "edge_walls": ("analysis.capacity.edge_walls", "edge_walls split"),
+    "trends": ("analysis.capacity.trends", "trend_laws"),
+    "levels": ("analysis.capacity.levels", "trend_laws"),
+    "early_warning": ("analysis.capacity.early_warning", "outlook_laws forecast"),
+    "failure_trends": ("analysis.capacity.failure_trends", "outlook_laws failure_trends"),
+    "outlook": ("analysis.capacity.forecast_verdict", "outlook_laws forecast"),
+    "bins": ("analysis.statistics.sketch", "bins"),
     "offered": ("analysis.capacity.offered", "offered_laws offered"),
     "series": ("analysis.evidence.series", "series_laws series"),
     "blocks": ("analysis.statistics.blocks", "blocks"),

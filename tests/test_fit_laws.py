@@ -547,11 +547,15 @@ def test_a_period_stands_for_its_mean_moment_unless_growth_bends_within_it() -> 
     assert level == [(-3.0, 0.5), (-2.0, 0.25), (-1.0, 0.25)]
     step = load._moments(Course(-2.0, step=True), np.array([-1.0, -1.0, -1.0, 0.0]), calls * [1, 1, 1, 7])
     assert step == [(-1.0, pytest.approx(0.3)), (0.0, pytest.approx(0.7))]
+    stepped = load._moments(Course(-2.0, step=True), np.array([-1.0, 0.0, 0.0, 0.0]), calls)
+    assert stepped == [(-1.0, 0.25), (0.0, 0.75)]
     uneven = np.array([1.0, 3.0, 2.0, 3.5, 0.5])  # whose middles lie at 5, 25, 50, 77.5 and 97.5 % of all
     assert load._moments(Course(-6.0), np.arange(-5.0, 0.0), uneven) == [
         (-5.0, 0.1), (-4.0, pytest.approx(0.3)), (pytest.approx(-3.0), pytest.approx(0.2)),
         (pytest.approx(-1.875), pytest.approx(0.4)),
     ]  # fmt: skip
+    early = np.array([48.0, 2.0, 50.0])  # whose middles lie at 24, 49 and 75 %
+    assert len(load._moments(Course(-6.0), np.arange(-5.0, -2.0), early)) == 3
     last = load._moments(Course(-9.0), np.array([-2.0, -1.0]), np.array([1.0, 1e9]))
     assert sum(part for _, part in last) == pytest.approx(1.0)
 
@@ -584,6 +588,22 @@ def test_what_courses_make_of_growth_varies_as_they_are_likely() -> None:
     spread = math.sqrt(share @ (grown - share @ grown) ** 2)
     assert load._doubt([one, worse], one, 10.0) == pytest.approx(spread)
     assert load._doubt([one, replace(other, cost=1e9)], one, 40.0) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_growth_is_told_up_to_twenty_times_e_and_no_further() -> None:
+    """Of one window each, where load does nothing: what grew for fifteen weeks, and for thirty."""
+    flat = replace(made(), curve=Curve(0.01, math.inf, 0.0), growth=1.0)
+    for weeks, told in ((15.0, 15.0), (30.0, 20.0)):
+        for sign in (1, -1):
+            points = replace(windows(np.ones(2), heads=1), weeks=np.array([-weeks, 0.0]))
+            found = load.shift(replace(flat, growth=float(sign)), points)
+            assert (found.growth, found.load) == (pytest.approx(sign * told), pytest.approx(0.0))
+    wild = surface(free=False)
+    wild = replace(wild, y=wild.y + 40 * np.random.default_rng(4).standard_normal(24))
+    logs = np.log(wild.draw(0.5)["r0_s"])
+    away = logs - np.median(logs)
+    assert 15 < float(away.max()) < 25
+    assert -25 < float(away.min()) < -15
 
 
 def test_the_parts_of_a_change_are_those_of_calls_at_the_curves_latency() -> None:

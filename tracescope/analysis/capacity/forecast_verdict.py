@@ -75,14 +75,13 @@ class Outlook:
     signs: tuple[Sign, ...]
     band_aids: tuple[BandAid, ...]
 
-    #: States from the worst to none.
-
     @property
     def how_many(self) -> str:
         """How many early warnings show, in words."""
         return how_many(self.signs)
 
 
+#: States from the worst to none.
 _ORDER: Final = tuple(State)
 
 
