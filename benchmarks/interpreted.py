@@ -55,7 +55,8 @@ def _unwritten(shape: Any, dtype: Any = float) -> Any:
     kind = np.dtype(dtype)
     out = np.zeros(shape, kind)
     if kind.kind in "iu":
-        out[...] = np.iinfo(kind).max // 3
+        out.reshape(-1)[::2] = np.iinfo(kind).max // 3
+        out.reshape(-1)[1::2] = np.iinfo(kind).min // 3
     elif kind.kind in "bf":
         out[...] = True
     return out

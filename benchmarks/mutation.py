@@ -97,6 +97,8 @@ MODULES = {
     "forest": ("kernels.forest", "forest_laws"),
     "rollup": ("kernels.rollup", "rollup_laws"),
     "octets": ("kernels.octets", "octets"),
+    "json_text": ("kernels.json_text", "plain_json_laws"),
+    "plain_json": ("kernels.plain_json", "plain_json_laws"),
 }
 
 #: Survivors that behave as the module does: (module, function, text of the mutant) -> why.
@@ -390,6 +392,30 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
             "0 <= k < _KINDS => 1 <= k < _KINDS",
         )
     },
+    **{
+        ("traces", place, text): "where all is done that a way past it would have saved"
+        for place, text in (
+            ("_number", "(t, 1) => (t, 0)"),
+            ("_number", "t < 0 => t <= 0"),
+            ("_number", "if t < 0 or hi[i] != seen[t, 0] or lo[i] != seen[t, 1]: => if True:"),
+            ("_radix_sort", "if count[byte, key[0] >> shift & np.uint64(255)] == size: => if False:"),
+            ("_sort_by_bits", "64 - bits => 65 - bits"),
+            ("", "SHORT = 64 => SHORT = 63"),
+        )
+    },
+    ("traces", "mix", "np.uint64(31) => np.uint64(32)"): "how a hash mixes decides how fast rows are found",
+    (
+        "traces",
+        "_sort_by_bits",
+        "content_hash[rows[lo + b - 1]] > content_hash[row]"
+        " => content_hash[rows[lo + b - 1]] >= content_hash[row]",
+    ): "of rows of the same content either stays",
+    **{
+        ("octets", "tag", text): "the long way reads the same"
+        for text in ("if at < end: => if False:", "8 <= low < 128 => 9 <= low < 128")
+    },
+    ("octets", "", "SLACK = 8 => SLACK = 9"): "more room than is read",
+    ("octets", "_wide_tag", "after < 0 => after < 1"): "after a varint is at least one",
     (
         "roles",
         "find_roles",

@@ -14,7 +14,6 @@ from tracescope.kernels.octets import (
     BAD_LENGTH,
     BAD_VARINT,
     BAD_WIRE,
-    DEEPEST,
     DELIMITED,
     END_GROUP,
     FIXED_32,
@@ -218,8 +217,8 @@ def test_what_is_wrong_in_a_group_is_told_where_it_stands() -> None:
 
 def test_groups_stand_in_one_another_up_to_a_hundred() -> None:
     """So many may begin; one more is told where it stands."""
-    opened = b"".join(field(k, GROUP) for k in range(1, DEEPEST + 1))
-    closed = b"".join(field(k, END_GROUP) for k in range(DEEPEST, 0, -1))
+    opened = b"".join(field(k, GROUP) for k in range(1, 101))
+    closed = b"".join(field(k, END_GROUP) for k in range(100, 0, -1))
     more = opened + field(5, GROUP)
     found = messages([opened + closed, more + field(5, END_GROUP) + closed])
     assert found[:, 9:11].tolist() == [[len(opened + closed), OK], [len(more), TOO_DEEP]]

@@ -90,7 +90,18 @@ def test_rows_are_grouped_by_trace_and_sorted_by_span(ids: str, traces: int, spa
     assert of_the_kernel(rows) == grouped(rows)
 
 
-@pytest.mark.parametrize("keep", [None, (0, HOUR_NS), (-HOUR_NS, 3 * HOUR_NS + 1), (HOUR_NS, HOUR_NS)])
+@pytest.mark.parametrize(
+    "keep",
+    [
+        None,
+        (0, HOUR_NS),
+        (-HOUR_NS, 3 * HOUR_NS + 1),
+        (HOUR_NS, HOUR_NS),
+        (99 * HOUR_NS, FOREVER[1]),
+        (FOREVER[0], -99 * HOUR_NS),
+        (-99 * HOUR_NS, 99 * HOUR_NS),
+    ],
+)
 @pytest.mark.parametrize(("spans", "ids"), [(1, "random"), (6, "random"), (90, "strided")])
 def test_traces_are_cut_where_they_outlast_their_window(
     spans: int, ids: str, keep: tuple[int, int] | None

@@ -632,8 +632,13 @@ def whole_value(text, at, out, to):
 
 @bare
 def note_double(text, jump, at, out, to, doubles):
-    """Leave room for the double whose text stands at `at`, as what an AnyValue holds, and note both."""
+    """Leave room for the double whose text stands at `at`, as what an AnyValue holds, and note both.
+
+    The slow way knows ``-0`` as an integer, which has no sign.
+    """
     if byte(text, at) != MINUS and not ZERO <= byte(text, at) <= _NINE:
+        return np.int64(NOT_PLAIN)
+    if byte(text, at) == MINUS and byte(text, at + 1) == ZERO and not is_fraction(text, at):
         return np.int64(NOT_PLAIN)
     doubles[0, 0] += 1
     noted = doubles[0, 0]
