@@ -65,7 +65,7 @@ def package(tmp_path: Path) -> Path:
 def _copy(folder: Path) -> Path:
     copy = folder / "tracescope"
     shutil.copytree(KERNELS, copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "schema.py", "errors.py"):
+    for name in ("__init__.py", "version.py", "schema.py", "errors.py"):
         shutil.copy(cache.PACKAGE / name, copy / name)
     return copy
 

@@ -23,7 +23,7 @@ Source: design, section 4 (normalise, clock skew, what blocks, message units).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from tracescope.kernels.sidecars import fold_sidecars
 from tracescope.kernels.skew import reconcile
 from tracescope.kernels.traces import I64, SEED, Bools, Traces, group_traces
 from tracescope.kernels.units import (
+    Clocked,
     Groups,
     Links,
     Spans,
@@ -330,6 +331,115 @@ def _children(parent):
     return begin, child
 
 
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """Columns by trace and span ``(n,)``, their ends mended, and who stands below whom.
+
+    ``begin`` ``(n + 1,)`` and ``child`` are the children of each; ``cut`` marks where a cycle was broken,
+    ``missing`` whose parent is not here.  ``mended`` ``(t,)`` counts ends that lay before their starts.
+    """
+
+    trace: I32
+    parent: I32
+    begin: I32
+    child: I32
+    start_ns: I64
+    end_ns: I64
+    service: I32
+    host: I32
+    kind: I8
+    messaging_op: I8
+    status: I8
+    edge_class: I8
+    cut: Bools
+    missing: Bools
+    mended: I64
+
+
+def _in_order(columns: SpanArrays, traces: Traces) -> _Ordered:
+    """Spans by trace and id, each below the parent that it has here."""
+    order = traces.order
+    parent, trace = _find_parents(
+        traces.start, gather(columns.span_id, order), gather(columns.parent_span_id, order), SPREAD
+    )
+    start_ns, end_ns = gather(columns.start_ns, order), gather(columns.end_ns, order)
+    mended = _mend_ends(traces.start, start_ns, end_ns)
+    kind, service = gather(columns.kind, order), gather(columns.service, order)
+    cut = _break_cycles(traces.start, parent, start_ns)
+    missing = parent == -2
+    parent[missing] = -1
+    _free_pages(parent, kind, service, start_ns, end_ns)
+    begin, child = _children(parent)
+    return _Ordered(
+        trace=trace,
+        parent=parent,
+        begin=begin,
+        child=child,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        service=service,
+        host=gather(columns.host, order),
+        kind=kind,
+        messaging_op=gather(columns.messaging_op, order),
+        status=gather(columns.status, order),
+        edge_class=gather(columns.edge_class, order),
+        cut=cut,
+        missing=missing,
+        mended=mended,
+    )
+
+
+def _counted(
+    traces: Traces, rows: _Ordered, roots: I32, found: Clocked, uncertain: Bools, offset: I64
+) -> I64:
+    """`COUNTERS` of each trace ``(t, len(COUNTERS))``; `roots` are the spans that walk groups begin with."""
+    size = len(traces.start) - 1
+    of_group = rows.trace[roots]
+    of_unit = of_group[found.units.group]
+
+    def by_trace(trace: I32) -> I64:
+        return np.bincount(trace, minlength=size)
+
+    columns = (
+        traces.conflicts,
+        rows.mended,
+        by_trace(rows.trace[rows.cut]),
+        by_trace(rows.trace[rows.missing & ~rows.cut]),
+        uncertain,
+        by_trace(rows.trace[offset != 0]),
+        by_trace(of_unit[found.units.negative]),
+        by_trace(of_group[found.idle]),
+        by_trace(of_group[found.settled]),
+        by_trace(of_unit[found.units.kind == UNIT_DETACHED]),
+    )
+    return np.column_stack([column.astype(np.int64) for column in columns])
+
+
+class _Work(NamedTuple):
+    """Spans cut into walk groups: the group of each, whether it blocks its parent, and clocks.
+
+    The spans' ends are those after `extend_instants`.
+    """
+
+    spans: Spans
+    group: I32
+    blocks: Bools
+    groups: Groups
+    clocked: Clocked
+
+
+def _cut(spans: Spans, links: Links, compat: Literal["jaeger"] | None) -> _Work:
+    """Cut spans into what waits for one another, and put clocks on it."""
+    if compat is None:
+        spans = spans._replace(end_ns=extend_instants(spans))
+    loop = find_loops(spans)
+    hop = find_hops(spans, links, loop)
+    blocking = find_blocking(spans, hop, compat == "jaeger")
+    group, sequence, bounds, roots, cut, chained = cut_groups(spans, blocking)
+    groups = Groups(sequence, bounds, roots, chained)
+    return _Work(spans, group, cut, groups, put_clocks(spans, links, groups, hop, cut, loop, SEED))
+
+
 def build_forest(
     columns: SpanArrays,
     traces: Traces | None = None,
@@ -354,100 +464,63 @@ def build_forest(
     -------
     Forest
     """
-    if traces is None:
-        traces = group_traces(
-            columns.trace_hi, columns.trace_lo, columns.span_id, columns.content_hash, columns.start_ns
-        )
-    order, trace_start, conflicts = traces.order, traces.start, traces.conflicts
-    parent, trace = _find_parents(
-        trace_start, gather(columns.span_id, order), gather(columns.parent_span_id, order), SPREAD
+    traces = traces or group_traces(
+        columns.trace_hi, columns.trace_lo, columns.span_id, columns.content_hash, columns.start_ns
     )
-    start_ns, end_ns = gather(columns.start_ns, order), gather(columns.end_ns, order)
-    backwards = _mend_ends(trace_start, start_ns, end_ns)
-    service, host = gather(columns.service, order), gather(columns.host, order)
-    kind, messaging_op = gather(columns.kind, order), gather(columns.messaging_op, order)
-    status = gather(columns.status, order)
-    edge_class = gather(columns.edge_class, order)
-    cycles = _break_cycles(trace_start, parent, start_ns)
-    missing = parent == -2
-    parent[missing] = -1
-    _free_pages(parent, kind, service, start_ns, end_ns)
-    begin, child = _children(parent)
-    service, stands_for = fold_sidecars(parent, begin, child, kind, edge_class, service)
-    role, callee, answers = find_roles(parent, begin, kind, edge_class, messaging_op, service, start_ns)
-    offset = np.zeros(len(order), np.int64)
-    uncertain = np.zeros(len(trace_start) - 1, np.bool_)
+    rows = _in_order(columns, traces)
+    parent, begin, child, op = rows.parent, rows.begin, rows.child, rows.messaging_op
+    start_ns, end_ns = rows.start_ns, rows.end_ns
+    service, stands_for = fold_sidecars(parent, begin, child, rows.kind, rows.edge_class, rows.service)
+    role, callee, answers = find_roles(parent, begin, rows.kind, rows.edge_class, op, service, start_ns)
+    offset = np.zeros(len(parent), np.int64)
+    uncertain = np.zeros(len(traces.start) - 1, np.bool_)
     if skew:
-        family = parent, begin, child, missing
-        uncertain = reconcile(trace_start, family, answers, (host, service), (start_ns, end_ns), offset)
+        family = parent, begin, child, rows.missing
+        uncertain = reconcile(traces.start, family, answers, (rows.host, service), (start_ns, end_ns), offset)
         start_ns += offset
         end_ns += offset
-    spans = Spans(parent, begin, child, role, answers, messaging_op, status, service, start_ns, end_ns)
+    spans = Spans(parent, begin, child, role, answers, op, rows.status, service, start_ns, end_ns)
     links = Links(
-        order, trace, trace_start, columns.span_id, columns.trace_hi, columns.trace_lo, columns.link_offset,
-        columns.link_hi, columns.link_lo, columns.link_span,
+        traces.order, rows.trace, traces.start, columns.span_id, columns.trace_hi, columns.trace_lo,
+        columns.link_offset, columns.link_hi, columns.link_lo, columns.link_span,
     )  # fmt: skip
-    if compat is None:
-        end_ns = extend_instants(spans)
-        spans = spans._replace(end_ns=end_ns)
-    loop = find_loops(spans)
-    hop = find_hops(spans, links, loop)
-    blocks = find_blocking(spans, hop, compat == "jaeger")
-    group, sequence, bounds, roots, cut, chained = cut_groups(spans, blocks)
-    groups = Groups(sequence, bounds, roots, chained)
-    (
-        (unit_group, unit_kind, unit_start, unit_end, unit_wait, unit_producer), hops, group_from,
-        hop_unit, hop_link, consumed, negative, idle, settled,
-    ) = put_clocks(spans, links, groups, hop, cut, loop, SEED)  # fmt: skip
-    of_group = trace[roots]
-    size = len(trace_start) - 1
-    of_unit = of_group[unit_group]
-    found = (
-        conflicts,
-        backwards,
-        np.bincount(trace[cycles], minlength=size),
-        np.bincount(trace[missing & ~cycles], minlength=size),
-        uncertain,
-        np.bincount(trace[offset != 0], minlength=size),
-        np.bincount(of_unit[negative], minlength=size),
-        np.bincount(of_group[idle], minlength=size),
-        np.bincount(of_group[settled], minlength=size),
-        np.bincount(of_unit[unit_kind == UNIT_DETACHED], minlength=size),
-    )
+    work = _cut(spans, links, compat)
+    groups, found = work.groups, work.clocked
+    units = found.units
     return Forest(
-        order=order,
+        order=traces.order,
         service=service,
         stands_for=stands_for,
-        trace=trace,
-        trace_start=trace_start,
+        trace=rows.trace,
+        trace_start=traces.start,
         parent=parent,
         start_ns=start_ns,
-        end_ns=end_ns,
+        end_ns=work.spans.end_ns,
         offset_ns=offset,
         role=role,
         callee=callee,
         answers=answers,
-        blocks=cut,
-        group=group,
-        sequence=sequence,
-        group_start=bounds,
-        group_root=roots,
-        group_from_ns=group_from,
-        hops=hops,
-        unit_group=unit_group,
-        unit_kind=unit_kind,
-        unit_start_ns=unit_start,
-        unit_end_ns=unit_end,
-        unit_wait_ns=unit_wait,
-        unit_producer=unit_producer,
-        unit_incomplete=missing[roots[unit_group]],
-        unit_skewed=uncertain[of_unit],
-        hop_unit=hop_unit,
-        hop_hi=columns.link_hi[hop_link],
-        hop_lo=columns.link_lo[hop_link],
-        hop_span=columns.link_span[hop_link],
-        unconsumed=np.flatnonzero((role == ROLE_PUBLISH) & ~consumed).astype(np.int32),
+        blocks=work.blocks,
+        group=work.group,
+        sequence=groups.sequence,
+        group_start=groups.bounds,
+        group_root=groups.roots,
+        group_from_ns=found.group_from,
+        hops=found.hops,
+        unit_group=units.group,
+        unit_kind=units.kind,
+        unit_start_ns=units.start,
+        unit_end_ns=units.end,
+        unit_wait_ns=units.wait,
+        unit_producer=units.producer,
+        unit_incomplete=rows.missing[groups.roots[units.group]],
+        unit_skewed=uncertain[rows.trace[groups.roots[units.group]]],
+        hop_unit=found.hop_unit,
+        hop_hi=columns.link_hi[found.hop_link],
+        hop_lo=columns.link_lo[found.hop_link],
+        hop_span=columns.link_span[found.hop_link],
+        unconsumed=np.flatnonzero((role == ROLE_PUBLISH) & ~found.consumed).astype(np.int32),
         child_start=begin,
         child=child,
-        counts=np.column_stack([column.astype(np.int64) for column in found]),
+        counts=_counted(traces, rows, groups.roots, found, uncertain, offset),
     )

@@ -8,9 +8,12 @@ Source: design, section 4 (each segment belongs to exactly one edge).
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, NamedTuple
 
-from tracescope.kernels import inlined, kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from tracescope.kernels import bare, inlined, kernel
 from tracescope.schema import (
     CLASS_DB,
     CLASS_MODEL,
@@ -88,14 +91,14 @@ def _is_below(parent, edge_class, service, seen, i):
 
 @kernel
 def _find_transport(parent, edge_class, service, seen, role):
-    """Mark what calls of their own service are made with: HTTP, handshakes and look-ups; whether any is."""
+    """Mark what calls of their own service are made with: HTTP, handshakes and look-ups."""
     n = len(parent)
     some = False
     for i in range(n):
         if 0 < _LEVEL[edge_class[i]] < _HIGHEST:
             some = some or _is_below(parent, edge_class, service, seen, i)
     if not some:
-        return False
+        return
     below = np.zeros(n, np.bool_)
     busy = np.zeros(n, np.bool_)  # makes calls of another sort as well
     for i in range(n):
@@ -117,7 +120,100 @@ def _find_transport(parent, edge_class, service, seen, role):
     for i in range(n):
         if below[i]:
             role[i] = ROLE_TRANSPORT
-    return True
+
+
+class _Spans(NamedTuple):
+    """What roles are told by, per span ``(n,)``; ``begin`` ``(n + 1,)`` are the bounds of its children.
+
+    ``seen`` is each one's role by what it says of itself: what stands around it is settled by that, before
+    any role changes.
+    """
+
+    parent: NDArray[Any]
+    begin: NDArray[Any]
+    kind: NDArray[Any]
+    service: NDArray[Any]
+    start_ns: NDArray[Any]
+    seen: NDArray[Any]
+
+
+@kernel
+def _declared(parent, kind, edge_class, messaging_op, service):
+    """ROLE_* of each span by what it says of itself; a server where it only is in another service."""
+    role = np.zeros(len(parent), np.int8)
+    for i in range(len(parent)):
+        k, op = kind[i], messaging_op[i]
+        p = parent[i]
+        known = _ROLES[k if 0 <= k < _KINDS else 0, op if 0 <= op < _OPS else 0, edge_class[i]]
+        if known >= 0:
+            role[i] = known
+        elif p >= 0 and service[p] != service[i]:
+            role[i] = ROLE_SERVER
+    return role
+
+
+@bare
+def _look_up(spans, role, asker, callee, proxy, wraps):
+    """Tell every span what stands below it: servers, a proxy's calls, and calls that it only wraps.
+
+    `asker` becomes what each span may answer: its parent, or the call that its parent makes.
+    """
+    service, start_ns = spans.service, spans.start_ns
+    for i in range(len(role)):
+        a = p = spans.parent[i]
+        while a >= 0 and role[a] == ROLE_TRANSPORT:
+            a = spans.parent[a]
+        asker[i] = a
+        if a < 0:
+            continue
+        if spans.seen[i] == ROLE_SERVER and (spans.kind[i] == KIND_SERVER or service[i] != service[a]):
+            if callee[a] < 0 or start_ns[i] < start_ns[callee[a]]:
+                callee[a] = i
+        elif service[i] != service[p]:
+            if spans.kind[i] == KIND_CLIENT and (proxy[p] < 0 or start_ns[i] < start_ns[proxy[p]]):
+                proxy[p] = i
+        elif spans.seen[i] >= ROLE_CALL and role[i] != ROLE_TRANSPORT:
+            wraps[p] = True
+
+
+@bare
+def _settle_calls(spans, role, callee, proxy, wraps):
+    """Let what somebody answers be a call; `callee` keeps those of calls alone."""
+    for i in range(len(role)):
+        r = spans.seen[i]
+        found = callee[i]
+        callee[i] = -1
+        if role[i] == ROLE_TRANSPORT or (r != ROLE_LEAF_CALL and r != ROLE_DB and r != ROLE_INTERNAL):
+            continue
+        if r == ROLE_LEAF_CALL:
+            if found < 0:
+                found = proxy[i]
+            if found >= 0:
+                role[i] = ROLE_CALL
+            elif wraps[i]:
+                role[i] = ROLE_INTERNAL
+        elif r == ROLE_INTERNAL:
+            if found < 0 or spans.begin[i + 1] - spans.begin[i] > 1:
+                continue
+            if spans.service[found] == spans.service[i]:
+                continue
+            role[i] = ROLE_CALL
+        callee[i] = found
+
+
+@bare
+def _find_answers(spans, asker, callee, answers):
+    """Mark what answers the call above it: in the service of the first that does."""
+    kind, service = spans.kind, spans.service
+    for i in range(len(answers)):
+        a = asker[i]
+        if a < 0 or callee[a] < 0 or service[i] != service[callee[a]]:
+            continue
+        elsewhere = service[i] != service[a]
+        if spans.seen[i] == ROLE_SERVER:
+            answers[i] = kind[i] == KIND_SERVER or elsewhere
+        else:
+            answers[i] = elsewhere and kind[i] == KIND_CLIENT and kind[callee[a]] == KIND_CLIENT
 
 
 @kernel
@@ -132,65 +228,12 @@ def find_roles(parent, begin, kind, edge_class, messaging_op, service, start_ns)
     parent was called, and a span whose one child lies in another service called it.
     """
     n = len(parent)
-    role = np.zeros(n, np.int8)
-    callee = np.full(n, -1, np.int32)
-    answers = np.zeros(n, np.bool_)
-    for i in range(n):
-        k, op = kind[i], messaging_op[i]
-        p = parent[i]
-        known = _ROLES[k if 0 <= k < _KINDS else 0, op if 0 <= op < _OPS else 0, edge_class[i]]
-        if known >= 0:
-            role[i] = known
-        elif p >= 0 and service[p] != service[i]:
-            role[i] = ROLE_SERVER
-    seen = role.copy()  # what wraps what is settled before any role changes
-    made_with = _find_transport(parent, edge_class, service, seen, role)
-    asker = (
-        parent.copy() if made_with else parent
-    )  # what a span may answer: its parent, or the call that is made with it
-    wraps = np.zeros(n, np.bool_)
-    proxy = np.full(n, -1, np.int32)
-    for i in range(n):
-        a = p = parent[i]
-        if made_with:
-            while a >= 0 and role[a] == ROLE_TRANSPORT:
-                a = parent[a]
-            asker[i] = a
-        if a < 0:
-            continue
-        if seen[i] == ROLE_SERVER and (kind[i] == KIND_SERVER or service[i] != service[a]):
-            if callee[a] < 0 or start_ns[i] < start_ns[callee[a]]:
-                callee[a] = i
-        elif service[i] != service[p]:
-            if kind[i] == KIND_CLIENT and (proxy[p] < 0 or start_ns[i] < start_ns[proxy[p]]):
-                proxy[p] = i
-        elif seen[i] >= ROLE_CALL and role[i] != ROLE_TRANSPORT:
-            wraps[p] = True
-    for i in range(n):
-        r = seen[i]
-        found = callee[i]
-        callee[i] = -1
-        if role[i] == ROLE_TRANSPORT or (r != ROLE_LEAF_CALL and r != ROLE_DB and r != ROLE_INTERNAL):
-            continue
-        if r == ROLE_LEAF_CALL:
-            if found < 0:
-                found = proxy[i]
-            if found >= 0:
-                role[i] = ROLE_CALL
-            elif wraps[i]:
-                role[i] = ROLE_INTERNAL
-        elif r == ROLE_INTERNAL:
-            if found < 0 or begin[i + 1] - begin[i] > 1 or service[found] == service[i]:
-                continue
-            role[i] = ROLE_CALL
-        callee[i] = found
-    for i in range(n):
-        a = asker[i]
-        if a < 0 or callee[a] < 0 or service[i] != service[callee[a]]:
-            continue
-        elsewhere = service[i] != service[a]
-        if seen[i] == ROLE_SERVER:
-            answers[i] = kind[i] == KIND_SERVER or elsewhere
-        else:
-            answers[i] = elsewhere and kind[i] == KIND_CLIENT and kind[callee[a]] == KIND_CLIENT
+    role = _declared(parent, kind, edge_class, messaging_op, service)
+    spans = _Spans(parent, begin, kind, service, start_ns, role.copy())
+    _find_transport(parent, edge_class, service, spans.seen, role)
+    asker, callee, proxy = np.empty(n, np.int32), np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+    wraps, answers = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    _look_up(spans, role, asker, callee, proxy, wraps)
+    _settle_calls(spans, role, callee, proxy, wraps)
+    _find_answers(spans, asker, callee, answers)
     return role, callee, answers

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracescope.kernels import bare, constant, inlined, kernel
+from tracescope.kernels.tally import with_room
 from tracescope.schema import HOUR_NS
 
 I64 = NDArray[np.int64]
@@ -109,11 +110,10 @@ def group_by_trace(hi, lo, start_ns, seed):
         at, traces = _number(at, traces, hi, lo, start_ns, seed, table, seen, trace)
         if at == len(hi):
             start = np.zeros(traces + 1, np.int64)
-            start[1:] = np.cumsum(seen[:traces, 2])
+            for t in range(traces):
+                start[t + 1] = start[t] + seen[t, 2]
             return trace, start, seen[:traces, 3].copy(), seen[:traces, 4].copy()
-        more = np.empty((2 * len(seen), 5), np.int64)
-        more[:traces] = seen
-        seen = more
+        seen = with_room(seen, traces)
 
 
 @kernel
@@ -141,7 +141,8 @@ def _radix_sort(rows, lo, hi, span_id):
             other[place], two[place] = key[a], one[a]
         key, other = other, key
         one, two = two, one
-    rows[lo:hi] = one
+    for a in range(size):
+        rows[lo + a] = one[a]
 
 
 @bare
@@ -296,7 +297,8 @@ def _windows(order, trace_start, span_id, start_ns, low, high, conflicts, window
                 while b < size and start_ns[by_start[b]] < limit:
                     b += 1
             if first_keep <= begin < last_keep:
-                rows[at : at + b - a] = by_start[a:b]
+                for k in range(a, b):
+                    rows[at + k - a] = by_start[k]
                 if not whole:  # rows of a trace are in order of their ids
                     _radix_sort(rows, at, at + b - a, span_id)
                 at += b - a

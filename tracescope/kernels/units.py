@@ -103,8 +103,11 @@ class Groups(NamedTuple):
     chained: NDArray[Any]
 
 
-class _Built(NamedTuple):
-    """Units as they are made; rows of `hop_unit` and `hop_link` are links to other traces."""
+class Units(NamedTuple):
+    """Units of work ``(u,)``: see `tracescope.kernels.forest.Forest`.
+
+    ``negative`` are consumed before their publishing began.
+    """
 
     group: NDArray[Any]
     kind: NDArray[Any]
@@ -113,8 +116,57 @@ class _Built(NamedTuple):
     wait: NDArray[Any]
     producer: NDArray[Any]
     negative: NDArray[Any]
+
+
+class Clocked(NamedTuple):
+    """What `put_clocks` finds.
+
+    Attributes
+    ----------
+    units
+        `Units`.
+    hops, group_from ``(g,)``
+        Units of each group, and when its work began.
+    hop_unit, hop_link
+        Links to other traces.
+    consumed ``(n,)``
+        Spans that somebody in their trace consumed.
+    idle, settled ``(g,)``
+        Groups that only polled, and that only settled.
+    """
+
+    units: Units
+    hops: NDArray[Any]
+    group_from: NDArray[Any]
     hop_unit: NDArray[Any]
     hop_link: NDArray[Any]
+    consumed: NDArray[Any]
+    idle: NDArray[Any]
+    settled: NDArray[Any]
+
+
+class _Messages(NamedTuple):
+    """What is known of messages while units are made.
+
+    ``claims`` are those processed in spans of their own (`_claims`), ``seed`` spreads them;
+    ``consumed_by`` ``(n,)`` is the last group that consumed from a span.
+    """
+
+    claims: NDArray[Any]
+    seed: int
+    consumed_by: NDArray[Any]
+
+
+class _Built(NamedTuple):
+    """Units as they are made, and links to other traces: ``size`` has how many of each there are."""
+
+    units: Units
+    hop_unit: NDArray[Any]
+    hop_link: NDArray[Any]
+    size: NDArray[Any]
+
+
+_UNITS, _HOPS = range(2)
 
 
 # -- what lies between ---------------------------------------------------------------------------
@@ -373,55 +425,71 @@ def _claims(spans, links, groups, hop, cut, seed):
 
 
 @inlined
-def _is_claimed(spans, links, claims, r, hi, lo, span, seed):
+def _is_claimed(spans, links, messages, r, hi, lo, span):
     if spans.role[r] != ROLE_POLL:
         return False
-    return claims[_claim_slot(claims, links.trace[r], spans.service[r], hi, lo, span, seed), 0] >= 0
+    claims = messages.claims
+    slot = _claim_slot(claims, links.trace[r], spans.service[r], hi, lo, span, messages.seed)
+    return claims[slot, 0] >= 0
+
+
+@inlined
+def _add_unit(built, producer, g):
+    """A unit of a group, of the message that a span published: -1 for one of another trace, or of none."""
+    at = built.size[_UNITS]
+    built.units.producer[at], built.units.group[at] = producer, g
+    built.size[_UNITS] = at + 1
+
+
+@inlined
+def _published_here(links, i, k):
+    """Position of the span that a span's link `k` names, where it is of the same trace; else -1."""
+    row, t = links.order[i], links.trace[i]
+    if links.hi[k] != links.trace_hi[row] or links.lo[k] != links.trace_lo[row]:
+        return np.int64(-1)
+    return find_span(
+        links.order, links.trace_start[t], links.trace_start[t + 1], links.span_id, links.span[k]
+    )
 
 
 @kernel
-def _find_hops_of(g, r, source, sent, spans, links, claims, seed, built, units, cross, consumed_by):
-    """Units of a consumer: one for each message, by parent (if `sent`) or link.
+def _find_hops_of(g, r, source, sent, spans, links, messages, built):
+    """Add the units of a consumer: one for each message, by parent (if `sent`) or link.
 
-    Returns how many units and links to other traces there are now, and whether others claim a message.
+    Returns whether others claim a message.
     """
     claimed = False
     asks = spans.role[source] == ROLE_CONSUMER or spans.role[source] == ROLE_POLL
     if sent:
-        producer = spans.parent[source]
+        producer = np.int64(spans.parent[source])
         q = links.order[producer]
-        if _is_claimed(spans, links, claims, r, links.trace_hi[q], links.trace_lo[q], links.span_id[q], seed):
+        if _is_claimed(spans, links, messages, r, links.trace_hi[q], links.trace_lo[q], links.span_id[q]):
             claimed = True
         else:
-            built.producer[units], built.group[units] = producer, g
-            units += 1
-        consumed_by[producer] = g
+            _add_unit(built, producer, g)
+        messages.consumed_by[producer] = g
     row = links.order[source]
     lo, hi = links.offset[row], links.offset[row + 1]
     if not asks or lo == hi:
-        return units, cross, claimed
-    ranks = _link_ranks(links, lo, hi, seed)
+        return claimed
+    ranks = _link_ranks(links, lo, hi, messages.seed)
     for k in range(lo, hi):
-        if _is_claimed(spans, links, claims, r, links.hi[k], links.lo[k], links.span[k], seed):
+        if _is_claimed(spans, links, messages, r, links.hi[k], links.lo[k], links.span[k]):
             claimed = True
             continue
-        a = np.int64(-1)
-        if links.hi[k] == links.trace_hi[row] and links.lo[k] == links.trace_lo[row]:
-            t = links.trace[r]
-            start, stop = links.trace_start[t], links.trace_start[t + 1]
-            a = find_span(links.order, start, stop, links.span_id, links.span[k])
+        a = _published_here(links, source, k)
         if a >= 0:
-            if consumed_by[a] == g:
+            if messages.consumed_by[a] == g:
                 continue
-            consumed_by[a] = g
+            messages.consumed_by[a] = g
         else:
             if ranks[k - lo] != k - lo:
                 continue
-            built.hop_unit[cross], built.hop_link[cross] = units, k
-            cross += 1
-        built.producer[units], built.group[units] = a, g
-        units += 1
-    return units, cross, claimed
+            cross = built.size[_HOPS]
+            built.hop_unit[cross], built.hop_link[cross] = built.size[_UNITS], k
+            built.size[_HOPS] = cross + 1
+        _add_unit(built, a, g)
+    return claimed
 
 
 # -- clocks --------------------------------------------------------------------------------------
@@ -447,7 +515,7 @@ def _first_work(spans, cut, r):
 
 
 @bare
-def _poll_from(spans, cut, r, built, before, units):
+def _poll_from(spans, cut, r, units, before, size):
     """When the own time of a poll with units began to be somebody's: what it brought was out, or work began.
 
     Sets the start of each unit in this trace on the way.
@@ -455,40 +523,40 @@ def _poll_from(spans, cut, r, built, before, units):
     first = _first_work(spans, cut, r)
     begun = spans.start_ns[r]
     known = True
-    for u in range(before, units):
-        q = built.producer[u]
+    for u in range(before, size):
+        q = units.producer[u]
         if q < 0:
             known = False
-            built.start[u] = first
+            units.start[u] = first
             continue
         published = min(spans.end_ns[q], spans.end_ns[r])
         if spans.start_ns[q] <= first < published:  # handed out before its publisher knew that it was out
             published = first
         elif first == published == spans.end_ns[r] and spans.start_ns[q] <= spans.start_ns[r]:
             published = spans.start_ns[r]  # who published waits for what was asked: the receive is the work
-        built.start[u] = published
+        units.start[u] = published
         begun = max(begun, published)
-        built.negative[u] = spans.start_ns[q] > spans.end_ns[r]
+        units.negative[u] = spans.start_ns[q] > spans.end_ns[r]
     return begun if known else first
 
 
 @bare
-def _clock_messages(spans, cut, r, built, before, units):
+def _clock_messages(spans, cut, r, units, before, size):
     """Clocks of a consumer's units; when its work began."""
     poll = spans.role[r] == ROLE_POLL
-    begun = _poll_from(spans, cut, r, built, before, units) if poll else spans.start_ns[r]
-    for u in range(before, units):
-        built.kind[u], built.end[u] = UNIT_MESSAGE, spans.end_ns[r]
-        q = built.producer[u]
+    begun = _poll_from(spans, cut, r, units, before, size) if poll else spans.start_ns[r]
+    for u in range(before, size):
+        units.kind[u], units.end[u] = UNIT_MESSAGE, spans.end_ns[r]
+        q = units.producer[u]
         if q < 0:
-            built.start[u], built.wait[u], built.negative[u] = begun, 0, False
+            units.start[u], units.wait[u], units.negative[u] = begun, 0, False
             continue
         if not poll:
-            built.start[u] = spans.end_ns[q]
+            units.start[u] = spans.end_ns[q]
             # with confirms, a message may be consumed before its publisher knows that it is out
-            built.negative[u] = spans.start_ns[q] > spans.start_ns[r]
-        built.start[u] = min(built.start[u], begun)
-        built.wait[u] = begun - built.start[u]
+            units.negative[u] = spans.start_ns[q] > spans.start_ns[r]
+        units.start[u] = min(units.start[u], begun)
+        units.wait[u] = begun - units.start[u]
     return begun
 
 
@@ -567,75 +635,76 @@ def _clock_alone(spans, groups, cut, g, polled, lives):
 
 
 @kernel
-def put_clocks(spans, links, groups, hop, cut, loop, seed):
-    """Put clocks on groups.
-
-    Returns
-    -------
-    units
-        Group, kind, start, end, wait and producer of each ``(u,)``.
-    hops, group_from ``(g,)``
-        Units of each group, and when its work began.
-    hop_unit, hop_link
-        Links to other traces.
-    consumed ``(n,)``, negative ``(u,)``, idle, settled ``(g,)``
-        Spans that somebody in their trace consumed; units consumed before their publishing began;
-        groups that only polled, and that only settled.
-    """
-    n, size = len(spans.parent), len(groups.roots)
-    room = size + len(links.hi)
-    built = _Built(
+def _new_units(room):
+    """Room for so many units, of no message and no wait as yet."""
+    return Units(
         np.empty(room, np.int32), np.empty(room, np.int8), np.empty(room, np.int64),
         np.empty(room, np.int64), np.zeros(room, np.int64), np.full(room, -1, np.int32),
-        np.zeros(room, np.bool_), np.empty(len(links.hi), np.int32), np.empty(len(links.hi), np.int64),
+        np.zeros(room, np.bool_),
     )  # fmt: skip
+
+
+@bare
+def _consumes(spans, links, groups, hop, cut, r):
+    """Whether a group takes messages, from which span's parent and links, and whether one by the parent.
+
+    That span is the group's first, or the poll that brought the messages.
+    """
+    p, role = np.int64(spans.parent[r]), spans.role[r]
+    poll = role == ROLE_POLL
+    # whatever another service does about what was published, once it is out, is a message's work
+    late = not poll and p >= 0 and spans.role[p] == ROLE_PUBLISH and spans.service[p] != spans.service[r]
+    if not late and role != ROLE_CONSUMER and not (poll and spans.messaging_op[r] != MSG_EMPTY):
+        return False, r, False
+    brought = role == ROLE_CONSUMER and p >= 0 and groups.chained[p] and _links_of(links, r) == 0
+    source = p if brought else r
+    return True, source, late or _was_sent(spans, hop, cut, source)
+
+
+@kernel
+def put_clocks(spans, links, groups, hop, cut, loop, seed):
+    """Put clocks on groups; gives `Clocked`."""
+    n, size = len(spans.parent), len(groups.roots)
+    units, linked = _new_units(size + len(links.hi)), len(links.hi)
+    built = _Built(units, np.empty(linked, np.int32), np.empty(linked, np.int64), np.zeros(2, np.int64))
     hops, group_from = np.zeros(size, np.int32), np.empty(size, np.int64)
     idle, settled = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     consumed = np.zeros(n, np.bool_)
-    lives, messages = _looked_for(spans)
-    consumed_by = np.full(n if messages else 0, -1, np.int32)  # last group that consumed from a span
+    lives, any_messages = _looked_for(spans)
+    messages = _Messages(
+        _claims(spans, links, groups, hop, cut, seed), seed, np.full(n if any_messages else 0, -1, np.int32)
+    )
     polled = _last_polls(spans, loop, cut)
-    claims = _claims(spans, links, groups, hop, cut, seed)
-    units, cross = 0, 0
     for g in range(size):
-        r = groups.roots[g]
+        r = np.int64(groups.roots[g])
         group_from[g] = spans.start_ns[r]
         if groups.chained[r]:
             continue
-        p = spans.parent[r]
-        source = r
-        if spans.role[r] == ROLE_CONSUMER and p >= 0 and groups.chained[p]:
-            source = r if _links_of(links, r) > 0 else p
-        before, claimed = units, False
-        poll = spans.role[r] == ROLE_POLL
-        asks = spans.role[r] == ROLE_CONSUMER or (poll and spans.messaging_op[r] != MSG_EMPTY)
-        # whatever another service does about what was published, once it is out, is a message's work
-        late = not poll and p >= 0 and spans.role[p] == ROLE_PUBLISH and spans.service[p] != spans.service[r]
-        if asks or late:
-            sent = late or _was_sent(spans, hop, cut, source)
-            units, cross, claimed = _find_hops_of(
-                g, r, source, sent, spans, links, claims, seed, built, units, cross, consumed_by
-            )
-        if units > before:
-            group_from[g] = _clock_messages(spans, cut, r, built, before, units)
-            for u in range(before, units):
-                if built.producer[u] >= 0:
-                    consumed[built.producer[u]] = True
+        before, claimed = built.size[_UNITS], False
+        consumes, source, sent = _consumes(spans, links, groups, hop, cut, r)
+        if consumes:
+            claimed = _find_hops_of(g, r, source, sent, spans, links, messages, built)
+        after = built.size[_UNITS]
+        if after > before:
+            group_from[g] = _clock_messages(spans, cut, r, units, before, after)
+            for u in range(before, after):
+                if units.producer[u] >= 0:
+                    consumed[units.producer[u]] = True
         elif not claimed:
-            kind, group_from[g] = _clock_alone(
-                spans, groups, cut, g, polled[r] if len(polled) else np.int64(-1), lives
-            )
+            last = polled[r] if len(polled) else np.int64(-1)
+            kind, group_from[g] = _clock_alone(spans, groups, cut, g, last, lives)
             if kind < 0:
                 idle[g], settled[g] = spans.role[r] != ROLE_LEAF_CALL, spans.role[r] == ROLE_LEAF_CALL
             else:
-                built.group[units], built.kind[units] = g, kind
-                built.start[units], built.end[units] = group_from[g], spans.end_ns[r]
-                units += 1
-        hops[g] = units - before
-    return (
-        (
-            built.group[:units].copy(), built.kind[:units].copy(), built.start[:units].copy(),
-            built.end[:units].copy(), built.wait[:units].copy(), built.producer[:units].copy(),
-        ), hops, group_from, built.hop_unit[:cross].copy(), built.hop_link[:cross].copy(), consumed,
-        built.negative[:units].copy(), idle, settled,
+                _add_unit(built, -1, g)
+                units.kind[before] = kind
+                units.start[before], units.end[before] = group_from[g], spans.end_ns[r]
+        hops[g] = built.size[_UNITS] - before
+    count, cross = built.size[_UNITS], built.size[_HOPS]
+    kept = Units(
+        units.group[:count].copy(), units.kind[:count].copy(), units.start[:count].copy(),
+        units.end[:count].copy(), units.wait[:count].copy(), units.producer[:count].copy(),
+        units.negative[:count].copy(),
     )  # fmt: skip
+    hop_unit, hop_link = built.hop_unit[:cross].copy(), built.hop_link[:cross].copy()
+    return Clocked(kept, hops, group_from, hop_unit, hop_link, consumed, idle, settled)

@@ -17,9 +17,10 @@ Source: Zhang et al., CRISP, USENIX ATC 2022, section 3; design, section 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracescope.kernels import bare, inlined, kernel
 from tracescope.kernels.forest import I32, I64, Bools, Forest
@@ -157,74 +158,123 @@ def _children_last_first(child_start, child, blocks, start, end):
     return items, count, self_ns, child_sum, child_union
 
 
-@kernel
-def _walk(group_root, child_start, items, count, start, end, eps_ns, strict, keep):
-    """Walk every group; `start` and `end` are the clipped times, `items` is reordered."""
-    n = len(start)
-    own = np.zeros(n, np.int64)
-    inclusive = np.zeros(n, np.int64)
-    visited = np.zeros(n, np.bool_)
-    room = 2 * n if keep else 0
-    seg_group = np.empty(room, np.int32)
-    seg_span = np.empty(room, np.int32)
-    seg_start = np.empty(room, np.int64)
-    seg_end = np.empty(room, np.int64)
-    segments = 0
-    span = np.empty(n, np.int32)
-    now = np.empty(n, np.int64)
-    window = np.empty(n, np.int64)
-    following = np.empty(n, np.int64)
-    for g in range(len(group_root)):
-        i = np.int64(group_root[g])
-        t = hi = end[i]
-        visited[i], inclusive[i] = True, t - start[i]
-        at = child_start[i]
-        last = at + count[i]
-        depth = 0
-        while True:
-            if at < last:
-                j = np.int64(items[at])
-                at += 1
-                length = end[j] - start[j]
-                if length == 0 or start[j] >= t:
-                    continue
-                overlap = min(end[j], hi) - t
-                if overlap > 0:
-                    eps = min(eps_ns, (end[i] - start[i]) // EPS_PARENT_PARTS, length // EPS_CHILD_PARTS)
-                    if overlap > eps:
-                        continue
-                elif strict and overlap == 0 and t < hi:
-                    continue
-                stop = min(end[j], t)
-                if t > stop:
-                    own[i] += t - stop
-                    if keep:
-                        seg_group[segments], seg_span[segments] = g, i
-                        seg_start[segments], seg_end[segments] = stop, t
-                        segments += 1
-                visited[j], inclusive[j] = True, stop - start[j]
-                span[depth], now[depth], window[depth], following[depth] = i, start[j], hi, at
-                depth += 1
-                i, t, hi = j, stop, stop
-                at = child_start[i]
-                last = at + count[i]
-                if hi < end[i] and last - at > 1:
-                    _order(items, at, last - at, hi, start, end)
+class _Tree(NamedTuple):
+    """Blocking children of each span, as `_children_last_first` gives them, and the clipped times."""
+
+    child_start: NDArray[Any]
+    items: NDArray[Any]
+    size: NDArray[Any]
+    start: NDArray[Any]
+    end: NDArray[Any]
+
+
+class _Path(NamedTuple):
+    """What the walk finds, per span ``(n,)``."""
+
+    own: NDArray[Any]
+    inclusive: NDArray[Any]
+    visited: NDArray[Any]
+
+
+class _Segments(NamedTuple):
+    """Segments found, of which there are ``size[0]``; no room at all where they are not kept."""
+
+    group: NDArray[Any]
+    span: NDArray[Any]
+    start: NDArray[Any]
+    end: NDArray[Any]
+    size: NDArray[Any]
+
+
+class _Stack(NamedTuple):
+    """Where the walk goes on in the spans that it came from: instant, window's end and next child of each."""
+
+    span: NDArray[Any]
+    now: NDArray[Any]
+    window: NDArray[Any]
+    following: NDArray[Any]
+
+
+@inlined
+def _spend(g, i, start, end, path, segments):
+    """Give a span the time between two instants, which are not the same."""
+    path.own[i] += end - start
+    if len(segments.group):
+        at = segments.size[0]
+        segments.group[at], segments.span[at] = g, i
+        segments.start[at], segments.end[at] = start, end
+        segments.size[0] = at + 1
+
+
+@inlined
+def _is_waited_for(i, j, t, hi, tree, eps_ns, strict):
+    """Whether span `i` waited for its child `j`, going back from `t`; it was on the path until `hi`."""
+    start, end = tree.start, tree.end
+    length = end[j] - start[j]
+    if length == 0 or start[j] >= t:
+        return False
+    overlap = min(end[j], hi) - t
+    if overlap > 0:
+        return overlap <= min(eps_ns, (end[i] - start[i]) // EPS_PARENT_PARTS, length // EPS_CHILD_PARTS)
+    return not (strict and overlap == 0 and t < hi)
+
+
+@inlined
+def _walk_group(g, root, tree, path, segments, stack, eps_ns, strict):
+    """Go back from the end of a group's first span to its start."""
+    start, end, items = tree.start, tree.end, tree.items
+    i = root
+    t = hi = end[i]
+    path.visited[i], path.inclusive[i] = True, t - start[i]
+    at = tree.child_start[i]
+    last = at + tree.size[i]
+    depth = 0
+    while True:
+        if at < last:
+            j = np.int64(items[at])
+            at += 1
+            if not _is_waited_for(i, j, t, hi, tree, eps_ns, strict):
                 continue
-            if t > start[i]:
-                own[i] += t - start[i]
-                if keep:
-                    seg_group[segments], seg_span[segments] = g, i
-                    seg_start[segments], seg_end[segments] = start[i], t
-                    segments += 1
-            if depth == 0:
-                break
-            depth -= 1
-            i, t, hi, at = np.int64(span[depth]), now[depth], window[depth], following[depth]
-            last = child_start[i] + count[i]
-    return (
-        own, inclusive, visited, seg_group[:segments].copy(), seg_span[:segments].copy(),
-        seg_start[:segments].copy(), seg_end[:segments].copy(),
+            stop = min(end[j], t)
+            if t > stop:
+                _spend(g, i, stop, t, path, segments)
+            path.visited[j], path.inclusive[j] = True, stop - start[j]
+            stack.span[depth], stack.now[depth] = i, start[j]
+            stack.window[depth], stack.following[depth] = hi, at
+            depth += 1
+            i, t, hi = j, stop, stop
+            at = tree.child_start[i]
+            last = at + tree.size[i]
+            if hi < end[i] and last - at > 1:
+                _order(items, at, last - at, hi, start, end)
+            continue
+        if t > start[i]:
+            _spend(g, i, start[i], t, path, segments)
+        if depth == 0:
+            return
+        depth -= 1
+        i, t = np.int64(stack.span[depth]), stack.now[depth]
+        hi, at = stack.window[depth], stack.following[depth]
+        last = tree.child_start[i] + tree.size[i]
+
+
+@kernel
+def _walk(group_root, tree, eps_ns, strict, keep):
+    """Walk every group; the tree's `items` are reordered."""
+    n = len(tree.start)
+    path = _Path(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.bool_))
+    room = 2 * n if keep else 0
+    segments = _Segments(
+        np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int64),
+        np.empty(room, np.int64), np.zeros(1, np.int64),
+    )  # fmt: skip
+    stack = _Stack(np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
+    for g in range(len(group_root)):
+        _walk_group(g, np.int64(group_root[g]), tree, path, segments, stack, eps_ns, strict)
+    size = segments.size[0]
+    return path, _Segments(
+        segments.group[:size].copy(), segments.span[:size].copy(), segments.start[:size].copy(),
+        segments.end[:size].copy(), segments.size,
     )  # fmt: skip
 
 
@@ -253,9 +303,6 @@ def walk(
         forest.child_start, forest.child, forest.blocks, start, end
     )
     eps_ns = np.int64(EPS_NS if eps and not strict else 0)
-    own, inclusive, visited, seg_group, seg_span, seg_start, seg_end = _walk(
-        forest.group_root, forest.child_start, items, count, start, end, eps_ns, strict, segments
-    )
-    return Walk(
-        own, inclusive, visited, self_ns, child_sum, child_union, seg_group, seg_span, seg_start, seg_end
-    )
+    tree = _Tree(forest.child_start, items, count, start, end)
+    path, found = _walk(forest.group_root, tree, eps_ns, strict, segments)
+    return Walk(*path, self_ns, child_sum, child_union, found.group, found.span, found.start, found.end)
