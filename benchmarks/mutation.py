@@ -62,6 +62,7 @@ MODULES = {
     "entries": ("analysis.comparison.entries", "entries_laws"),
     "routing": ("analysis.comparison.routing", "routing_laws routing"),
     "failures": ("analysis.comparison.failures", "failures_laws failures"),
+    "attribution": ("analysis.attribution.findings", "attribution_laws attribution"),
     "ladder": ("analysis.attribution.ladder", "ladder_laws attribution"),
     "effects": ("analysis.comparison.effects", "transient decomposition routing"),
     "rates": ("analysis.statistics.rates", "rates failure_trends failures"),

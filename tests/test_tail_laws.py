@@ -37,7 +37,7 @@ MATCHED = Matched(slots(), slots(), ())
 def unit(
     means_ms: tuple[float, float] = (10.0, 10.0), kind: int = 0, entries: int = 1, count: float = 100.0
 ) -> Unit:
-    """Entries of so many units in each block, with these mean clocks in base and head."""
+    """Entries of so many units in each block, twice as many in head, with these mean clocks."""
     frame = pl.DataFrame(
         {
             "entry_id": [9 - at for at in range(entries)], "service": ["shop", "cart", "mail"][:entries],
@@ -45,7 +45,10 @@ def unit(
         }
     ).with_row_index("index")  # fmt: skip
     whole = np.full((BLOCKS, entries), count)
-    sides = [Side({}, {"units": whole, "clock_ns": whole * ms * MS}, NOTHING, NOTHING) for ms in means_ms]
+    sides = [
+        Side({}, {"units": n * whole, "clock_ns": n * whole * ms * MS}, NOTHING, NOTHING)
+        for n, ms in zip((1, 2), means_ms, strict=True)
+    ]
     none = np.zeros(0, np.int64)
     return Unit(kind, frame, pl.DataFrame(), Tree(none, none, none), sides[0], sides[1], 0.0)
 
@@ -128,7 +131,7 @@ def test_more_requests_beyond_the_quantile_are_told_with_both_quantiles_and_mean
     assert (one.ms_base, one.ms_head) == pytest.approx((bin_ms(120), bin_ms(160)))
     assert (one.mean_base, one.mean_head, one.flat) == (10.0, 10.4, True)
     assert (one.beyond.base, one.beyond.head) == pytest.approx((0.01, 0.04))
-    assert (one.beyond.of_base, one.beyond.of_head) == (800.0, 800.0)
+    assert (one.beyond.of_base, one.beyond.of_head) == (800.0, 1600.0)
     assert one.beyond.significant
     assert one.beyond.change_ci is not None
     assert 0.0 < one.beyond.change_ci[0] < 0.03 < one.beyond.change_ci[1]
@@ -150,11 +153,15 @@ def test_tails_stand_by_how_many_times_as_long_they_are() -> None:
     """Of all entries and kinds; their own rows and names."""
     base = {100: 800, 110: 192, 112: 8}
     twice, thrice = {100: 800, 126: 200}, {100: 800, 136: 200}
-    made = found(period(base, base, base), period(twice, base, thrice), unit(entries=3))
+
+    def later(counts: dict[int, int]) -> dict[int, int]:
+        return {at + 40: n for at, n in counts.items()}
+
+    made = found(period(later(base), base, base), period(later(twice), base, thrice), unit(entries=3))
     assert [(one.service, one.q) for one in made] == [
         ("mail", 0.95), ("mail", 0.99), ("shop", 0.95), ("shop", 0.99),
     ]  # fmt: skip
-    assert [one.ms_head for one in made] == pytest.approx([bin_ms(at) for at in (136, 136, 126, 126)])
+    assert [one.ms_head for one in made] == pytest.approx([bin_ms(at) for at in (136, 136, 166, 166)])
     both = {
         schema.UNIT_REQUEST: unit(), schema.UNIT_MESSAGE: unit(kind=schema.UNIT_MESSAGE),
         schema.UNIT_DETACHED: None, schema.UNIT_LONG: unit(kind=schema.UNIT_LONG),
@@ -225,3 +232,16 @@ def test_a_mean_is_flat_within_a_twentieth_of_what_it_was(head: float, flat: boo
     (one,) = found(period(QUICK), period(SLOW), unit((10.0, head)))
     assert one.flat == flat
     assert (one.mean_base, one.mean_head) == pytest.approx((10.0, head))
+
+
+@pytest.mark.parametrize(("head", "changed"), [(1500, False), (2500, True)])
+def test_a_part_that_is_larger_by_less_than_a_thousandth_is_as_it_was(head: int, changed: bool) -> None:
+    """Whatever a million requests can tell."""
+    bins, whole = np.array([100, 160]), 1_000_000
+
+    def sketches(slow: int) -> tail._Sketches:
+        by_bin = np.array([whole - slow, slow], float)
+        return tail._Sketches(np.tile(by_bin / BLOCKS, (BLOCKS, 1, 1)), np.array([float(whole)]))
+
+    one = tail._test(unit(), 0.99, (sketches(600), sketches(head)), bins, MATCHED)
+    assert (one.rates.p_value[0] < 1e-3) == changed

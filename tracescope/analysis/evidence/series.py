@@ -313,7 +313,7 @@ def grown_most(
     found = {
         entry: (after[entry][2] / after[entry][1] - before[entry][2] / before[entry][1]) * after[entry][1]
         for entry in entries
-        if before.get(entry, (-1,))[0] >= 0 and after.get(entry, (-1,))[0] == schema.UNIT_REQUEST
+        if entry in before and entry in after and after[entry][0] == schema.UNIT_REQUEST
     }
     return max(found, key=lambda entry: found[entry], default=None)
 
