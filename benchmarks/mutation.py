@@ -63,6 +63,7 @@ MODULES = {
     "routing": ("analysis.comparison.routing", "routing_laws routing"),
     "failures": ("analysis.comparison.failures", "failures_laws failures"),
     "attribution": ("analysis.attribution.findings", "attribution_laws attribution"),
+    "matched": ("analysis.comparison.matched", "matched_laws"),
     "ladder": ("analysis.attribution.ladder", "ladder_laws attribution"),
     "effects": ("analysis.comparison.effects", "transient decomposition routing"),
     "rates": ("analysis.statistics.rates", "rates failure_trends failures"),
@@ -109,6 +110,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("decompose", "_log_change", f"{side} > 0 => {side} >= 0"): "what one period lacks carries nothing"
         for side in ("base", "head")
     },
+    (
+        "series",
+        "stretches",
+        "slot_ns <= unit => slot_ns < unit",
+    ): "slots as long as a unit are cut alike as slots",
+    (
+        "series",
+        "quantile_of",
+        "reached >= part * reached[-1] * (1 - 1e-09) => reached > part * reached[-1] * (1 - 1e-09)",
+    ): "the bound lies by 1e-9 below what counts reach",
     (
         "series",
         "_entry_side",

@@ -255,6 +255,8 @@ def test_the_entry_that_grew_most_is_that_whose_growth_cost_most_time() -> None:
     assert grown_most(head, base, [1, 2, 3]) == 3
     assert grown_most(base, head, [3]) == 3
     assert grown_most(base, base, [2, 1]) == 2  # the first of equals
+    slow = entries((1, 10, 900.0), (2, 10, 5.0)), entries((1, 2, 904.0), (2, 90, 5.2))
+    assert grown_most(*slow, [1, 2]) == 2
     assert grown_most(base, head, []) is grown_most(base, head, [4]) is None
     assert grown_most(base, entries((4, 3, 9.0)), [1, 4]) is None
     assert grown_most(base, entries((1, 3, 9.0), unit=schema.UNIT_MESSAGE), [1]) is None
