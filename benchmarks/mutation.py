@@ -54,8 +54,8 @@ MODULES = {
     "curve": ("analysis.capacity.curve", "curve_laws load_laws load_model"),
     "load": ("analysis.capacity.load_model", "fit_laws load_laws load_model"),
     "arrivals": ("analysis.capacity.arrivals", "arrival_laws arrivals load_laws load_model"),
-    "growth": ("analysis.capacity.split", "split load_model"),
-    "forecast": ("analysis.capacity.forecast", "forecast_laws forecast"),
+    "growth": ("analysis.capacity.split", "split_laws split load_model"),
+    "forecast": ("analysis.capacity.forecast", "forecast_by_hand forecast_laws forecast"),
     "changes": ("analysis.evidence.change_points", "change_laws"),
     "patterns": ("analysis.evidence.patterns", "pattern_laws pattern_rules patterns"),
     "decompose": ("analysis.comparison.decompose", "decompose_laws decomposition"),
@@ -245,6 +245,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         for place, text in (
             ("", "_MOST_STEPS = 200 => _MOST_STEPS = 201"),
             ("", "_MOST_STEPS = 200 => _MOST_STEPS = 199"),
+            ("robust_fit", "(huber_cost(rest, turn), 0.001) => (huber_cost(rest, turn), 0.002)"),
+            ("robust_fit", "(huber_cost(rest, turn), 0.001) => (huber_cost(rest, turn), 0.0005)"),
             ("robust_fit", "damping / 9 => damping / 10"),
             ("robust_fit", "damping / 9 => damping / 8"),
             ("robust_fit", "damping *= 6 => damping *= 7"),
@@ -252,6 +254,10 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
             ("robust_fit", "damping < _LARGEST_DAMPING => damping <= _LARGEST_DAMPING"),
             ("", "_FURTHEST = 0.9 => _FURTHEST = 0.45"),
         )
+    },
+    **{
+        ("robust_fit", "robust_fit", f"{side} < _AT_BOUND => {side} <= _AT_BOUND"): "no step ends just there"
+        for side in ("x - low", "high - x")
     },
     ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
     **{
@@ -353,6 +359,40 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         )
     },
     ("load", "", "DRAWS: Final = 400 => DRAWS: Final = 399"): "one draw of so many more or less",
+    ("load", "shift.parts", "(2, 2, len(capacity)) => (2, 3, len(capacity))"): "room that nothing is put in",
+    ("load", "shift.parts", "(2, 2, len(capacity)) => (3, 2, len(capacity))"): "room that nothing is put in",
+    (
+        "arrivals",
+        "_of_period",
+        "part['resource'][0] => part['resource'][-1]",
+    ): "an edge reaches one resource in all of its slots",
+    (
+        "arrivals",
+        "_smooth",
+        "hour // size + (24 * weekend if split and days >= 10 else 0)"
+        " => hour // size - (24 * weekend if split and days >= 10 else 0)",
+    ): "cells below 0 are as many others as those from 24 on",
+    (
+        "arrivals",
+        "_smooth",
+        "period.end_ns - 1 => period.end_ns - 2",
+    ): "slots begin at whole hours",
+    (
+        "bins",
+        "bin_of",
+        "np.minimum(octaves, 62) => np.minimum(octaves, 63)",
+    ): "more than 62 are one less whatever is shifted",
+    (
+        "bins",
+        "bin_of",
+        "np.abs(parts - np.round(parts)) < _NEAR_EDGE => np.abs(parts - np.round(parts)) >= _NEAR_EDGE",
+    ): "where numpy's logarithm is the C library's nothing is put right",
+    ("arrivals", "points", "if count < 1: => if False:"): "one stretch of one level is all slots together",
+    (
+        "bins",
+        "bin_of",
+        "values > 0 => values > 1",
+    ): "the bin of 1 is the one before 0's octave, as that of 2 less one",
     ("load", "", "DRAWS: Final = 400 => DRAWS: Final = 401"): "one draw of so many more or less",
     **{
         (

@@ -116,6 +116,7 @@ def test_within_one_period_a_call_is_weighed_anew_every_fortnight() -> None:
         load = by_edge(period(rows, n))[1].load
         ratio = load[n // 2 :].mean() / load[: n // 2].mean()
         assert ratio == pytest.approx(100 / 40) if grown else ratio < 100 / 40
+        assert load[168:336].mean() == pytest.approx(load[:168].mean())  # one fortnight
 
 
 def test_a_service_serves_what_its_own_edges_count_and_what_sends_no_spans_what_reaches_it() -> None:
@@ -268,6 +269,7 @@ def test_levels_are_three_to_eight_about_the_root_of_the_windows() -> None:
         made = points(hours(load, total / n + 1e-9), n * HOUR_NS, 0)
         assert len(made) == levels * stretches, total
         assert np.ptp(made.calls) <= 1e-6
+        assert (np.ptp(made.load) < 1e-6) == (levels == 1)
 
 
 def test_a_window_is_the_mean_of_its_slots_by_calls_unless_they_are_short() -> None:

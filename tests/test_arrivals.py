@@ -252,6 +252,9 @@ def test_hours_of_many_calls_know_their_own_load() -> None:
         assert noise == pytest.approx(1 / math.sqrt(counted))
     assert (smoothed(9.0, 3, load[:72])[0] != load[:72]).any()
     assert smoothed(0.25, 2, load[:48])[1] == 1.0
+    assert smoothed(25.0, 8, load[: 8 * 24])[1] == pytest.approx(
+        1 / math.sqrt(200)
+    )  # of a cell that knows itself
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,11 @@ def test_quiet_hours_are_the_three_tenths_with_the_least_work() -> None:
 
 
 def test_too_few_quiet_calls_make_every_slot_count() -> None:
-    """150 in the quiet slots are enough, each edge by itself."""
-    for least, seconds in ((50.0, 0.06), (49.0, (3 * 49 * 0.06 + 7 * 90 * 0.02) / (3 * 49 + 7 * 90))):
-        rows = [(slot, 1, least if slot < 3 else 90.0, 60.0 if slot < 3 else 20.0) for slot in range(10)]
-        rows = [(slot, edge, calls + (slot if slot >= 3 else 0) * 1e-9, ms) for slot, edge, calls, ms in rows]
-        told = quiet_times(slots([*rows[:1], *((s, 1, c + s * 1e-6, ms) for s, _, c, ms in rows[1:])]))
-        assert told["s:db", 1, 0].seconds == pytest.approx(seconds, rel=1e-4), least
+    """150 in the quiet slots are enough."""
+    for first, seconds in ((49.0, 0.06), (48.0, (149 * 0.06 + 651 * 0.02) / 800)):
+        calls = [first, 50.0, 51.0, *(90.0 + n for n in range(7))]
+        rows = [(slot, 1, each, 60.0 if slot < 3 else 20.0) for slot, each in enumerate(calls)]
+        assert quiet_times(slots(rows))["s:db", 1, 0].seconds == pytest.approx(seconds), first
 
 
 def test_a_resource_is_quiet_by_the_work_of_all_its_edges_and_not_by_calls() -> None:
@@ -154,6 +153,9 @@ def test_most_of_what_is_asked_beyond_before_is_more_than_half_of_it() -> None:
     assert aggressor(1, before, now | {3: Asked(5.0, 0.599)}) is not None
     assert aggressor(1, before, now | {3: Asked(5.0, 0.49)}) is None  # under 15 % more in all
     assert aggressor(1, {}, now) is None
+    assert aggressor(1, {}, {2: Asked(1.0, 1.0)}) is None  # nothing was asked for before
+    newcomer = aggressor(1, before, before | {2: Asked(6.0, 0.4), 7: Asked(3.0, 0.4)})
+    assert newcomer == (7, pytest.approx(0.16), pytest.approx(0.75), math.inf, 1.0)
 
 
 def test_a_neighbour_that_brings_more_than_all_of_it_brings_all() -> None:

@@ -29,7 +29,7 @@ def midpoint_of(bins: NDArray[np.int16]) -> NDArray[np.float64]:
 
 def bin_of(values: NDArray[np.int64]) -> NDArray[np.int16]:
     """Bin of each value ``(n,)``, as `tracescope.kernels.sketch` has it, without loading the compiler."""
-    above = np.where(values > 0, values, 1)
+    above = np.maximum(values, 1)
     octaves = np.frexp(above.astype(np.float64))[1].astype(np.int64) - 1
     octaves -= (octaves > 62) | (np.left_shift(1, np.minimum(octaves, 62)) > above)  # rounded up
     powers = np.left_shift(1, octaves)
@@ -37,6 +37,6 @@ def bin_of(values: NDArray[np.int64]) -> NDArray[np.int16]:
     near = np.flatnonzero(np.abs(parts - np.round(parts)) < _NEAR_EDGE)
     ratios = (above[near] / powers[near].astype(np.float64)).tolist()
     parts[near] = [math.log2(ratio) * PER_OCTAVE for ratio in ratios]
-    inside = np.clip(np.ceil(parts) - 1, 0, PER_OCTAVE - 1).astype(np.int64)
+    inside = np.maximum(np.ceil(parts) - 1, 0).astype(np.int64)
     bins = octaves * PER_OCTAVE + np.where(above == powers, -1, inside)
     return np.where(values > 0, bins, ZERO_BIN).astype(np.int16)
