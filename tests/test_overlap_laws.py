@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from difflib import SequenceMatcher
 
 import pytest
@@ -168,3 +169,10 @@ def test_likeness_counts_every_letter_of_long_names() -> None:
     a, b = "x" + "/a" * 150, "/a" * 150
     assert overlap._likeness(a, b) == pytest.approx(2 * 300 / 601)
     assert SequenceMatcher(None, a, b).ratio() == 0.0  # as it would be
+
+
+def test_periods_without_hours_of_services_are_compared_by_their_entries() -> None:
+    bare = period({"a GET": 1}, services={"a": 1})
+    tables = {name: frame for name, frame in bare.tables.items() if name != "service_hours"}
+    other = period({"a GET": 1}, services={"c": 1})
+    assert check_overlap(replace(bare, tables=tables), other) == []
