@@ -69,7 +69,7 @@ MODULES = {
     "review": ("analysis.topology.findings", "findings"),
     "rules": ("analysis.topology.rules", "check"),
     "ladder": ("analysis.attribution.ladder", "ladder_laws attribution"),
-    "effects": ("analysis.comparison.effects", "transient decomposition routing"),
+    "effects": ("analysis.comparison.effects", "effects_laws transient decomposition routing"),
     "rates": ("analysis.statistics.rates", "rates failure_trends failures"),
     "distributions": ("analysis.statistics.distributions", "distributions"),
     "robust_fit": ("analysis.statistics.robust_fit", "robust_fit"),

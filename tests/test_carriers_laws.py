@@ -271,3 +271,42 @@ def test_a_value_that_carries_half_of_a_rise_in_few_requests_is_clear(
     one = carrier("a", **more)
     other = carrier("b", explained=0.1)
     assert clear_carrier(Carriers(1, 1, 1.0, 0.0, (other, one))) is (one if clear else None)
+
+
+def test_requests_that_stand_for_more_or_for_less_each_carry_the_same() -> None:
+    """Weights of one period are relative to each other; a request of weight three is three requests."""
+    base, head = [OLD] * 160, ([OLD] * 4 + [NEW]) * 32
+    plain = found(base, head)["version=2"]
+    for factor in (1e-4, 7.0):
+        scaled = found(base, [replace(one, weight=factor) for one in head])["version=2"]
+        assert (scaled.carries, scaled.weight_head, scaled.stands_out) == pytest.approx(
+            (plain.carries, plain.weight_head, plain.stands_out)
+        )
+    thrice = found(base, ([replace(OLD, weight=3.0), OLD, NEW]) * 60)["version=2"]
+    assert (thrice.carries, thrice.weight_head) == pytest.approx((plain.carries, plain.weight_head))
+
+
+def test_values_are_alike_by_the_requests_of_head_that_carry_them() -> None:
+    """What they were carried by before says nothing of now."""
+    quick, tenant, region = One(10.0), One(10.0, ("tenant=a",)), One(10.0, ("region=x",))
+    both = One(60.0, ("tenant=a", "region=x"))
+    told = find_carriers(
+        requests([quick, quick, tenant, region] * 40), requests([quick, quick, quick, both] * 40), ALPHA
+    )
+    assert [(one.name, one.also) for one in told.carriers] == [("tenant=a", ("region=x",))]
+
+
+@pytest.mark.parametrize(("failing", "worth"), [(3, False), (5, True)])
+def test_what_stands_out_of_failures_is_two_in_a_thousand(failing: int, worth: bool) -> None:
+    """Of a thousand, half carry the flag; what fails of these stands out by half of its part of all."""
+    off, on = One(10.0, ("flag=off",)), One(10.0, ("flag=on",))
+    later = [off, on] * 500
+    for at in range(failing):
+        later[2 * at * 90 + 1] = replace(on, failed=True)
+    pair = requests([off, on] * 500), requests(later)
+    entries = pl.DataFrame({"service": ["shop"], "operation": ["GET /"]}).with_row_index("entry")
+    sides = [carriers._side(one, entries, "failed") for one in pair]
+    _, rows = carriers._test("failed", (sides[0], sides[1]), carriers._carried(*pair), 1)
+    (_, (one, p)) = rows
+    assert one.stands_out == pytest.approx(0.5 * failing / 1000)
+    assert (p < 1.0) == worth

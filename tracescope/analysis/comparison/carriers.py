@@ -101,7 +101,7 @@ def _side(requests: Requests, entries: pl.DataFrame, measure: str) -> _Side:
     units = requests.units.join(entries, on=["service", "operation"], how="left", maintain_order="left")
     order = np.argsort(units["start_ns"].to_numpy(), kind="stable")
     block = np.empty(len(units), np.int64)
-    block[order] = np.arange(len(units)) * BLOCKS // max(len(units), 1)
+    block[order] = np.arange(len(units)) * BLOCKS // len(units)
     return _Side(
         units["entry"].to_numpy().astype(np.int64),
         block,
@@ -174,10 +174,10 @@ def _test(
             spreads.append(Spread(np.array([error]), np.array([BLOCKS - 1.0])))
         spread = combine(*spreads)
         stands_out = shown[1] - shown[0]
-        error, dof = float(spread.error[0]), float(spread.dof[0])
+        error, dof = spread.error.item(), spread.dof.item()
         size = abs(stands_out) - least
         t = size / error if error > 0 else np.sign(size) * np.inf
-        p = min(2 * float(student_cdf(dof, -t)), 1.0) if size > 0 else 1.0
+        p = 2 * float(student_cdf(dof, -t)) if size > 0 else 1.0
         carries = parts[1] - parts[0]
         explained = carries / change if abs(change) > least else None
         out.append(
