@@ -62,10 +62,29 @@ def _unwritten(shape: Any, dtype: Any = float) -> Any:
     return out
 
 
+class _Numpy:
+    """NumPy as kernels see it: new arrays are marked as unwritten."""
+
+    empty = staticmethod(_unwritten)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(np, name)
+        setattr(self, name, value)
+        return value
+
+
+_numpy = _Numpy()
+
+
+def _plain(function: Callable[..., Any], **_options: Any) -> Callable[..., Any]:
+    """A kernel as it is written."""
+    function.__globals__["np"] = _numpy
+    return function
+
+
 def interpret() -> None:
     """Let kernels that are loaded from now on be Python; integers wrap around as compiled ones do."""
     kernels: Any = importlib.import_module("tracescope.kernels")
-    kernels._compiled = lambda function, **_options: function
+    kernels._compiled = _plain
     kernels.primitive = lambda function: PRIMITIVES[function.__name__]
-    np.empty = _unwritten
     np.seterr(over="ignore")

@@ -106,6 +106,11 @@ MODULES = {
     "octets": ("kernels.octets", "octets"),
     "json_text": ("kernels.json_text", "plain_json_laws"),
     "plain_json": ("kernels.plain_json", "plain_json_laws"),
+    "wire": ("kernels.wire", "wire_laws"),
+    "plain_jaeger": ("kernels.plain_jaeger", "foreign_laws"),
+    "plain_zipkin": ("kernels.plain_zipkin", "foreign_laws"),
+    "zipkin_v1": ("kernels.zipkin_v1", "foreign_laws"),
+    "json_groups": ("kernels.json_groups", "foreign_laws"),
 }
 
 #: Survivors that behave as the module does: (module, function, text of the mutant) -> why.
@@ -472,6 +477,43 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         for text in ("if at < end: => if False:", "8 <= low < 128 => 9 <= low < 128")
     },
     ("octets", "", "SLACK = 8 => SLACK = 9"): "more room than is read",
+    ("json_text", "", "DOUBLE_TEXT = 10 => DOUBLE_TEXT = 11"): "with its key and quotes a double is longer",
+    ("json_text", "_checked_string", "c > 127 => c >= 127"): "no escape is meant by a DEL either",
+    ("json_text", "is_item", "at >= 0 => at >= 1"): "an item stands in a list, which begins before it",
+    ("plain_json", "", "_PLACES = 64 => _PLACES = 65"): "more room than is used",
+    (
+        "forest",
+        "_find_parents",
+        "table[:size] = -1 => table[:size] = -2",
+    ): "any number below zero stands for none",
+    **{
+        ("forest", "_break_cycles", text): "whether to look for cycles: who looks finds the same"
+        for text in (
+            "t + 1 => t - 1",
+            "start_ns[p] == start_ns[i] and p >= i => start_ns[p] == start_ns[i] or p >= i",
+        )
+    },
+    (
+        "tally",
+        "hash4",
+        "x >> np.uint64(32) => x << np.uint64(32)",
+    ): "how a hash mixes decides no more than time",
+    ("tally", "intern", "np.uint64(1) => np.uint64(2)"): "half of a table's places are more than its rows",
+    **{
+        ("tally", place, text): "tables are larger than they need be, or grow earlier"
+        for place, text in (
+            ("has_room", "table.size[0] + more <= len(table.rows) => table.size[0] + more < len(table.rows)"),
+            ("has_room", "table.size[0] => table.size[-1]"),
+            ("new_table", "4 * room => 3 * room"),
+            ("new_table", "np.zeros(1, np.int64) => np.zeros(2, np.int64)"),
+            ("grown", "8 * len(table.rows) => 7 * len(table.rows)"),
+        )
+    },
+    (
+        "rollup",
+        "attribute",
+        "np.full(size, -1, np.int32) => np.full(size, -2, np.int32)",
+    ): "any number below zero stands for none",
     ("octets", "_wide_tag", "after < 0 => after < 1"): "after a varint is at least one",
     (
         "roles",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import twin
 from builders import EPOCH_NS, MS, Made, frame
@@ -35,7 +36,7 @@ def drawn(draw: Draw, traces: int, seed: int = 1) -> list[Made]:
     return spans
 
 
-def forest_of(spans: list[Made]) -> tuple[Forest, list[Made], Names]:
+def forest_of(spans: list[Made], **options: Any) -> tuple[Forest, list[Made], Names]:
     """The kernel's forest, the spans in its order, and names by their codes.
 
     Of a trace's number the high half of its id has the remainder by three: traces share their low halves.
@@ -50,7 +51,7 @@ def forest_of(spans: list[Made]) -> tuple[Forest, list[Made], Names]:
         arrays.trace_hi, arrays.trace_lo, arrays.span_id, arrays.content_hash, arrays.start_ns,
         window_ns=twin.WINDOW_NS,
     )  # fmt: skip
-    forest = build_forest(arrays, traces)
+    forest = build_forest(arrays, traces, **options)
     return forest, [spans[at] for at in forest.order.tolist()], names
 
 
@@ -283,6 +284,8 @@ def nested(rng: random.Random, trace: int) -> list[Made]:
         kind = rng.choice((schema.KIND_CLIENT, schema.KIND_CLIENT, *range(-1, 7)))
         edge_class = rng.choice((schema.CLASS_TRANSPORT, schema.CLASS_HTTP, *range(9)))
         service = above.service if above and rng.random() < 0.75 else rng.choice(SERVICES)
+        if above and rng.random() < 0.12:  # the same question, asked by a layer below
+            kind, edge_class, service, op = above.kind, schema.CLASS_DB, above.service, above.messaging_op
         if chain and number > 1:
             kind, edge_class = rng.choice((schema.KIND_CLIENT, schema.KIND_INTERNAL)), schema.CLASS_TRANSPORT
             above, service = spans[-1], spans[0].service

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import twin
 from builders import Made, tree
 from drawn import Draw, anything, calls, drawn, forest_of, messages, nested
 
+from tracescope import schema
 from tracescope.kernels.forest import COUNTERS
 
 ROLES = ("internal", "server", "consumer", "call", "leaf", "db", "publish", "poll", "transport")
@@ -146,3 +148,31 @@ def test_waiting_is_counted_and_work_is_a_unit(law: str) -> None:
     assert found == of_the_twin(spans)
     (counts,) = (key[2] for key in found if key[0] == "counts")
     assert [reason for reason, count in zip(COUNTERS, counts, strict=True) for _ in range(count)] == wanted
+
+
+def test_a_sidecar_has_the_service_of_the_first_span_of_all() -> None:
+    """Where that is the application it stands beside, and of the first one that an inbound one serves."""
+    out = tree("a 0-10 server\n  proxy 1-9 client")
+    inbound = tree("proxy 0-10 server\n  b 1-9 client\n  a 2-5 server\n  b 6-9 server", trace=2)
+    for spans, at in ((out, 1), (inbound, 0)):
+        spans[at] = replace(spans[at], edge_class=schema.CLASS_SIDECAR)
+        found = of_the_kernel(spans)
+        assert found == of_the_twin(spans)
+        assert {key[10] for key in found if key[1:2] == (spans[at].span,)} == {"a"}
+
+
+@pytest.mark.parametrize(("draw", "traces"), [(messages, 120), (anything, 60)], ids=["messages", "anything"])
+def test_as_jaeger_draws_it_whatever_overlaps_its_parent_blocks(draw: Draw, traces: int) -> None:
+    """And lasts as long as it was sent, whatever it received."""
+    forest, kept, _ = forest_of(drawn(draw, traces), skew=False, compat="jaeger")
+    start, end = forest.start_ns.tolist(), forest.end_ns.tolist()
+    chained = 0
+    for at, (span, up) in enumerate(zip(kept, forest.parent.tolist(), strict=True)):
+        assert (start[at], end[at]) == (span.start, max(span.start, span.end))
+        moment = start[at] == end[at]
+        overlaps = up >= 0 and (start[at] < end[up] or (moment and start[at] == end[up]))
+        overlaps = overlaps and (end[at] > start[up] or moment)
+        roles = (ROLES[forest.role[up]], ROLES[forest.role[at]]) if up >= 0 else None
+        chained += roles == ("poll", "consumer")
+        assert forest.blocks[at] == (overlaps and roles != ("poll", "consumer"))
+    assert chained

@@ -260,7 +260,7 @@ def host(resource: Any, span: Span) -> str | None:
     """The first of a resource's hosts, instances and addresses, and the span's own, that names one host."""
     about = picked(resource.attributes, semconv.RESOURCE_ATTRIBUTES)
     about |= picked(resource.attributes, semconv.SPAN_ATTRIBUTES)
-    candidates = [about.get(name) for name in ("host", "service_instance", "own_address", "address")]
+    candidates = [about.get(name) for name in ("host", "service_instance", "own_address", "own_name")]
     candidates.append(picked(span.attributes, semconv.SPAN_ATTRIBUTES).get("own_address"))
     return next((name for name in candidates if name is not None and name not in semconv.EVERY_HOST), None)
 

@@ -1241,7 +1241,7 @@ def _span(room, at, end, number_of_span, row, raw_at, resource_hash, latest_star
             if codes[field + 1] >= 0:
                 combined ^= _mix(field, codes[field + 1])
                 codes[field + 1] = -1
-    row[C_COMBINATION] = _combine(room, combined ^ _mix(-1, row[C_KIND]), len(codes))
+    row[C_COMBINATION] = _combine(room, combined ^ _mix(np.int64(-1), row[C_KIND]), len(codes))
     row[C_HASH] = np.int64(hash_bytes(room.raw, raw_at, row[C_RAW_END] - raw_at, resource_hash ^ named))
     return flaw, np.int64(at), np.int64(OK)
 
