@@ -25,7 +25,7 @@ from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.serving.pressure import Pressure
 from tracescope.session import Session
 from tracescope.store import journal as journals
-from tracescope.store import modes
+from tracescope.store import landing, modes
 
 
 class FaultyOs:
@@ -74,6 +74,26 @@ def test_a_journal_that_cannot_be_written_stops_acknowledgement_and_recovers(
         receiver.send(request(300, 10))
         assert receiver.counts() == (20, 20)
     assert receiver.counts() == (20, 20)
+
+
+def test_the_drain_outlives_a_folder_that_cannot_be_looked_at(tmp_path, monkeypatch) -> None:
+    """Spans stay in the journal, /readyz says why in words, and they land once the folder can be read."""
+    with Running(tmp_path / "store") as receiver:
+        receiver.send(request(0, 10))
+        eventually(lambda: receiver.counts() == (10, 10), "drained")
+
+        def hidden(folder: Path) -> list[Path]:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(landing, "_entries", hidden)
+            receiver.send(request(100, 10))
+            eventually(lambda: "drain_failed" in receiver.log.getvalue(), "told")
+        said = [json.loads(line) for line in receiver.log.getvalue().splitlines()]
+        why = next(event["message"] for event in said if event["event"] == "drain_failed")
+        assert f"{receiver.store.root / 'landing'}: Permission denied" in why
+        assert "PermissionError" not in why
+        eventually(lambda: receiver.counts() == (20, 20), "drained again")
 
 
 @pytest.fixture

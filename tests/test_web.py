@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from tracescope.cli import main
 from tracescope.config import Settings
+from tracescope.mcp import Tools
 from tracescope.report.terms import term
 from tracescope.serving.graph_metrics import GraphSeries
 from tracescope.session import Session
@@ -736,3 +737,89 @@ def test_every_page_and_series_is_documented(client) -> None:
     table = (root / "collector-config" / "receiver.md").read_text()
     for family in GraphSeries(Session("none", Settings())).describe():
         assert f"`{family.name}" in table, family.name
+
+
+# -- what is no request --
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (b"[" * 4000, 400, "nested too deeply"),
+        (b'{"finding": "\\ud800"}', 400, "half a character"),
+        (b'{"finding": "\xff"}', 400, "not text in UTF-8"),
+        (b'{"findng": "1a2b3c4d"}', 400, "'findng', which is none of finding, until, reason"),
+        (b'{"finding": 7}', 400, "object of texts"),
+        (b"", 400, "no JSON"),
+        (b'{"finding": "' + b"x" * 5000 + b'"}', 413, "more than 4096 bytes"),
+    ],
+    ids=["deep", "half a character", "no UTF-8", "an unknown member", "a number", "nothing", "too long"],
+)
+def test_a_body_that_is_none_is_refused_in_words(
+    client: TestClient, body: bytes, code: int, words: str
+) -> None:
+    """Nothing of it is cut off and taken for the whole."""
+    answer = client.post("/api/mute", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == code
+    assert words in answer.json()["error"]
+    assert answer.json()["hint"]
+
+
+def test_a_form_that_is_too_long_is_refused_whole(client: TestClient) -> None:
+    """A name cut in the middle would be another name."""
+    form, own = {"name": "x" * 5000, "at": "now"}, {"origin": "http://127.0.0.1"}
+    assert client.post("/mark", data=form, headers=own).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("top=" + "9" * 400, "top is 9999"),
+        ("top=1.5", "not a whole number"),
+        ("growth=nan", "growth is nan"),
+        ("quantile=x", "not a number"),
+        ("nope=1", "no parameter 'nope'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_told_with_what_can(client: TestClient, query: str, words: str) -> None:
+    """Its name, its value, and its range."""
+    answer = client.get(f"/api/growth?{query}")
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert answer.json()["hint"]
+
+
+def test_a_method_that_a_path_does_not_take_is_told_with_those_it_does(client: TestClient) -> None:
+    """RFC 9110, section 15.5.6: with the header Allow; routes of programs say it in JSON."""
+    own = {"origin": "http://127.0.0.1"}
+    for path, method, allowed in (
+        ("/", "POST", "GET, HEAD"),
+        ("/mark", "GET", "POST"),
+        ("/mark", "PUT", "POST"),
+        ("/api/mute", "GET", "POST"),
+        ("/api/growth", "DELETE", "GET, HEAD"),
+    ):
+        answer = client.request(method, path, headers=own)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+        said = answer.json()["error"] if path.startswith("/api/") else answer.text
+        assert f"{path} takes {allowed}, not {method}" in said
+
+
+def test_what_the_system_refuses_is_told_by_page_and_tools(
+    incident: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the path and what to do, in the form of each surface, and without a traceback."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/data/store")
+
+    store = incident[0]
+    client, tools = client_of(store), Tools(Session(store, Settings(store=str(store), tz="UTC")))
+    monkeypatch.setattr(Session, "status", refuse)
+    said = client.get("/api/state")
+    assert (said.status_code, said.json()["error"]) == (500, "/data/store: No space left on device")
+    assert "`df /data`" in said.json()["hint"]
+    page = client.get("/quality")
+    assert page.status_code == 500
+    assert "/data/store: No space left on device" in page.text
+    assert tools.quality() == said.json()

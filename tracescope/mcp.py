@@ -13,7 +13,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.explain import sentence
-from tracescope.errors import TracescopeError, UsageError
+from tracescope.errors import UsageError, translated
 from tracescope.near import suggestion
 from tracescope.report import canonical, text
 from tracescope.session import Answers, Session
@@ -44,8 +44,11 @@ def _answered(tool: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
         try:
             return canonical(tool(*arguments, **named))
-        except TracescopeError as error:
-            return {"error": error.message, "hint": error.hint}
+        except Exception as error:
+            known = translated(error)
+            if known is None:
+                raise
+            return {"error": known.message, "hint": known.hint}
 
     return call
 

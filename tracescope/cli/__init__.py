@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import click
 
-from tracescope.errors import TracescopeError, UsageError
+from tracescope.errors import UsageError, bounded, translated
 from tracescope.near import suggestion
 from tracescope.version import __version__
-from tracescope.visible import lines
+from tracescope.visible import line, lines
 
 #: Verb -> where it lives and one line about it; `tracescope --help` imports nothing else.
 VERBS: Final = {
@@ -97,33 +97,21 @@ class Verbs(click.Group):
         logging.getLogger("tracescope.kernels").addHandler(Compiling())
         try:
             return super().invoke(ctx)
-        except TracescopeError as error:
-            _say(f"tracescope: {error.message}")
-            if error.hint:
-                _say(f"  {error.hint}")
-            ctx.exit(error.exit_code)
         except click.UsageError as error:  # click prints it, with the words that were typed
             said = error.format_message()
-            if lines(said) == said:
-                raise
-            raise click.UsageError(lines(said), error.ctx) from error
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                # the reader went away (`| head`): nothing is wrong, and nothing more can be said
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                ctx.exit(0)
-            where = f"{error.filename}: " if error.filename else ""
-            _say(f"tracescope: {where}{error.strerror or error}")
-            _say("  permissions, free space, and `tracescope verify` tell more")
-            ctx.exit(1)
+            raise click.UsageError(line(bounded(said)), error.ctx or ctx) from error
+        except BrokenPipeError:
+            # the reader went away (`| head`): nothing is wrong, and nothing more can be said
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
         except Exception as error:
-            # polars is imported where a verb needs it; what it cannot read or write is no fault of ours
-            polars = sys.modules.get("polars.exceptions")
-            if polars is None or not isinstance(error, polars.PolarsError):
+            known = translated(error)
+            if known is None:
                 raise
-            _say(f"tracescope: {str(error).splitlines()[0]}")
-            _say("  free space, and `tracescope verify` tell more")
-            ctx.exit(1)
+            _say(f"tracescope: {line(known.message)}")
+            if known.hint:
+                _say(f"  {known.hint}")
+            ctx.exit(known.exit_code)
 
 
 class Compiling(logging.Handler):

@@ -18,7 +18,11 @@ from tracescope.errors import StoreError
 
 @click.command(name="demo")
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Random seed; another one gives another shop."
+    "--seed",
+    type=shell.Whole(),
+    default=1,
+    show_default=True,
+    help="Random seed; another one gives another shop.",
 )
 @shell.store_option_of("Folder of the demo's own store; replaced only if a demo made it.")
 @click.option("--open", "shown", is_flag=True, help="Show its page in the browser afterwards.")
@@ -31,11 +35,11 @@ def demo_command(seed: int, store: shell.Given, shown: bool, form: str, output: 
     """
     from tracescope import demo
     from tracescope.periods import first_and_last, format_utc
-    from tracescope.store import open_store
+    from tracescope.store import is_begun, open_store
 
     used = shell.settings(store=store)
     path = config.default_demo() if store is None else Path(used.one_store)
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and any(path.iterdir()) and not is_begun(path):
         if not open_store(path).demo:
             raise StoreError(f"{path} holds a store that no demo made", "choose another folder with --store")
         shutil.rmtree(path)

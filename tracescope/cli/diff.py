@@ -46,7 +46,7 @@ FORMS = ("table", "wide", "json", "ndjson", "markdown", "csv")
     "without ATTR, all attributes of few values.",
 )
 @click.option(
-    "--top", type=click.IntRange(1), metavar="N", help="Number of edges to list (default 10; JSON lists all)."
+    "--top", type=shell.Whole(1), metavar="N", help="Number of edges to list (default 10; JSON lists all)."
 )
 @click.option("--all", "everything", is_flag=True, help="List every edge.")
 @click.option(

@@ -63,13 +63,13 @@ def engine_options(function: F) -> F:
     for option in (
         click.option(
             "--memory-mb",
-            type=click.IntRange(64),
+            type=shell.Whole(64),
             metavar="MIB",
             help="Memory that it may use; with spark each task.",
         ),
         click.option(
             "--workers",
-            type=click.IntRange(1),
+            type=shell.Whole(1),
             help="Number of slices to work on at once; Spark decides by itself.",
         ),
         click.option(
@@ -128,7 +128,7 @@ def seal_command(
 @click.option("--by-hour", is_flag=True, help="Rows of an hour lie together already: do not shuffle them.")
 @click.option("--master", metavar="URL", help="Spark's master, such as spark://host:7077.")
 @click.option("--conf", multiple=True, metavar="KEY=VALUE", help="Spark's configuration; may be repeated.")
-@click.option("--memory-mb", type=click.IntRange(64), metavar="MIB", help="Memory that each task may use.")
+@click.option("--memory-mb", type=shell.Whole(64), metavar="MIB", help="Memory that each task may use.")
 @shell.store_option
 def backfill_command(
     table: str,

@@ -32,7 +32,7 @@ def horizon(text: str) -> float:
 @shell.entry_options
 @shell.stores_option
 @shell.env_option
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Number of entries and edges to list.")
+@click.option("--top", type=shell.Whole(1), metavar="N", help="Number of entries and edges to list.")
 @shell.print_options("table", "json")
 def forecast_command(
     growth: tuple[str, ...],

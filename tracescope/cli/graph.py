@@ -43,7 +43,7 @@ DIAGRAMS = (*DRAWN, "dot", "mermaid", "structurizr", "findings")
 @click.option("--namespace", metavar="NAME", help="Only edges with a node of this namespace at an end.")
 @click.option(
     "--nodes",
-    type=click.IntRange(2),
+    type=shell.Whole(2),
     metavar="N",
     help="Maximum number of nodes: the backbone.  [default: 60 in drawings, else all]",
 )

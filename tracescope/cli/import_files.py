@@ -32,10 +32,10 @@ FORMS = ("auto", "otlp-json", "otlp-proto", "jaeger", "zipkin")
     show_default=True,
     help="Format of the files.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Number of chunks to work on at once.")
+@click.option("--workers", type=shell.Whole(1), help="Number of chunks to work on at once.")
 @click.option(
     "--memory-mb",
-    type=click.IntRange(64),
+    type=shell.Whole(64),
     metavar="MIB",
     help="Memory limit of the import, the program included; at least 600.",
 )

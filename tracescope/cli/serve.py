@@ -39,18 +39,20 @@ _TITLES = {"grpc": "OTLP gRPC", "http": "OTLP HTTP", "web": "web page"}
 @click.option(
     "--max-memory",
     "max_memory_mb",
-    type=int,
+    type=shell.Whole(),
     metavar="MIB",
     help="Memory limit; beyond it senders have to wait.",
 )
 @click.option(
     "--max-disk",
     "max_disk_mb",
-    type=int,
+    type=shell.Whole(),
     metavar="MIB",
     help="Disk limit; the oldest raw spans are removed first.",
 )
-@click.option("--max-request-mb", type=int, metavar="MIB", help="Largest request, as sent and inflated.")
+@click.option(
+    "--max-request-mb", type=shell.Whole(), metavar="MIB", help="Largest request, as sent and inflated."
+)
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
 @click.option("--tls-key", metavar="FILE", help="Private key of the certificate, PEM.")
 @click.option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate that this CA signed.")

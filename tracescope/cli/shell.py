@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import io
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -80,7 +82,7 @@ def output_option(function: F) -> F:
     return click.option(
         "-o",
         "--output",
-        type=click.Path(dir_okay=False),
+        type=Output(),
         metavar="FILE",
         help="Write to this file instead of stdout.",
     )(function)
@@ -154,8 +156,36 @@ def period_arguments(function: F) -> F:
     return click.argument("base", required=False)(click.argument("head", required=False)(function))
 
 
+class Output(click.Path):
+    """A file to write: what cannot be one is refused before anything is computed for it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a folder, a file that may not be written, and one in a folder where none can be made."""
+        if not value:
+            self.fail("'' names no file", param, ctx)
+        found = super().convert(value, param, ctx)
+        folder = os.path.dirname(os.path.abspath(found))
+        if not os.path.lexists(found):
+            if not os.path.isdir(folder):
+                self.fail(f"{found!r}: there is no folder {folder!r}", param, ctx)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                self.fail(f"{found!r}: no file can be made in {folder!r}", param, ctx)
+        return found
+
+
+class Whole(click.IntRange):
+    """A whole number, at least so large."""
+
+    name = "whole number"
+
+
 class Part(click.FloatRange):
     """A number between 0 and 1, both left out."""
+
+    name = "number"
 
     def __init__(self) -> None:
         super().__init__(0, 1, min_open=True, max_open=True)
@@ -167,6 +197,8 @@ class Part(click.FloatRange):
 
 class Size(click.FloatRange):
     """A finite number that is not below 0."""
+
+    name = "number"
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -261,13 +293,33 @@ def emit(text: str, output: str | None) -> None:
     if output is None:
         echo(text, nl=False)
     else:
-        Path(output).write_text(lines(text), encoding="utf-8")
+        write(lines(text).encode(), output)
+
+
+def write(data: bytes, output: str) -> None:
+    """Write a file whole, or leave what was there: a full disk must not cost the former answer.
+
+    Devices, pipes and files in a folder where none can be made are written in place.
+    """
+    path = Path(output).resolve()
+    new = path.with_name(f".{path.name[:200]}.{os.getpid()}.new")
+    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK | os.X_OK):
+        path.write_bytes(data)
+        return
+    try:
+        new.write_bytes(data)
+        if path.exists():
+            shutil.copymode(path, new)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, output) from error
 
 
 def emit_bytes(data: bytes, output: str | None, what: str) -> None:
     """Write data that is no text to a file, or to stdout where that is no terminal."""
     if output is not None:
-        Path(output).write_bytes(data)
+        write(data, output)
     elif sys.stdout.isatty():
         raise UsageError(f"a {what} cannot be shown in a terminal", "write it to a file with -o FILE")
     else:
@@ -294,11 +346,10 @@ def show(renderable: Callable[[int], RenderableType], output: str | None, *, pag
     from tracescope.report.text import UNBOUNDED
 
     if output is not None:
-        with Path(output).open("w", encoding="utf-8") as file:
-            plain = Console(
-                file=file, width=UNBOUNDED, no_color=True, highlight=False, markup=False, emoji=False
-            )
-            plain.print(_Seen(renderable(UNBOUNDED)))
+        file = io.StringIO()
+        plain = Console(file=file, width=UNBOUNDED, no_color=True, highlight=False, markup=False, emoji=False)
+        plain.print(_Seen(renderable(UNBOUNDED)))
+        write(file.getvalue().encode(), output)
         return
     screen = console()
     made = _Seen(renderable(screen.width))

@@ -36,12 +36,8 @@ def mark_command(name: str | None, instant: str | None, store: shell.Given, tz: 
 
 
 @click.command(name="prune")
-@click.option(
-    "--retain-spans-days", type=click.IntRange(0), metavar="DAYS", help="How long to keep raw spans."
-)
-@click.option(
-    "--retain-rollups-days", type=click.IntRange(1), metavar="DAYS", help="How long to keep rollups."
-)
+@click.option("--retain-spans-days", type=shell.Whole(0), metavar="DAYS", help="How long to keep raw spans.")
+@click.option("--retain-rollups-days", type=shell.Whole(1), metavar="DAYS", help="How long to keep rollups.")
 @click.option(
     "--trust-clock", is_flag=True, help="Remove by age even though the clock is far ahead of the store."
 )

@@ -17,7 +17,7 @@ import polars as pl
 
 from tracescope import schema
 from tracescope.engine import clock
-from tracescope.errors import DamagedFileError, NewerFormatError, StoreError
+from tracescope.errors import DamagedFileError, NewerFormatError, StoreError, refused
 from tracescope.periods import format_utc
 from tracescope.store import SpanStore, checked, marks_in, mutes_in
 from tracescope.store.landing import COUNTED, LEDGER, broken, checksum_of, entry_of, is_hour, write_durably
@@ -84,12 +84,16 @@ def other_problems(store: SpanStore) -> Iterator[tuple[Path, str]]:
         int(json.loads(seen.read_bytes())["seen_ns"])
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if refused(error):
+            raise
         yield seen, f"{seen} is damaged; `tracescope verify --repair` sets it aside"
     for path in sorted((store.sealed.folder / "log").glob("*")):
         try:
             Pointer.load(path.read_bytes(), path)
-        except (OSError, StoreError):
+        except (OSError, StoreError) as error:
+            if refused(error):
+                raise
             yield path, f"{path} is damaged; `tracescope verify --repair` sets it aside"
 
 

@@ -31,6 +31,7 @@ from tracescope.engine.slices import (
 )
 from tracescope.engine.tasks import Done, Pool, Run, Task, Threads, rollings, worked
 from tracescope.engine.unlanded import Unlanded
+from tracescope.errors import refused
 from tracescope.store import Snapshot, SpanStore
 from tracescope.store.pointer import File, HourState, Pointer
 from tracescope.store.sealed import READERS_S, Rewrite
@@ -388,5 +389,7 @@ def carried(
     try:
         former = stored("counters", (begin, end - 1)).filter(pl.col("slot").is_between(begin, end - 1))
         return carry_counts(fresh, former.collect())
-    except (OSError, PolarsError):
+    except (OSError, PolarsError) as error:
+        if refused(error):
+            raise
         return fresh  # damaged, which is what a rebuild mends; what only they knew is lost with them

@@ -63,10 +63,9 @@ def main() -> None:
 
 def line_of(error: Exception) -> str:
     """One line on what failed."""
-    from tracescope.errors import TracescopeError
+    from tracescope.errors import sentence
 
-    first = (str(error).splitlines() or [""])[0]
-    return first if isinstance(error, TracescopeError) else f"{type(error).__name__}: {first}"
+    return next(iter(sentence(error).splitlines()), "")
 
 
 if __name__ == "__main__":

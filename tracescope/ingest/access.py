@@ -50,7 +50,7 @@ class Tokens:
             tokens.reload()
         except OSError as error:
             raise ConfigError(
-                f"--token-file {path} cannot be read: {error.strerror}",
+                f"--token-file {path} cannot be read: {in_words(error)}",
                 "give a file with one token a line, which the user of this process may read",
             ) from error
         return tokens

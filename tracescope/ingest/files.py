@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
-from tracescope.errors import InputError, MalformedOtlpError, SourceError
+from tracescope.errors import InputError, MalformedOtlpError, SourceError, in_words, refused, translated
 from tracescope.ingest import documents, foreign, otlp_framing, otlp_json, zipkin_traces
 from tracescope.ingest.documents import Form, NoTracesError
 from tracescope.ingest.inflate import zstd
@@ -165,12 +165,13 @@ def expand(patterns: Sequence[str | Path]) -> list[tuple[str, bool]]:
             out.setdefault(pattern, alone)
             continue
         if os.path.isdir(pattern):
-            found = sorted(str(path) for path in Path(pattern).rglob("*") if _is_visible(path, pattern))
+            found = [str(path) for path in files_below(Path(pattern))]
         elif os.path.exists(pattern):
             found = [pattern]
         else:
             found = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
         if not found:
+            _look(Path(pattern))
             raise InputError(
                 f"{pattern}: no such file", "check the name, or quote a glob that the shell would expand"
             )
@@ -186,9 +187,34 @@ def refuse_elsewhere(patterns: Sequence[str | Path]) -> None:
             raise SourceError(wrong.message, wrong.hint)
 
 
-def _is_visible(path: Path, folder: str) -> bool:
-    """Whether a file found in a folder is one, and neither it nor a folder on the way to it is hidden."""
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+def files_below(folder: Path) -> list[Path]:
+    """Files below a folder by name, but what is hidden.
+
+    Raises
+    ------
+    OSError
+        A folder cannot be looked at: what lies in it must not be left out unsaid.
+    """
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(at, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _look(path: Path) -> None:
+    """Raise the error of a path whose folder does not let us look; a glob only finds nothing there."""
+    try:
+        path.stat()
+        os.scandir(path.parent).close()
+    except PermissionError:
+        raise
+    except OSError:
+        return
 
 
 class FileOfNoTracesError(Exception):
@@ -266,8 +292,9 @@ def _read_errors(name: str) -> Generator[None]:
     try:
         yield
     except (EOFError, OSError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{name}: {said}", "the file is damaged or incomplete; copy it again") from error
+        known = translated(error) if refused(error) else None
+        hint = known.hint if known is not None else "the file is damaged or incomplete; copy it again"
+        raise InputError(f"{name}: {in_words(error)}", hint) from error
 
 
 class _Pieces(io.RawIOBase):

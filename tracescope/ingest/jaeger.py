@@ -23,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from tracescope.errors import in_words
 from tracescope.ingest.otlp_json import Json, Malformed, encode_request
 
 _KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
@@ -203,4 +204,4 @@ def encode(traces: Iterable[Json]) -> bytes:
 
 
 def _said(error: Exception) -> str:
-    return f"a span without {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+    return f"a span without {error}" if isinstance(error, KeyError) else in_words(error)

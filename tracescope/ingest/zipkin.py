@@ -26,6 +26,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracescope.errors import in_words
 from tracescope.ingest.jaeger import hex_id, time_ns
 from tracescope.ingest.otlp_json import Json, Malformed, encode_request
 
@@ -211,9 +212,7 @@ def encode(records: Iterable[Json]) -> bytes:
                 by_endpoint[here] = {"resource": _resource(here), "scopeSpans": [{"spans": []}]}
             by_endpoint[here]["scopeSpans"][0]["spans"].append(_span(span, shared))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        said = (
-            f"a span without {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-        )
+        said = f"a span without {error}" if isinstance(error, KeyError) else in_words(error)
         raise Malformed(f"not shaped like Zipkin JSON: {said}") from error
     return encode_request({"resourceSpans": list(by_endpoint.values())})
 

@@ -19,6 +19,8 @@ _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+(?::[A-Za-z][A-Za-z0-9+.-]
 
 #: The largest number of a port; gRPC takes a larger one for what is left of it beyond 65,536.
 LAST_PORT: Final = 65_535
+#: What addresses of our ports look like.
+EXAMPLES: Final = {"grpc": "127.0.0.1:4317", "http": "127.0.0.1:4318", "web": "127.0.0.1:8317"}
 #: Object storage that a store can be in.
 STORES: Final = frozenset({"s3", "gs", "az"})
 _COPY: Final = "copy the objects into a folder, and import that"
@@ -149,7 +151,8 @@ def need(library: str, extra: str, url: str) -> Any:
 def host_and_port(address: str, flag: str, example: str) -> tuple[str, int]:
     """Host and port of an address to listen on; raises ConfigError, which names `flag` and an `example`."""
     host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > LAST_PORT:
+    is_host = host.isascii() and host.isprintable() and " " not in host and bool(host.strip("[]:"))
+    if not is_host or not (port.isascii() and port.isdigit()) or int(port[:6]) > LAST_PORT:
         raise ConfigError(
             f"{flag} {address!r}: expected HOST:PORT, with a port up to {LAST_PORT}", f"for example {example}"
         )

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import orjson
 
-from tracescope.errors import InputError, OverloadedError, StoreError, TracescopeError
+from tracescope.errors import InputError, OverloadedError, StoreError, TracescopeError, sentence
 from tracescope.ingest.intake import Intake
 from tracescope.serving.events import Events
 from tracescope.sources import digest
@@ -92,7 +92,7 @@ class Follower:
             except TracescopeError as error:
                 self.problem = f"kafka: {error.message}"
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever a broker does
-                self.problem = f"kafka: {type(error).__name__}: {error}"
+                self.problem = f"kafka: {sentence(error)}"
             if self.problem:
                 self._warn("kafka_failed", self.problem)
                 self._stopping.wait(_RETRY_S)

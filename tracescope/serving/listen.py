@@ -8,6 +8,7 @@ application's to limit.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -23,7 +24,7 @@ from tracescope.errors import ConfigError, in_words
 from tracescope.ingest.access import Tls
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
-from tracescope.places import host_and_port
+from tracescope.places import EXAMPLES, host_and_port
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -39,6 +40,13 @@ _NO_FILES_S: Final = 0.5
 _WATCHED: Final = ("/healthz", "/readyz", "/metrics")
 #: ... and how long they may take.
 _SPARE_S: Final = 2.0
+#: Why an address cannot be had.
+_WHY: Final = {
+    errno.EADDRINUSE: "another program listens there",
+    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.EACCES: "this user may not listen on ports below 1024",
+    socket.EAI_NONAME: "there is no such host",
+}
 _SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -50,7 +58,7 @@ def bind(address: str, flag: str) -> socket.socket:
     ConfigError
         The address is none, or cannot be bound.
     """
-    host, port = host_and_port(address, flag, "127.0.0.1:4318")
+    host, port = host_and_port(address, flag, EXAMPLES[flag.removeprefix("--")])
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, where = found[0]
@@ -62,9 +70,10 @@ def bind(address: str, flag: str) -> socket.socket:
         except OSError:
             opened.close()
             raise
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = _WHY.get(getattr(error, "errno", None) or 0, in_words(error))
         raise ConfigError(
-            f"cannot listen on {address} ({in_words(error)}): the port is taken, or the address is not ours",
+            f"cannot listen on {address}: {why}",
             f"choose another with {flag} HOST:PORT; port 0 picks a free one",
         ) from error
     opened.setblocking(False)

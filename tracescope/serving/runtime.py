@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 from tracescope import config
 from tracescope.engine.clock import Clock
 from tracescope.engine.seal import quiet_hours
-from tracescope.errors import ConfigError
+from tracescope.errors import ConfigError, sentence
 from tracescope.ingest.access import Access, Tls, Tokens
 from tracescope.ingest.cors import Cors
 from tracescope.ingest.drain import drain, together
 from tracescope.ingest.intake import Intake
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
+from tracescope.places import EXAMPLES, host_and_port
 from tracescope.schema import HOUR_NS
 from tracescope.serving.allocator import give_back
 from tracescope.serving.descriptors import connections_of, raise_limit
@@ -289,7 +290,7 @@ class Runtime:
             try:
                 await asyncio.to_thread(self._look)
             except Exception as error:  # noqa: BLE001 - the watch must outlive what it watches
-                self._warn_once("watch", "watch_failed", f"{type(error).__name__}: {error}")
+                self._warn_once("watch", "watch_failed", sentence(error))
             if self._grpc is not None:
                 await self._grpc.set_ready(self.readiness()[0])
             try:
@@ -330,7 +331,7 @@ class Runtime:
             try:
                 figures.write(self.store.root)
             except OSError as error:
-                self._warn_once("figures", "figures_not_written", str(error))
+                self._warn_once("figures", "figures_not_written", sentence(error))
 
     def _memory_bytes(self) -> int:
         """Memory in use; what the allocator keeps is given back first when that is too much."""
@@ -364,7 +365,7 @@ class Runtime:
                 self.access.attempts.forget()
                 self.events("tokens_reloaded")
         except (OSError, ConfigError) as error:
-            self._warn_once("tokens_problem", "tokens_not_reloaded", str(error))
+            self._warn_once("tokens_problem", "tokens_not_reloaded", sentence(error))
 
     # -- sealing --
 
@@ -424,9 +425,17 @@ class Runtime:
         # the kernel's own name of the thread, so that `top -H` and benchmarks tell it apart
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("drain")
         while not self._journal_closed.wait(DRAIN_TICK_S):
-            while self._drain(gather_s(self.store.landing.count())):
+            while self._drained():
                 pass
-        self._drain(0.0)
+        self._drained(at_the_end=True)
+
+    def _drained(self, *, at_the_end: bool = False) -> int:
+        """Segments landed in one turn; a folder that cannot be looked at now may be later."""
+        try:
+            return self._drain(0.0 if at_the_end else gather_s(self.store.landing.count()))
+        except OSError as error:
+            self._not_drained(error, "")
+            return 0
 
     def _drain(self, older_than_s: float) -> int:
         """Land what was acknowledged; segments landed.  What fails stays, and is tried again."""
@@ -451,9 +460,7 @@ class Runtime:
                 self.store, segments, self.journal, policy=self.settings.policy, damaged=self._damaged
             )
         except Exception as error:  # noqa: BLE001 - the thread must outlive any one segment
-            self.meters.drain_failures.inc()
-            self._drain_problem = f"spans stay in the journal: {error}"
-            self._warn_once("drain", "drain_failed", f"{segments[0].name}: {type(error).__name__}: {error}")
+            self._not_drained(error, f"{segments[0].name}: ")
             return False
         taken = time.perf_counter() - begin
         self.meters.decoded.inc(landed)
@@ -463,6 +470,12 @@ class Runtime:
         if self._tracing is not None:
             self._tracing.drained(landed, taken)
         return True
+
+    def _not_drained(self, error: Exception, where: str) -> None:
+        """Tell that spans stay where they are, which loses none of them."""
+        self.meters.drain_failures.inc()
+        self._drain_problem = f"spans stay in the journal: {sentence(error)}"
+        self._warn_once("drain", "drain_failed", f"{where}{sentence(error)}")
 
     def _damaged(self, aside: Path, requests: int) -> None:
         """Tell of acknowledged requests that cannot be read any more."""
@@ -476,12 +489,15 @@ def refuse_exposed(settings: config.Settings, access: Access) -> None:
     Raises
     ------
     ConfigError
-        Such an address, without TLS, tokens or `insecure`.
+        Such an address, without TLS, tokens or `insecure`; or what is no address.
     """
+    addresses = {name: getattr(settings, name) for name in ("grpc", "http", "web")}
+    for name, address in addresses.items():
+        if address != "off":
+            host_and_port(address, f"--{name}", EXAMPLES[name])
     if access.asks or access.tls is not None or settings.insecure:
         return
-    for name in ("grpc", "http", "web"):
-        address = getattr(settings, name)
+    for name, address in addresses.items():
         if address != "off" and not is_loopback(address):
             raise ConfigError(
                 f"--{name} {address} can be reached from other machines, without TLS and without a token",
@@ -525,6 +541,8 @@ def open_sockets(settings: config.Settings) -> dict[str, socket.socket]:
         An address is taken, or none.
     """
     opened: dict[str, socket.socket] = {}
+    if settings.grpc not in ("off", "") and not settings.grpc.endswith(":0"):
+        bind(settings.grpc, "--grpc").close()  # gRPC itself does not say why it cannot
     try:
         for name, address in (("http", settings.http), ("web", settings.web)):
             if address != "off":

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Final, Literal
 
-from tracescope.errors import StoreBusyError, TracescopeError
+from tracescope.errors import StoreBusyError, TracescopeError, sentence
 
 _NICE: Final = 10
 
@@ -97,7 +97,7 @@ def _main(plan: Plan, answer: Connection) -> None:
     try:
         outcome = work(plan)
     except (OSError, TracescopeError) as error:
-        outcome = Outcome("failed", message=f"{type(error).__name__}: {error}")
+        outcome = Outcome("failed", message=sentence(error))
     answer.send(outcome)
     answer.close()
 

@@ -7,14 +7,14 @@ came before are repeated ones.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tracescope.errors import InputError, SourceError
+from tracescope.errors import InputError, SourceError, in_words, refused, translated
+from tracescope.ingest.files import files_below
 from tracescope.sources import Between, Options, Part, Source, blocks, digest
 from tracescope.sources.between import between_of, written_outside
 
@@ -35,10 +35,13 @@ class Folder:
         """Files of this machine."""
         return "file:"
 
+    def _files(self) -> list[Path]:
+        return [self.path] if self.path.is_file() else files_below(self.path) if self.path.is_dir() else []
+
     def parts(self, known: frozenset[str]) -> Iterator[Part]:
         """Its files by name, those aside that are hidden."""
         found, none = False, self.blocks
-        for path in [self.path] if self.path.is_file() else _visible(self.path):
+        for path in self._files():
             found = True
             if blocks.is_beside(str(path)) or (self.blocks and not blocks.is_data(str(path))):
                 continue
@@ -58,15 +61,6 @@ class Folder:
             raise blocks.no_block(self.name)
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Files below a folder by name, but what is hidden."""
-    found: list[Path] = []
-    for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(at, name) for name in files if not name.startswith(".")]
-    return sorted(found)
-
-
 def _reader(path: Path) -> Callable[[], Iterable[bytes]]:
     def read() -> Iterable[bytes]:
         try:
@@ -74,7 +68,9 @@ def _reader(path: Path) -> Callable[[], Iterable[bytes]]:
                 while piece := file.read(_PIECE_BYTES):
                     yield piece
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}", "run the import again") from error
+            known = translated(error) if refused(error) else None
+            hint = known.hint if known is not None else "run the import again"
+            raise InputError(f"{path}: {in_words(error)}", hint) from error
 
     return read
 

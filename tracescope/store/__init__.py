@@ -21,18 +21,25 @@ import fcntl
 import json
 import time
 from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracescope import schema
-from tracescope.errors import DamagedFileError, NewerFormatError, StoreBusyError, StoreError, in_words
+from tracescope.errors import (
+    DamagedFileError,
+    NewerFormatError,
+    StoreBusyError,
+    StoreError,
+    in_words,
+    refused,
+)
 from tracescope.store import checked, modes, quarantine
 from tracescope.store.landing import Landing, LandingGroup, Ledger, write_durably, write_private
-from tracescope.store.mirror import Mirror
+from tracescope.store.mirror import POINTER, Mirror
 from tracescope.store.pointer import File, Pointer
-from tracescope.store.sealed import READERS_S, Sealed, count_hours, sum_rejected, walk
+from tracescope.store.sealed import LOG, READERS_S, Sealed, count_hours, sum_rejected, walk
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot", "SpanStore", "Status", "body", "open_store"]
 
 _FORMAT = "FORMAT.json"
+_FOLDERS = ("journal", "landing", "staging", "sealed")
 _MARKS = "marks.json"
 _MUTES = "mutes.json"
 #: What has been over for so long is forgotten when the next mute is written.
@@ -237,8 +245,10 @@ class SpanStore:
                 self.root / "seal.lock"
             ):
                 raise
-            with (self.root / "seal.lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH)
+            with ExitStack() as held:
+                with suppress(FileNotFoundError):  # nobody has sealed yet
+                    lock = held.enter_context((self.root / "seal.lock").open("rb"))
+                    fcntl.flock(lock, fcntl.LOCK_SH)
                 yield
 
     @contextmanager
@@ -546,6 +556,8 @@ def marks_in(root: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        if refused(error):
+            raise
         raise DamagedFileError(
             f"{root / _MARKS} is damaged: {in_words(error)}",
             "`tracescope verify --repair` sets it aside; names have to be given again",
@@ -560,6 +572,8 @@ def mutes_in(root: Path) -> dict[str, tuple[int, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if refused(error):
+            raise
         raise DamagedFileError(
             f"{root / _MUTES} is damaged: {in_words(error)}",
             "`tracescope verify --repair` sets it aside; findings have to be muted again",
@@ -575,7 +589,9 @@ def mend_format(path: Path | str) -> list[str]:
         quarantine.set_aside(root, lock, "a folder where a file belongs")
     try:
         int(json.loads(described.read_bytes())["format"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if refused(error):
+            raise
         if not (root / "sealed").is_dir():
             return []
     else:
@@ -620,13 +636,15 @@ def open_store(
             raise StoreError(
                 f"no store at {root}", "make one with `tracescope import FILE` or `tracescope serve`"
             )
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and any(root.iterdir()) and not is_begun(root):
             raise StoreError(f"{root} is not empty and holds no store", "choose another folder with --store")
         modes.make_root(root, group=group_access)
         modes.make_folder(root / "journal")
         landing.create()
         sealed.create()
         write_durably(described, _format(demo=demo))
+    elif create:
+        modes.refuse_unwritable(root, *(root / name for name in _FOLDERS))
     try:
         about: dict[str, Any] = json.loads(described.read_text())
         version = int(about["format"])
@@ -640,6 +658,18 @@ def open_store(
         )
     _refuse_former_landing(root)
     return SpanStore(root, landing, sealed, bool(about.get("demo")), mirror)
+
+
+def is_begun(root: Path) -> bool:
+    """Whether a folder is a store whose making was cut short, as by a full disk: it holds nothing yet."""
+    for path in root.rglob("*"):
+        first, *rest = path.relative_to(root).parts
+        if first not in _FOLDERS:
+            if not (first in (POINTER, "seal.lock") or first.startswith((f".{POINTER}.", f".{_FORMAT}."))):
+                return False
+        elif path.is_file() and rest[0] != LOG:
+            return False
+    return True
 
 
 def _format(*, demo: bool) -> bytes:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from isal import isal_zlib
 
 from tracescope import schema
-from tracescope.errors import StoreError
+from tracescope.errors import StoreError, in_words, refused
 from tracescope.store import checked, modes
 from tracescope.store.mirror import COUNTED, LEDGER, Mirror
 
@@ -59,11 +59,12 @@ def _aside(path: Path) -> Path:
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a small file atomically."""
     temporary = _aside(path)
-    with write_private(temporary) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with modes.writing(temporary, path):
+        with write_private(temporary) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
     fsync_path(path.parent)
 
 
@@ -317,7 +318,9 @@ def entry_of(path: Path) -> dict[str, Any] | None:
         files = {int(hour): tuple(map(int, about)) for hour, about in entry.get("files", {}).items()}
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        if refused(error):
+            raise
         return None
     if not all(isinstance(count, int) for count in counts) or any(
         len(about) != 3 for about in files.values()
@@ -361,7 +364,9 @@ def _broken(path: Path, size: int, check: int) -> str:
     except FileNotFoundError:
         return "it is missing"
     except (OSError, PolarsError) as error:
-        return f"it cannot be read: {str(error).splitlines()[0]}"
+        if refused(error):
+            raise
+        return f"it cannot be read: {in_words(error)}"
     return ""
 
 
@@ -437,9 +442,10 @@ class LandingGroup:
             modes.make_folder(folder)
             path = folder / f"{batch}.parquet"
             temporary = _aside(path)  # the same batch may come twice, in two threads
-            part.write_parquet(temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True)
-            modes.restrict(temporary)
-            fsync_path(temporary)
+            with modes.writing(temporary, path):
+                part.write_parquet(temporary, compression="lz4", row_group_size=ROW_GROUP, statistics=True)
+                modes.restrict(temporary)
+                fsync_path(temporary)
             files[str(number)] = (len(part), *checksum_of(temporary))
             temporary.replace(path)
         ledger = self.folder / LEDGER

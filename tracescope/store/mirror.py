@@ -37,7 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from tracescope.errors import StoreBusyError, StoreError, in_words
+from tracescope.errors import StoreBusyError, StoreError, in_words, refused
 from tracescope.store import checked, modes
 from tracescope.store.bucket import AT_ONCE, Bucket, Listed, tag_of
 
@@ -113,9 +113,11 @@ class Mirror:
         path = root / MIRROR
         try:
             url = str(json.loads(path.read_bytes())["url"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if refused(error):
+                raise
             raise StoreError(
                 f"{path} is damaged: {in_words(error)}",
                 "give the store's own URL with --store: it is written anew",

@@ -65,6 +65,8 @@ def notes(root: Path) -> Iterator[Note]:
     except OSError:
         return
     for path in found:
+        if path.with_name(f"{path.name}.json") in found:
+            continue  # no note, but what one is about
         try:
             yield Note(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from tracescope import schema
-from tracescope.errors import DamagedFileError, StoreError
+from tracescope.errors import DamagedFileError, StoreError, in_words, refused
 from tracescope.store import modes
 from tracescope.store.landing import Ledger, broken, checksum_of, fsync_path, write_durably
 from tracescope.store.mirror import POINTER, Copies, Mirror
@@ -132,8 +132,10 @@ class Sealed:
                 f"{path} is missing", "`tracescope verify --repair` restores it from its log"
             ) from error
         except OSError as error:
+            if refused(error):
+                raise
             raise StoreError(
-                f"{path} cannot be read: {error.strerror}",
+                f"{path} cannot be read: {in_words(error)}",
                 "`tracescope verify --repair` restores it from its log",
             ) from error
 
@@ -220,8 +222,13 @@ class Sealed:
                     yield Pointer.load(data, Path(key))
             return
         for path in sorted((self.folder / LOG).glob("*.json"), reverse=True):
-            with suppress(StoreError, OSError):
-                yield Pointer.load(path.read_bytes(), path)
+            try:
+                written = Pointer.load(path.read_bytes(), path)
+            except (StoreError, OSError) as error:
+                if refused(error):
+                    raise
+                continue
+            yield written
 
     # -- reading --
 
@@ -329,11 +336,12 @@ class Sealed:
         for part in _parts(frame, name):
             bounds = (0, 0) if column is None else (int(part[column][0]), int(part[column][-1]))
             path = folder / f"{bounds[0]}-{bounds[1]}-{uuid4().hex[:16]}.parquet"
-            part.write_parquet(
-                path, compression="zstd", compression_level=1, row_group_size=_form(name).row_group
-            )
-            modes.restrict(path)
-            fsync_path(path)
+            with modes.writing(path):
+                part.write_parquet(
+                    path, compression="zstd", compression_level=1, row_group_size=_form(name).row_group
+                )
+                modes.restrict(path)
+                fsync_path(path)
             size, check = checksum_of(path)
             written.append(File(f"{name}/{path.name}", len(part), size, check, *bounds))
         fsync_path(folder)

@@ -35,6 +35,8 @@ from tracescope.web.search import search as find_names
 from tracescope.web.view import View
 
 Builder = Callable[..., Any]
+#: What the body of `mute` may say.
+MUTE_FIELDS: Final = ("finding", "until", "reason")
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -233,7 +235,7 @@ def openapi(answers: Answers, view: View) -> Any:
 
 def _muting(parameters: list[dict[str, Any]]) -> dict[str, Any]:
     """The one route that writes, as OpenAPI has it."""
-    texts = {name: {"type": "string"} for name in ("finding", "until", "reason")}
+    texts = {name: {"type": "string"} for name in MUTE_FIELDS}
     body = {"type": "object", "properties": texts, "required": ["finding"]}
     muted = contract.json_schemas(contract.Muting)[0][0]
     return {
@@ -246,6 +248,7 @@ def _muting(parameters: list[dict[str, Any]]) -> dict[str, Any]:
             "400": {"description": "an end that has passed, or no reason"},
             "403": {"description": "asked from another site"},
             "404": {"description": "no such finding"},
+            "413": {"description": "too long"},
             "415": {"description": "no JSON"},
         },
     }

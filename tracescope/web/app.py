@@ -12,18 +12,27 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tracescope import docs
-from tracescope.errors import InputError, InsufficientDataError, TracescopeError, UsageError
+from tracescope.errors import (
+    InputError,
+    InsufficientDataError,
+    StoreBusyError,
+    TooLargeError,
+    TracescopeError,
+    UsageError,
+    in_words,
+    translated,
+)
 from tracescope.ingest.access import Problem
 from tracescope.report import page, text
 from tracescope.report.palette import STYLE
@@ -49,6 +58,7 @@ _JSON: Final = "application/json"
 #: A form's bytes at most.
 _FORM_BYTES: Final = 4096
 Builder = Callable[..., dict[str, Any]]
+T = TypeVar("T")
 
 
 class Guard:
@@ -67,7 +77,7 @@ def _refused(request: Request) -> Response | None:
     path = request.url.path
     writes = request.method == "POST" and path in (*_WRITES, *_JSON_WRITES)
     if request.method not in ("GET", "HEAD") and not writes:
-        return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
+        return _other_method(request, "POST" if path in (*_WRITES, *_JSON_WRITES) else "GET, HEAD")
     form = writes and path in _WRITES
     if writes and not form and request.headers.get("content-type", "").partition(";")[0].strip() != _JSON:
         return api.answer({"error": f"{path} takes JSON", "hint": f"say so: content-type: {_JSON}"}, 415)
@@ -78,9 +88,45 @@ def _refused(request: Request) -> Response | None:
     return None
 
 
+async def _run(work: Callable[..., T], *arguments: Any) -> T:
+    """`work` in a thread; what the system or a library refuses it becomes an error of ours."""
+    try:
+        return await run_in_threadpool(work, *arguments)
+    except Exception as error:
+        known = translated(error)
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+async def _body(request: Request) -> bytes:
+    """What was sent, of which no more is held than a form may have.
+
+    Raises
+    ------
+    TooLargeError
+        It is longer.
+    UsageError
+        Its sender went away.
+    """
+    body = b""
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _FORM_BYTES:
+                raise TooLargeError(f"the body has more than {_FORM_BYTES} bytes", "write less of a reason")
+    except ClientDisconnect as error:
+        raise UsageError("the client went away before it had sent all", "send it again") from error
+    return body
+
+
 def _status_of(error: TracescopeError) -> int:
     if isinstance(error, UsageError):
         return 400
+    if isinstance(error, TooLargeError):
+        return 413
+    if isinstance(error, StoreBusyError):
+        return 503
     return 404 if isinstance(error, InputError | InsufficientDataError) else 500
 
 
@@ -121,7 +167,7 @@ def make_app(
         *(site.html(path, template, build) for path, template, build in _PAGES),
         *(site.data(path, build) for path, build in api.ROUTES),
     ]
-    handlers = {404: _not_found}
+    handlers = {404: _not_found, 405: _not_allowed}
     app = Guard(Starlette(routes=routes, exception_handlers=handlers))
     return Front(app, hosts, None if allow is None else partial(_problem, allow))
 
@@ -146,12 +192,12 @@ class _Site:
             view = View()
             try:
                 view = read(request.query_params)
-                values = await run_in_threadpool(partial(build, self.ask(view), view, **request.path_params))
-                shown = {**pages.common(view, path), "state": await run_in_threadpool(self.state), **values}
+                values = await _run(partial(build, self.ask(view), view, **request.path_params))
+                shown = {**pages.common(view, path), "state": await _run(self.state), **values}
                 shown["twin"] = view.url("/api" + _place(path, request.path_params))
-                body = await run_in_threadpool(partial(page.render, template, **shown))
+                body = await _run(partial(page.render, template, **shown))
             except TracescopeError as error:
-                if path == "/" and await run_in_threadpool(_is_empty, self.session):
+                if path == "/" and await _run(_is_empty, self.session):
                     return _welcome(self.receivers())
                 return _failed(error, view, _place(path, request.path_params))
             duration = f"app;dur={(time.perf_counter() - begin) * 1e3:.0f}"
@@ -165,7 +211,7 @@ class _Site:
         async def show(request: Request) -> Response:
             try:
                 view = read(request.query_params)
-                content = await run_in_threadpool(partial(build, self.ask(view), view, **request.path_params))
+                content = await _run(partial(build, self.ask(view), view, **request.path_params))
             except TracescopeError as error:
                 return api.answer({"error": error.message, "hint": error.hint}, _status_of(error))
             return api.answer(content)
@@ -179,7 +225,7 @@ class _Site:
             view = View()
             try:
                 view = read(request.query_params)
-                content = await run_in_threadpool(partial(build, self.ask(view), view))
+                content = await _run(partial(build, self.ask(view), view))
             except TracescopeError as error:
                 return _failed(error, view, "")
             name = path.rpartition("/")[2]
@@ -192,8 +238,8 @@ class _Site:
         """The review as a file of its own."""
         try:
             answers = self.ask(read(request.query_params))
-            command = await run_in_threadpool(partial(command_of, answers))
-            body = await run_in_threadpool(partial(review, answers, command))
+            command = await _run(partial(command_of, answers))
+            body = await _run(partial(review, answers, command))
         except TracescopeError as error:
             return _failed(error, View(), "/report")
         # opened in place the page's policy would forbid the file's own style sheet, so it is saved
@@ -205,11 +251,10 @@ class _Site:
         """What a form of the page writes; then back to the page it came from."""
 
         async def accept(request: Request) -> Response:
-            body = await request.body()
-            form = dict(parse_qsl(body[:_FORM_BYTES].decode("utf-8", "replace")))
             try:
+                form = dict(parse_qsl((await _body(request)).decode("utf-8", "replace")))
                 view = read(_state_of(form))
-                await run_in_threadpool(write, self.ask(view), form)
+                await _run(write, self.ask(view), form)
             except TracescopeError as error:
                 return _failed(error, View(), "")
             return RedirectResponse(view.url(_page_of(form)), 303)
@@ -219,8 +264,8 @@ class _Site:
     async def mute(self, request: Request) -> Response:
         """A finding muted, or no more, as a program asks for it."""
         try:
-            answers, fields = self.ask(read(request.query_params)), _fields(await request.body())
-            muted = await run_in_threadpool(api.mute, answers, fields)
+            answers, fields = self.ask(read(request.query_params)), _fields(await _body(request))
+            muted = await _run(api.mute, answers, fields)
         except TracescopeError as error:
             return api.answer({"error": error.message, "hint": error.hint}, _status_of(error))
         return api.answer(muted)
@@ -279,14 +324,20 @@ def _mark(answers: Answers, form: Mapping[str, str]) -> object:
 
 def _fields(body: bytes) -> dict[str, str]:
     """Members of a JSON object whose values are text; raises UsageError for anything else."""
+    such = 'such as {"finding": "1a2b3c4d", "until": "2w", "reason": "known"}'
     try:
-        content = json.loads(body[:_FORM_BYTES])
-    except ValueError as error:
-        raise UsageError(f"the body is no JSON: {error}") from error
+        content = json.loads(body)
+        if isinstance(content, dict):
+            "".join(map(str, content.values())).encode()  # half a character can be kept nowhere
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the body is no JSON: {in_words(error)}", such) from error
     if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-        raise UsageError(
-            "the body is no JSON object of texts", 'such as {"finding": "1a2b3c4d", "until": "2w"}'
-        )
+        raise UsageError("the body is no JSON object of texts", such)
+    for name in content:
+        if name not in (*api.MUTE_FIELDS, "page"):  # a form's, which says where it came from
+            raise UsageError(
+                f"the body has {name[:60]!r}, which is none of {', '.join(api.MUTE_FIELDS)}", such
+            )
     return content
 
 
@@ -333,6 +384,20 @@ def _welcome(receivers: Mapping[str, str]) -> Response:
     """The page of a store that is still empty: where it listens, and how spans get there."""
     values = {**pages.common(View(), "/"), "state": "no span yet", "title": "Listening"}
     return HTMLResponse(page.render("welcome.html", **values, receivers=receivers))
+
+
+def _other_method(request: Request, allowed: str) -> Response:
+    """The answer to a method that a path does not take."""
+    said, headers = f"{request.url.path[:80]} takes {allowed}, not {request.method[:20]}", {"allow": allowed}
+    if request.url.path.startswith("/api/"):
+        refused = api.answer({"error": said, "hint": "/api/openapi.json lists what there is"}, 405)
+        refused.headers.update(headers)
+        return refused
+    return PlainTextResponse(f"{said}\n", 405, headers)
+
+
+def _not_allowed(request: Request, error: Exception) -> Awaitable[Response] | Response:
+    return _other_method(request, "POST")
 
 
 def _not_found(request: Request, error: Exception) -> Awaitable[Response] | Response:

@@ -239,8 +239,11 @@ def _value(name: str, kind: str, text: str) -> Any:
     try:
         value = int(text) if kind == "int" else float(text)
     except ValueError as error:
-        raise UsageError(f"{name} is {text[:60]!r}, not a number") from error
+        raise UsageError(
+            f"{name} is {text[:60]!r}, not a {'whole ' * (kind == 'int')}number",
+            "from {:g} to {:g}".format(*_RANGES[name]),
+        ) from error
     low, high = _RANGES[name]
     if not low <= value <= high:
-        raise UsageError(f"{name} is {value:g}", f"from {low:g} to {high:g}")
+        raise UsageError(f"{name} is {text[:60]}", f"from {low:g} to {high:g}")
     return value
