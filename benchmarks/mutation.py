@@ -120,6 +120,18 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         for side in ("base", "head")
     },
     (
+        "failures",
+        "_origins",
+        "of[0] => of[-1]",
+    ): "of this rate only the change is read",
+    (
+        "matched",
+        "_dense",
+        "np.bincount(at, rows[name].to_numpy() * factor, size).astype(np.float64, copy=False) => "
+        "np.bincount(at, rows[name].to_numpy() * factor, size).astype(np.float64, copy=True)",
+    ): "a copy holds the same",
+    ("failures", "_origins", "of[0] => of[1]"): "of this rate only the change is read",
+    (
         "series",
         "stretches",
         "slot_ns <= unit => slot_ns < unit",

@@ -74,7 +74,7 @@ def period(paths: Failed, entries: Failed, **more: Any) -> Side:
     )  # fmt: skip
 
 
-def asked(base: Side, head: Side, **more: Any) -> Asked:
+def asked(base: Side, head: Side) -> Asked:
     names = ["kind", "caller", "callee", "operation"]
     frame = pl.DataFrame(
         {"kind": [schema.EDGE_KINDS.index(path[0]) for path in PATHS], "caller": [path[1] for path in PATHS],
@@ -93,15 +93,17 @@ def asked(base: Side, head: Side, **more: Any) -> Asked:
     split = SimpleNamespace(
         edge=number, edges=edges, by_edge=lambda values: add_up(values, number, len(edges))
     )
-    return Asked(unit, split, Matched(SLOTS, SLOTS, ()), more.get("hours", (10.0, 20.0)))  # type: ignore[arg-type]
+    return Asked(unit, split, Matched(SLOTS, SLOTS, ()), (10.0, 20.0))  # type: ignore[arg-type]
 
 
 def compared(
-    base: Side, head: Side, beside: float | None = None, measured: bool = True, **more: Any
-) -> Failures:
-    periods = [replace(rolled(), rules=frozenset({schema.RULES if measured else 1}))] * 2
+    base: Side, head: Side, beside: float | None = None, measured: tuple[bool, bool] = (True, True),
+    alpha: float = 0.05,
+) -> Failures:  # fmt: skip
+    rules = [frozenset({schema.RULES if known else 1}) for known in measured]
+    periods = [replace(rolled(), rules=rule) for rule in rules]
     others = np.array([] if beside is None else [beside] * 100)
-    return compare_failures([asked(base, head, **more)], (periods[0], periods[1]), 0.05, others)
+    return compare_failures([asked(base, head)], (periods[0], periods[1]), alpha, others)
 
 
 CALM = period({6: 10, 9: 5, 1: 10, 4: 5}, {0: 10, 1: 5})
@@ -142,12 +144,15 @@ def test_what_never_failed_has_no_row_and_what_all_failed_no_mean() -> None:
     assert web.rate.significant
     none = compared(period({}, {}), period({}, {}))
     assert (none.entries, none.edges, none.origins) == ((), (), ())
-    found = compared(CALM, BROKEN, measured=False)
-    assert not found.measured
-    web = found.entries[0]
-    assert web.rate.grew
-    assert (web.leafless, web.ok_ms_base, web.failed_ms_head) == (None, None, None)
-    assert (found.edges[0].retries, found.edges[0].ok_ms_base) == (None, None)
+    for measured in ((False, False), (True, False), (False, True)):
+        found = compared(CALM, BROKEN, measured=measured)
+        assert not found.measured
+        web = found.entries[0]
+        assert web.rate.grew
+        assert (web.leafless, web.ok_ms_base, web.failed_ms_head) == (None, None, None)
+        assert (found.edges[0].retries, found.edges[0].ok_ms_base) == (None, None)
+    (web,) = compared(period({}, {0: 1}), period({6: 1499, 1: 1}, {0: 999})).entries
+    assert (web.ok_ms_head, web.failed_ms_base) == pytest.approx((20000 - 4995, 5.0))  # of a single one
 
 
 def test_units_that_call_nothing_are_told_where_that_changed() -> None:
@@ -199,12 +204,33 @@ def test_calls_made_again_are_a_rate_of_their_own() -> None:
     assert stock.retries.grew
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "grew"),
+    [(0.0, 0.008, False), (0.0, 0.02, True), (0.1, 0.12, False), (0.1, 0.13, True)],
+)
+def test_calls_made_again_matter_by_a_hundredth_and_a_fifth(before: float, now: float, grew: bool) -> None:
+    """So do units that call nothing; however many there are."""
+    many = [2e6, 1e6]
+
+    def made(part: float) -> Side:
+        calls = {6: part * many[0], 9: part * many[1]}
+        return period({6: 10}, {}, retries=calls, leafless={0: part * many[0]}, units=many)
+
+    found = compared(made(before), made(now))
+    retries = next(one for one in found.edges if one.key.callee == "stock").retries
+    assert retries is not None
+    assert retries.grew == grew
+    assert [one.leafless.grew for one in found.entries if one.leafless] == ([True] if grew else [])
+
+
 def test_all_rates_share_what_may_be_found_by_chance_with_latency() -> None:
     """A hundred p-values of 1 beside make a change less sure; a service's own work is no hypothesis."""
     base, head = period({6: 10}, {}), period({6: 40}, {})
     alone, beside = (compared(base, head, each).edges[0].rate for each in (None, 1.0))
     assert beside.q_value == pytest.approx(101 * alone.q_value, rel=1e-9)
     assert (alone.significant, beside.significant) == (True, beside.q_value <= 0.05)
+    assert compared(base, head, alpha=alone.q_value).edges[0].rate.significant
+    assert not compared(base, head, alpha=alone.q_value * 0.999).edges[0].rate.significant
     own = compared(period({6: 10, 5: 10, 10: 9}, {}), period({6: 40, 5: 40, 10: 30}, {})).edges
     assert [one.rate.q_value for one in own] == pytest.approx([alone.q_value])
 
@@ -262,6 +288,30 @@ def test_failed_calls_are_counted_for_each_unit_of_their_entry() -> None:
     (one,) = compared(CALM, more).origins
     assert one.key.callee == "orders"
     assert one.added == pytest.approx((0.21 - 0.01) * 2000)
+    assert (one.rate.of_base, one.rate.of_head) == (1000.0, 2000.0)
+    web, called = compared(CALM, more).entries[0], compared(CALM, more).edges[0]
+    for rate in (web.rate, web.leafless, called.rate, called.retries):
+        assert rate is not None
+        assert (rate.of_base, rate.of_head) == (1000.0, 2000.0)
+
+
+def test_a_call_that_failed_as_often_for_each_unit_is_not_followed() -> None:
+    """Of twice as many units 28 in a hundred fail there, after 20: less than half of the 20 more."""
+    base = period({1: 200}, {0: 10})
+    for failed, caller in ((560, None), (620, "orders")):
+        head = period({1: failed}, {0: 420}, units=[2000.0, 500.0])
+        assert [one.key.callee for one in compared(base, head).origins] == [caller]
+
+
+def test_exactly_half_is_followed_and_of_calls_alike_the_first() -> None:
+    units = [1024.0, 512.0]
+    none = period({}, {}, units=units)
+    (one,) = compared(none, period({1: 128}, {0: 256}, units=units)).origins
+    assert one.key.callee == "orders"
+    (one,) = compared(none, period({1: 128, 2: 128}, {0: 256}, units=units)).origins
+    assert one.key.callee == "orders"
+    (one,) = compared(none, period({1: 128, 5: 64}, {0: 256}, units=units)).origins
+    assert (one.key.kind, one.key.caller) == ("self", "orders")
 
 
 def test_entries_that_do_not_fail_more_often_have_no_origin() -> None:
