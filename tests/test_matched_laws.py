@@ -220,6 +220,10 @@ def test_without_units_clocks_are_nothing() -> None:
         [], [{"slot": 20, "entry_id": 60, "units": 6, "clock_ns": 12 * MS, "errors": 6, "failed_ns": 12 * MS}]
     )
     assert "head_ok_ms" not in clock_of(gathered(head=failed), BASE, failed)
+    one = period([], [{"slot": 21, "entry_id": 60, "units": 1, "clock_ns": 12 * MS}])
+    alone = gather(0, BASE, one, Matched(MATCHED.base, slots((21, 0, 1.0)), ()), None)
+    assert alone is not None
+    assert clock_of(alone, BASE, one)["head_ok_ms"] == 12.0
 
 
 # -- sums over time ---------------------------------------------------------------------------------
@@ -253,6 +257,7 @@ def test_sums_over_time_keep_all_keys_but_the_hour() -> None:
     ]
     assert base["entry_hours"].select("entry_id", "units", "clock_ns").rows() == [(70, 10, 100)]
     assert "slot" not in rows.columns
+    assert rows.schema["calls"] == pl.Int64  # whole numbers stay whole
     assert head["path_hours"]["calls"].to_list() == [1]
     assert base["paths"].height == len(PATHS)
 
@@ -268,6 +273,19 @@ def test_sums_over_time_weigh_hours_of_the_week_as_both_periods_have_them() -> N
     expected = [side["path_hours"]["calls"].to_list() for side in (found, later)]
     assert expected[0] == pytest.approx([4 * target[0] / shares[1][0] + 6 * target[1] / shares[1][1]])
     assert expected[1] == pytest.approx([2 * target[0] / shares[0][0] + 2 * target[1] / shares[0][1]])
+
+
+def test_hours_of_which_only_some_count_as_they_are_are_weighed() -> None:
+    """Of three hours of the week one is as frequent in both periods, the others are not."""
+    x, y, z, week = 0, 1, 24, 7 * 24
+    base = day({x: 1, y: 10, z: 100, week + z: 1000}, end_ns=14 * DAY_NS)
+    at = 2 * week
+    head = day(
+        {at + x: 1, at + y: 10, at + week + y: 100, at + z: 1000}, start_ns=14 * DAY_NS, end_ns=28 * DAY_NS
+    )
+    sums = [side["entry_hours"]["units"].sum() for side in matched_sums(base, head, "UTC")]
+    many, few = 0.375 / 0.5, 0.375 / 0.25
+    assert sums == pytest.approx([1 + few * 10 + many * 1100, 1 + many * 110 + few * 1000])
 
 
 def test_a_block_sum_of_no_rows_is_nothing_as_a_number() -> None:

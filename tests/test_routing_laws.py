@@ -24,8 +24,9 @@ EFFECT = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
 def sums(**more: list[float]) -> Sums:
     """A period with so many calls on each path, as many visits, and units of each entry."""
     made = {**USUAL, **more}
-    units, calls = np.array(made["units"])[None], np.array(made["calls"])[None]
-    visits = np.array(made.get("visits", made["calls"]))[None]
+    units, calls = np.array([made["units"]] * 2), np.array([made["calls"]] * 2)
+    visits = np.array([made.get("visits", made["calls"])] * 2)
+    calls[1] *= 3.0  # a replicate: the whole decides
     return Sums(units, units, calls, calls, visits, calls, calls, calls)
 
 

@@ -39,7 +39,7 @@ def entry_rows(
     known = [period.failures_measured for period in (base, head)]
     totals = [max(u.sum(), 1e-300) for u in units]
     p95 = [quantiles(period, unit.kind) for period in (base, head)]
-    mean = [max(c.sum(), 0.0) / t / MS for c, t in zip(clock, totals, strict=True)]
+    mean = [float(c.sum()) / t / MS for c, t in zip(clock, totals, strict=True)]
     out: list[Entry] = []
     for row in unit.entries.iter_rows(named=True):
         k = row["index"]

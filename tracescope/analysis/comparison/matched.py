@@ -304,9 +304,7 @@ def clock_of(unit: Unit, base: PeriodRollups, head: PeriodRollups) -> dict[str, 
             out[f"{name}_ok_ms"] = float((clock - side.entries["failed_ns"].sum()) / fine / MS)
         rows = period.tables["entry_hours"].filter(pl.col("unit") == unit.kind)
         rows = rows.join(unit.entries.select("entry_id"), on="entry_id", how="semi")
-        sums = rows.select(
-            (pl.col("units") * weight()).sum(), (pl.col("clock_ns") * weight()).sum().alias("c")
-        ).row(0)
-        out[f"{name}_raw_ms"] = float(sums[1] / sums[0] / MS) if sums[0] else 0.0
+        ((units, clock),) = rows.select((pl.col("units", "clock_ns") * weight()).sum()).rows()
+        out[f"{name}_raw_ms"] = float(clock / units / MS) if units else 0.0
     out["delta_ms"] = out["head_ms"] - out["base_ms"]
     return out

@@ -55,7 +55,7 @@ def routed(
     mix = np.zeros(base.units.shape[1])
     chosen = np.zeros(len(kind), np.bool_)
     handed = np.zeros(len(kind), np.bool_)  # to whom each request goes on, whole
-    for depth in range(1, int(tree.depth.max(initial=0)) + 1):
+    for depth in np.unique(tree.depth).tolist():
         at = np.flatnonzero((tree.depth == depth) & (kind != schema.EDGE_SELF))
         if depth > 1:
             at = at[handed[tree.parent[at]]]
