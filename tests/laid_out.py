@@ -82,3 +82,15 @@ def damaged(text: bytes, rng: random.Random) -> bytes:
                 )
         out = out or bytearray(b" ")
     return bytes(out)
+
+
+def cases(table: str) -> dict[str, list[tuple[str, bool]]]:
+    """By member: its texts, and whether each is plain, from a table of lines; ␟ is a control character."""
+    out: dict[str, list[tuple[str, bool]]] = {}
+    for line in table.strip().splitlines():
+        if not line.startswith(" "):
+            out[line] = []
+            continue
+        sign, text = line.split(maxsplit=1)
+        out[[*out][-1]].append((text.replace("␟", "\x1f"), sign == "+"))
+    return out

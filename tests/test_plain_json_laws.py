@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from laid_out import Number, Text, damaged, laid_out
+from laid_out import Number, Text, cases, damaged, laid_out
 
 from tracescope.ingest.otlp_json import Malformed, transcode_any
 from tracescope.kernels.plain_json import transcode
@@ -142,9 +142,9 @@ def test_long_texts_and_lists_keep_their_lengths_and_the_doubles_their_places() 
         assert transcode(text) == slowly(text) is not None, size
 
 
-#: Texts of members; + is plain, - is not.  Here ␟ stands for the control character.
+#: Texts of members of objects; + is plain, - is not.
 MEMBERS = r"""
-kind
+span kind
     + 0
     + 5
     + null
@@ -160,7 +160,7 @@ kind
     - 1.0
     - true
     - []
-startTimeUnixNano
+span startTimeUnixNano
     + 1
     + "1"
     + "007"
@@ -178,14 +178,14 @@ startTimeUnixNano
     - true
     - {}
     - "1
-droppedLinksCount
+span droppedLinksCount
     + 4294967295
     - 4294967296
     + "0"
     + null
     - {}
     - -1
-traceId
+span traceId
     + "aB09"
     + null
     - "abc"
@@ -195,7 +195,7 @@ traceId
     - "`g"
     - "a\u0061"
     - 7
-name
+span name
     + null
     + "\ud83d\ude00"
     + "\ud7ff\ue000"
@@ -215,7 +215,7 @@ name
     - 7
     - true
     - []
-status
+span status
     + {}
     + null
     + {"code":3}
@@ -226,10 +226,13 @@ status
     - {"\u0063ode":1}
     - {"a_b":1}
     - {"[a]":1}
-attributes
+    - {"message":7,"code":1}
+    - {"message":"x","code":"x"}
+span attributes
     + []
     + null
     + [{}]
+    + [{"value":{}}]
     - {}
     - [null]
     - [[]]
@@ -261,32 +264,117 @@ attributes
     - [{"value":{"arrayValue":{"values":{}}}}]
     - [{"value":{"arrayValue":{"values":[{"arrayValue":{}}]}}}]
     - [{"value":{"arrayValue":{"values":[{"boolValue":true},{"a":1,"b":2}]}}}]
+    + [{"value":{"arrayValue":{"values":[{},{}]}}}]
+    - [{"value":{"arrayValue":{"values":[{"boolValue":"true"}]}}}]
+    - [{"key":7,"value":{}}]
+    - [{"key":"a","value":7}]
+span events
+    + [{}]
+    + [{"name":"x"}]
+    - [{"timeUnixNano":"x","name":"n"}]
+    - [{"name":7,"attributes":[]}]
+    - [{"droppedAttributesCount":-1}]
+    - [{"attributes":7}]
+    - {}
+    - [7]
+span links
+    + [{}]
+    - [{"traceId":"a","spanId":"aa"}]
+    - [{"traceId":"aa","spanId":"a","traceState":"x"}]
+    - [{"traceState":7,"attributes":[]}]
+    - [{"droppedAttributesCount":-1}]
+    - [{"flags":"x"}]
+    - {}
+span spanId
+    + "aa"
+    - "a"
+span traceState
+    - 7
+span endTimeUnixNano
+    - "x"
+span flags
+    + 0
+    - 4294967296
+scope scope
+    + null
+    + {}
+    - []
+    - {"name":7,"version":"x"}
+    - {"version":7,"attributes":[]}
+    - {"attributes":{}}
+    - {"droppedAttributesCount":"x"}
+scope schemaUrl
+    + ""
+    + null
+    - 7
+scope instrumentationLibrary
+    + null
+    - {}
+scope spans
+    + []
+    + null
+    + [{},{}]
+    - {}
+    - [7]
+    - [{},null]
+resource resource
+    + {}
+    + null
+    - []
+    - {"droppedAttributesCount":"x"}
+    - {"entityRefs":[]}
+    - {"attributes":{}}
+resource schemaUrl
+    + "x"
+    - []
+resource scopeSpans
+    + []
+    + [{}]
+    - {}
+    - [[]]
+    - [{},7]
+resource instrumentationLibrarySpans
+    + [{}]
+    - [7]
+document resourceSpans
+    + []
+    + [{}]
+    - null
+    - {}
+    - [7]
+    - [{},[]]
+document batches
+    + [{}]
 """
 
 
-def cases() -> dict[str, list[tuple[str, bool]]]:
-    """By member: its texts, and whether each is plain."""
-    out: dict[str, list[tuple[str, bool]]] = {}
-    for line in MEMBERS.strip().splitlines():
-        if not line.startswith(" "):
-            out[line] = []
-            continue
-        sign, text = line.split(maxsplit=1)
-        out[[*out][-1]].append((text.replace("␟", "\x1f"), sign == "+"))
-    return out
-
-
-CASES = cases()
+#: Where members stand.
+PLACES = {
+    "document": "{%s}",
+    "resource": '{"resourceSpans":[{%s}]}',
+    "scope": '{"resourceSpans":[{"scopeSpans":[{%s}]}]}',
+    "span": '{"resourceSpans":[{"scopeSpans":[{"spans":[{%s}]}]}]}',
+}
+CASES = cases(MEMBERS)
 
 
 @pytest.mark.parametrize("member", CASES)
 def test_a_member_is_plain_as_exporters_write_it_and_never_misread(member: str) -> None:
     """To the bounds of its type; of what is not plain the slow way knows what is wrong."""
+    place, name = member.split()
     for text, plain in CASES[member]:
-        made = f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"{member}":{text}}}]}}]}}]}}'.encode()
+        made = (PLACES[place] % f'"{name}":{text}').encode()
         written = transcode(made)
         assert (written is not None) == plain, text
         assert written is None or written == slowly(made), text
+
+
+def test_a_text_that_is_not_utf_8_is_not_plain() -> None:
+    """Strings are copied as they are."""
+    text = (PLACES["span"] % '"name":"?"').encode()
+    assert transcode(text) is not None
+    assert transcode(text.replace(b"?", b"\xff")) is None
+    assert transcode(text.replace(b"?", "é".encode())) is not None
 
 
 def test_documents_stand_in_what_tools_wrap_around_them_where_that_is_allowed() -> None:
