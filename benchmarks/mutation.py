@@ -437,6 +437,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     },
     ("walk", "_walk", "last - at > 1 => last - at > 0"): "one child is in order",
     ("skew", "", "2 ** 24 - 1 => 2 ** 24 + 1"): "added to all keys alike",
+    ("skew", "_find_pairs", "mask + 1 => mask + 2"): "odd against even: the same numbers are below",
+    ("skew", "_ranked", "high[0] => high[1]"): "one that is looked at anyway, as one call contradicts none",
     ("units", "find_loops", "top[q] == -2 => top[q] == -3"): "what is not remembered is looked for again",
     (
         "units",

@@ -186,6 +186,30 @@ def calls(rng: random.Random, trace: int) -> list[Made]:
     return _renumbered(rng, spans)
 
 
+def rings(rng: random.Random, trace: int) -> list[Made]:
+    """Calls among a few hosts, whose clocks nearly agree: they close rings, some of which cannot be."""
+    hosts = {f"h{k}": rng.randint(-30, 30) * MS for k in range(rng.randint(3, 5))}
+    noise = {(a, b): rng.choice((0, 0, 0, 1, -1, 2, -4, 9)) * MS for a in hosts for b in hosts}
+    spans: list[Made] = []
+
+    def add(parent: int, host: str, start: int, end: int, kind: int, by: int) -> int:
+        at = EPOCH_NS + hosts[host] + by
+        number = len(spans) + 1
+        spans.append(Made(number, parent, at + start, at + end, trace, f"s{host}", kind, host=host))
+        return number
+
+    open_ = [(add(0, "h0", 0, 1000 * MS, schema.KIND_SERVER, 0), "h0", 0, 1000 * MS, 0)]
+    while len(spans) < rng.randint(9, 25):
+        parent, host, low, high, by = rng.choice(open_)
+        other = rng.choice([one for one in hosts if one != host])
+        start = low + rng.randint(0, max((high - low) // MS - 20, 0)) * MS
+        call = add(parent, host, start, start + 20 * MS, schema.KIND_CLIENT, by)
+        slack, moved = rng.randint(0, 3) * MS, noise[host, other] + rng.choice((0, 0, 0, 6 * MS))
+        begin, end = start + slack, start + 20 * MS - rng.randint(0, 3) * MS
+        open_.append((add(call, other, begin, end, schema.KIND_SERVER, moved), other, begin, end, moved))
+    return _renumbered(rng, spans)
+
+
 def messages(rng: random.Random, trace: int) -> list[Made]:
     """Publishers, polls, consumers and what goes on below them, in one service or two."""
     spans: list[Made] = []

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import twin
 from builders import Made, tree
-from drawn import Draw, anything, calls, drawn, forest_of, messages, nested
+from drawn import Draw, anything, calls, drawn, forest_of, messages, nested, rings
 
 from tracescope import schema
 from tracescope.kernels.forest import COUNTERS
 
 ROLES = ("internal", "server", "consumer", "call", "leaf", "db", "publish", "poll", "transport")
-KINDS: list[tuple[Draw, int]] = [(anything, 260), (calls, 160), (messages, 260), (nested, 160)]
+KINDS: list[tuple[Draw, int]] = [(anything, 260), (calls, 140), (rings, 80), (messages, 220), (nested, 160)]
 
 
 def of_the_kernel(spans: list[Made]) -> Counter[Any]:
