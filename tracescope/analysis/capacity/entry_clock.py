@@ -133,8 +133,8 @@ class EntryClock:
     def wall(self, reach: float) -> EntryWall:
         """Its wall: three times its clock at low load; weeks within `reach`."""
         material = [part for edge, part in self.parts.items() if self.spent[edge] >= MATERIAL * self.ms]
-        served = min((part.curve.highest_load / part.curve.peak_load for part in material), default=1.0)
-        unseen = EntryWall(None, None, max(served, 1.0) if material else None, None, None, None)
+        served = [part.curve.highest_load / part.curve.peak_load for part in material]
+        unseen = EntryWall(None, None, max(min(served), 1.0) if served else None, None, None, None)
         if not self.bends:
             return unseen
         target = WALL_TIMES * self.low_ms

@@ -107,7 +107,8 @@ class EdgeCurve:
         if load > SAME_LOAD * self.highest_load:
             return found
         rho = load / self.fitted.draws["capacity"]
-        return np.where(np.isfinite(found), found, np.exp(self.fitted.drawn(rho[:, None])[0][:, 0]))
+        served = np.minimum(self.fitted.drawn(rho[:, None])[0][:, 0], 300.0)  # a number, however far beyond
+        return np.where(np.isfinite(found), found, np.exp(served))
 
     def expected(self, times: float) -> Expected:
         """What is known of `times` today's peak load."""
@@ -118,7 +119,7 @@ class EdgeCurve:
         load, now = times * self.peak_load, self.slower(self.peak_load)
         if load > SAME_LOAD * self.highest_load and not self.room.bends:
             served = self.slower(max(self.highest_load, self.peak_load)) / now
-            return Expected(None, at_least=max(float(np.quantile(served, (1 - LEVEL) / 2)), 1.0))
+            return Expected(None, at_least=float(np.quantile(served, (1 - LEVEL) / 2)))
         ratios = self.slower(load) / now
         low, middle, high = (
             float(v)
