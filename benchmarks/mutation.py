@@ -109,6 +109,8 @@ MODULES = {
     "octets": ("kernels.octets", "octets"),
     "json_text": ("kernels.json_text", "plain_json_laws"),
     "plain_json": ("kernels.plain_json", "plain_json_laws"),
+    "outline": ("kernels.outline", "outline"),
+    "weave": ("kernels.weave", "weave"),
     "wire": ("kernels.wire", "wire_laws"),
     "plain_jaeger": ("kernels.plain_jaeger", "foreign_laws"),
     "plain_zipkin": ("kernels.plain_zipkin", "foreign_laws"),
@@ -531,6 +533,10 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "_looked_for",
         "life == LIFE_STREAM => life != LIFE_STREAM",
     ): "whether it is worth looking: who looks finds the same",
+    ("units", "_claims", "1 + _links_of(links, r) => 2 + _links_of(links, r)"): "more room than is used",
+    ("units", "put_clocks", "np.zeros(2, np.int64) => np.zeros(3, np.int64)"): "more room than is used",
+    ("units", "put_clocks", "n if any_messages else 0 => n if any_messages else 1"): "more room than is used",
+    ("skew", "_reconcile", "2 * longest => 3 * longest"): "more room than is used",
     ("units", "_last_polls", "loop[i] >= 0 => loop[i] >= -1"): "room for polls, without which none is noted",
     **{
         ("roles", "find_roles", text): "what is out of bounds counts as 0, and so does 0"
@@ -602,6 +608,10 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "np.full(size, -1, np.int32) => np.full(size, -2, np.int32)",
     ): "any number below zero stands for none",
     ("octets", "_wide_tag", "after < 0 => after < 1"): "after a varint is at least one",
+    **{
+        ("roles", "", f"(6, 8, 9) => {other}"): "rows that say the same as the first, or are never asked for"
+        for other in ("(6, 8, 10)", "(6, 7, 9)", "(7, 8, 9)", "(6, 9, 9)")
+    },
     (
         "roles",
         "find_roles",

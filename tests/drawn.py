@@ -263,7 +263,17 @@ def messages(rng: random.Random, trace: int) -> list[Made]:
                 peer=peer,
             )
         )
-    return spans
+    return [replace(span, **_signed_ids(span)) for span in spans]
+
+
+def _signed_ids(span: Made) -> dict[str, Any]:
+    """Ids of a span, of which every third is below zero."""
+
+    def signed(number: int) -> int:
+        return number if number % 3 else -number
+
+    links = tuple((trace, signed(number)) for trace, number in span.links)
+    return {"span": signed(span.span), "parent": signed(span.parent), "links": links}
 
 
 def siblings(rng: random.Random, trace: int) -> list[Made]:

@@ -59,6 +59,8 @@ def of_the_kernel(spans: list[Made]) -> Counter[Any]:
             int(forest.unit_end_ns[unit]), int(forest.unit_wait_ns[unit]),
             bool(forest.unit_incomplete[unit]), bool(forest.unit_skewed[unit]), links[unit] > 0,
         ] += 1  # fmt: skip
+    for none in (forest.parent, forest.callee, forest.unit_producer):
+        assert none.min(initial=-1) == -1
     for at in forest.unconsumed.tolist():
         seen["unconsumed", kept[at].trace, name(at)] += 1
     for t, row in enumerate(forest.counts.tolist()):
@@ -134,6 +136,9 @@ EXACT = {
         "w 0-10\n  w 20-30 client settle", ["detached"]
     ),
     "what settles a message on its own is no unit": ("w 0-10 client settle", ["lone_settle"]),
+    "who processes four messages claims those and no other": (
+        "a 0-1 producer\n  w 5-9 consumer link=7:1 link=7:2 link=7:3\nw 2-4 client receive link=8:1", []
+    ),
     "a loop that only polls is no unit": ("w 0-100\n  w 5-20 client receive empty\n  w 30-60 client receive",
                                           ["idle_poll"] * 3),
 }  # fmt: skip
