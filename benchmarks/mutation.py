@@ -539,7 +539,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("skew", "_reconcile", "2 * longest => 3 * longest"): "more room than is used",
     ("units", "_last_polls", "loop[i] >= 0 => loop[i] >= -1"): "room for polls, without which none is noted",
     **{
-        ("roles", "find_roles", text): "what is out of bounds counts as 0, and so does 0"
+        ("roles", "_declared", text): "what is out of bounds counts as 0, and so does 0"
         for text in (
             "0 <= k < _KINDS => 0 < k < _KINDS",
             "0 <= op < _OPS => 1 <= op < _OPS",
@@ -612,11 +612,15 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("roles", "", f"(6, 8, 9) => {other}"): "rows that say the same as the first, or are never asked for"
         for other in ("(6, 8, 10)", "(6, 7, 9)", "(7, 8, 9)", "(6, 9, 9)")
     },
+    **{
+        ("roles", "_declared", f"known >= 0 => known {other}"): "no span says of itself that it is INTERNAL"
+        for other in ("> 0", ">= 1")
+    },
     (
         "roles",
-        "find_roles",
-        "known >= 0 => known > 0",
-    ): "no span says of itself that it is INTERNAL, which is 0",
+        "_find_transport",
+        "if 0 < _LEVEL[edge_class[i]] < _HIGHEST: => if True:",
+    ): "whether it is worth looking: who looks asks the same",
 }
 
 _COMPARE = {

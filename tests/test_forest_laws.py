@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import twin
 from builders import Made, tree
@@ -14,6 +15,7 @@ from drawn import Draw, anything, calls, drawn, forest_of, messages, nested, rin
 
 from tracescope import schema
 from tracescope.kernels.forest import COUNTERS
+from tracescope.kernels.skew import reconcile
 
 ROLES = ("internal", "server", "consumer", "call", "leaf", "db", "publish", "poll", "transport")
 KINDS: list[tuple[Draw, int]] = [(anything, 260), (calls, 140), (rings, 80), (messages, 220), (nested, 160)]
@@ -104,7 +106,7 @@ def of_the_twin(spans: list[Made]) -> Counter[Any]:
 def test_a_trace_alone_is_as_it_is_among_others(draw: Draw) -> None:
     """Its first span is the first of all, and nothing else makes a search worth its while."""
     rng = random.Random(draw.__name__)
-    for _ in range(40):
+    for _ in range(70):
         spans = draw(rng, 1)
         assert of_the_kernel(spans) == of_the_twin(spans), spans
 
@@ -181,3 +183,44 @@ def test_as_jaeger_draws_it_whatever_overlaps_its_parent_blocks(draw: Draw, trac
         chained += roles == ("poll", "consumer")
         assert forest.blocks[at] == (overlaps and roles != ("poll", "consumer"))
     assert chained
+
+
+@pytest.mark.parametrize("looks", [(0, 0), (0, 3), (0, 12), (0, 40), (1, 0), (4, 0), (0, 10**6)])
+@pytest.mark.parametrize("draw", [calls, rings], ids=["calls", "rings"])
+def test_a_search_for_clocks_that_is_cut_off_proves_no_less_than_it_says(
+    draw: Draw, looks: tuple[int, int]
+) -> None:
+    """With few looks more traces are uncertain; in all others each answer that can lies inside its call."""
+    spans = drawn(draw, 60, 3)
+    settled, _, _ = forest_of(spans)
+    forest, kept, _ = forest_of(spans, skew=False)
+    hosts = {host: code for code, host in enumerate(sorted({span.host or "" for span in kept} - {""}))}
+    host = np.array([hosts.get(span.host or "", -1) for span in kept], np.int32)
+    missing = np.array([span.parent != 0 for span in kept]) & (forest.parent < 0)
+    family, times = (
+        (forest.parent, forest.child_start, forest.child, missing),
+        (forest.start_ns, forest.end_ns),
+    )
+    offset = np.zeros(len(kept), np.int64)
+    clocks = host, forest.service
+    uncertain = reconcile(forest.trace_start, family, forest.answers, clocks, times, offset, looks)
+    before = settled.counts[:, COUNTERS.index("skew_uncertain")] > 0
+    assert (uncertain >= before).all()
+    if looks == (0, 10**6):
+        assert offset.tolist() == settled.offset_ns.tolist()
+        assert uncertain.tolist() == before.tolist()
+    start, end = forest.start_ns + offset, forest.end_ns + offset
+    inside = 0
+    for i, p in enumerate(forest.parent.tolist()):
+        if (
+            not forest.answers[i]
+            or uncertain[forest.trace[i]]
+            or host[i] < 0
+            or host[p] < 0
+            or host[i] == host[p]
+        ):
+            continue
+        if end[i] - start[i] <= end[p] - start[p] and offset[i] | offset[p]:
+            assert start[p] <= start[i] <= end[i] <= end[p]
+            inside += 1
+    assert inside or looks != (0, 10**6)

@@ -521,7 +521,7 @@ def _shift(lo, hi, spans, room, offset):
 
 
 @kernel
-def _reconcile(trace_start, spans, seed, offset):
+def _reconcile(trace_start, spans, seed, per_pair, least, offset):
     traces = len(trace_start) - 1
     uncertain = np.zeros(traces, np.bool_)
     violated = np.zeros(traces, np.bool_)
@@ -565,7 +565,7 @@ def _reconcile(trace_start, spans, seed, offset):
         _put_in_order(lo, hi, spans, room)
         clocks = _find_clocks(lo, hi, t, spans, room)
         pairs, torn = _find_pairs(lo, hi, seed, spans, room)
-        most_looks = np.int64(LOOKS_PER_PAIR) * pairs + LOOKS
+        most_looks = per_pair * pairs + least
         guessed, looks, solved = _settle(lo, hi, clocks, most_looks, most_looks, spans, room)
         if not solved:
             torn = True
@@ -585,6 +585,7 @@ def reconcile(
     clocks: tuple[I32, I32],
     times: tuple[I64, I64],
     offset: I64,
+    looks: tuple[int, int] = (LOOKS_PER_PAIR, LOOKS),
 ) -> Bools:
     """Offsets that put each answer inside its call.
 
@@ -602,6 +603,8 @@ def reconcile(
         Start and end of each span, ns.
     offset
         Zeros ``(n,)``; each span's offset in ns is written here.
+    looks
+        How many looks the search for a trace's offsets may take: for each pair of clocks, and in all.
 
     Returns
     -------
@@ -610,4 +613,4 @@ def reconcile(
     """
     parent, begin, child, missing = family
     spans = _Spans(parent, begin, child, answers, missing, *clocks, *times)
-    return _reconcile(trace_start, spans, SEED, offset)
+    return _reconcile(trace_start, spans, SEED, np.int64(looks[0]), np.int64(looks[1]), offset)
