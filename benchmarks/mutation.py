@@ -355,6 +355,24 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "EntryClock.wall",
         "if not self.bends: => if False:",
     ): "what does not bend crosses nothing",
+    ("levels", "judge", "a.load[0] => a.load[-1]"): "a level is one point",
+    ("levels", "judge", "b.load[0] => b.load[-1]"): "a level is one point",
+    ("levels", "judge", "level.load[0] => level.load[-1]"): "a level is one point",
+    ("levels", "judge", "one.latency_s[0] => one.latency_s[-1]"): "a level is one point",
+    ("levels", "_expected", "one.load[0] => one.load[-1]"): "a level is one point",
+    ("levels", "_expected", "one.calls[0] => one.calls[-1]"): "a level is one point",
+    ("levels", "_expected", "(:, 0) => (:, -1)"): "there is one column",
+    **{
+        ("levels", "_expected", text): "Student's t lies alike on either side"
+        for text in (
+            "by_law[pick] + rng.standard_t(fitted.dof, len(pick)) * max(fitted.noise, own)"
+            " => by_law[pick] - rng.standard_t(fitted.dof, len(pick)) * max(fitted.noise, own)",
+            "by_line + rng.standard_t(max(n - 2, 1), len(pick)) * wide"
+            " => by_line - rng.standard_t(max(n - 2, 1), len(pick)) * wide",
+        )
+    },
+    ("forecast", "_Requests.of", "if key not in self.known: => if True:"): "it is computed again",
+    ("forecast", "_Clocks.__init__", "max(clock, 1.0) => max(clock, 0.5)"): "clocks are whole nanoseconds",
     ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
     **{
         (

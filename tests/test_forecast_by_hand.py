@@ -87,6 +87,16 @@ def test_what_if_is_todays_time_by_what_is_expected() -> None:
         1.5, pytest.approx(6 * ratio), None, False, pytest.approx((6 * ratio, 6 * ratio))
     )  # fmt: skip
     assert forecasting._one(curve, 6.0, 1.51).extrapolated
+    wide = edge(fitted(apart=0.1))
+    expected = wide.expected(1.5)
+    assert expected.ratio is not None
+    assert expected.interval is not None
+    low, high = expected.interval
+    assert low < expected.ratio < high
+    assert forecasting._one(wide, 6.0, 1.5).interval == pytest.approx((6 * low, 6 * high))
+    one = told(wide, wall(wide, 1))
+    assert [each.times for each in one.what_if] == [0.5, 1.5]
+    assert one.what_if[1].ms == pytest.approx(one.ms_now * expected.ratio)
     full = forecasting._one(curve, 6.0, 4.0)
     assert (full.ms, full.limit, full.interval, full.at_least) == (None, "itself", None, None)
     unseen = forecasting._one(edge(fitted(), bends=False), 6.0, 2.0)
@@ -335,11 +345,46 @@ def test_edges_of_half_a_per_cent_are_told_and_the_forty_largest_at_most(
     assert only.operation == "job"
 
 
+def test_an_entrys_edges_are_those_that_matter_to_it_and_are_forecast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Six of ten milliseconds are a part of six tenths; what is too small for the whole is not named."""
+
+    def names() -> list[str]:
+        (get,) = (one for one in forecast(few()).entries if one.operation == "GET /")
+        return [name for name, _ in get.edges]
+
+    for least, told in ((0.4, 2), (0.41, 1), (0.6, 1), (0.61, 0)):
+        monkeypatch.setattr(forecasting, "MATERIAL", least)
+        assert len(names()) == told, least
+    monkeypatch.setattr(forecasting, "MATERIAL", 0.02)
+    monkeypatch.setattr(forecasting, "LEAST_SHARE", 10 / 110)
+    assert names() == ["shop -> db"]
+
+
+def test_an_entry_without_work_in_the_last_week_is_left_out_and_one_without_calls_has_no_edges() -> None:
+    whole = few()
+    late = pl.col("slot") >= 3 * WEEK
+    idle = whole.tables["entry_hours"].with_columns(
+        units=pl.when(late & (pl.col("entry_id") == 3)).then(0).otherwise("units")
+    )
+    found = forecast(replace(whole, tables=whole.tables | {"entry_hours": idle}))
+    assert [one.operation for one in found.entries] == ["GET /", "PUT /"]
+    silent = whole.tables["path_hours"].filter(~(late & (pl.col("path_id") == 31)))
+    found = forecast(replace(whole, tables=whole.tables | {"path_hours": silent}))
+    assert [(one.operation, len(one.edges)) for one in found.entries] == [
+        ("GET /", 2),
+        ("PUT /", 1),
+        ("job", 0),
+    ]
+
+
 def test_a_forecast_of_some_entries_is_of_their_edges_and_needs_three_weeks() -> None:
     kept = forecast(few(), keep_entry=lambda service, operation: operation == "GET /")
     assert [one.operation for one in kept.entries] == ["GET /"]
     assert {one.operation for one in kept.edges} == {"GET /", "SELECT"}
-    assert forecast(few(3)).weeks_seen == 3.0
+    found = forecast(few(3))
+    assert (found.weeks_seen, found.horizon_weeks, found.multiples) == (3.0, 12.0, (2.0, 5.0, 10.0))
     with pytest.raises(InsufficientDataError, match=r"14\.0 days were seen; a trend needs 3 weeks"):
         forecast(few(2))
     with pytest.raises(InsufficientDataError, match="no traces"):

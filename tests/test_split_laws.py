@@ -78,6 +78,7 @@ def test_an_effect_is_parted_as_its_calls_got_slower(monkeypatch: pytest.MonkeyP
     ("load", "growth", "error", "kept"),
     [
         (0.1, 0.1, 0.149, True),
+        (0.1, 0.1, 0.15, True),
         (0.1, 0.1, 0.151, False),
         (-0.5, -0.5, 0.29, True),  # three tenths of what both come to, up or down
         (-0.5, -0.5, 0.31, False),
@@ -228,11 +229,24 @@ def test_edges_are_modelled_by_what_their_latency_did_and_thirty_at_most() -> No
         assert split.needs_load_model(edge(latency, significant=significant), 0.1) == needed
     assert not split.needs_load_model(edge(1.0, significant=False), 0.0)
     assert not split.needs_load_model(edge(1.0, significant=False, effects={}), 0.1)
+    assert split.worthy([edge(0.0, effects={}), edge(0.5)], 0.1) == [1, 0]
     many = [edge(float(n % 7 - 3) * n) for n in range(40)]
     chosen = split.worthy(many, 0.1)
     sizes = [abs(many[n].effects[Effect.UNSPLIT]) for n in chosen]
     assert len(chosen) == 30
     assert sizes == sorted((abs(one.effects[Effect.UNSPLIT]) for one in many), reverse=True)[:30]
+
+
+def test_an_edge_of_one_period_alone_is_left_as_it_is() -> None:
+    """Whichever it is; beside one that both have."""
+    base = period(day((100, 10.0), (100, 10.0)), 24)
+    head = period([row for row in day((100, 10.0), (100, 10.0), 24) if row[1] == 1], 24, first=24)
+    both, lone = (edge(6.0, caller=name, callee="postgresql/db", operation="SELECT") for name in "ab")
+    for pair in ((base, head), (replace(head, start_ns=0), base)):
+        found = split.split_latency([both, lone], *pair, 0.1)
+        assert found[1] is lone
+        assert found[0] is not both
+    assert known().load_noise == 0.0
 
 
 def test_an_interval_of_one_of_twenty_is_as_wide_as_its_level_asks_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -252,6 +253,67 @@ def test_a_straight_line_of_the_logarithms_stands_beside_the_law() -> None:
     told = levels._expected(falling, one)
     assert float(np.median(told)) == pytest.approx(float(np.log(falling.latency_s).mean()), abs=0.2)
     assert len(drawn) == 4000
+
+
+def test_beyond_the_line_a_new_level_has_the_prediction_interval_of_a_regression() -> None:
+    """Oracle: the textbook's, where levels lie on a line of logs that no queue has; few calls widen it."""
+    loads = np.array([5.0, 8.0, 12.0, 18.0, 24.0, 30.0])
+    noise = 1 + 0.004 * np.array([1.0, -1.0, -1.0, 1.0, 1.0, -1.0])
+    line = Points(np.zeros(6), loads, 0.01 * loads**1.2 * noise, np.full(6, 1e6), np.arange(6))
+    x, y = np.log(line.load), np.log(line.latency_s)
+    for at in (45.0, 15.0):
+        one = Points(np.zeros(1), np.array([at]), np.ones(1), np.array([1e6]), np.array([9]))
+        drawn = levels._expected(line, one)
+        fitted = stats.linregress(x, y)
+        rest = y - fitted.intercept - fitted.slope * x
+        far = math.log(at) - x.mean()
+        wide = math.sqrt(rest @ rest / 4 * (1 + 1 / 6 + far**2 / ((x - x.mean()) ** 2).sum()))
+        middle = fitted.intercept + fitted.slope * math.log(at)
+        for level in (0.1, 0.5, 0.9):
+            exact = middle + stats.t.ppf(level, 4) * wide
+            assert float(np.quantile(drawn, level)) == pytest.approx(exact, abs=0.12 * wide), (at, level)
+    few = levels._expected(line, replace(one, calls=np.array([400.0])))
+    assert float(np.quantile(few, 0.9)) - middle == pytest.approx(
+        stats.t.ppf(0.9, 4) * 0.05 * math.sqrt(1 + 1 / 6 + far**2 / ((x - x.mean()) ** 2).sum()), rel=0.1
+    )
+
+
+def test_the_law_and_the_line_have_the_weights_that_their_fits_deserve() -> None:
+    """Levels on the law, and calls so few that the line misses by as much as they leave open: 8 to 1."""
+    exact = known(SIX)
+    x, y = np.log(exact.load), np.log(exact.latency_s)
+    fitted = stats.linregress(x, y)
+    misses = float(((y - fitted.intercept - fitted.slope * x) ** 2).sum())
+    one = Points(np.zeros(1), np.array([55.0]), np.ones(1), np.array([6 / misses]), np.array([9]))
+    drawn = levels._expected(exact, one)
+    between = (
+        fitted.intercept + fitted.slope * math.log(55.0) + math.log(CURVE.latency_s(np.array([55.0]))[0])
+    ) / 2
+    assert float(np.mean(drawn > between)) == pytest.approx(8 / 9, abs=0.04)
+
+
+def test_a_verdict_is_the_quantiles_of_what_may_be_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: log latencies even between -1 and 1 around a hundredth of a second."""
+    even = math.log(0.01) + np.linspace(-1, 1, 4001)
+    monkeypatch.setattr(levels, "_expected", lambda *_: even)
+    for off, alpha, fits in (
+        (0.94, 0.05, True),
+        (0.96, 0.05, False),
+        (-0.94, 0.05, True),
+        (-0.96, 0.05, False),
+        (0.96, 0.02, True),
+    ):
+        new = replace(level(22.0, 9), latency_s=np.array([0.01 * math.exp(off)]))
+        told = levels.judge(known(SIX), new, alpha=alpha)
+        assert told.consistent is fits, (off, alpha)
+        assert told.ratio == pytest.approx(math.exp(off))
+        assert told.interval == pytest.approx((math.exp(alpha - 1), math.exp(1 - alpha)))
+        assert told.words.endswith(f"interval {math.exp(alpha - 1):.2f} to {math.exp(1 - alpha):.2f}")
+    for reach, upper in ((100.0, "any"), (4.8, "any"), (4.7, f"{math.exp(4.7 * 0.95):.2f}")):
+        monkeypatch.setattr(levels, "_expected", lambda *_, reach=reach: reach * np.linspace(-1, 1, 4001))
+        told = levels.judge(known(SIX), level(22.0, 9))
+        assert told.interval[1] == pytest.approx(math.exp(min(0.95 * reach, 50.0)))
+        assert told.words.endswith(upper) or reach == 4.8
 
 
 def test_trends_are_as_sure_as_four_fifths_and_five_per_cent() -> None:
