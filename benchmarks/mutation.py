@@ -71,6 +71,8 @@ MODULES = {
     "courses": ("analysis.attribution.courses", "courses_laws"),
     "holders": ("analysis.attribution.holders", "courses_laws"),
     "consumers": ("analysis.attribution.consumers", "courses_laws attribution"),
+    "slowest": ("analysis.comparison.slowest", "slowest_laws"),
+    "aggregate": ("analysis.comparison.aggregate", "aggregate_laws alike"),
     "ladder": ("analysis.attribution.ladder", "ladder_laws attribution"),
     "effects": ("analysis.comparison.effects", "effects_laws transient decomposition routing"),
     "rates": ("analysis.statistics.rates", "rates failure_trends failures"),
@@ -129,6 +131,21 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "_origins",
         "of[0] => of[-1]",
     ): "of this rate only the change is read",
+    **{
+        (
+            "graph",
+            place,
+            f"pl.lit(1.0) => pl.lit({other})",
+        ): "a factor of all calls of an edge moves no quantile"
+        for place in ("_side", "_hops")
+        for other in (2.0, 0.5)
+    },
+    (
+        "graph",
+        "_nodes",
+        "p_by('caller', maintain_order=True) => p_by('caller', maintain_order=False)",
+    ): "rows of a group keep their order, whatever that of the groups is",
+    ("graph", "_nodes", "pl.col('clock_ns').clip(1) => pl.col('clock_ns').clip(2)"): "no clock is of one ns",
     (
         "matched",
         "_dense",

@@ -121,6 +121,7 @@ def test_an_entry_that_grew_speaks_for_half_of_its_largest_rise(
     """Where the edge's own interval lies above nothing."""
     one = unsure("a -> b", ms, (low, 3.0), rises_in=(("web", "PUT"), ENTRY))
     assert vouched(one, {ENTERED}, {ENTERED: most}) == spoken
+    assert vouched(one, {ENTERED}, {}) == (low > 0)
     assert not vouched(one, {("message", *ENTRY)}, {})
     assert not vouched(replace(one, rises_in=None), {ENTERED}, {})
     assert not vouched(replace(one, note="changed"), {ENTERED}, {})

@@ -218,3 +218,100 @@ def test_the_call_tree_of_two_periods_holds_what_is_gone() -> None:
     _, paths = call_tree(rollups(head), Selection(), base=rollups(SHOP))
     gone = paths.filter(callee="api.psp").row(0, named=True)
     assert (gone["inclusive_share"], gone["change"]) == (0, pytest.approx(-0.1))
+
+
+# -- by a few calls ---------------------------------------------------------------------------------
+
+
+def test_a_graph_that_is_not_told_of_a_period_is_of_none() -> None:
+    made = graph(rollups(SHOP), "dependency")
+    assert (made.start_ns, made.end_ns, made.base, made.environment) == (0, 0, None, "")
+    assert made.units == {"message": 10.0, "request": 40.0}
+    assert graph(rollups(SHOP), "dependency", base=rollups(SHOP)).base == (0, 0)
+
+
+def test_units_that_call_nothing_count_for_the_others() -> None:
+    """Calls, times and shares are of all units of work."""
+    text = """
+request web GET /: 10 units, 300 ms
+  http web -> cart [x]: 20 calls, 50 own, 100 inclusive
+request web GET /idle: 40 units, 200 ms
+"""
+    cart = edges(graph(rollups(text), "service"))["web", "cart"]
+    assert (cart["calls_per_unit"], cart["own_ms"], cart["inclusive_ms"]) == pytest.approx((0.4, 1.0, 2.0))
+    assert (cart["share"], cart["inclusive_share"]) == pytest.approx((0.1, 0.2))
+
+
+def test_an_edge_is_of_the_kind_of_unit_that_most_of_its_calls_serve() -> None:
+    """Its calls and errors are of all; of as many of each, of the first by name."""
+    text = """
+request web GET /: 10 units, 100 ms
+  db web -> pg/x [q]: {} calls, 50 own, 50 inclusive, 1 errors
+message web run: 20 units, 400 ms
+  db web -> pg/x [q]: 30 calls, 100 own, 100 inclusive, 2 errors
+"""
+    for calls, unit, share, each in (
+        (29, "message", 0.25, 1.5),
+        (31, "request", 0.5, 3.1),
+        (30, "message", 0.25, 1.5),
+    ):
+        found = edges(graph(rollups(text.format(calls)), "dependency"))["web", "pg/x"]
+        assert (found["unit"], found["share"], found["calls_per_unit"]) == (
+            unit,
+            pytest.approx(share),
+            pytest.approx(each),
+        )
+        assert (found["calls"], found["errors"]) == (calls + 30, 3)
+
+
+def test_what_sends_spans_on_one_way_sends_them() -> None:
+    """An edge has no spans behind it only where none of its paths has."""
+    text = """
+request web GET /: 10 units, 100 ms
+  http web -> !api [x]: 10 calls, 50 own
+request web GET /b: 10 units, 100 ms
+  http web -> {}api [x]: 10 calls, 50 own
+"""
+    assert [
+        edges(graph(rollups(text.format(mark)), "dependency"))["web", "api"]["uninstrumented"]
+        for mark in ("", "!")
+    ] == [False, True]
+
+
+def test_nodes_without_work_of_their_own_have_no_share() -> None:
+    """Nor have those whose units took no time."""
+    text = """
+request web GET /: 10 units, 100 ms
+  http web -> cart [x]: 10 calls, 50 own
+detached job run: 10 units, 0 ms
+  self job -> (itself) [run]: 10 calls, 0 own
+"""
+    shares = dict(graph(rollups(text), "dependency").nodes.select("id", "share").iter_rows())
+    assert shares == {"web": 0.0, "cart": 0.0, "job": 0.0}
+
+
+def test_a_node_of_one_period_has_nothing_in_the_other() -> None:
+    text = """
+request web GET /: 10 units, 100 ms
+  self web -> (itself) [GET /]: 10 calls, 40 own
+  http web -> {} [x]: 10 calls, 50 own
+    self {} -> (itself) [x]: 10 calls, 50 own
+"""
+    head, base = (rollups(text.format(name, name)) for name in ("fresh", "gone"))
+    rows = {row["id"]: row for row in graph(head, "service", base=base).nodes.iter_rows(named=True)}
+    assert [rows["gone"][name] for name in ("units", "calls", "share", "share_base")] == [0, 0, 0.0, 0.5]
+    assert [rows["fresh"][name] for name in ("units", "calls", "share", "share_base")] == [0, 10, 0.5, 0.0]
+    assert (rows["web"]["entry"], rows["gone"]["entry"]) == (True, False)
+    assert (rows["web"]["share"], rows["web"]["share_base"]) == (0.4, 0.4)
+
+
+def test_a_route_between_topics_is_no_edge_between_services() -> None:
+    """What is sent to where it begins is waited for where it ends."""
+    text = """
+request web POST /: 10 units, 100 ms
+  queue web -> orders [publish]: 10 calls, 10 own
+    queue orders -> jobs [route]: 10 calls, 0 own
+message worker run: 10 units, 100 ms
+  queue jobs -> worker [wait]: 10 calls, 50 own
+"""
+    assert set(edges(graph(rollups(text), "service"))) == {("web", "worker")}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from answered import edge, grown
 from rolled import table
@@ -61,7 +62,7 @@ def tree(*edges: Edge | None, parents: tuple[int, ...] | None = None) -> list[di
     out = []
     for at, one in enumerate(edges):
         above = parents[at] if parents else at
-        row = {"path_id": at + 1, "parent_id": above or 99, "entry_id": 99, "depth": at + 1, "caller": "x"}
+        row = {"path_id": at + 1, "parent_id": above or -9, "entry_id": -9, "depth": at + 1, "caller": "x"}
         if one is not None:
             row |= {"kind": schema.EDGE_KINDS.index(one.kind), "caller": one.caller, "callee": one.callee,
                     "operation": one.operation}  # fmt: skip
@@ -83,7 +84,7 @@ def test_an_edge_is_slower_where_latency_carries_its_growth(effect: str, expecte
 
 
 @pytest.mark.parametrize(
-    ("base", "head", "more"), [(1.0, 1.1, True), (1.0, 1.09, False), (0.0, 2.0, False), (2.0, 2.3, True)]
+    ("base", "head", "more"), [(1.0, 1.1, True), (1.0, 1.09, False), (0.0, 2.0, False), (0.5, 0.6, True)]
 )
 def test_calls_are_more_by_a_tenth_or_new(base: float, head: float, more: bool) -> None:
     """Not a service's own work, and not waiting for a connection."""
@@ -253,6 +254,20 @@ def test_calls_that_are_made_again_wait_for_what_takes_too_long() -> None:
     assert one[2].startswith("threads or connections of s")
 
 
+@pytest.mark.parametrize(("before", "seen"), [(19_999, True), (20_000, False)])
+def test_of_many_call_paths_those_of_the_smallest_ids_are_looked_at(before: int, seen: bool) -> None:
+    """Twenty thousand of the edges that grew; what was asked for says nothing beyond."""
+    gap, query = slow("a -> s"), slow("s -> pg", kind="db")
+    (first, last) = table("paths", tree(gap, query)).rows(named=True)
+    one = table("paths", [first]).select(pl.exclude("path_id"))
+    many = one.select(pl.all().repeat_by(before).explode()).with_columns(path_id=pl.int_range(1, before + 1))
+    paths = pl.concat(
+        [many.select(table("paths", []).columns), table("paths", [{**last, "path_id": before + 1}])]
+    )
+    keyed = {edge.key: edge for edge in (gap, query)}
+    assert bool(ladder(Grown(keyed, {}, frozenset()), paths)) == seen
+
+
 # -- connections ------------------------------------------------------------------------------------
 
 
@@ -288,6 +303,8 @@ def test_waiting_for_a_connection_follows_calls_to_databases_that_hold_it() -> N
         replace(cause, credited_ms=0.9),
     ):  # fmt: skip
         assert rungs([victim, other]) == []
+    small = [replace(victim, credited_ms=0.8), replace(cause, credited_ms=0.5)]
+    assert rungs(small) == [one]
     early, late = replace(victim, change=since(80)), replace(cause, change=since(100))
     assert rungs([early, late]) == []
     assert rungs([replace(early, change=since(95)), late]) == [one]
@@ -405,6 +422,8 @@ def test_calls_that_are_more_by_one_factor_are_one_loop_and_the_dearest_leads() 
     one = ("s -> pg", "s -> redis", "is called in one loop with s -> pg", True)
     assert rungs([first, second]) == rungs([second, first]) == [one]
     assert rungs([first, looped("s -> redis", 2.9, 2.0)]) == [one]
+    often = replace(second, calls_per_unit_base=4.0, calls_per_unit_head=12.0)
+    assert rungs([first, often]) == [one]
     for times in (3.16, 2.85):
         assert rungs([first, looped("s -> redis", times, 2.0)]) == []
     for other in (

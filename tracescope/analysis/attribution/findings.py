@@ -172,8 +172,12 @@ def vouched(edge: Edge, entries: Collection[Entered], most: Mapping[Entered, flo
 
     Where another is and takes clearly more, the entry grew by that, and speaks for no other.
     """
-    low = (edge.credited_ms_ci or (0.0, 0.0))[0]
-    if low <= 0 or edge.note is not None or _stays_open(edge.key):
+    if (
+        edge.credited_ms_ci is None
+        or edge.credited_ms_ci[0] <= 0
+        or edge.note is not None
+        or _stays_open(edge.key)
+    ):
         return False
     grown = [key for entry in edge.rises_in or () if (key := (edge.unit, *entry)) in entries]
     return any(edge.credited_ms >= VOUCHED_PART * most.get(key, 0.0) for key in grown)
