@@ -56,6 +56,22 @@ def page(settings: Settings) -> PageProcess:
     return PageProcess(settings, lambda: {"grpc": "127.0.0.1:4317"})
 
 
+def test_it_runs_nothing_of_the_folder_that_it_is_started_in(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody keeps a `http.py` or a `json.py` of their own, these are not what it imports."""
+    for name in ("http", "json", "polars", "tracescope"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> None:
+        app = page(settings)
+        assert (await Asker(app, "/static/tracescope.css").run())[0] == 200
+        await app.close()
+
+    asyncio.run(run())
+
+
 def test_it_answers_restarts_when_it_was_killed_and_ends_when_it_is_closed(settings: Settings) -> None:
     """At a lower priority than who receives; a page, what is not there, and the series of metrics."""
 

@@ -142,7 +142,7 @@ class PageProcess:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *("-m", _MODULE, str(theirs.fileno())),
+                    *("-P", "-m", _MODULE, str(theirs.fileno())),  # -P: no module of the folder it runs in
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
