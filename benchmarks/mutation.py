@@ -536,13 +536,19 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     },
     **{
         ("walk", "_order", f"n <= 24 => {other}"): "either sort gives the one order that `_before` makes"
-        for other in ("n < 24", "n <= 23", "n <= 25")
+        for other in ("n < 24", "n <= 23", "n <= 25", "n > 24")
+    },
+    **{
+        ("walk", "_order", f"if n <= 24: => if {always}:"): "either sort gives the one order that there is"
+        for always in (True, False)
     },
     **{
         ("walk", "_order", text): "what has no children in the heap stays where it is"
-        for text in ("n // 2 => n * 2", "n // 2 - 1 => n // 2 - 0")
+        for text in ("n // 2 => n * 2", "n // 2 - 1 => n // 2 - 0", "n // 2 - 1 => n // 2 + 1")
     },
     ("walk", "_walk", "last - at > 1 => last - at > 0"): "one child is in order",
+    ("walk", "_children_last_first", "at - first > 1 => at - first > 0"): "one child is in order",
+    ("walk", "_before", "a < b => a <= b"): "two children are two spans",
     ("skew", "", "2 ** 24 - 1 => 2 ** 24 + 1"): "added to all keys alike",
     ("skew", "_find_pairs", "mask + 1 => mask + 2"): "odd against even: the same numbers are below",
     ("skew", "_ranked", "high[0] => high[1]"): "one that is looked at anyway, as one call contradicts none",

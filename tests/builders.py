@@ -7,8 +7,8 @@
               orders 20-60 client db peer=postgresql/orders op='SELECT orders'
     ''')
 
-A line is a service, its times in ms and words: a kind, a class (db, messaging, rpc, http), a
-messaging operation (send, receive, process, settle, empty), a life (stream, scheduled), `error`, or
+A line is a service, its times in ms and words: a kind, a class (db, messaging, rpc, http, transport,
+sidecar), a messaging operation (send, receive, process, settle, empty), a life (stream, scheduled), `error`, or
 `key=value`.  Indentation makes parents.
 """
 
@@ -33,7 +33,8 @@ KINDS = {
 }  # fmt: skip
 CLASSES = {
     "db": schema.CLASS_DB, "messaging": schema.CLASS_MESSAGING,
-    "rpc": schema.CLASS_RPC, "http": schema.CLASS_HTTP,
+    "rpc": schema.CLASS_RPC, "http": schema.CLASS_HTTP, "transport": schema.CLASS_TRANSPORT,
+    "sidecar": schema.CLASS_SIDECAR,
 }  # fmt: skip
 MESSAGING = {
     "send": schema.MSG_SEND, "receive": schema.MSG_RECEIVE, "process": schema.MSG_PROCESS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +14,6 @@ import twin
 from builders import Made, tree
 from drawn import Draw, anything, calls, drawn, forest_of, messages, nested, rings
 
-from tracescope import schema
 from tracescope.kernels.forest import COUNTERS
 from tracescope.kernels.skew import reconcile
 
@@ -157,15 +157,35 @@ def test_waiting_is_counted_and_work_is_a_unit(law: str) -> None:
     assert [reason for reason, count in zip(COUNTERS, counts, strict=True) for _ in range(count)] == wanted
 
 
-def test_a_sidecar_has_the_service_of_the_first_span_of_all() -> None:
-    """Where that is the application it stands beside, and of the first one that an inbound one serves."""
-    out = tree("a 0-10 server\n  proxy 1-9 client")
-    inbound = tree("proxy 0-10 server\n  b 1-9 client\n  a 2-5 server\n  b 6-9 server", trace=2)
-    for spans, at in ((out, 1), (inbound, 0)):
-        spans[at] = replace(spans[at], edge_class=schema.CLASS_SIDECAR)
-        found = of_the_kernel(spans)
-        assert found == of_the_twin(spans)
-        assert {key[10] for key in found if key[1:2] == (spans[at].span,)} == {"a"}
+SMALL = [
+    "a 0-100\n  b 10-90\n    c 20-30",
+    "a 0-100 client http\n  a 5-95 client transport\n    b 10-90 server",
+    "a 0-100 client db peer=x\n  a 5-95 client http\n    a 10-90 client transport",
+    "a 0-100 client\n  b 10-90 client\n    c 20-30 server",
+    "a 0-100 client\n  b 10-90 server\n  b 5-95 server",
+    "a 0-10 producer\n  b 20-30 consumer\n    b 21-22 client settle",
+    "a 0-100\n  a 1-50 client receive\n    a 20-40 consumer",
+    "a 0-100 client receive link=1\na 20-30 consumer link=1\nb 0-5 producer",
+    "a 0-100 client host=x\n  b 120-150 server host=y\n    b 121-130",
+    "a 0-10 server\n  p 1-9 client sidecar\n    b 2-3 server",
+    "p 0-10 server sidecar\n  b 1-9 client\n  a 2-5 server",
+    "a 0-10\n  a 2-5\n    a 3-20 client",
+    "a 0-10\n  a 20-30 client settle\n  a 12-14 client",
+]
+
+
+@pytest.mark.parametrize("text", SMALL)
+def test_ids_in_any_order_give_the_forest_of_the_twin(text: str) -> None:
+    """Whichever span is the first of all, and whichever the last."""
+    spans = tree(text)
+    for numbers in itertools.permutations((1, 2, 3)):
+        new = dict(zip((0, 1, 2, 3), (0, *numbers), strict=True))
+        changed = [
+            replace(span, span=new[span.span], parent=new[span.parent],
+                    links=tuple((trace, new[number]) for trace, number in span.links))
+            for span in spans
+        ]  # fmt: skip
+        assert of_the_kernel(changed) == of_the_twin(changed), changed
 
 
 @pytest.mark.parametrize(("draw", "traces"), [(messages, 120), (anything, 60)], ids=["messages", "anything"])

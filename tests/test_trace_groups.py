@@ -61,7 +61,8 @@ def of_the_kernel(rows: list[Row], window: int | None = None, keep: tuple[int, i
 
 def sent(rng: random.Random, traces: int, spans: int, ids: str) -> list[Row]:
     """Rows of some traces, in any order, some of them twice and some with other contents."""
-    trace_ids = [(rng.choice((0, 7, -(2**60))), rng.randint(-(2**63), 2**63 - 1)) for _ in range(traces)]
+    halves = [rng.randint(-(2**63), 2**63 - 1) for _ in range(traces)]
+    trace_ids = [(rng.choice((0, 7, -(2**60))), rng.choice(halves)) for _ in range(traces)]
     rows: list[Row] = []
     for hi, lo in trace_ids:
         for k in range(rng.randint(1, spans)):
