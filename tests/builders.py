@@ -8,8 +8,8 @@
     ''')
 
 A line is a service, its times in ms and words: a kind, a class (db, messaging, rpc, http, transport,
-sidecar), a messaging operation (send, receive, process, settle, empty), a life (stream, scheduled), `error`, or
-`key=value`.  Indentation makes parents.
+sidecar), a messaging operation (send, receive, process, settle, empty), a life (stream, scheduled),
+`error`, or `key=value`.  Indentation makes parents.
 """
 
 from __future__ import annotations
