@@ -71,6 +71,7 @@ MODULES = {
     "courses": ("analysis.attribution.courses", "courses_laws"),
     "holders": ("analysis.attribution.holders", "courses_laws"),
     "consumers": ("analysis.attribution.consumers", "courses_laws attribution"),
+    "missing_callees": ("analysis.comparison.missing_callees", "missing_callees_laws"),
     "slowest": ("analysis.comparison.slowest", "slowest_laws"),
     "aggregate": ("analysis.comparison.aggregate", "aggregate_laws alike"),
     "ladder": ("analysis.attribution.ladder", "ladder_laws attribution"),

@@ -94,7 +94,7 @@ def test_the_first_twenty_that_grew_have_patterns() -> None:
     names = [f"pg{at}" for at in range(25)]
     paths = [path(100 + at, name) for at, name in enumerate(names)]
     quiet = edge(callee="quiet", significant=False)
-    edges = [quiet, edge(callee="lost"), *(edge(callee=name) for name in names), quiet]
+    edges = [quiet, edge(callee="lost"), *(edge(callee=name, credited_ms=0.5) for name in names), quiet]
     once, often = (
         rolled(
             path_hours=[
@@ -264,3 +264,19 @@ def test_calls_that_grow_are_told_with_the_least_that_is_sure() -> None:
         (one,) = patterns._weekly(edge(), *weeks([100, 110, 121, 133, 146, 161], **more))
         least = float(one.evidence[1].removeprefix("at least +").split()[0])
         assert 9.0 <= least <= 10.0
+
+
+def test_a_callee_or_consumer_that_rose_by_exactly_a_quarter_as_much_is_not_as_quick_as_before() -> None:
+    """Own time from 2 to 6 ms, and from 5 to 6 ms below it: then the rest is only possible."""
+
+    def timed(own_ms: float, below_ms: float) -> Side:
+        both = 100.0 * (own_ms + below_ms) * MS
+        return Side(100.0, 100.0, 100.0, 100.0 * own_ms * MS, both, 0.0, 0.0, 100.0, 1.0)
+
+    before, now = timed(2.0, 5.0), timed(6.0, 6.0)
+    wait = edge("latency_growth", kind="queue", operation=schema.QUEUE_WAIT)
+    for found in (
+        patterns._gap(edge("latency_growth", kind="http"), before, now),
+        patterns._queue(wait, before, now),
+    ):
+        assert found[0].certainty is PatternCertainty.POSSIBLE
