@@ -183,6 +183,8 @@ def test_contention_is_told_by_what_all_callers_ask_of_the_resource() -> None:
     )
     steep = patterns._contention(edge("latency_load"), busy(tilt=100.0))[0].evidence[1]
     assert steep.startswith("1.55e+03 ms in quiet hours, 5.15e+03 ms in busy ones")
+    quarter = patterns._contention(edge("latency_load"), busy(49, tilt=100.0))[0].evidence[1]
+    assert quarter.startswith("1.6e+03 ms in quiet hours, 5.2e+03 ms in busy ones")  # 13 hours each
     assert patterns._contention(edge("latency_load"), busy(47)) == []
     assert patterns._contention(edge("latency_load"), busy(tilt=-1.0)) == []
     assert patterns._contention(edge("latency_load"), busy(slot_ns=schema.HOUR_NS // 2)) == []
