@@ -13,6 +13,7 @@ from rolled import rolled
 from tracescope import schema
 from tracescope.analysis.attribution import findings
 from tracescope.analysis.attribution.courses import place_of
+from tracescope.analysis.attribution.failures import with_failures
 from tracescope.analysis.attribution.findings import attribute, grew, vouched
 from tracescope.analysis.attribution.ladder import Rung, name_of
 from tracescope.analysis.report import (
@@ -21,10 +22,17 @@ from tracescope.analysis.report import (
     Edge,
     EdgeKey,
     Effect,
+    EntryFailures,
+    Failures,
+    Finding,
     Mechanism,
+    MissingWork,
+    MissingWorkKind,
+    Origin,
     Pattern,
     PatternCertainty,
-)  # fmt: skip
+    Rate,
+)
 from tracescope.conventions import semconv
 
 PERIODS = (rolled(), rolled())
@@ -576,3 +584,77 @@ def test_a_starved_caller_is_the_cause_of_what_it_reads_late() -> None:
     late = rise("s -> pg", 2.0, kind="db")
     (one,) = attribute([late, own], (), PERIODS, {"request": 1.0})
     assert (one.cause, [victim.edge for victim in one.victims]) == (own.key, [late.key])
+
+
+# -- failures ---------------------------------------------------------------------------------------
+
+
+def failed(entries: dict[tuple[str, str], float], **more: Any) -> Failures:
+    """Entries of which so many more fail, after a hundredth, all from one call on."""
+    rows = tuple(
+        EntryFailures(
+            "request", *entry, Rate(0.01, 0.01 + part, 9.0, 9.0, None, part / 10, True), None,
+            *[None] * 4, *[0.0] * 4,
+        )
+        for entry, part in entries.items()
+    )  # fmt: skip
+    begins = EdgeKey("request", "http", "web", "stock", more.get("operation"))
+    rate = Rate(0.02, 0.25, 9.0, 9.0, None, 0.01, True)
+    within = (begins, EdgeKey("request", "db", "stock", "pg", None))
+    origin = Origin(begins, rate, tuple(entries), 5.0, within)
+    return Failures(entries=rows, origins=(origin,), missing_work=more.get("missing", ()))
+
+
+def finding(cause: EdgeKey, mechanism: Mechanism = Mechanism.SLOWER) -> Finding:
+    return Finding(cause, mechanism, "", 1.0, "request")
+
+
+def test_failures_are_told_of_the_entry_that_grew_most_and_of_how_many_more() -> None:
+    """With the parts that fail now and before; an operation where the call has one."""
+    for entries, more in (
+        ({("a", "GET"): 0.04}, ""), ({("a", "GET"): 0.04, ("b", "PUT"): 0.02}, " and 1 more entry"),
+        ({("b", "PUT"): 0.02, ("a", "GET"): 0.04, ("c", "GET"): 0.01}, " and 2 more entries"),
+    ):  # fmt: skip
+        (one,) = with_failures((), failed(entries), ())
+        assert one.sentence == (
+            "web -> stock: 25 % of its calls fail (2 % before), and "
+            f"5 % of requests of a GET{more} (1 % before)"
+        )
+        assert (one.mechanism, one.added_ms, one.unit, one.since) == (Mechanism.ERRORS, 0.0, "request", None)
+        assert (one.entries, one.q_value) == (tuple(entries), pytest.approx(0.004))
+    (one,) = with_failures((), failed({("a", "GET"): 0.04}, operation="POST /r"), ())
+    assert one.sentence.startswith("web -> stock POST /r: 25 %")
+
+
+def test_failures_come_first_unless_slower_work_below_explains_them() -> None:
+    """More calls, more waiting and calls made again are what failing does."""
+    known = failed({("a", "GET"): 0.04})
+    cause = known.origins[0].within[1]
+    other = finding(EdgeKey("request", "db", "x", "y", None))
+    assert [one.mechanism for one in with_failures((other,), known, ())] == [
+        Mechanism.ERRORS,
+        Mechanism.SLOWER,
+    ]
+    found = with_failures((finding(cause), finding(known.origins[0].key), other), known, ())
+    assert [one.mechanism is Mechanism.ERRORS for one in found] == [False, False, False, True]
+    assert found[-1].evidence == ("stock -> pg got slower, and what waits for it fails",)
+    for mechanism in Mechanism:
+        made = with_failures((finding(cause, mechanism),), known, ())
+        does = mechanism in (Mechanism.RETRIES, Mechanism.MORE_CALLS, Mechanism.WAITED_FOR)
+        assert (made[0].sentence != "") == does, mechanism
+
+
+def test_failures_carry_what_is_missing_because_of_them_and_since_when() -> None:
+    """What is not reached anywhere; of their entries and of the call, whatever it is."""
+    called = EdgeKey("request", "http", "web", "stock", None)
+    kinds = (
+        MissingWork(MissingWorkKind.NOT_REACHED, "not reached"),
+        MissingWork(MissingWorkKind.RETRIED, "elsewhere"),
+        MissingWork(MissingWorkKind.FAILS_EARLY, "of the entry", entry=("a", "GET")),
+        MissingWork(MissingWorkKind.FAILS_EARLY, "of another", entry=("z", "GET")),
+        MissingWork(MissingWorkKind.RETRIED, "of the call", edge=called),
+    )
+    step = rise("web -> stock", change=Change(1, 0, 2))
+    (one,) = with_failures((), failed({("a", "GET"): 0.04}, missing=kinds), (step,))
+    assert one.evidence == ("not reached", "of the entry", "of the call")
+    assert one.since == step.change

@@ -47,10 +47,10 @@ def _finding(
 ) -> Finding:
     edge = known.get(origin.key)
     grown = {(one.service, one.operation): one for one in failures.grown}
-    names = [" ".join(entry) for entry in origin.entries]
     most = max((grown[entry] for entry in origin.entries), key=lambda one: one.rate.change)
     where = f"{origin.key.name} {origin.key.operation or ''}".rstrip()
-    more = f" and {len(names) - 1} more entries" if len(names) > 1 else ""
+    rest = len(origin.entries) - 1
+    more = f" and {rest} more {'entry' if rest == 1 else 'entries'}" if rest else ""
     sentence = (
         f"{where}: {_part(origin.rate.head)} of its calls fail ({_part(origin.rate.base)} before), and "
         f"{_part(most.rate.head)} of {most.unit}s of {most.service} {most.operation}{more} "
