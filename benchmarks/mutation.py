@@ -67,7 +67,7 @@ MODULES = {
     "graph": ("analysis.topology.graph", "graph"),
     "backbone": ("analysis.topology.backbone", "backbone"),
     "review": ("analysis.topology.findings", "findings"),
-    "rules": ("analysis.topology.rules", "check"),
+    "rules": ("analysis.topology.rules", "rules_laws check"),
     "courses": ("analysis.attribution.courses", "courses_laws"),
     "holders": ("analysis.attribution.holders", "courses_laws"),
     "consumers": ("analysis.attribution.consumers", "courses_laws attribution"),
