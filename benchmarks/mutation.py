@@ -156,6 +156,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "np.bincount(at, rows[name].to_numpy() * factor, size).astype(np.float64, copy=False) => "
         "np.bincount(at, rows[name].to_numpy() * factor, size).astype(np.float64, copy=True)",
     ): "a copy holds the same",
+    ("matched", "_summed", "not plain => not not plain"): "rows are sorted after; only last bits may differ",
     ("failures", "_origins", "of[0] => of[1]"): "of this rate only the change is read",
     (
         "series",

@@ -344,6 +344,7 @@ def test_origins_stand_by_how_many_units_they_cost() -> None:
 def test_what_stands_at_and_below_a_call(path: int, inside: list[int]) -> None:
     parent = np.array([one[3] for one in PATHS])
     assert at_and_below(path, parent).tolist() == inside
+    assert at_and_below(0, np.array([-1, 0, 1, -1, 3])).tolist() == [0, 1, 2]
 
 
 # -- on edges ---------------------------------------------------------------------------------------
