@@ -612,9 +612,36 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         " => content_hash[rows[lo + b - 1]] >= content_hash[row]",
     ): "of rows of the same content either stays",
     **{
-        ("octets", "tag", text): "the long way reads the same"
-        for text in ("if at < end: => if False:", "8 <= low < 128 => 9 <= low < 128")
+        ("octets", place, text): "the long way reads the same"
+        for place, text in (
+            ("tag", "if at < end: => if False:"),
+            ("tag", "8 <= low < 128 => 9 <= low < 128"),
+            ("length", "if at < end: => if False:"),
+        )
     },
+    ("octets", "", "12 * DEEPEST => 13 * DEEPEST"): "more room than is used",
+    ("octets", "_skip_plain", "after < 0 => after <= 0"): "after a varint is at least one",
+    ("octets", "same", "k += 8 => k += 7"): "a byte in eight is looked at twice",
+    ("outline", "_outline", "if end - at >= 8: => if False:"): "byte by byte it is the same",
+    ("outline", "_outline", "np.int64(1) => np.int64(2)"): "anything but zero stands for a yes",
+    **{
+        ("outline", "_outline", text): "where a list ends is written over when it does, and read after that"
+        for text in ("-1 => +1", "(base + at, -1, depth) => (base + at, -0, depth)")
+    },
+    **{
+        ("outline", "Outline.__init__", text): "more room than is used, or room that grows earlier"
+        for text in ("np.zeros(4, np.int64) => np.zeros(5, np.int64)", "(1024, 3) => (1023, 3)")
+    },
+    (
+        "outline",
+        "Outline.read",
+        "if text.flags.writeable: => if False:",
+    ): "a type that only the compiler sees",
+    **{
+        ("weave", "weave", text): "more room than is used"
+        for text in ("np.maximum(size, 0) => np.maximum(size, 1)", "size >= 0 => size >= -1")
+    },
+    ("sketch", "_bins", "octave -= 1 => octave -= 2"): "counted from half the power, it is two octaves on",
     ("octets", "", "SLACK = 8 => SLACK = 9"): "more room than is read",
     ("json_text", "", "DOUBLE_TEXT = 10 => DOUBLE_TEXT = 11"): "with its key and quotes a double is longer",
     ("json_text", "_checked_string", "c > 127 => c >= 127"): "no escape is meant by a DEL either",

@@ -59,7 +59,8 @@ def test_rows_are_the_fields_of_their_values_in_the_order_of_the_columns() -> No
 
 
 def test_there_is_room_for_messages_of_nothing_but_the_largest_numbers() -> None:
-    columns = np.array([[0x10, NUMBER]] * 3, np.int64)
-    minus = np.full((3, 5), -1, np.int64)
-    out, _ = weave(columns, minus, np.zeros((3, 5), np.int64), np.zeros(0, np.uint8))
+    columns = np.array([[0x10, NUMBER]] * 3 + [[0x18, NUMBER]] * 2, np.int64)
+    minus, size = np.full((5, 5), -1, np.int64), np.zeros((5, 5), np.int64)
+    size[3:] = -1  # absent
+    out, _ = weave(columns, minus, size, np.zeros(0, np.uint8))
     assert out.tobytes() == (b"\x10" + number(WORD)) * 15

@@ -61,7 +61,7 @@ def _outline(text, at, end, base, small, state, rows, opened):
             count += 1
             depth += 1
         elif depth == 0:
-            if c > 32 and c != 0x1E:  # the separator of JSON text sequences
+            if c > 32:  # neither a space nor the separator of JSON text sequences
                 why = STRAY
                 break
         elif c == QUOTE:
