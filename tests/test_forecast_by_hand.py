@@ -205,6 +205,7 @@ def test_an_entrys_clock_at_other_loads_by_hand() -> None:
         assert one.at_least == (None if known else pytest.approx(12.0))
         assert pushed({1: 4.0, 3: spent}, {1: two[1]}).extrapolated != known
         assert pushed({1: spent}, {1: two[1]}, highest=1.9).extrapolated != known
+    assert not pushed({1: 4.0}, {1: two[1]}, highest=2.0).extrapolated  # what was seen is not
     part = pushed({1: 4.0, 2: 2.0}, {1: two[1], 2: Expected(None, at_least=1.7)})
     assert part.at_least == pytest.approx(10 + 4 * 0.5 + 2 * 0.7)
     lost = pushed({1: 4.0, 2: 2.0}, {1: two[1], 2: Expected(None)}, times=0.5)
@@ -296,6 +297,7 @@ def test_the_last_week_is_what_everything_is_a_part_of(tenth: bool) -> None:
     assert (found.weeks_seen, found.horizon_weeks, found.multiples) == (4.0, 6.0, (3.0,))
     assert all(one.amplification.pct_per_week == pytest.approx(0.0, abs=1e-6) for one in found.edges)
     assert get.slo_ms is None
+    assert (found.start_ns, found.end_ns) == (0, 4 * WEEK * HOUR_NS)
 
 
 def test_an_edges_part_of_its_entries_clocks_by_hand() -> None:

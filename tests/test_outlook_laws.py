@@ -174,6 +174,8 @@ def test_an_entrys_week_needs_a_quarter_of_its_hours_and_is_whole() -> None:
     assert told["units"].to_list() == [168.0, 168.0]
     more = [*rows, (2 * WEEK + 41, 1, 1, 1.0)]
     assert early_warning._by_week(entry_hours(more), period)["week"].sort().to_list() == [0, 1, 2]
+    idle = [(slot, entry, 0 if slot >= 3 * WEEK else units, ms) for slot, entry, units, ms in more]
+    assert early_warning._by_week(entry_hours(idle), period)["week"].sort().to_list() == [1, 2]
     hour_less = replace(period, start_ns=HOUR_NS)
     assert 3 in early_warning._by_week(entry_hours(more), hour_less)["week"].to_list()
     assert 3 not in early_warning._by_week(entry_hours(more), replace(period, start_ns=2 * HOUR_NS))["week"]
@@ -195,6 +197,9 @@ def test_what_a_request_costs_is_live_instances_of_all_services_over_requests() 
     assert early_warning._per_request(seen(8, entry_hours(rows, schema.UNIT_MESSAGE), lives)) == NOTHING
     nameless = [one | {"instance": ""} for one in lives]
     assert early_warning._per_request(seen(8, entry_hours(rows), nameless)) == NOTHING
+    begun = [(slot, 1, 100, 1.0) for slot in range(4 * WEEK + 68, 8 * WEEK)]  # amid a week, which is none
+    told = early_warning._per_request(seen(8, entry_hours(begun), lives[:3]))
+    assert told.pct_per_week == pytest.approx(0.0, abs=1e-3)
     late = [(slot, 1, 100, 1.0) for slot in range(6 * WEEK, 8 * WEEK)]
     assert early_warning._per_request(seen(8, entry_hours(late), lives)) == NOTHING  # two weeks of requests
 
@@ -428,7 +433,7 @@ def scaled(
     for slot in range(weeks * WEEK):
         served = 100 * (calls if slot >= weeks * WEEK // 2 else 1.0)
         took = 5e6 * math.exp(slower * (slot // WEEK))
-        for path, ns in ((1, 1e6), (2, took)):
+        for path, ns in ((1, 1e6), (2, took), (3, 5e6), (4, 5e6), (5, 5e6), (6, 5e6)):
             rows.append(
                 blank | {"slot": slot, "path_id": path, "threshold": schema.NO_THRESHOLD,
                          "calls": round(served), "units": round(served), "own_all_ns": round(served * ns)}
@@ -437,6 +442,12 @@ def scaled(
     paths = [
         path | {"path_id": 1, "edge_id": 1, "kind": schema.EDGE_SELF, "callee": None, "operation": "GET /"},
         path | {"path_id": 2, "edge_id": 2, "kind": schema.EDGE_DB, "callee": "db", "operation": "GET"},
+        path | {"path_id": 3, "edge_id": 3, "kind": schema.EDGE_DB, "callee": "cache", "operation": "GET"},
+        path | {"path_id": 4, "edge_id": 4, "kind": schema.EDGE_DB, "callee": "db", "operation": "PUT"},
+        path | {"path_id": 5, "edge_id": 5, "kind": schema.EDGE_HTTP, "callee": "db", "operation": "GET"},
+        path
+        | {"path_id": 6, "edge_id": 6, "kind": schema.EDGE_DB, "callee": "db", "operation": "GET"}
+        | {"caller": "b"},
     ]
     period = seen(weeks, None, lives)
     tables = period.tables | {
@@ -470,8 +481,8 @@ def test_instances_that_buy_no_throughput_while_what_is_below_gets_slower_are_a_
         ((13, 16), 1.0, 0.05, 8, False),
         ((2, 4), 2.09, 0.05, 8, True),  # each serves 4.5 % more
         ((2, 4), 2.11, 0.05, 8, False),
-        ((2, 4), 1.0, 0.017, 8, True),  # a tenth longer in six weeks
-        ((2, 4), 1.0, 0.0155, 8, False),
+        ((2, 4), 1.0, math.log(1.0161), 8, True),  # a tenth longer in six weeks
+        ((2, 4), 1.0, math.log(1.0159), 8, False),
         ((2, 4), 1.0, 0.05, 4, True),
         ((2, 4), 1.0, 0.05, 3, False),
         ((4, 4), 1.0, 0.05, 8, False),

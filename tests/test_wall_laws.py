@@ -81,7 +81,7 @@ def test_latency_at_loads_that_were_served_is_finite_whatever_a_draw_says() -> N
     """A tenth beyond the highest, too; beyond that a draw's capacity is its end."""
     one = edge(fitted(25.0))
     assert one.slower(20.0) == pytest.approx(np.full(DRAWS, 5.0))
-    for load in (25.0, 30.0, 32.9):
+    for load in (25.0, 30.0, 32.9, 1.1 * 30.0):
         assert np.isfinite(one.slower(load)).all()
     assert (one.slower(32.9) > one.slower(30.0)).all()
     assert np.isinf(one.slower(33.1)).all()
@@ -278,6 +278,11 @@ def test_weeks_left_are_none_at_the_wall_and_their_interval_is_the_trends() -> N
     assert point == pytest.approx(math.log(2) / 0.05)
     assert low == pytest.approx(math.log(2) / (0.05 + wide), rel=0.02)
     assert high == pytest.approx(math.log(2) / (0.05 - wide), rel=0.04)
+    _, (_, last) = walls.weeks_left(fit, 20.0, room, (0.03, 0.005, 3), 1e9)
+    assert last == pytest.approx(math.log(2) / (0.05 - 0.005 * stats.t.ppf(0.9, 1)), rel=0.1)
+    assert walls.weeks_left(fit, 20.0, room, (0.03, 0.005, 2), 1e9) == (
+        walls.weeks_left(fit, 20.0, room, (0.03, 0.005, 3), 1e9)
+    )
     for peak in (40.0, 60.0):
         full = Headroom(40 / peak, (0.5, 1.0), lower_bound=False, bends=True)
         exact = fitted()
@@ -323,6 +328,12 @@ def test_two_periods_are_all_that_was_seen_once_in_any_order() -> None:
         assert whole.tables["entry_hours"]["slot"].to_list() == list(range(12))
         assert sorted(whole.tables["paths"]["path_id"].to_list()) == [1, 2]
         assert "service_hours" not in whole.tables
+    lives = schema.empty(schema.SERVICE_HOURS)
+    known = replace(late, tables=late.tables | {"service_hours": lives})
+    assert "service_hours" not in until(early, known).tables
+    assert (
+        "service_hours" in until(replace(early, tables=early.tables | {"service_hours": lives}), known).tables
+    )
     assert until(replace(early, slot_ns=HOUR_NS // 60), late) is late
     assert until(late, replace(early, slot_ns=HOUR_NS // 60)) is late
     short = replace(late, slot_ns=HOUR_NS // 60)
@@ -435,6 +446,25 @@ def test_an_entrys_wall_is_where_its_own_clock_is_three_times_that_at_low_load()
     assert (near.weeks, near.weeks_interval) == (None, (None, None))
     blind = clock(fitted(), trend=(0.0, math.inf, 1.0)).wall(100.0)
     assert (blind.headroom, blind.weeks, blind.weeks_interval) == (pytest.approx(times, rel=1e-6), None, None)
+
+
+def test_a_clock_that_is_at_its_wall_has_no_week_left() -> None:
+    """Seven ms, of which six are spent at an edge that is nearly full."""
+    full = clock(fitted(21.0), ms=7.0, trend=(0.01, 0.0, 9.0)).wall(50.0)
+    assert (full.weeks, full.weeks_interval) == (0.0, (0.0, 0.0))
+    assert full.headroom is not None
+    assert full.headroom < 1
+
+
+def test_weeks_are_told_where_the_trends_of_all_that_bends_are_known() -> None:
+    one = edge(fitted())
+    known, blind = (
+        replace(wall_of(one, WEEK * HOUR_NS, 1.0), trend_logs=(0.03, error, 9.0)) for error in (0.0, math.inf)
+    )
+    for other, told in ((known, True), (blind, False)):
+        both = EntryClock(10.0, {3: 4.0, 5: 4.0}, {3: (one, known), 5: (one, other)}).wall(90.0)
+        assert (both.weeks is not None) == told
+        assert both.headroom is not None
 
 
 def test_a_wall_is_looked_for_between_a_sixty_fourth_and_sixty_four_times_the_load() -> None:

@@ -134,7 +134,7 @@ class EntryClock:
         """Its wall: three times its clock at low load; weeks within `reach`."""
         material = [part for edge, part in self.parts.items() if self.spent[edge] >= MATERIAL * self.ms]
         served = [part.curve.highest_load / part.curve.peak_load for part in material]
-        unseen = EntryWall(None, None, max(min(served), 1.0) if served else None, None, None, None)
+        unseen = EntryWall(None, None, min(served) if served else None, None, None, None)
         if not self.bends:
             return unseen
         target = WALL_TIMES * self.low_ms

@@ -184,7 +184,7 @@ def band_aids(forecast: Forecast, period: PeriodRollups) -> tuple[BandAid, ...]:
         weeks, live = live_instances(rows, forecast.start_ns, period.end_ns)
         if len(weeks) < FEWEST_BAND_AID_WEEKS:
             continue
-        quarter = max(len(weeks) // 4, 1)
+        quarter = len(weeks) // 4
         before, now = float(live[:quarter].mean()), float(live[-quarter:].mean())
         if before <= 0 or now < MORE_INSTANCES * before:
             continue

@@ -75,7 +75,7 @@ def judge(known: Points, new: Points, *, alpha: float = 0.05) -> Judgement:
 
 
 def _expected(levels: Points, one: Points) -> Floats:
-    """Log latencies that a new level at one's load may show ``(k,)``.
+    """Log latencies that a new level at one's load may show ``(k,)``; of three levels or more.
 
     Half of what is expected beyond the loads seen is the shape of the curve, so a straight line of the
     logarithms stands beside the law, each with the weight that its fit deserves.
@@ -92,11 +92,11 @@ def _expected(levels: Points, one: Points) -> Floats:
     spread = float(((x - x0) ** 2).sum())
     slope = max(float((x - x0) @ (y - y.mean())) / spread, 0.0)
     rest = y - y.mean() - slope * (x - x0)
-    error = max(math.sqrt(float(rest @ rest) / max(n - 2, 1)), own)
+    error = max(math.sqrt(float(rest @ rest) / (n - 2)), own)
     far = math.log(float(one.load[0])) - x0
     by_line = y.mean() + slope * far
     wide = error * math.sqrt(1 + 1 / n + far**2 / spread)
-    by_line = by_line + rng.standard_t(max(n - 2, 1), len(pick)) * wide
+    by_line = by_line + rng.standard_t(n - 2, len(pick)) * wide
     law = y - np.log(fitted.curve.latency_s(levels.load))
     squares = np.array([float(law @ law), float(rest @ rest)]) + n * own**2
     parts = squares ** (-n / 2)
