@@ -75,6 +75,7 @@ MODULES = {
     "failed_findings": ("analysis.attribution.failures", "attribution_laws"),
     "order": ("analysis.comparison.ranks", "order_laws"),
     "groups": ("analysis.comparison.entry_groups", "order_laws entry_groups"),
+    "edges": ("analysis.comparison.edges", "edges_laws decomposition"),
     "slowest": ("analysis.comparison.slowest", "slowest_laws"),
     "aggregate": ("analysis.comparison.aggregate", "aggregate_laws alike"),
     "ladder": ("analysis.attribution.ladder", "ladder_laws attribution"),
