@@ -7,6 +7,7 @@ import copy
 import json
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -407,3 +408,89 @@ def told(data: bytes) -> list[tuple[Any, ...]]:
         for scope in part.scope_spans
         for one in scope.spans
     ]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (b'{"resourceSpans":' + b"1" * 5000 + b"}", "a number has more than 4300 digits"),
+        (
+            b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":Infinity}]}]}]}',
+            "kind is inf, not an integer",
+        ),
+        (
+            b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":[{"key":"a","value":'
+            b'{"bytesValue":"\\ud800"}}]}]}]}]}',
+            "bytesValue is '\\ud800', not base64",
+        ),
+        (b'{"resourceSpans":[null]}', "resourceSpans is null, not an object"),
+        (b'{"resourceSpans":true}', "resourceSpans is true, not a list"),
+        (b'{"resourceSpans":{"a":[1]}}', "resourceSpans is an object, not a list"),
+        (b"null", "null, not an object"),
+        (b"17", "a number, not an object"),
+        (b'"x"', "a string, not an object"),
+        (b"\xef\xbb\xbf{}", "not JSON: Unexpected UTF-8 BOM (column 1)"),
+    ],
+    ids=str,
+)
+def test_what_no_request_can_be_is_malformed_in_the_words_of_json(document: bytes, words: str) -> None:
+    """Whatever Python makes of it: nothing else than malformed comes of any bytes."""
+    with pytest.raises(Malformed) as failure:
+        transcode_any(document)
+    assert failure.value.message.startswith(words)
+
+
+#: A span with every member that there is, each as it should be.
+FULL_SPAN: dict[str, Any] = {
+    "traceId": "a" * 32, "spanId": "b" * 16, "parentSpanId": "c" * 16, "traceState": "x=y", "flags": 1,
+    "name": "n", "kind": 2, "startTimeUnixNano": "1", "endTimeUnixNano": "2", "droppedAttributesCount": 1,
+    "attributes": [
+        {"key": "a", "value": {"intValue": "5"}},
+        {"key": "b", "value": {"arrayValue": {"values": [{"doubleValue": 1.5}]}}},
+        {"key": "c", "value": {"kvlistValue": {"values": [{"key": "d", "value": {"boolValue": True}}]}}},
+        {"key": "e", "value": {"bytesValue": "YQ=="}},
+    ],
+    "events": [{"name": "e", "timeUnixNano": "1", "attributes": []}],
+    "links": [{"traceId": "a" * 32, "spanId": "b" * 16, "attributes": []}],
+    "status": {"code": 2, "message": "m"},
+}  # fmt: skip
+#: One of each kind of value, and those that Python stumbles over.
+OTHER_KINDS = (
+    *(None, True, -1, 1.5, float("inf"), 10**400, "", "x", "\ud800", "9" * 30, "NaN"),
+    *([], [None], [7], {}, {"a": 1}),
+)
+
+
+def paths_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every value within a value."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from paths_in(inner, (*path, key))
+
+
+def test_a_member_of_any_other_kind_is_read_or_malformed() -> None:
+    """At every place of a request; the message is JSON's and names no type of Python's."""
+    spans = [{"scope": {}, "spans": [FULL_SPAN]}]
+    text = json.dumps({"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": spans}]})
+    refused = 0
+    for path in paths_in(json.loads(text)):
+        for odd in OTHER_KINDS:
+            changed = json.loads(text)
+            within = changed
+            for key in path[:-1]:
+                within = within[key]
+            within[path[-1]] = odd
+            message = refusal(json.dumps(changed).encode())
+            refused += bool(message)
+            assert not re.search(r"\b(None|True|False|NoneType|dict|codec)\b", message), (path, odd)
+    assert refused > 500
+
+
+def refusal(document: bytes) -> str:
+    """Why a document is malformed; empty where it is not."""
+    try:
+        transcode(document)
+    except Malformed as error:
+        return error.message
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -18,7 +19,7 @@ from polars.exceptions import ComputeError
 from stores import request, seal_at, spans
 from unprivileged import run_all
 
-from tracescope import config
+from tracescope import config, errors
 from tracescope.cli import main
 from tracescope.errors import (
     ConfigError,
@@ -115,6 +116,23 @@ def test_every_option_refuses_what_it_cannot_mean(name: tuple[str, ...], tmp_pat
             assert len(said) < 4000, call
             assert "\x1b" not in said
     assert place.read_text() == "17"
+
+
+def test_every_error_is_raised_with_what_to_do_next() -> None:
+    """All but those of settings, which get theirs with their place, of gates and of our own tables."""
+    kinds = {*errors.__all__} - {"GateFailedError", "KernelError", "MalformedOtlpError"}
+    package = Path(errors.__file__).parent
+    bare = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in sorted(package.rglob("*.py"))
+        if path.name not in ("config.py", "schema.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
+        if len(node.args) < 2 + (node.func.id == "OverloadedError")
+        if not any(isinstance(one, ast.Starred) for one in node.args)
+        if not any(one.arg == "hint" for one in node.keywords)
+    ]
+    assert not bare, bare
 
 
 # -- settings --

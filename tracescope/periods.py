@@ -133,6 +133,8 @@ _MONTH = re.compile(r"^(\d{4})-(\d{2})$")
 _WEEK = re.compile(r"^(\d{4})-W(\d{2})$")
 _YEAR = re.compile(r"^(\d{4})$")
 _FRACTION = re.compile(r"[.,](\d+)")
+#: Characters of a mark: it is shown in lists and beside points of time.
+_LONGEST_MARK: Final = 100
 _MARK = re.compile(r"^[A-Za-z][\w.-]*$")
 _LENGTH = re.compile(r"^(\d{1,6})([mhdw])$")
 
@@ -252,10 +254,10 @@ def first_and_last(context: Context) -> tuple[Period, Period]:
 
 def check_mark(name: str) -> None:
     """Raise PeriodError for what cannot name an instant."""
-    if name in WORDS or not _MARK.match(name) or ".." in name:
+    if name in WORDS or not _MARK.match(name) or ".." in name or len(name) > _LONGEST_MARK:
         raise PeriodError(
             f"{name[:60]!r} cannot name an instant",
-            "start with a letter; letters, digits, . _ and - may follow",
+            f"start with a letter; letters, digits, . _ and - may follow, {_LONGEST_MARK} at most",
         )
 
 

@@ -636,7 +636,10 @@ class Answers:
 def _trace_words(digits: str) -> tuple[str, tuple[int, int]]:
     """A trace id with all its digits, and its halves as they are kept; raises UsageError."""
     if not digits or len(digits) > 32 or any(c not in "0123456789abcdefABCDEF" for c in digits):
-        raise UsageError(f"invalid trace ID {digits[:40]!r}: expected 32 hex digits")
+        raise UsageError(
+            f"invalid trace ID {digits[:40]!r}: expected 32 hex digits",
+            "`tracescope diff` and the page's list of traces show some",
+        )
     whole = digits.zfill(32).lower()
     high, low = (int.from_bytes(bytes.fromhex(part), "big", signed=True) for part in (whole[:16], whole[16:]))
     return whole, (high, low)

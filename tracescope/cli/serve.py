@@ -72,7 +72,9 @@ def serve_command(**flags: str | int | None) -> None:
     if settings.grpc == settings.http == settings.web == "off" and not settings.kafka:
         raise UsageError("nothing to serve: --grpc, --http and --web are off", "try --web 127.0.0.1:8317")
     if settings.log_format not in ("logfmt", "json"):
-        raise ConfigError(f"log_format is {settings.log_format!r}, neither logfmt nor json")
+        raise ConfigError(
+            f"log_format is {settings.log_format!r}, neither logfmt nor json", "such as --log-format json"
+        )
     if settings.grpc == settings.http == "off" and not settings.kafka:
         show_page(settings)
         return

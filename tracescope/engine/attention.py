@@ -114,7 +114,10 @@ def mute_end(text: str, context: Context) -> int:
         every_s = 0
     end_ns = context.now_ns + every_s * _NS if every_s else instant_of(text, context)
     if end_ns <= context.now_ns:
-        raise UsageError(f"the end {text[:40]!r} is {format_utc(end_ns)}, which has passed")
+        raise UsageError(
+            f"the end {text[:40]!r} is {format_utc(end_ns)}, which has passed",
+            "such as 2w, or a date to come",
+        )
     return end_ns
 
 
@@ -123,7 +126,9 @@ def mute_reason(text: str) -> str:
     if not text.strip():
         raise UsageError("a mute needs its reason", "such as 'fixed with the next release'")
     if len(text) > MOST_REASON:
-        raise UsageError(f"the reason has {len(text)} characters, expected {MOST_REASON} at most")
+        raise UsageError(
+            f"the reason has {len(text)} characters, expected {MOST_REASON} at most", "say it in a sentence"
+        )
     return text.strip()
 
 

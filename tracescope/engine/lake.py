@@ -345,7 +345,10 @@ def group_at(folder: str) -> LandingGroup:
 
     place = Path(folder)
     if not os.path.isdir(folder):
-        raise SourceError(f"{folder} is not on this executor")
+        raise SourceError(
+            f"{folder} is not on this executor",
+            "the store's folder must lie at the same path on every executor, as on NFS",
+        )
     return LandingGroup(Landing(place.parent.parent), place)
 
 
@@ -379,5 +382,7 @@ def _decoded(texts: Sequence[str], terms: Terms) -> tuple[pl.DataFrame, dict[str
     try:
         decoded = decode([transcode(document)], terms.arrived_ns, policy=terms.policy)
     except Malformed as error:
-        raise TracescopeError(f"a row is not a span: {error.message}") from error
+        raise TracescopeError(
+            f"a row is not a span: {error.message}", error.hint or "leave it out with --where"
+        ) from error
     return still_open(decoded.spans, decoded.rejected, terms.closed)

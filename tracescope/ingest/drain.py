@@ -19,7 +19,7 @@ from polars.exceptions import PolarsError
 
 from tracescope.conventions import keeping
 from tracescope.conventions.keeping import Policy
-from tracescope.errors import MalformedOtlpError, StoreError
+from tracescope.errors import MalformedOtlpError, StoreError, in_words
 from tracescope.ingest.decode import Decoded, assemble, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip
 from tracescope.ingest.scanned import Scanned, merge
@@ -161,5 +161,5 @@ def _land(store: SpanStore, scans: list[Scanned], malformed: int, batches: list[
             also=batches[1:],
         )
     except PolarsError as error:  # how polars says that there is no room
-        raise StoreError(f"landing files cannot be written: {error}") from error
+        raise StoreError(f"landing files cannot be written: {in_words(error)}", "free disk space") from error
     return decoded.accepted

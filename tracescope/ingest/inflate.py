@@ -6,6 +6,7 @@ cut short, followed by junk, or fails its checksum is refused as malformed.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -53,6 +54,15 @@ def unzstd(data: bytes, limit: int) -> bytes:
     return _inflate(data, limit, _zstd_frame, "zstd", "frames")
 
 
+#: What a sender can do about it.
+_WHOLE: Final = "send it whole, or without content-encoding"
+
+
+def _said(error: Exception) -> str:
+    """What a library says of a stream, without its numbers and who says so."""
+    return re.sub(r"^(Error -?\d+ |Unable to decompress Zstandard data: )", "", str(error))
+
+
 def _gzip_member() -> Any:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
@@ -64,7 +74,7 @@ def _zstd_frame() -> Any:
 def _inflate(data: bytes, limit: int, begin: Callable[[], Any], name: str, parts: str) -> bytes:
     """Inflate parts that lie one after the other, each by a decompressor that `begin` makes."""
     if not data:
-        raise InputError(f"the {name} stream is empty")
+        raise InputError(f"the {name} stream is empty", _WHOLE)
     out: list[bytes] = []
     left = limit
     for _ in range(MAX_MEMBERS):
@@ -72,14 +82,14 @@ def _inflate(data: bytes, limit: int, begin: Callable[[], Any], name: str, parts
         try:
             piece = inflater.decompress(data, left + 1)
         except (igzip_lib.IsalError, zstd.ZstdError) as error:  # pyright: ignore[reportGeneralTypeIssues]
-            raise InputError(f"the {name} stream is damaged: {error}") from error
+            raise InputError(f"the {name} stream is damaged: {_said(error)}", _WHOLE) from error
         left -= len(piece)
         if left < 0:
             raise _too_large(limit)
         if not inflater.eof:
-            raise InputError(f"the {name} stream ends early")
+            raise InputError(f"the {name} stream ends early", _WHOLE)
         out.append(piece)
         data = inflater.unused_data
         if not data:
             return out[0] if len(out) == 1 else b"".join(out)
-    raise InputError(f"more than {MAX_MEMBERS} {name} {parts} in one request")
+    raise InputError(f"more than {MAX_MEMBERS} {name} {parts} in one request", "compress it as one")

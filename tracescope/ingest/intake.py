@@ -18,7 +18,14 @@ from typing import Final, Literal
 
 from tracescope.conventions import keeping
 from tracescope.conventions.keeping import Policy
-from tracescope.errors import InputError, OverloadedError, StoreError, TooLargeError, TracescopeError
+from tracescope.errors import (
+    InputError,
+    OverloadedError,
+    StoreError,
+    TooLargeError,
+    TracescopeError,
+    in_words,
+)
 from tracescope.ingest.decode import judge, scan
 from tracescope.ingest.inflate import GZIP_MAGIC, gunzip, unzstd
 from tracescope.ingest.limits import Limits
@@ -35,6 +42,7 @@ MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 #: How long an answer waits for the disk.
 FSYNC_DEADLINE_S: Final = 30.0
 RETRY_AFTER_S: Final = 1.0
+_LATER: Final = "send it again after a while; /readyz says how it stands"
 #: An answer waits up to so long for a drain that is behind, so that senders find its pace.
 PACE_S: Final = 0.25
 _PACE_STEP_S: Final = 0.01
@@ -176,12 +184,14 @@ class Intake:
                 "send smaller batches, or raise --max-request-mb",
             )
         if self.journal.error is not None:
-            raise OverloadedError(f"the journal cannot be written: {self.journal.error}", RETRY_AFTER_S)
+            raise OverloadedError(
+                f"the journal cannot be written: {in_words(self.journal.error)}", RETRY_AFTER_S, _LATER
+            )
         if self.pressure:
-            raise OverloadedError(f"not accepting spans: {self.pressure}", RETRY_AFTER_S)
+            raise OverloadedError(f"not accepting spans: {self.pressure}", RETRY_AFTER_S, _LATER)
         if self._in_flight and self._in_flight + size > self.max_in_flight_bytes:
             raise OverloadedError(
-                f"not accepting spans: {self._in_flight} bytes of requests are in work", RETRY_AFTER_S
+                f"not accepting spans: {self._in_flight} bytes of requests are in work", RETRY_AFTER_S, _LATER
             )
 
     def check_small(
@@ -232,7 +242,7 @@ class Intake:
         found = scan([plain], arrived_ns, self.policy)
         accepted, rejected = judge(found)
         if not accepted and (stray := stray_of(plain)):
-            raise InputError(stray)
+            raise InputError(stray, "send an ExportTraceServiceRequest of OTLP")
         weight = max(len(plain), BYTES_A_SPAN * accepted)
         return _Checked(record, weight, accepted, rejected, Scanned.of(found, arrived_ns))
 
@@ -249,7 +259,7 @@ class Intake:
         )
         done, _ = await asyncio.wait((durable,), timeout=FSYNC_DEADLINE_S)
         if not done:
-            raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s")
+            raise StoreError(f"the disk did not answer within {FSYNC_DEADLINE_S:.0f} s", _LATER)
         durable.result()
         await self._keep_pace()
 

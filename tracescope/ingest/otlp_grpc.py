@@ -98,7 +98,7 @@ class _Traces(grpc.GenericRpcHandler):
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"the request took longer than {self._slow_client_s} s"
             )
         if not isinstance(message, bytes):
-            raise InputError("the call ended without a request")
+            raise InputError("the call ended without a request", "send an ExportTraceServiceRequest")
         return message
 
 

@@ -100,7 +100,7 @@ def _encoded(document: Any) -> bytes:
     if isinstance(document, dict):
         return otlp_json.encode_request(document)  # pyright: ignore[reportUnknownArgumentType]
     about = documents.name_of(document)
-    raise otlp_json.Malformed(f"a {type(document).__name__}, not an object{about and f': {about}'}")
+    raise otlp_json.Malformed(f"{otlp_json.kind_of(document)}, not an object{about and f': {about}'}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ def delimited(tag: bytes, body: bytes) -> bytes:
 
 
 def _shown(value: Any) -> str:
-    """A value in an error message, cut."""
+    """A value in an error message, as JSON has it, cut; of a list or an object that it is one."""
+    if value is None or isinstance(value, bool | list | dict):
+        return kind_of(value)  # pyright: ignore[reportUnknownArgumentType]
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -121,17 +123,17 @@ def _enum(value: Any, names: dict[str, int], what: str) -> int:
     try:
         found = names.get(value)
         return int(value) if found is None else found
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Malformed(f"{what} is {_shown(value)}, not an integer") from error
 
 
 def _bytes(value: Any, what: str) -> bytes:
     if not isinstance(value, str):
         raise Malformed(f"{what} is {_shown(value)}, not base64")
-    text = value.encode()
     try:
+        text = value.encode()
         return base64.urlsafe_b64decode(text + b"=" * (4 - len(text) % 4))
-    except binascii.Error as error:
+    except (UnicodeEncodeError, binascii.Error) as error:
         raise Malformed(f"{what} is {_shown(value)}, not base64") from error
 
 
@@ -413,9 +415,19 @@ def parse(text: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Malformed(f"not JSON: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        raise Malformed(f"not JSON: {error.msg} (column {error.colno})", lines=error.lineno - 1) from error
+        said = error.msg.partition(" (decode")[0]  # what follows is advice for who writes Python
+        raise Malformed(f"not JSON: {said} (column {error.colno})", lines=error.lineno - 1) from error
+    except ValueError as error:
+        raise Malformed("a number has more than 4300 digits") from error
     except RecursionError as error:
         raise Malformed("not JSON: nested too deeply") from error
+
+
+def kind_of(document: Any) -> str:
+    """What JSON calls a value."""
+    if document is None or isinstance(document, bool):
+        return json.dumps(document)
+    return {str: "a string", list: "a list", dict: "an object"}.get(type(document), "a number")
 
 
 def transcode(text: bytes, *, lenient: bool = False) -> bytes:
@@ -434,5 +446,5 @@ def transcode_any(text: bytes, *, lenient: bool = False) -> bytes:
     """The same, of documents that are not plain."""
     document = parse(text)
     if not isinstance(document, dict):
-        raise Malformed(f"a {type(document).__name__}, not an object: not OTLP traces")
+        raise Malformed(f"{kind_of(document)}, not an object: not OTLP traces")
     return encode_request(document, lenient=lenient)

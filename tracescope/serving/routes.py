@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from tracescope.ingest.access import Access
@@ -65,7 +65,13 @@ def watch_app(
     routes = watch_routes(readiness, meters, access, series)
     if behind is not None:
         routes.append(Mount("/", app=behind))
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, exception_handlers={404: _elsewhere})
+
+
+def _elsewhere(request: Request, error: Exception) -> Response:
+    """Most who ask where nothing is send to another path, or something else than traces."""
+    said = f"nothing is at {request.url.path[:80]!r}: traces are sent to POST /v1/traces of the OTLP port"
+    return PlainTextResponse(f"{said}; metrics and logs are not taken\n", 404)
 
 
 class Later:

@@ -28,7 +28,7 @@ from typing import Final
 
 from isal import isal_zlib
 
-from tracescope.errors import StoreBusyError, StoreError
+from tracescope.errors import StoreBusyError, StoreError, in_words
 from tracescope.store import modes
 from tracescope.store.landing import fsync_path
 
@@ -435,7 +435,9 @@ class Journal:
         self.error = error
         self._failed_bytes = sum(len(waiting.record) for waiting in group.waiting)
         self._let_go(_attached_bytes(group.waiting))
-        group.done.set_exception(StoreError(f"the journal cannot be written: {error}", "free disk space"))
+        group.done.set_exception(
+            StoreError(f"the journal cannot be written: {in_words(error)}", "free disk space")
+        )
 
     def _open_segment(self) -> None:
         if self._file >= 0:

@@ -46,6 +46,9 @@ _SECTIONS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
         "caller": (str,), "callee": (str,), "kind": (str,), "max_pct": (int, float), "reason": (str,),
     },
 }  # fmt: skip
+#: What types are called.
+_WORDS: Final[dict[type, str]] = {str: "a text", int: "a whole number", float: "a number"}
+_FORM: Final = "examples/rules.toml shows the form"
 _NEEDED: Final = {"forbid": (), "database": ("name", "callers"), "share": ("max_pct",)}
 
 
@@ -111,20 +114,18 @@ def parse_rules(text: str, source: str) -> Rules:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{source} is not valid TOML: {error}", "examples/rules.toml shows the form"
-        ) from error
+        raise ConfigError(f"{source} is not valid TOML: {error}", _FORM) from error
     known = ("no_cycles", "max_depth", *_SECTIONS)
     for key in raw:
         if key not in known:
             raise ConfigError(f"{source}: unknown key {key!r}", f"keys are {', '.join(known)}")
     no_cycles, max_depth = raw.get("no_cycles", False), raw.get("max_depth")
     if not isinstance(no_cycles, bool):
-        raise ConfigError(f"{source}: no_cycles is {no_cycles!r}, not true or false")
+        raise ConfigError(f"{source}: no_cycles is {no_cycles!r}, not true or false", _FORM)
     if max_depth is not None and (
         isinstance(max_depth, bool) or not isinstance(max_depth, int) or max_depth < 1
     ):
-        raise ConfigError(f"{source}: max_depth is {max_depth!r}, not a whole number above 0")
+        raise ConfigError(f"{source}: max_depth is {max_depth!r}, not a whole number above 0", _FORM)
     rules = [rule for section in _SECTIONS for rule in _section(raw.get(section, []), section, source)]
     made = Rules(no_cycles, max_depth, tuple(rules))
     if not made.count:
@@ -148,11 +149,11 @@ def _section(entries: Any, section: str, source: str) -> list[Rule]:
                 )
             listed = isinstance(value, list) and not all(isinstance(each, str) for each in value)
             if isinstance(value, bool) or not isinstance(value, types) or listed:
-                wanted = "a list of texts" if list in types else " or ".join(t.__name__ for t in types)
-                raise ConfigError(f"{source}: {key} in {label} is {value!r}, not {wanted}")
+                wanted = "a list of texts" if list in types else " or ".join(_WORDS[kind] for kind in types)
+                raise ConfigError(f"{source}: {key} in {label} is {value!r}, not {wanted}", _FORM)
         for key in _NEEDED[section]:
             if key not in entry:
-                raise ConfigError(f"{source}: {label} lacks {key}")
+                raise ConfigError(f"{source}: {label} lacks {key}", _FORM)
         if section == "forbid" and not {"caller", "callee", "kind"} & set(entry):
             raise ConfigError(
                 f"{source}: {label} would forbid every edge", "give a caller, a callee or a kind"
