@@ -678,6 +678,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("weave", "weave", text): "more room than is used"
         for text in ("np.maximum(size, 0) => np.maximum(size, 1)", "size >= 0 => size >= -1")
     },
+    ("wire", "_threshold", "stop - k > 2 => stop - k >= 2"): "of nothing after `p:` there is no exponent",
     ("sketch", "_bins", "octave -= 1 => octave -= 2"): "counted from half the power, it is two octaves on",
     ("octets", "", "SLACK = 8 => SLACK = 9"): "more room than is read",
     ("json_text", "", "DOUBLE_TEXT = 10 => DOUBLE_TEXT = 11"): "with its key and quotes a double is longer",

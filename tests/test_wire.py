@@ -278,6 +278,8 @@ def oracle(data: bytes, policy: Policy = keeping.DEFAULT) -> tuple[list[dict[str
                     continue
                 kind = span.kind if span.kind <= 5 else 0
                 found = {k: v for k, v in picked(span.attributes, semconv.SPAN_ATTRIBUTES).items() if v}
+                if found.get("url_path", "/")[0] in "?#":  # no path is left of it
+                    del found["url_path"]
                 meaning = semconv.meaning(found, kind, span.name)
                 links = [
                     x.trace_id + x.span_id

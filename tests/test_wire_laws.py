@@ -148,3 +148,71 @@ def test_damaged_bytes_are_refused_where_protobuf_refuses_and_never_worse() -> N
         elif count >= 0:
             assert decoded is not None
             assert decoded.accepted + sum(decoded.rejected.values()) == count
+
+
+#: Texts at the bounds of what is plain, an id, a number, a query.
+BOUNDS = (
+    *("a" * size for size in (39, 40, 41, 64, 65)), "1234", "12345", "a1b2c3d4", "a1b2c3d4e5", "a-b.c_1",
+    "a b", "a/b", "/a/0123456789abcdef/b", "/a/0123456789abcde/b", "/a/abcdefabcdefabcd/b", "/v/abcd1234",
+    "/1", "/12/x", "1/2", "/a?b", "/a#b", "/a;b", "/a@b", "?", "#x", "a?", "http://u@h/1/a", "//", "/", "''",
+    "/0123456789ABCDEF0", "/x1/2y/3", "SELECT 1", "select a from b where c = 'x' and d in (1,2)",
+    "update t set a=1", "DELETE FROM t", "é/1",
+)  # fmt: skip
+#: Tracestates at the bounds of a threshold and a probability.
+THRESHOLDS = (
+    "ot=th:g", "ot=th:`", "ot=th:/", "ot=th::", "ot=th:F", "ot=th:0123456789abcd", "ot=th:0123456789abcde",
+    "ot=th:", "ot=th:8;x", "ot=th:8 ", "ot=th:f,a=b", "\tot=p:2 ", "ot=x;p:3", "ot=p:5;th:4", "ot=p:56",
+    "ot=p:57", "ot=p:9/", "ot=p::", "ot=p:0", "ot=p:001", "ot=p:2 ", "ot", "ot=", "ot=p", "ot=t", "ot=th",
+    "ot=;th:1", ",ot=th:1", "x,,ot=p:1", "oT=th:1", "ot:th:1", "at=th:1", "xot=th:1", "ot=rv:1;th:2",
+    "ot=tv:1", "ot=h:1", "ot=q:1",
+)  # fmt: skip
+SORTS = (
+    "x",
+    "session",
+    "http.route",
+    "url.full",
+    "db.statement",
+    "server.address",
+    "messaging.destination.name",
+    "env",
+)
+
+
+def test_texts_at_the_bounds_of_what_is_kept_are_kept_and_named_as_the_classes_do() -> None:
+    """Under a key of each sort, as names, as members of lists, and as tracestates."""
+    made = ExportTraceServiceRequest()
+    scope = made.resource_spans.add().scope_spans.add()
+    for number in range(max(len(BOUNDS), len(THRESHOLDS))):
+        text, state = BOUNDS[number % len(BOUNDS)], THRESHOLDS[number % len(THRESHOLDS)]
+        for kind in (2, 3):
+            span = scope.spans.add(
+                trace_id=b"t" * 16, span_id=b"s" * 8, name=text, trace_state=state, kind=kind,
+                start_time_unix_nano=ARRIVED_NS, end_time_unix_nano=ARRIVED_NS + 5,
+            )  # fmt: skip
+            for key in SORTS[number % 2 :: 2] if kind == 3 else SORTS:
+                span.attributes.add(key=key).value.string_value = text
+            for inner in (text, "b"):
+                span.attributes.add(key="list").value.array_value.values.add().string_value = inner
+    compare([made.SerializeToString()])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        ("a*b", ("ab", "axb", "aXB", "abb", "aba", "a", "b", "abc", "xab")),
+        ("*a*", ("a", "xa", "ax", "xx", "x")), ("a", ("a", "A", "aa", "b")), ("*", ("anything",)),
+        ("**z", ("z", "az", "za")), ("app.*.id", ("app.x.id", "app..id", "app.id", "app.x.id.y", "App.X.ID")),
+        ("x*x*x", ("xxx", "xx", "xaxax", "xaxa")), ("[z", ("[z", "{z")), ("a@", ("a@", "A@", "a`")),
+    ],
+)  # fmt: skip
+def test_patterns_of_keys_match_as_their_slow_reading_does(pattern: str, keys: tuple[str, ...]) -> None:
+    """Whatever a star stands for, and whatever the case of a key."""
+    made = ExportTraceServiceRequest()
+    span = made.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=b"t" * 16, span_id=b"s" * 8, start_time_unix_nano=ARRIVED_NS
+    )  # fmt: skip
+    for key in keys:
+        span.attributes.add(key=key).value.string_value = "many words, which are not plain"
+    data = made.SerializeToString()
+    compare([data], keeping.Policy(keep=(pattern,)))
+    compare([data], keeping.Policy(drop=(pattern,), keep=("*",)))
