@@ -685,6 +685,46 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("json_text", "_checked_string", "c > 127 => c >= 127"): "no escape is meant by a DEL either",
     ("json_text", "is_item", "at >= 0 => at >= 1"): "an item stands in a list, which begins before it",
     ("plain_json", "", "_PLACES = 64 => _PLACES = 65"): "more room than is used",
+    **{
+        ("plain_json", "", text): "a place that is read no more when the next one is written"
+        for text in (
+            "(0, 4, 8, 11, 15) => (0, 4, 7, 11, 15)",
+            "(19, 35, 41, 43, 46, 54, 55) => (19, 35, 41, 43, 46, 53, 55)",
+        )
+    },
+    **dict.fromkeys(
+        (
+            ("plain_json", "_attributes", "places[_AT_PAIR + 2] >= 0 => places[_AT_PAIR + 2] >= 1"),
+            (
+                "plain_json",
+                "_scope_spans",
+                "places[_AT_SCOPE_SPANS + 3] >= 0 => places[_AT_SCOPE_SPANS + 3] > 0",
+            ),
+            ("plain_json", "_resource", "end < 0 => end < 1"),
+            ("plain_json", "_request", "inner < 0 => inner < 1"),
+            (
+                "plain_json",
+                "_request",
+                "min(places[_AT_DOCUMENT], places[_AT_DOCUMENT + 1]) >= 0"
+                " => min(places[_AT_DOCUMENT], places[_AT_DOCUMENT + 1]) >= 1",
+            ),
+            ("plain_jaeger", "_value", "at < 0 => at <= 0"),
+            ("plain_jaeger", "_value", "end < 0 => end < 1"),
+            ("plain_jaeger", "_note_said", "item < 0 => item <= 0"),
+            ("plain_jaeger", "_read_reference", "places[_AT_REFERENCE] < 0 => places[_AT_REFERENCE] <= 0"),
+            ("plain_jaeger", "_head", "to >= 0 => to >= 1"),
+            ("plain_jaeger", "_group_of", "own < 0 => own <= 0"),
+        ),
+        "no member stands at a text's first byte, and no field ends at a message's",
+    ),
+    **{
+        ("plain_jaeger", place, text): "the long way writes the same message"
+        for place, text in (
+            ("put_times", "if begin > 0: => if True:"),
+            ("_noted_attributes", "if places[_AT_NOTES] > _NOTED: => if True:"),
+            ("_is_plain_parent", "jump[trace] - trace => jump[trace] + trace"),
+        )
+    },
     (
         "forest",
         "_find_parents",

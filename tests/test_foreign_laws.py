@@ -142,6 +142,8 @@ times startTime
     - -1
     - null
     - "x"
+times operationName
+    - "x"
 span operationName
     + "x"
     + ""
