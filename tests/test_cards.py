@@ -20,6 +20,7 @@ from tracescope.analysis.report import (
 from tracescope.engine.attention import marked
 from tracescope.report import diff_json, digest, text
 from tracescope.report.cards import QUESTIONS, cards, weeks
+from tracescope.report.figures import more_of
 
 DAY = 86_400 * 10**9
 BEGAN = 1_793_750_400 * 10**9  # 2026-11-04
@@ -120,3 +121,8 @@ def test_at_the_wall_the_headline_names_what_the_first_reason_names() -> None:
         )
         made = report(findings=findings, edges=(slower,), state=State.AT_THE_WALL, reasons=(own, "more"))
         assert text.headline(made).startswith("at the wall: inventory → postgresql/stock takes +")
+
+
+def test_what_a_list_leaves_out_is_one_thing_or_several() -> None:
+    """One more edge, and seven more edges."""
+    assert [more_of(n, "edge", "edges") for n in (1, 2, 7)] == ["1 more edge", "2 more edges", "7 more edges"]

@@ -33,6 +33,7 @@ from tracescope.periods import parse
 from tracescope.report import canonical, diff_json, edge_json, graph_json, path_json
 from tracescope.report import explain as explained
 from tracescope.report import forecast as foreseen
+from tracescope.report.figures import more_of
 from tracescope.session import TREND_POINTS, Answers, Session
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ def _shown(rows: pl.DataFrame, columns: Sequence[str], most: int = 12) -> str:
         "<tr>" + "".join(f"<td>{html.escape(_text(value))}</td>" for value in row) + "</tr>"
         for row in rows.select(columns).head(most).iter_rows()
     ]
-    more = f"<p>{len(rows) - most} more rows</p>" if len(rows) > most else ""
+    more = f"<p>{more_of(len(rows) - most, 'row', 'rows')}</p>" if len(rows) > most else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{more}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tracescope.report.figures import number
+from tracescope.report.figures import more_of, number
 
 if TYPE_CHECKING:
     from tracescope.analysis.report import Carrier, Carriers, Report
@@ -71,5 +71,5 @@ def lines(report: Report) -> list[str]:
     if not out:
         out.append("by  no attribute's value carries more of the change than its part of the requests")
     if (more := len(found.carriers) - MOST_VALUES) > 0:
-        out.append(f"by  {more} more values (--format json)")
+        out.append(f"by  {more_of(more, 'value', 'values')} (--format json)")
     return [*out, *(f"by  {note}" for note in found.notes)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tracescope.report.figures import more_of
+
 if TYPE_CHECKING:
     from tracescope.analysis.report import (
         Edge,
@@ -176,7 +178,7 @@ def _rates(report: Report) -> list[str]:
             line += f"; those that succeed take {one.ok_ms_base:.3g} → {one.ok_ms_head:.3g} ms"
         told.append(line)
     if (more := sum(one.rate.significant for one in failing) - len(told)) > 0:
-        told.append(f"{more} more entries changed (--format json)")
+        told.append(f"{more_of(more, 'entry', 'entries')} changed (--format json)")
     if failing and not told:
         of = [sum(one.rate.of_base for one in failing), sum(one.rate.of_head for one in failing)]
         bad = [

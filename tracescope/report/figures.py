@@ -41,6 +41,11 @@ def count(value: float) -> str:
     raise AssertionError("the last limit is infinite")
 
 
+def more_of(number: int, one: str, several: str) -> str:
+    """What a list leaves out: ``1 more edge``, ``7 more edges``."""
+    return f"{number} more {one if number == 1 else several}"
+
+
 def duration(ns: float) -> str:
     """A duration with the unit that suits it."""
     for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (math.inf, 1e9, "s")):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracescope.analysis.report import State
 from tracescope.report import iso
-from tracescope.report.figures import between, number, times_text
+from tracescope.report.figures import between, more_of, number, times_text
 from tracescope.report.text import UNBOUNDED
 from tracescope.report.wall import riskiest, soonest
 from tracescope.visible import visible
@@ -120,13 +120,14 @@ def _left_out(forecast: Forecast, top: int) -> list[str]:
     """What the text cuts, and the flag that shows it."""
     told = sum(edge.reason is None for edge in forecast.edges)
     cut = [
-        f"{more} more {what}"
-        for more, what in ((len(forecast.entries) - top, "entries"), (told - top, "edges"))
+        more_of(more, *what)
+        for more, *what in ((len(forecast.entries) - top, "entry", "entries"), (told - top, "edge", "edges"))
         if more > 0
     ]
     refused = len(forecast.edges) - told - _REFUSED
     lines = [f"{', '.join(cut)} (--top)"] if cut else []
-    return lines + ([f"{refused} more edges without a forecast (--format json)"] if refused > 0 else [])
+    edges = more_of(refused, "edge", "edges")
+    return lines + ([f"{edges} without a forecast (--format json)"] if refused > 0 else [])
 
 
 def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> RenderableType:

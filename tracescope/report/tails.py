@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracescope.report.failures import change, rate_json
+from tracescope.report.figures import more_of
 
 if TYPE_CHECKING:
     from tracescope.analysis.report import Report, Tail
@@ -45,4 +46,5 @@ def lines(report: Report) -> list[str]:
         where = f"`tracescope diff --quantile {tail.q:g}` shows where"
         out.append(f"tail  {tail.service} {tail.operation}: {moved}; {slow} ({where})")
     more = len(out) - MOST_TAILS
-    return [*out[:MOST_TAILS], *([f"tail  {more} more entries (--format json)"] if more > 0 else [])]
+    rest = f"tail  {more_of(more, 'entry', 'entries')} (--format json)"
+    return [*out[:MOST_TAILS], *([rest] if more > 0 else [])]

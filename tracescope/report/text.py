@@ -26,7 +26,17 @@ from tracescope.analysis.report import (
 from tracescope.report import carriers, diff_json, edge_json, entries, failures, json_bytes, tails
 from tracescope.report.cards import cards
 from tracescope.report.columns import Column, left_out, table
-from tracescope.report.figures import between, count, day, duration, instant, interval, number, requests
+from tracescope.report.figures import (
+    between,
+    count,
+    day,
+    duration,
+    instant,
+    interval,
+    more_of,
+    number,
+    requests,
+)
 from tracescope.report.names import csv_cell, markdown, one_line
 from tracescope.visible import line, visible
 
@@ -167,7 +177,7 @@ def headline(report: Report) -> str:
     if report.findings:
         return why + _first_cause(report.findings)
     first = worse[0]
-    more = f", and {len(worse) - 1} more edges grow" if len(worse) > 1 else ""
+    more = f", and {more_of(len(worse) - 1, 'edge grows', 'edges grow')}" if len(worse) > 1 else ""
     takes = f"{number(first.credited_ms, sign=True)} ms per {first.unit}"
     return f"{why}{_label(first)} takes {takes}{more}"
 
@@ -205,7 +215,7 @@ def causes(report: Report, width: int = UNBOUNDED) -> list[str]:
     if found:
         lines.append(f"next: {found[0].command}")
     if (more := len(found) - MOST_CAUSES) > 0:
-        lines.append(f"{more} more findings (--format json)")
+        lines.append(f"{more_of(more, 'finding', 'findings')} (--format json)")
     for card in known[len(found) :]:
         words = f"{one_line(card.muted, 440)}; finding {card.finding.id}: {card.title}"
         lines += textwrap.wrap(words, width, subsequent_indent="   ")
@@ -216,7 +226,7 @@ def _footer(report: Report) -> list[str]:
     lines: list[str] = []
     hidden = report.edges_in_all - len(report.edges)
     if hidden > 0:
-        lines.append(f"{hidden} more edges (--all)")
+        lines.append(f"{more_of(hidden, 'edge', 'edges')} (--all)")
     if any(not edge.significant for edge in report.edges):
         lines.append("~ no significant change of its own: the last column says why")
     spikes = [

@@ -15,7 +15,7 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from tracescope.report.charts import draw_line, draw_rect, draw_text, nice_ticks, shown, svg_of
-from tracescope.report.figures import duration
+from tracescope.report.figures import duration, more_of
 
 if TYPE_CHECKING:
     from tracescope.analysis.rollups.trace_path import TracePath
@@ -107,7 +107,7 @@ def waterfall(
     for number, repeats in enumerate(rows[:most]):
         parts += _row(trace, repeats, axis, _AXIS + number * row + 2, (segments, waits))
     if hidden:
-        parts.append(draw_text("wf-name", 4, height - 8, f"{hidden} more rows"))
+        parts.append(draw_text("wf-name", 4, height - 8, more_of(hidden, "row", "rows")))
     title = f"trace {trace.trace_id}, {len(spans)} spans over {duration(axis.length_ns)}"
     return svg_of("waterfall", width, height, title, parts)
 
