@@ -432,6 +432,15 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("backlog", "", f"np.geomspace(0.9, 4.0, 400) => np.geomspace(0.9, 4.0, {other})"): "as fine a grid"
         for other in (399, 401)
     },
+    **{
+        ("backlog", "_Slots.of", f"24 * 3600 => 24 * {other}"): "days are whole slots"
+        for other in (3599, 3601)
+    },
+    (
+        "significance",
+        "shrink",
+        "np.abs(value) > known => np.abs(value) >= known",
+    ): "what is as large as its error is nothing either way",
     ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
     **{
         (

@@ -49,22 +49,31 @@ def test_waits_are_those_of_a_queue_that_arrivals_fill_and_consumers_empty() -> 
 
 
 def test_the_capacity_is_the_one_that_makes_the_waits_and_heads_are_what_it_makes_of_them() -> None:
-    """By hand: a queue that 50 an hour empty, and twice a usual wait; a tenth more messages in head."""
+    """By hand: a queue that 50 an hour empty, and ten minutes at least; more messages in head."""
     base = np.tile(DAY, 8)
     head = 1.05 * base
-    before, after = filled(base, 50.0) + 60.0, filled(head, 50.0) + 60.0
+    before, after = filled(base, 50.0) + 600.0, filled(head, 50.0) + 600.0
     found = follow(waiting(base, before), waiting(head, after + 300.0))
     assert found is not None
     assert found.capacity * 3600 == pytest.approx(50.0, rel=0.003)
     assert found.more == pytest.approx(1.05)
     assert found.base_s == pytest.approx(np.average(before, weights=base))
     assert found.head_s == pytest.approx(np.average(after + 300.0, weights=head))
-    assert found.expected_s == pytest.approx(np.average(after, weights=head), rel=0.02)
+    assert found.expected_s == pytest.approx(np.average(after, weights=head), rel=0.01)
     assert found.error_s == pytest.approx(0.0, abs=1e-6)
     half = follow(waiting(base, before, calls=base / 2), waiting(head, after + 300.0, calls=head / 2))
     assert half is not None
     assert half.expected_s == pytest.approx(found.expected_s)
     assert half.capacity == found.capacity
+
+
+def test_what_is_usual_is_told_by_single_messages_too() -> None:
+    """Of hours in which one comes: they wait a minute, and what comes later far longer."""
+    base = np.tile(np.r_[np.full(12, 1.0), np.full(12, 70.0)], 8)
+    before = filled(base, 40.0) + 60.0
+    found = follow(waiting(base, before), waiting(base, before))
+    assert found is not None
+    assert found.expected_s == pytest.approx(found.base_s, rel=0.005)
 
 
 def test_a_queue_of_bursts_is_followed_that_is_empty_most_of_the_time() -> None:

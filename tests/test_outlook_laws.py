@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -263,7 +264,10 @@ def test_failures_are_told_before_and_after_a_part_of_what_was_seen(
 def test_the_surer_cut_decides_and_is_paid_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Either way; what fell is no growth at any cut."""
     period, hours, _ = failing(np.where(np.arange(8 * WEEK) >= 5 * WEEK, 0.0013, 0.001))
-    alone = {}
+    alone: dict[tuple[float, ...], FailureTrend] = {}
+    (usual,) = failure_trends(period, hours).values()
+    late, at_last, _ = failing(np.where(np.arange(8 * WEEK) >= 6 * WEEK, 0.0013, 0.001))
+    (lately,) = failure_trends(late, at_last).values()
     for cuts in ((0.5,), (0.75,), (0.5, 0.75), (0.75, 0.5)):
         monkeypatch.setattr(failing_trends, "CUTS", cuts)
         (alone[cuts],) = failure_trends(period, hours).values()
@@ -273,10 +277,50 @@ def test_the_surer_cut_decides_and_is_paid_for_twice(monkeypatch: pytest.MonkeyP
         assert (alone[cuts].before, alone[cuts].now) == (surer.before, surer.now)
         assert alone[cuts].change_ci == surer.change_ci
         assert alone[cuts].q_value == pytest.approx(min(2 * surer.q_value, 1.0))
+    assert usual == alone[0.5, 0.75]
+    monkeypatch.setattr(failing_trends, "CUTS", (0.75,))
+    (three_quarters,) = failure_trends(late, at_last).values()
+    assert (lately.before, lately.now) == (three_quarters.before, three_quarters.now)
+    monkeypatch.setattr(failing_trends, "CUTS", (0.5,))
+    (half,) = failure_trends(period, hours).values()
+    assert (usual.before, usual.now) == (half.before, half.now)
     period, fewer, _ = failing(np.where(np.arange(8 * WEEK) >= 4 * WEEK, 0.001, 0.01))
     (fell,) = failure_trends(period, fewer).values()
     assert (fell.grows, fell.q_value) == (False, 1.0)
     assert failure_trends(period, hours.with_columns(errors=pl.lit(0, pl.Int64))) == {}
+
+
+def test_every_entry_has_its_own_failures_from_the_first_hour_that_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two of three fail, from hour 1000 on; one of them more from the middle on; chance is one-sided."""
+    first, n = 1000, 6 * WEEK
+    rows = [(first + slot, entry, 100 * entry, 1.0) for slot in range(n) for entry in (1, 2, 3)]
+    slot, entry = np.array([row[0] - first for row in rows]), np.array([row[1] for row in rows])
+    errors = np.where(entry == 3, 2, np.where((entry == 2) & (slot >= n // 2), 6, 0))
+    errors = np.where((entry == 2) & (slot < n // 2) & (slot % 2 == 0), 1, errors)
+    hours = entry_hours(rows).with_columns(errors=pl.Series("errors", errors, dtype=pl.Int64))
+    period = replace(seen(6, hours), start_ns=0, end_ns=(first + n) * HOUR_NS)
+    monkeypatch.setattr(failing_trends, "CUTS", (0.5,))
+    found = failure_trends(period, hours)
+    assert list(found) == [(schema.UNIT_REQUEST, 2), (schema.UNIT_REQUEST, 3)]
+    grown, same = found.values()
+    assert (grown.before, grown.now) == (pytest.approx(0.0025), pytest.approx(0.03))
+    assert (same.before, same.now) == (pytest.approx(2 / 300), pytest.approx(2 / 300))
+    assert (grown.grows, same.grows, same.q_value) == (True, False, 1.0)
+    rates = SimpleNamespace(
+        base=np.array([0.1, 0.2]),
+        head=np.array([0.2, 0.1]),
+        p_value=np.array([0.04, 0.04]),
+        change_ci=lambda k: (k, k),
+    )
+    monkeypatch.setattr(failing_trends, "compare_rates", lambda *_: rates)
+    up, down = failure_trends(period, hours).values()
+    assert (up.q_value, down.q_value) == (pytest.approx(0.04), 1.0)  # 0.02, the smaller of two
+    assert (up.change_ci, down.change_ci) == ((0, 0), (1, 1))
+    short = hours.filter(pl.col("slot") >= first + n - 4)
+    for told in failure_trends(period, short).values():
+        assert (told.change_ci, told.q_value, told.grows) == (None, 1.0, False)
 
 
 def test_a_trend_of_failures_needs_five_in_every_week() -> None:
@@ -290,9 +334,9 @@ def test_a_trend_of_failures_needs_five_in_every_week() -> None:
         )
         (told,) = failure_trends(seen(6, hours), hours).values()
         assert (told.trend.pct_per_week is not None) == known
-    words = FailureTrend(0.001, 0.0234, None, NOTHING, 0.01, True)
-    assert words.words("request") == "0.1 % → 2.3 % of its requests fail"
-    assert replace(words, trend=UP).words("message") == "0.1 % → 2.3 % of its messages fail, +5 % a week"
+    words = FailureTrend(0.001449, 0.02351, None, NOTHING, 0.01, True)
+    assert words.words("request") == "0.14 % → 2.4 % of its requests fail"
+    assert replace(words, trend=UP).words("message") == "0.14 % → 2.4 % of its messages fail, +5 % a week"
 
 
 # -- an entry's verdict -----------------------------------------------------------------------------

@@ -150,6 +150,10 @@ def test_within_days_an_edge_of_a_dozen_blocks_is_believed_by_itself() -> None:
         assert found.error == pytest.approx(np.sqrt(variance))
         assert found.dof == pytest.approx(np.interp(correlation, CORRELATIONS, moments.dof))
     assert own.error != pytest.approx(drawn.error)
+    for days, found in ((False, own), (True, drawn)):
+        beside = spread_of(np.column_stack([values, np.full((16, 30), 7.0)]), days=days)  # what never varies
+        assert beside.error[:12] == pytest.approx(found.error)
+        assert (beside.error[12:] == 0.0).all()
     without = (values.sum(axis=0) - values) / 15
     usual = jackknife(values.mean(axis=0), without, np.empty((16, 0)))
     assert usual.error == pytest.approx(own.error)
@@ -219,6 +223,8 @@ def test_rounding_is_a_billionth_of_the_largest_or_of_the_scale() -> None:
         bound = 1e-9 * max(size, scale)
         found = spread_of(size + noise * wave, scale=scale)
         assert (found.error[0] > 0) == (power > bound), (size, scale, noise)
+    level = np.repeat([0.0, 1000.0], 8)[:, None] + 1e-8 * np.tile([1.0, -1.0], 8)[:, None]
+    assert spread_of(level).error.tolist() == [0.0]  # beside its step it is rounding
     small_beside_large = spread_of(np.column_stack([1e6 + 0 * wave, 1e-9 * wave]))
     assert small_beside_large.error.tolist() == [0.0, 0.0]  # a millionth of a billionth of the largest
 

@@ -174,6 +174,8 @@ def test_a_wait_that_did_not_change_is_all_load_and_what_was_picked_is_less_sure
     still = split._of_the_past(edge(6.0), Backlog(100.0, 100.0, 150.0, 1.0, 0.5, 1.2), 1.0)
     assert still.effects[Effect.LOAD] == 6.0
     assert still.effects_ci[Effect.LOAD] == (6.0, 6.0)
+    none = split._of_the_past(edge(6.0, effects={}), Backlog(100.0, 200.0, 150.0, 1.0, 0.5, 1.2), 1.0)
+    assert (none.effects[Effect.LOAD], none.effects[Effect.GROWTH]) == (0.0, 0.0)
     one = Backlog(100.0, 200.0, 175.0, 10.0, 0.5, 1.2)  # 25 s beyond, 19.6 s or twice as much are chance
     assert split._of_the_past(edge(6.0), one, 1.0).effects[Effect.LOAD] == pytest.approx(4.5)
     assert split._of_the_past(edge(6.0), one, 2.0).effects[Effect.LOAD] == pytest.approx(6.0)
@@ -303,6 +305,16 @@ def test_the_load_of_each_replica_is_tried_where_their_number_varies_by_a_fifth(
         assert split.of_each(sides, 0, better, lambda _: None, waits=False) is None  # not better
         assert split.of_each(sides, 0, fitted(), lambda _: "no curve", waits=False) is None
     assert split.of_each([*sides, arrivals()], 0, fitted(), lambda _: None, waits=False) is None
+
+
+def test_periods_that_show_no_curve_have_the_reason_and_heads_peak() -> None:
+    """Loads that do not vary, here."""
+    found = split.model_edge(
+        arrivals(calls=1000.0), replace(arrivals(calls=1000.0), load=np.full(100, 10.5)), 0, waits=False
+    )
+    assert found.fitted is None
+    assert "hardly varies" in (found.reason or "")
+    assert found.peak_load == 10.5
 
 
 def test_who_waits_behind_longer_calls_grows_only_where_growth_is_sure(

@@ -260,7 +260,7 @@ def _without_steps(
     """Residuals ``(n, k)`` without a clear change of level, and its first block ``(k,)``; -1 for none."""
     n, ends, steps = len(residual), moments.ends, moments.steps
     none = np.full(residual.shape[1], -1, np.int64)
-    if n - moments.design.shape[1] <= 2 or len(ends) == 0:
+    if n - moments.design.shape[1] <= 2:  # of three blocks there is no place for one, either
         return residual, none
     fits = steps.T @ residual
     best = np.argmax(np.abs(fits), axis=0)
