@@ -184,11 +184,13 @@ def test_edges_add_up_their_paths_by_the_level_asked_for() -> None:
 
 def test_effects_without_a_block_are_those_of_the_others() -> None:
     """Of base and of head apart; mix and what is routed are of the whole."""
-    base, head = noisy(1), noisy(2)
+    base, head = noisy(1), noisy(2, blocks=4)
     given = unit(base, head)
-    made = split(given, MATCHED)
+    made = split(given, Matched(slots(6), slots(4), ()))
+    assert made.cells.without_base["latency"].shape == (6, 3)
+    assert made.cells.without_head["latency"].shape == (4, 3)
     wholes = [one.replicates()[0] for one in (base, head)]
-    for at in range(6):
+    for at in range(4):
         less = [
             Side(
                 {name: np.delete(values, at, axis=0) for name, values in one.paths.items()},
@@ -210,8 +212,8 @@ def test_effects_without_a_block_are_those_of_the_others() -> None:
 
 
 def test_mix_is_that_of_each_entry_in_ms() -> None:
-    base = side([[10.0, 40.0]] * 4, [[30.0, 10.0]] * 4)
-    head = side([[10.0, 40.0]] * 4, [[10.0, 10.0]] * 4)
+    base = side([[10.0, 40.0]] * 4, [[50.0, 5.0], [10.0, 15.0], [29.0, 10.0], [31.0, 10.0]])
+    head = side([[10.0, 40.0]] * 4, [[1.0, 19.0], [19.0, 1.0], [12.0, 13.0], [8.0, 7.0]])
     for one, ms in ((base, (10.0, 40.0)), (head, (10.0, 40.0))):
         one.entries["clock_ns"] = one.entries["units"] * np.array(ms) * MS
     matched = Matched(slots(4), slots(4), ())
@@ -232,3 +234,29 @@ def test_cells_add_up_to_edges_whatever_group_they_are_of() -> None:
     )
     assert edges.whole["calls"].tolist() == [5.0, 2.0]
     assert edges.without_base["calls"].tolist() == [[5.0, 2.0], [4.0, 0.0]]
+
+
+def test_rows_are_of_an_edge_and_a_group_of_entries() -> None:
+    """An edge in a quick entry and in one that is a thousand times as slow stands in two rows."""
+    base = side([[10.0, 10.0, 4.0]] * 4, [[90.0, 10.0]] * 4)
+    base.entries["clock_ns"] = base.entries["units"] * np.array([10.0, 10_000.0]) * MS
+    names = [("http", "a", "s", "GET"), ("http", "a", "s", "GET"), ("http", "a", "s", None)]
+    matched = Matched(slots(4), slots(4), ())
+    made = split(unit(base, base, [0, 1, 1], names=names), matched)
+    assert made.edges["operation"].to_list() == ["GET", None]  # names before what has none
+    assert made.groups.of.tolist() == [0, 1]
+    assert (made.cells.edge.tolist(), made.cells.group.tolist()) == ([0, 0, 1], [0, 1, 1])
+    assert made.cells.number.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_what_is_carried_does_not_depend_on_how_much_was_seen(factor: float) -> None:
+    """Of either period, for each unit of work."""
+    spiky = [[30.0] if at == 3 else [10.0] for at in range(10)]
+    sides = [side([[10.0]] * 10), side(spiky)]
+    expected = transient(unit(*sides), HOUR_NS)
+    for scaled in (0, 1):
+        for part in (sides[scaled].paths, sides[scaled].entries):
+            for name, values in part.items():
+                part[name] = values * factor
+        assert transient(unit(*sides), HOUR_NS).tolist() == pytest.approx(expected.tolist())
