@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import errno
 import os
 import re
@@ -423,3 +424,33 @@ def test_settings_that_may_not_be_read_are_told(store: Path, tmp_path: Path) -> 
     result = run("status", "--store", store)
     assert result.exit_code == 2
     assert "tracescope.toml cannot be read: Is a directory" in result.stderr
+
+
+# -- tools of an agent --
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("diff", {"base": 7}, "base is 7: input should be a valid string: diff takes base, head"),
+        ("diff", {"top": "x"}, "top is 'x': input should be a valid integer"),
+        ("diff", {"haed": "all"}, "no argument 'haed': diff takes base, head"),
+        ("trace", {}, "trace_id is missing: trace takes trace_id"),
+        ("quality", {"x" * 500: 1}, "no argument 'xxx"),
+    ],
+    ids=str,
+)
+def test_an_argument_that_a_tool_does_not_take_is_told(
+    name: str, given: dict[str, Any], words: str, store: Path
+) -> None:
+    """None is passed over as if it had not been given; what is wrong is told without a library's address."""
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    from tracescope.mcp import make_server
+    from tracescope.session import Session
+
+    server = make_server(Session(store, config.Settings(store=str(store))))
+    with pytest.raises(ToolError, match=re.escape(words)) as failure:
+        asyncio.run(server.call_tool(name, given))
+    assert "pydantic" not in str(failure.value)
+    assert len(str(failure.value)) < 300

@@ -7,6 +7,7 @@ Source: Model Context Protocol specification (tools).  The ``mcp`` package is an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -171,8 +172,34 @@ def make_server(session: Session) -> MCPServer:
             f"no module {error.name!r}", "install the extra: python -m pip install 'tracescope[mcp]'"
         ) from error
 
-    server = MCPServer("tracescope", version=__version__, instructions=_ABOUT)
+    from mcp.server.mcpserver.exceptions import ToolError
+    from pydantic import ValidationError
+
     tools = Tools(session)
+
+    class Server(MCPServer):
+        """Says in our words what is wrong with a call's arguments, those that no tool has included."""
+
+        async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+            tool = getattr(tools, name, None)
+            known = list(inspect.signature(tool).parameters) if callable(tool) else list(arguments)
+            takes = f"{name} takes {', '.join(known) or 'none'}"
+            if strange := [one for one in arguments if one not in known]:
+                raise ToolError(f"no argument {strange[0][:60]!r}: {takes}")
+            try:
+                return await super().call_tool(name, arguments, context)
+            except ToolError as error:
+                if not isinstance(error.__cause__, ValidationError):
+                    raise
+                wrong = "; ".join(
+                    f"{one['loc'][0]} is missing"
+                    if one["type"] == "missing"
+                    else f"{one['loc'][0]} is {one['input']!r:.60}: {one['msg'].lower()}"
+                    for one in error.__cause__.errors()
+                )
+                raise ToolError(f"{wrong}: {takes}") from error
+
+    server = Server("tracescope", version=__version__, instructions=_ABOUT)
     for tool, about in (
         (
             tools.diff,
