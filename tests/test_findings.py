@@ -235,6 +235,20 @@ request a GET /: 1 units, 9 ms
     assert pairs(text, "cycle") == [("a", "d")]
 
 
+def test_circles_as_large_stand_by_their_first_names() -> None:
+    calls = (("a", "z"), ("z", "a"), ("b", "c"), ("c", "b"))
+    rows = "".join(f"  http {one} -> {other} [x]: 1 calls, 1 own\n" for one, other in calls)
+    assert pairs(f"request a GET /: 1 units, 9 ms\n{rows}", "cycle") == [("a", "z"), ("b", "c")]
+
+
+def test_what_may_be_several_things_is_no_hub_of_callers() -> None:
+    """A numbered database of a report may stand for many."""
+    rows = "".join(f"  db {one} -> x/{{}} [q]: 1 calls, 1 own\n" for one in "abcde")
+    for name, hubs in (("one", [("x/one",)]), ("00", [])):
+        text = "request web GET /: 1 units, 9 ms\n" + rows.replace("{}", name)
+        assert pairs(text, "fan_in") == hubs
+
+
 def test_depths_count_from_the_entry_and_own_work_is_no_hop() -> None:
     """A queue is where the next begins."""
     rows = flows(
@@ -386,7 +400,14 @@ request web GET /more: 100 units, 100 ms
     c, a = found(text, "chatty")
     assert (c.nodes, c.evidence["calls_per_unit"]) == (("web", "c"), pytest.approx(70 / 12))
     assert a.text == "web calls a 5 times in each request that calls it at all (x)"
-    assert (a.evidence["units"], a.evidence["operation"]) == (10, "x")
+    assert (a.evidence["units"], a.evidence["operation"], a.evidence["mean_ms"]) == (
+        10,
+        "x",
+        pytest.approx(2.0),
+    )
+    assert (
+        pairs("request a GET /: 9 units, 9 ms\n  http a -> b [x]: 9 calls, 1 own, 0 units\n", "chatty") == []
+    )
     rows = "".join(f"  db web -> x/{at} [q]: {60 + at} calls, 1 own, 10 units\n" for at in range(7))
     assert pairs(f"request web GET /: 100 units, 100 ms\n{rows}", "chatty") == [
         ("web", f"x/{at}") for at in (6, 5, 4, 3, 2)
