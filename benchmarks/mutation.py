@@ -650,6 +650,13 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
             ("", "SHORT = 64 => SHORT = 63"),
         )
     },
+    (
+        "traces",
+        "_sort_by_bits",
+        "2 * half + 1 => 2 * half + 0",
+    ): "the last count decides no more than which sort",
+    ("traces", "_sort_clustered", "a < hi => a <= hi"): "at the end there is one row, and nothing to sort",
+    ("traces", "_sort_and_dedupe", "t + 1 => t - 1"): "the first trace then counts as long as all of them",
     ("traces", "mix", "np.uint64(31) => np.uint64(32)"): "how a hash mixes decides how fast rows are found",
     (
         "traces",

@@ -146,3 +146,13 @@ def test_a_span_is_found_where_its_id_stands_among_a_traces() -> None:
     targets = np.array([-7, 3, 12, 99, -8, 4, 98, 100, 40, 50], np.int64)
     assert found(order, 1, 5, ids, targets).tolist() == [1, 2, 3, 4, -1, -1, -1, -1, -1, -1]
     assert found(order, 2, 2, ids, targets[:3]).tolist() == [-1, -1, -1]
+
+
+def test_a_span_that_starts_as_the_window_ends_begins_the_next_part() -> None:
+    """A nanosecond before, it is in the first."""
+    for window in (HOUR_NS, 3 * HOUR_NS):
+        for start, parts in ((window - 1, 1), (window, 2)):
+            rows = [Row(7, 1, 1, 0, 5), Row(7, 1, 2, 0, start)]
+            found = of_the_kernel(rows, window)
+            assert len(found) == parts
+            assert found == grouped(rows, window)
