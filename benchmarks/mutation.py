@@ -151,6 +151,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "p_by('caller', maintain_order=True) => p_by('caller', maintain_order=False)",
     ): "rows of a group keep their order, whatever that of the groups is",
     ("graph", "_nodes", "pl.col('clock_ns').clip(1) => pl.col('clock_ns').clip(2)"): "no clock is of one ns",
+    ("graph", "_compared", "pl.lit(value=True) => pl.lit(value=False)"): "only whether it is there is asked",
+    ("graph", "_nodes", "if level == 'service': => if False:"): "hops join services alone",
     (
         "matched",
         "_dense",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from answered import grown
 from flows import rollups
 
+from tracescope.analysis.report import Edge
 from tracescope.analysis.rollups.flows import Selection, call_tree
-from tracescope.analysis.topology.graph import Graph, graph, namespace_of
+from tracescope.analysis.topology.graph import Graph, graph, judged, namespace_of
 
 SHOP = """
 request web POST /buy: 10 units, 1000 ms
@@ -315,3 +319,86 @@ message worker run: 10 units, 100 ms
   queue jobs -> worker [wait]: 10 calls, 50 own
 """
     assert set(edges(graph(rollups(text), "service"))) == {("web", "worker")}
+
+
+@pytest.mark.parametrize(
+    ("quick", "p50", "p95", "p99"),
+    [
+        (50, 1, 100, 100),
+        (49, 100, 100, 100),
+        (95, 1, 1, 100),
+        (94, 1, 100, 100),
+        (99, 1, 1, 1),
+        (30, 100, 100, 100),
+    ],
+)
+def test_a_quantile_of_calls_is_the_time_that_so_many_do_not_exceed(
+    quick: int, p50: float, p95: float, p99: float
+) -> None:
+    """Of a hundred calls so many take 1 ms and the others 100: exactly as many are enough."""
+    text = f"""
+request a GET /: 100 units, 2000 ms
+  db a -> x/y [one]: {quick} calls, 90 own, 1 each
+  db a -> x/y [two]: {100 - quick} calls, 1000 own, 100 each
+"""
+    row = edges(graph(rollups(text), "dependency"))["a", "x/y"]
+    assert (row["p50_ms"], row["p95_ms"], row["p99_ms"]) == pytest.approx((p50, p95, p99), rel=0.022)
+
+
+def test_a_services_own_work_is_of_the_kind_of_unit_that_most_of_it_serves() -> None:
+    text = """
+request web GET /: 10 units, 100 ms
+  self web -> (itself) [x]: {} calls, 50 own
+message web run: 20 units, 400 ms
+  self web -> (itself) [y]: 30 calls, 100 own
+"""
+    for calls, share in ((31, 0.5), (29, 0.25)):
+        made = graph(rollups(text.format(calls)), "service")
+        assert made.nodes["share"].to_list() == pytest.approx([share])
+
+
+def test_units_that_start_at_a_service_count_as_often_as_they_stand_for() -> None:
+    """Each stands for four."""
+    whole, sampled = (graph(rollups(SHOP, **more), "service").nodes for more in ({}, {"threshold": 3 << 54}))
+    assert dict(whole.select("id", "units").iter_rows())["web"] == 40
+    assert sampled["units"].to_list() == [4 * units for units in whole["units"]]
+    assert sampled["entry"].to_list() == whole["entry"].to_list()
+
+
+def test_what_is_not_significant_adds_nothing_to_a_graph() -> None:
+    """Several operations of an edge, and what a service does itself, add up; each part is of base's clock."""
+    whole = graph(rollups(SHOP), "dependency", base=rollups(SHOP))
+
+    def change(name: str, kind: str, ms: float, **more: object) -> Edge:
+        return replace(grown(name, "latency_growth", kind=kind), credited_ms=ms, **more)
+
+    changes = [
+        change("cart -> postgresql/orders", "db", 2.0, operation="INSERT orders"),
+        change("cart -> postgresql/orders", "db", 3.0, operation="SELECT orders"),
+        change("web -> cart", "http", 9.0, significant=False),
+        change("web", "self", 4.0), change("web", "self", 1.0, operation="GET /home"),
+        change("mailer", "self", 5.0, unit="message"),
+    ]  # fmt: skip
+    made = judged(whole, changes, {"request": 50.0})
+    found = edges(made)
+    orders, cart = found["cart", "postgresql/orders"], found["web", "cart"]
+    assert (orders["significant"], orders["added_ms"], orders["added_part"]) == (True, 5.0, 0.1)
+    assert (cart["significant"], cart["added_ms"], cart["added_part"]) == (False, 0.0, 0.0)
+    nodes = {
+        row["id"]: (row["own_added_ms"], row["own_added_part"]) for row in made.nodes.iter_rows(named=True)
+    }
+    assert nodes["web"] == (5.0, 0.1)
+    assert nodes["mailer"] == (5.0, 0.0)  # of a kind without a clock
+    assert nodes["cart"] == nodes["postgresql/orders"] == (0.0, 0.0)
+
+
+def test_a_queue_that_grew_is_judged_by_its_wait_whoever_published() -> None:
+    """Contracted to an edge between services."""
+    whole = graph(rollups(SHOP), "service", base=rollups(SHOP))
+    wait = replace(
+        grown("mail -> mailer", "latency_growth", kind="queue", operation="wait", unit="message"),
+        credited_ms=3.0,
+    )
+    found = edges(judged(whole, [wait], {"message": 30.0}))
+    assert (found["cart", "mailer"]["significant"], found["cart", "mailer"]["added_part"]) == (True, 0.1)
+    assert not found["web", "cart"]["significant"]
