@@ -443,6 +443,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "shrink",
         "np.abs(value) > known => np.abs(value) >= known",
     ): "what is as large as its error is nothing either way",
+    ("failure_trends", "failure_trends", "if not keys: => if False:"): "of no entries nothing is made",
     ("robust_fit", "huber_cost", "size <= turn => size < turn"): "at the turn both losses are the same",
     **{
         (

@@ -318,6 +318,14 @@ def test_every_entry_has_its_own_failures_from_the_first_hour_that_was_seen(
     up, down = failure_trends(period, hours).values()
     assert (up.q_value, down.q_value) == (pytest.approx(0.04), 1.0)  # 0.02, the smaller of two
     assert (up.change_ci, down.change_ci) == ((0, 0), (1, 1))
+    rare = hours.with_columns(errors=pl.lit(0, pl.Int64)).with_columns(
+        errors=pl.when((pl.col("entry_id") == 3) & (pl.col("slot") % 7 == 0)).then(1).otherwise("errors")
+    )
+    assert list(failure_trends(period, rare)) == [(schema.UNIT_REQUEST, 3)]
+    middle = first + n // 2
+    amid = hours.filter(pl.col("slot").is_between(middle - 2, middle + 1))
+    grown, _ = failure_trends(replace(period, end_ns=(middle + 2) * HOUR_NS), amid).values()
+    assert (grown.before, grown.now) == (pytest.approx(0.0025), pytest.approx(0.03))
     short = hours.filter(pl.col("slot") >= first + n - 4)
     for told in failure_trends(period, short).values():
         assert (told.change_ci, told.q_value, told.grows) == (None, 1.0, False)
@@ -328,7 +336,8 @@ def test_a_trend_of_failures_needs_five_in_every_week() -> None:
     n = 6 * WEEK
     for few, known in ((5, True), (4, False), (0, False)):
         errors = np.zeros(n, np.int64)
-        errors[::WEEK] = [40, 30, few, 20, 50, 60]
+        errors[::WEEK] = [20, 15, few // 2, 10, 25, 30]  # in the first hour of a week, and in its last
+        errors[WEEK - 1 :: WEEK] = [20, 15, few - few // 2, 10, 25, 30]
         hours = entry_hours([(slot, 1, 1000, 1.0) for slot in range(n)]).with_columns(
             errors=pl.Series("errors", errors, dtype=pl.Int64)
         )

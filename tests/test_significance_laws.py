@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import brentq
 
 from tracescope.analysis.statistics import significance
 from tracescope.analysis.statistics.significance import (
@@ -197,6 +198,26 @@ def test_steps_need_more_than_two_degrees_of_freedom_and_two_blocks_on_either_si
         values -= moments.design @ (moments.design.T @ values)
         at = significance._without_steps(values, moments, -1.0)[1]
         assert (at[0] >= 0) == found, (blocks, lines)
+
+
+def test_a_step_is_clear_from_twenty_two_on_and_from_more_the_more_blocks_take_after_each_other() -> None:
+    """Just on either side of 22 and 0.9 times the blocks times their correlation."""
+    moments = significance._moments(12, b"")
+    step = moments.steps[:, moments.ends.tolist().index(6)]
+    noise = np.tile([1.0, -1.0], 6) - np.tile([1.0, -1.0], 6) @ step * step
+
+    def beyond(size: float) -> float:
+        values = (noise + size * step)[:, None]
+        fits = float(np.max(np.abs(moments.steps.T @ values[:, 0])))
+        power = float((values**2).sum())
+        usual = float(np.interp(significance._usual_lag(values), moments.lagged, CORRELATIONS))
+        return 12 * math.log(power / (power - fits**2)) - 22.0 - 0.9 * 12 * usual
+
+    bound = float(brentq(beyond, 1.0, 60.0))
+    for size, taken in ((0.999 * bound, False), (1.001 * bound, True)):
+        found = spread_of((noise + size * step)[:, None])
+        assert (found.error[0] < 0.5) == taken, size
+    assert spread_of(np.full((8, 3), 5.0)).dof.tolist() == pytest.approx([7.0] * 3)
 
 
 def test_a_statistic_that_may_not_step_keeps_its_step_as_noise() -> None:

@@ -467,6 +467,14 @@ def test_weeks_are_told_where_the_trends_of_all_that_bends_are_known() -> None:
         assert both.headroom is not None
 
 
+def test_one_edge_that_bends_is_enough_for_a_wall() -> None:
+    one, hidden = edge(fitted()), edge(fitted(), bends=False)
+    known = wall_of(one, WEEK * HOUR_NS, 1.0)
+    both = EntryClock(10.0, {3: 6.0, 5: 2.0}, {3: (one, known), 5: (hidden, known)})
+    assert both.wall(50.0).headroom == pytest.approx(clock(fitted()).wall(50.0).headroom)
+    assert both._limit(2.0) == 3
+
+
 def test_a_wall_is_looked_for_between_a_sixty_fourth_and_sixty_four_times_the_load() -> None:
     """Beyond it is not in sight, and under it not less."""
     for capacity, told in ((1600.0, True), (1800.0, False)):
