@@ -464,11 +464,12 @@ def test_an_entry_drifts_by_an_edge_by_more_calls_and_by_failures() -> None:
 
 def test_the_part_of_all_time_that_is_known_is_of_entries_with_a_verdict() -> None:
     """By their units and what each takes; of nothing none is known."""
-    entries = [entry(units=100.0, ms_now=10.0), entry(units=300.0, ms_now=10.0)]
+    entries = [entry(units=200.0, ms_now=10.0), entry(units=150.0, ms_now=40.0)]
     states = [verdict(entry()), replace(verdict(entry()), state=State.INSUFFICIENT)]
     assert forecast_verdict._part_known(entries, states) == 0.25
     assert forecast_verdict._part_known(entries, states[::-1]) == 0.75
     assert forecast_verdict._part_known([entry(units=0.0)], states[:1]) == 0.0
+    assert forecast_verdict._part_known([entry(units=0.01)], states[:1]) == 1.0
     assert entry_states(states[:1]) == {("request", "a", "GET /"): State.GROWTH_STABLE}
 
 
