@@ -118,7 +118,12 @@ MODULES = {
     "plain_json": ("kernels.plain_json", "plain_json_laws"),
     "outline": ("kernels.outline", "outline"),
     "weave": ("kernels.weave", "weave"),
-    "wire": ("kernels.wire", "wire_laws"),
+    "wire_requests": ("kernels.wire.requests", "wire_laws"),
+    "wire_spans": ("kernels.wire.spans", "wire_laws"),
+    "wire_keys": ("kernels.wire.keys", "wire_laws"),
+    "wire_values": ("kernels.wire.values", "wire_laws"),
+    "wire_strings": ("kernels.wire.strings", "wire_laws"),
+    "trace_state": ("kernels.wire.trace_state", "wire_laws"),
     "plain_jaeger": ("kernels.plain_jaeger", "foreign_laws"),
     "plain_zipkin": ("kernels.plain_zipkin", "foreign_laws"),
     "zipkin_v1": ("kernels.zipkin_v1", "foreign_laws"),
@@ -620,8 +625,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "units",
         "_is_claimed",
-        "(_claim_slot(claims, links.trace[r], spans.service[r], hi, lo, span, seed), 0)"
-        " => (_claim_slot(claims, links.trace[r], spans.service[r], hi, lo, span, seed), 1)",
+        "(slot, 0) => (slot, 1)",
     ): "a claim has a trace and a service, both not below zero",
     (
         "units",
@@ -697,7 +701,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("weave", "weave", text): "more room than is used"
         for text in ("np.maximum(size, 0) => np.maximum(size, 1)", "size >= 0 => size >= -1")
     },
-    ("wire", "_threshold", "stop - k > 2 => stop - k >= 2"): "of nothing after `p:` there is no exponent",
+    (
+        "trace_state",
+        "threshold_of",
+        "stop - k > 2 => stop - k >= 2",
+    ): "of nothing after `p:` there is no exponent",
     ("sketch", "_bins", "octave -= 1 => octave -= 2"): "counted from half the power, it is two octaves on",
     ("octets", "", "SLACK = 8 => SLACK = 9"): "more room than is read",
     ("json_text", "", "DOUBLE_TEXT = 10 => DOUBLE_TEXT = 11"): "with its key and quotes a double is longer",

@@ -88,8 +88,9 @@ def _role(package: Path, root: Path) -> list[int]:
 
 def test_every_import_of_a_kernel_is_in_its_key() -> None:
     """What Python's own parser finds imported is what the key is made of."""
-    for source in sorted(KERNELS.glob("*.py")):
-        module = "tracescope.kernels" + ("" if source.stem == "__init__" else f".{source.stem}")
+    for source in sorted(KERNELS.rglob("*.py")):
+        module = ".".join(source.relative_to(cache.PACKAGE.parent).with_suffix("").parts)
+        module = module.removesuffix(".__init__")
         assert set(_modules(source)) <= cache.compiled_in(module), module
 
 

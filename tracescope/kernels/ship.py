@@ -29,7 +29,7 @@ ENTRIES = Path(__file__).with_name("entries.txt")
 
 # Compiled side by side; the two scanners take most of the time.
 _PARTS = (
-    ("wire",),
+    ("wire.requests", "wire.keys"),
     ("plain_json", "outline"),
     ("plain_jaeger", "json_groups"),
     ("plain_zipkin", "zipkin_v1"),
@@ -61,14 +61,16 @@ def entries(parts: Iterable[str] | None = None) -> Iterator[Entry]:
     wanted = None if parts is None else set(parts)
     for line in ENTRIES.read_text("utf-8").splitlines():
         name, _, arguments = line.partition("(")
-        module, _, function = name.partition(".")
+        module, _, function = name.rpartition(".")
         if wanted is None or module in wanted:
             yield Entry(module, function, _Reader(module, arguments).until(")"))
 
 
 def entry_of(function: Callable[..., Any], signature: tuple[types.Type, ...]) -> Entry:
     """Name a kernel by its function."""
-    return Entry(function.__module__.rpartition(".")[2], function.__qualname__, tuple(signature))
+    return Entry(
+        function.__module__.removeprefix("tracescope.kernels."), function.__qualname__, tuple(signature)
+    )
 
 
 def written(kind: types.Type) -> str:
