@@ -234,8 +234,13 @@ def test_a_mean_is_flat_within_a_twentieth_of_what_it_was(head: float, flat: boo
     assert (one.mean_base, one.mean_head) == pytest.approx((10.0, head))
 
 
-@pytest.mark.parametrize(("head", "changed"), [(1500, False), (2500, True)])
-def test_a_part_that_is_larger_by_less_than_a_thousandth_is_as_it_was(head: int, changed: bool) -> None:
+@pytest.mark.parametrize(
+    ("base", "head", "changed"),
+    [(600, 1500, False), (600, 2500, True), (9000, 13_000, False), (9000, 15_000, True)],
+)
+def test_a_part_that_is_larger_by_less_than_a_thousandth_or_a_third_is_as_it_was(
+    base: int, head: int, changed: bool
+) -> None:
     """Whatever a million requests can tell."""
     bins, whole = np.array([100, 160]), 1_000_000
 
@@ -243,5 +248,5 @@ def test_a_part_that_is_larger_by_less_than_a_thousandth_is_as_it_was(head: int,
         by_bin = np.array([whole - slow, slow], float)
         return tail._Sketches(np.tile(by_bin / BLOCKS, (BLOCKS, 1, 1)), np.array([float(whole)]))
 
-    one = tail._test(unit(), 0.99, (sketches(600), sketches(head)), bins, MATCHED)
+    one = tail._test(unit(), 0.99, (sketches(base), sketches(head)), bins, MATCHED)
     assert (one.rates.p_value[0] < 1e-3) == changed
