@@ -184,7 +184,7 @@ def test_where_no_home_is_known_a_store_must_be_named(monkeypatch: pytest.Monkey
             "/etc/nothing/there: x",
             "/etc is there",
         ),
-        (PermissionError("Permission denied (os error 13): /etc"), "/etc: Permission denied", "/etc "),
+        (PermissionError("Permission denied (os error 13): /a"), "/a: Permission denied", "let this user"),
         (ComputeError("parquet: No space left on device (os error 28)"), "No space left on device", "df"),
         (ComputeError("no such column\nResolved plan: ..."), "no such column", "verify"),
         (MemoryError(), "there is not enough memory", "--memory-mb"),
@@ -248,6 +248,8 @@ def test_an_answer_that_cannot_be_written_leaves_the_one_before(
     link.symlink_to(kept)
     shell.write(b"newer", str(link))
     assert (kept.read_text(), link.is_symlink()) == ("newer", True)
+    with pytest.raises(OSError, match="/dev/full"):
+        shell.write(b"new", "/dev/full")
     monkeypatch.setattr(Path, "write_bytes", _full)
     with pytest.raises(OSError, match=re.escape(str(kept))):
         shell.write(b"newest", str(kept))
@@ -359,6 +361,15 @@ def test_a_store_that_is_only_read_answers_and_says_why_it_does_not_change(
         assert "has mode 0500: `chmod u+rwX" in err or "has mode 0400: `chmod u+rwX" in err
         assert not FOREIGN.search(err)
     assert _all_of(store) == before
+
+
+def test_the_folder_that_refuses_is_named_and_not_the_file_in_it(store: Path, tmp_path: Path) -> None:
+    """A file that may be written, in a folder where none may be made in its place."""
+    store.chmod(0o500)
+    said = run_all([["mark", "x", "2026-09-30", "--store", store]], tmp_path)
+    store.chmod(0o700)
+    assert said[0][0] == 1
+    assert f"{store} has mode 0500: `chmod u+rwX {store}`" in said[0][2]
 
 
 def test_a_repair_leaves_what_it_may_not_read(store: Path, tmp_path: Path) -> None:

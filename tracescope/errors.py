@@ -149,11 +149,14 @@ def _ends_at(path: str) -> str:
 
 
 def _whose(path: str) -> str:
-    """Who may use what is at `path`, or the folder that hides it."""
+    """Who may use what is at `path`; where this user may, it is a folder on the way that refuses."""
     while path:
         try:
             found = os.stat(path)
         except OSError:
+            found = None
+        wanted = os.R_OK | os.W_OK | (os.X_OK if found is not None and stat.S_ISDIR(found.st_mode) else 0)
+        if found is None or os.access(path, wanted):
             path, before = os.path.dirname(path), path
             if path == before:
                 break

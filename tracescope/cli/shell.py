@@ -303,16 +303,19 @@ def write(data: bytes, output: str) -> None:
     """
     path = Path(output).resolve()
     new = path.with_name(f".{path.name[:200]}.{os.getpid()}.new")
-    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK | os.X_OK):
-        path.write_bytes(data)
-        return
+    in_place = path.exists() and not path.is_file()
+    in_place = in_place or not os.access(path.parent, os.W_OK | os.X_OK)
     try:
+        if in_place:
+            path.write_bytes(data)
+            return
         new.write_bytes(data)
         if path.exists():
             shutil.copymode(path, new)
         new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        if not in_place:
+            new.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, output) from error
 
 
