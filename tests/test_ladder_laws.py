@@ -195,6 +195,12 @@ def test_a_service_and_the_gap_in_front_of_it_wait_for_what_it_calls() -> None:
     assert {victim for _, victim, *_ in beside} == {"s (itself)"}
 
 
+def test_threads_are_held_by_own_work_of_the_service_or_of_another() -> None:
+    gap, own = slow("a -> s"), slow("t")
+    (one,) = rungs([gap, own], tree(gap, None, own))
+    assert one[2] == "threads or connections of s are held by the own work of t"
+
+
 def test_only_what_is_slower_waits_and_only_in_its_own_unit() -> None:
     gap, query = slow("a -> s"), slow("s -> pg", kind="db")
     paths = tree(gap, query)
@@ -303,6 +309,8 @@ def test_waiting_for_a_connection_follows_calls_to_databases_that_hold_it() -> N
         replace(cause, credited_ms=0.9),
     ):  # fmt: skip
         assert rungs([victim, other]) == []
+    for ms in (0.0, -0.5):  # what takes no more time holds nothing, however long the wait
+        assert rungs([victim, replace(cause, credited_ms=ms)], courses={0: course(True)}) == []
     small = [replace(victim, credited_ms=0.8), replace(cause, credited_ms=0.5)]
     assert rungs(small) == [one]
     early, late = replace(victim, change=since(80)), replace(cause, change=since(100))
