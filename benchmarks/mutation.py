@@ -761,6 +761,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("forest", "_break_cycles", text): "whether to look for cycles: who looks finds the same"
         for text in (
             "t + 1 => t - 1",
+            "start_ns[p] > start_ns[i] => start_ns[p] <= start_ns[i]",
+            "if i < hi: => if True:",
             "start_ns[p] == start_ns[i] and p >= i => start_ns[p] == start_ns[i] or p >= i",
         )
     },

@@ -170,6 +170,7 @@ SMALL = [
     "a 0-10 server\n  p 1-9 client sidecar\n    b 2-3 server",
     "p 0-10 server sidecar\n  b 1-9 client\n  a 2-5 server",
     "a 0-10\n  a 2-5\n    a 3-20 client",
+    "shop 50-60 server\n  browser 0-100 internal\n  shop 52-55",
     "a 0-10\n  a 20-30 client settle\n  a 12-14 client",
 ]
 
