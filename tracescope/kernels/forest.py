@@ -390,12 +390,12 @@ def _in_order(columns: SpanArrays, traces: Traces) -> _Ordered:
 
 
 def _counted(
-    traces: Traces, rows: _Ordered, roots: I32, found: Clocked, uncertain: Bools, offset: I64
+    traces: Traces, rows: _Ordered, roots: I32, clocked: Clocked, uncertain: Bools, offset: I64
 ) -> I64:
     """`COUNTERS` of each trace ``(t, len(COUNTERS))``; `roots` are the spans that walk groups begin with."""
     size = len(traces.start) - 1
     of_group = rows.trace[roots]
-    of_unit = of_group[found.units.group]
+    of_unit = of_group[clocked.units.group]
 
     def by_trace(trace: I32) -> I64:
         return np.bincount(trace, minlength=size)
@@ -407,10 +407,10 @@ def _counted(
         by_trace(rows.trace[rows.missing & ~rows.cut]),
         uncertain,
         by_trace(rows.trace[offset != 0]),
-        by_trace(of_unit[found.units.negative]),
-        by_trace(of_group[found.idle]),
-        by_trace(of_group[found.settled]),
-        by_trace(of_unit[found.units.kind == UNIT_DETACHED]),
+        by_trace(of_unit[clocked.units.negative]),
+        by_trace(of_group[clocked.idle]),
+        by_trace(of_group[clocked.settled]),
+        by_trace(of_unit[clocked.units.kind == UNIT_DETACHED]),
     )
     return np.column_stack([column.astype(np.int64) for column in columns])
 

@@ -496,12 +496,12 @@ def _cell(cells, node, unit):
 
 
 @bare
-def _add_wait(unit, groups, cells, found):
+def _add_wait(unit, groups, cells, cells_of):
     """A message's wait in its queue."""
     g, weight = unit.group, unit.weight
     wait, clock = groups.wait_ns[g], groups.clock_ns[g]
     cell = _cell(cells, groups.wait_node[g], unit)
-    found.head[g] = cell
+    cells_of.head[g] = cell
     row = cells.sums[cell]
     row[CALLS] += weight
     row[CALLS_VISITED] += weight
@@ -524,16 +524,16 @@ def _add_below(row, i, unit, times):
 
 
 @bare
-def _add_call(i, opened, unit, times, places, cells, found):
+def _add_call(i, opened, unit, times, places, cells, cells_of):
     """A call that a span is or that must have led to it, on the path that it opened."""
     weight, is_own = unit.weight, opened == places.opens[i]
     duration = times.end_ns[i] - times.start_ns[i]
     failed = times.status[i] == STATUS_ERROR
     cell = _cell(cells, opened, unit)
     if is_own:
-        found.span[i] = cell
+        cells_of.span[i] = cell
     else:
-        found.via[i] = cell
+        cells_of.via[i] = cell
     row = cells.sums[cell]
     row[CALLS] += weight
     row[CALLS_VISITED] += weight * (i == unit.root or times.visited[places.home[times.parent[i]]])
@@ -550,7 +550,7 @@ def _add_call(i, opened, unit, times, places, cells, found):
 
 
 @bare
-def _add_own(i, unit, times, places, cells):
+def _add_self(i, unit, times, places, cells):
     """A span's own time, on the path that it belongs to."""
     weight = unit.weight
     row = cells.sums[_cell(cells, places.owns[i], unit)]
@@ -587,7 +587,7 @@ def _add_entered(i, unit, times, places, cells):
 
 
 @bare
-def _add_spans(g, k, groups, times, places, cells, found):
+def _add_spans(g, k, groups, times, places, cells, cells_of):
     """Go on at position `k` of group `g` until cells may not suffice; returns where."""
     while g < len(groups.root):
         if groups.context[g] < 0:
@@ -598,16 +598,16 @@ def _add_spans(g, k, groups, times, places, cells, found):
             # room for the first span as well, or the wait would be counted again
             if not has_room(cells.table, _MOST_WITH_WAIT):
                 return g, k
-            _add_wait(unit, groups, cells, found)
+            _add_wait(unit, groups, cells, cells_of)
         while k < groups.start[g + 1]:
             if not has_room(cells.table, _MOST_CELLS):
                 return g, k
             i = np.int64(groups.sequence[k])
             for opened in (places.via[i], places.opens[i]):
                 if opened >= 0:
-                    _add_call(i, opened, unit, times, places, cells, found)
+                    _add_call(i, opened, unit, times, places, cells, cells_of)
             if places.owns[i] >= 0:
-                _add_own(i, unit, times, places, cells)
+                _add_self(i, unit, times, places, cells)
             if places.selfs[i] >= 0 and _enters(i, unit, times, places):
                 _add_entered(i, unit, times, places, cells)
             k += 1
@@ -651,18 +651,18 @@ def accumulate(groups, times, places):
         node, context, 0, 0.
     sums ``(c, SUMS)``
         Columns as named above.
-    found
+    cells_of
         `CellsOf`; -1 for none.
     """
     n, size = len(times.parent), len(groups.root)
     cells = _Cells(new_table(256), np.empty((256, SUMS), np.int64), np.empty((256, 1), np.int64))
-    found = CellsOf(np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full(size, -1, np.int32))
+    cells_of = CellsOf(np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full(size, -1, np.int32))
     g, k, done = 0, 0, 0
     while True:
-        g, k = _add_spans(g, k, groups, times, places, cells, found)
+        g, k = _add_spans(g, k, groups, times, places, cells, cells_of)
         if g == size:
             done = _add_late(done, groups, times, places, cells)
         count = cells.table.size[0]
         if done == size:
-            return cells.table.rows[:count].copy(), cells.sums[:count].copy(), found
+            return cells.table.rows[:count].copy(), cells.sums[:count].copy(), cells_of
         cells = _Cells(grown(cells.table), with_room(cells.sums, count), with_room(cells.last, count))

@@ -171,7 +171,7 @@ class _Tree(NamedTuple):
 class _Path(NamedTuple):
     """What the walk finds, per span ``(n,)``."""
 
-    own: NDArray[Any]
+    critical: NDArray[Any]
     inclusive: NDArray[Any]
     visited: NDArray[Any]
 
@@ -198,7 +198,7 @@ class _Stack(NamedTuple):
 @inlined
 def _spend(g, i, start, end, path, segments):
     """Give a span the time between two instants, which are not the same."""
-    path.own[i] += end - start
+    path.critical[i] += end - start
     if len(segments.group):
         at = segments.size[0]
         segments.group[at], segments.span[at] = g, i
