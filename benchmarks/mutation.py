@@ -605,7 +605,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ("walk", "_order", text): "what has no children in the heap stays where it is"
         for text in ("n // 2 => n * 2", "n // 2 - 1 => n // 2 - 0", "n // 2 - 1 => n // 2 + 1")
     },
-    ("walk", "_walk", "last - at > 1 => last - at > 0"): "one child is in order",
+    ("walk", "_walk_group", "last - at > 1 => last - at > 0"): "one child is in order",
     ("walk", "_children_last_first", "at - first > 1 => at - first > 0"): "one child is in order",
     ("walk", "_before", "a < b => a <= b"): "two children are two spans",
     ("skew", "", "2 ** 24 - 1 => 2 ** 24 + 1"): "added to all keys alike",
