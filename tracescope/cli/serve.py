@@ -84,6 +84,7 @@ def serve_command(**flags: str | int | None) -> None:
             "give one with --store; with --grpc off and --http off the page shows several as one",
         )
     from tracescope.cli.upkeep import compile_decoder
+    from tracescope.ingest.scanned import Scanned
     from tracescope.serving.allocator import keep_blocks
     from tracescope.serving.events import Events
     from tracescope.serving.runtime import Runtime, open_sockets, prepare, refuse_exposed
@@ -102,7 +103,7 @@ def serve_command(**flags: str | int | None) -> None:
 
         open_source(settings.kafka, Options())  # what is wrong with it is said before anything listens
     opened = open_store(settings.one_store, create=True, group_access=settings.group_access)
-    journal = Journal.open(opened.journal_folder)
+    journal = Journal[Scanned].open(opened.journal_folder)
     try:
         sockets = open_sockets(settings)
         recover(opened)

@@ -66,7 +66,7 @@ def _plain(payload: bytes) -> bytes:
     return gunzip(payload, _LARGEST_BYTES)
 
 
-def together(segments: list[Path], journal: Journal) -> list[list[Path]]:
+def together(segments: list[Path], journal: Journal[Scanned]) -> list[list[Path]]:
     """Neighbours that may land at once; one that another run left, so that its size is not known, alone."""
     groups: list[list[Path]] = []
     room = 0
@@ -83,7 +83,7 @@ def together(segments: list[Path], journal: Journal) -> list[list[Path]]:
 def drain(
     store: SpanStore,
     segments: list[Path],
-    journal: Journal | None = None,
+    journal: Journal[Scanned] | None = None,
     *,
     policy: Policy = keeping.DEFAULT,
     damaged: Callable[[Path, int], None] = lambda _path, _requests: None,
@@ -134,11 +134,12 @@ def drain(
     return landed
 
 
-def _scans_of(segment: Path, attached: list[object] | None, policy: Policy) -> tuple[list[Scanned], int, int]:
+def _scans_of(
+    segment: Path, attached: list[Scanned] | None, policy: Policy
+) -> tuple[list[Scanned], int, int]:
     """A segment's scans, in the order of its records, payloads that do not decode, and damaged places."""
-    scans = [thing for thing in attached or () if isinstance(thing, Scanned)]
-    if attached and len(scans) == len(attached):
-        return scans, 0, 0
+    if attached:
+        return attached, 0, 0
     held = contents(segment)
     if not held.records:
         return [], 0, held.damaged

@@ -83,7 +83,7 @@ class Intake:
         Which attributes are kept, beside what is built in.
     """
 
-    journal: Journal
+    journal: Journal[Scanned]
     meters: Meters = field(default_factory=Meters)
     limits: Limits = field(default_factory=Limits)
     max_in_flight_bytes: int = 2 * MAX_REQUEST_BYTES

@@ -24,6 +24,7 @@ from tracescope.ingest.drain import drain, together
 from tracescope.ingest.intake import Intake
 from tracescope.ingest.limits import Limits
 from tracescope.ingest.meters import Meters
+from tracescope.ingest.scanned import Scanned
 from tracescope.places import EXAMPLES, host_and_port
 from tracescope.schema import HOUR_NS
 from tracescope.serving.allocator import give_back
@@ -85,7 +86,7 @@ class Runtime:
 
     settings: config.Settings
     store: SpanStore
-    journal: Journal
+    journal: Journal[Scanned]
     events: Events
     access: Access
     limits: Limits

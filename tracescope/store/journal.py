@@ -21,16 +21,20 @@ import secrets
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from isal import isal_zlib
 
 from tracescope.errors import StoreBusyError, StoreError, in_words
 from tracescope.store import modes
 from tracescope.store.landing import fsync_path
+
+#: What may be attached to a record.
+A = TypeVar("A")
 
 MAGIC: Final = b"TSJRNL01"
 SUFFIX: Final = ".journal"
@@ -165,10 +169,10 @@ def _next(data: bytes, begin: int, segment: Path) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Generic[A]):
     record: bytes
     plain_bytes: int
-    attached: object
+    attached: A | None
 
 
 def _promise() -> Future[None]:
@@ -179,15 +183,15 @@ def _promise() -> Future[None]:
 
 
 @dataclass(slots=True)
-class _Group:
+class _Group(Generic[A]):
     """Records that one fsync will cover, and the future of all of them."""
 
-    waiting: list[_Waiting] = field(default_factory=list[_Waiting])
+    waiting: list[_Waiting[A]] = field(default_factory=list)
     done: Future[None] = field(default_factory=_promise)
 
 
 @dataclass(slots=True)
-class _Segment:
+class _Segment(Generic[A]):
     """What this process knows of a segment that it wrote.
 
     Attributes
@@ -201,17 +205,19 @@ class _Segment:
     """
 
     plain_bytes: int = 0
-    attached: list[object] | None = field(default_factory=list[object])
+    attached: list[A] | None = field(default_factory=list)
     attached_bytes: int = 0
 
 
-def _attached_bytes(group: list[_Waiting]) -> int:
+def _attached_bytes(group: Sequence[_Waiting[Any]]) -> int:
     return sum(waiting.plain_bytes for waiting in group if waiting.attached is not None)
 
 
 @dataclass(slots=True)
-class Journal:
+class Journal(Generic[A]):
     """The writing end; one process at a time has it.  Made by `Journal.open`.
+
+    ``A`` is what may be attached to a record: `tracescope.ingest` attaches what it scanned.
 
     Attributes
     ----------
@@ -226,7 +232,7 @@ class Journal:
     folder: Path
     segment_bytes: int = SEGMENT_BYTES
     error: OSError | None = None
-    _gathering: _Group = field(default_factory=_Group)
+    _gathering: _Group[A] = field(default_factory=_Group[Any])
     _attached_bytes: int = 0
     # the lock of the group that gathers is never held while the disk works; the disk's guards all below it
     _wake: threading.Condition = field(default_factory=threading.Condition)
@@ -238,13 +244,13 @@ class Journal:
     _last_ns: int = 0
     _drained_at: float = float("-inf")
     _failed_bytes: int = 0
-    _written: dict[Path, _Segment] = field(default_factory=dict[Path, _Segment])
+    _written: dict[Path, _Segment[A]] = field(default_factory=dict)
     _closing: bool = False
     _lock: int = -1
     _thread: threading.Thread | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> Journal:
+    def open(cls, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> Journal[A]:
         """Take the journal for writing.
 
         Raises
@@ -269,7 +275,7 @@ class Journal:
         return journal
 
     def append(
-        self, payload: bytes, arrived_ns: int, plain_bytes: int = 0, attached: object = None
+        self, payload: bytes, arrived_ns: int, plain_bytes: int = 0, attached: A | None = None
     ) -> Future[None]:
         """Add one payload; the future is done once it is durable, and fails if it could not be made so.
 
@@ -315,7 +321,7 @@ class Journal:
             # looked up under the lock: a segment that is begun a moment later is not among them
             return [path for path in segments(self.folder) if path != self._path]
 
-    def attached_to(self, segment: Path) -> list[object] | None:
+    def attached_to(self, segment: Path) -> list[A] | None:
         """Take what was attached to each record of a segment that nobody writes any more, once.
 
         None where something was not, or was forgotten.
@@ -401,7 +407,7 @@ class Journal:
                     continue
             group.done.set_result(None)
 
-    def _append(self, group: list[_Waiting]) -> None:
+    def _append(self, group: list[_Waiting[A]]) -> None:
         data = memoryview(b"".join(waiting.record for waiting in group))
         written = 0
         while written < len(data):
@@ -412,7 +418,7 @@ class Journal:
         if self._path is not None and self._written[self._path].plain_bytes >= self.segment_bytes:
             self._roll()
 
-    def _attach(self, group: list[_Waiting]) -> None:
+    def _attach(self, group: list[_Waiting[A]]) -> None:
         """Keep what is attached to records that have just become durable: of all of a segment or none."""
         if self._path is None:
             return
@@ -421,9 +427,10 @@ class Journal:
         if here.attached is None:
             self._let_go(_attached_bytes(group))
             return
-        here.attached += [waiting.attached for waiting in group]
+        known = [waiting.attached for waiting in group if waiting.attached is not None]
+        here.attached += known
         here.attached_bytes += _attached_bytes(group)
-        if any(waiting.attached is None for waiting in group):
+        if len(known) < len(group):
             self._let_go(here.attached_bytes)
             here.attached, here.attached_bytes = None, 0
 
@@ -431,7 +438,7 @@ class Journal:
         with self._wake:
             self._attached_bytes -= size
 
-    def _fail(self, group: _Group, error: OSError) -> None:
+    def _fail(self, group: _Group[A], error: OSError) -> None:
         self.error = error
         self._failed_bytes = sum(len(waiting.record) for waiting in group.waiting)
         self._let_go(_attached_bytes(group.waiting))
