@@ -133,7 +133,7 @@ def test_a_taken_http_port_fails_at_start_and_leaves_none_bound(tmp_path) -> Non
     taken = bind("127.0.0.1:0", "--http")
     try:
         settings, _ = config.load({"http": "127.0.0.1:0", "web": bound(taken)})
-        with pytest.raises(ConfigError, match="the port is taken"):
+        with pytest.raises(ConfigError, match="another program listens there"):
             open_sockets(settings)
     finally:
         taken.close()
