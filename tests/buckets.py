@@ -116,7 +116,8 @@ def _await(server: S3Server) -> None:
         try:
             with urllib.request.urlopen(server.address, timeout=5):
                 return
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            error.close()
             return  # it answers
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.1)

@@ -102,6 +102,7 @@ class Gateway(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _refuse(self, error: urllib.error.HTTPError) -> None:
+        error.close()
         bucket, key = self._names
         code = {404: "NoSuchKey" if key else "NoSuchBucket", 412: "PreconditionFailed"}.get(
             error.code, "Error"
@@ -109,7 +110,8 @@ class Gateway(BaseHTTPRequestHandler):
         if error.code == 404 and key:
             try:
                 self._ask(f"/storage/v1/b/{bucket}")
-            except urllib.error.HTTPError:
+            except urllib.error.HTTPError as missing:
+                missing.close()
                 code = "NoSuchBucket"
         self._answer(error.code, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
 

@@ -7,9 +7,11 @@ import io
 import math
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 #: What ``less`` is told where nobody has told it, as git does: quit when it fits, colours, leave the screen.
 _LESS: Final = "FRX"
+#: Exit code of a shell that knows no such command.
+_NOT_FOUND: Final = 127
 F = TypeVar("F", bound=Callable[..., Any])
 #: What ``--store`` gives: a folder, several of them, or nothing.
 Given: TypeAlias = str | tuple[str, ...] | None
@@ -357,11 +361,31 @@ def show(renderable: Callable[[int], RenderableType], output: str | None, *, pag
     screen = console()
     made = _Seen(renderable(screen.width))
     if screen.is_terminal and paged and len(screen.render_lines(made)) > screen.height:
-        os.environ.setdefault("LESS", _LESS)
-        with screen.pager(styles=True):
+        with screen.capture() as printed:
             screen.print(made)
-        return
+        if _through_pager(printed.get()):
+            return
     screen.print(made)
+
+
+def _through_pager(text: str) -> bool:
+    """Show a text in the user's pager, with what `less` is told unless they told it; whether there is one."""
+    command = (
+        os.environ.get("MANPAGER") or os.environ.get("PAGER") or shutil.which("less") or shutil.which("more")
+    )
+    if command is None:
+        return False
+    with (
+        subprocess.Popen(
+            command,
+            shell=True,  # as git and man do: it may have arguments
+            stdin=subprocess.PIPE,
+            env={"LESS": _LESS, **os.environ},
+        ) as pager,
+        suppress(BrokenPipeError, KeyboardInterrupt),
+    ):  # they have seen enough
+        pager.communicate(text.encode(errors="backslashreplace"))
+    return pager.returncode != _NOT_FOUND
 
 
 def to_json(value: Any) -> str:
