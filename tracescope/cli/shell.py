@@ -369,10 +369,9 @@ def show(renderable: Callable[[int], RenderableType], output: str | None, *, pag
 
 
 def _through_pager(text: str) -> bool:
-    """Show a text in the user's pager, with what `less` is told unless they told it; whether there is one."""
-    command = (
-        os.environ.get("MANPAGER") or os.environ.get("PAGER") or shutil.which("less") or shutil.which("more")
-    )
+    """Show a text in the user's pager, `less` told what the user did not; whether there is a pager."""
+    wanted = os.environ.get("MANPAGER") or os.environ.get("PAGER")
+    command = wanted or shutil.which("less") or shutil.which("more")
     if command is None:
         return False
     with (
