@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: What ``less`` is told where nobody has told it, as git does: quit when it fits, colours, leave the screen.
 _LESS: Final = "FRX"
 #: Exit code of a shell that knows no such command.
-_NOT_FOUND: Final = 127
+_NO_SUCH_COMMAND: Final = 127
 F = TypeVar("F", bound=Callable[..., Any])
 #: What ``--store`` gives: a folder, several of them, or nothing.
 Given: TypeAlias = str | tuple[str, ...] | None
@@ -384,7 +384,7 @@ def _through_pager(text: str) -> bool:
         suppress(BrokenPipeError, KeyboardInterrupt),
     ):  # they have seen enough
         pager.communicate(text.encode(errors="backslashreplace"))
-    return pager.returncode != _NOT_FOUND
+    return pager.returncode != _NO_SUCH_COMMAND
 
 
 def to_json(value: Any) -> str:
