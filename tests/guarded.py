@@ -35,9 +35,9 @@ from tracescope.kernels import (
     plain_jaeger,
     plain_json,
     plain_zipkin,
-    wire,
     zipkin_v1,
 )
+from tracescope.kernels.wire import keys, requests
 
 PAGE = mmap.PAGESIZE
 CANARY = 0xA5
@@ -221,7 +221,7 @@ def scan_all(count: int, note: Note) -> None:
     """Protobuf: the window, all that a scan fills, and the keys it knows."""
     whole, _ = everything()
     decode.scan([whole], ARRIVED_NS)  # compiles, with numpy's own arrays
-    padded = wire._padded
+    padded = keys._padded
 
     def fenced(parts: list[bytes]) -> np.ndarray:
         made = padded(parts)
@@ -229,11 +229,11 @@ def scan_all(count: int, note: Note) -> None:
         there[:] = made
         return there
 
-    wire._padded = fenced  # type: ignore[assignment]
+    keys._padded = fenced  # type: ignore[assignment]
     decode._keys.cache_clear()
     decode.scan([b""], ARRIVED_NS)  # the keys, which outlive a scan, have fences of their own
     fences = Fences()
-    wire.np = fences  # type: ignore[assignment]
+    keys.np = requests.np = fences  # type: ignore[assignment]
     refused = 0
     draw = random.Random(23)
     strained = (dense(draw) for _ in range(count))
@@ -241,7 +241,7 @@ def scan_all(count: int, note: Note) -> None:
     for document in (*documents(whole, count), *strained, *cut):
         note.put(document)
         fences.again()
-        wire.WINDOW = draw.choice((512 * 1024, 400))  # windows of one payload, too
+        requests.WINDOW = draw.choice((512 * 1024, 400))  # windows of one payload, too
         others = [b"", dense(draw), document][: draw.randrange(4)]
         try:
             decode.scan([document, *others], ARRIVED_NS)

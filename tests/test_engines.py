@@ -167,7 +167,7 @@ def test_a_task_that_fails_changes_nothing(tmp_path: Path, processes: Pool) -> N
     store = landed(tmp_path / "store")
     before = store.sealed.pointer().sequence
 
-    with pytest.raises(StoreError, match="FileNotFoundError: no such folder"):
+    with pytest.raises(StoreError, match="a worker process failed: no such folder"):
         seal(store, pool=Broken(processes))
     assert store.sealed.pointer().sequence == before
     assert store.status().stored == len(world())
