@@ -41,9 +41,13 @@ def _in_home(variable: str, *below: str) -> Path | None:
         return None
 
 
+def _data_folder() -> Path | None:
+    return _in_home("XDG_DATA_HOME", ".local", "share")
+
+
 def _data_home() -> Path:
     """Folder of what the user has made; raises ConfigError where nobody says where that is."""
-    found = _in_home("XDG_DATA_HOME", ".local", "share")
+    found = _data_folder()
     if found is None:
         raise ConfigError(
             "no folder for data: HOME is not set, and the system knows no home of this user",
@@ -64,7 +68,7 @@ def default_demo() -> Path:
 
 def _default(name: str) -> str:
     """A folder for data by its name; empty where there is no home, which `load` refuses if it is needed."""
-    found = _in_home("XDG_DATA_HOME", ".local", "share")
+    found = _data_folder()
     return "" if found is None else str(found / name)
 
 
