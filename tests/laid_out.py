@@ -62,16 +62,16 @@ def laid_out(node: Any, rng: random.Random, escapes: float = 0.0) -> str:
     return quoted(node, rng, escapes) if isinstance(node, Text) else json.dumps(node, ensure_ascii=False)
 
 
-def damaged(text: bytes, rng: random.Random) -> bytes:
-    """A text with a few bytes changed, cut out, doubled or put in."""
+def damaged(text: bytes, rng: random.Random, most: int = 2) -> bytes:
+    """A text with bytes changed, cut out, doubled or put in at up to `most` places."""
     out = bytearray(text)
-    for _ in range(rng.randint(1, 2)):
+    for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(out))
         match rng.randrange(5):
             case 0:
                 out[at] = rng.choice(b'{}[]",:\\ue0-.1\x00\x1f\x80n ')
             case 1:
-                del out[at : at + rng.randrange(1, 6)]
+                del out[at : at + rng.randrange(1, 12)]
             case 2:
                 out[at:at] = out[at : at + rng.randrange(1, 30)]
             case 3:

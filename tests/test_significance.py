@@ -27,11 +27,12 @@ Floats = NDArray[np.float64]
 P_VALUES = st.lists(st.sampled_from([0.0, 1e-9, 0.01, 0.02, 0.03, 0.04, 0.5, 0.9, 1.0]), max_size=30)
 
 
-def of_mean(values: Floats, shape: Floats | None = None, *, days: bool = False) -> Spread:
+def of_mean(values: Floats, shape: Floats | None = None, *, days: bool = False, scale: float = 0.0) -> Spread:
     """Spread of the mean of every column of blocks ``(n, k)``."""
     n = len(values)
     without = (values.sum(axis=0) - values) / (n - 1)
-    return jackknife(values.mean(axis=0), without, np.empty((n, 0)) if shape is None else shape, days=days)
+    columns = np.empty((n, 0)) if shape is None else shape
+    return jackknife(values.mean(axis=0), without, columns, scale, days=days)
 
 
 def series(rng: np.random.Generator, blocks: int, width: int, correlation: float) -> Floats:

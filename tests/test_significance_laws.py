@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import brentq
+from test_significance import of_mean
 
 from tracescope.analysis.statistics import significance
 from tracescope.analysis.statistics.significance import (
@@ -23,16 +24,6 @@ from tracescope.analysis.statistics.significance import (
 )
 
 Floats = NDArray[np.float64]
-
-
-def spread_of(
-    values: Floats, shape: Floats | None = None, *, days: bool = False, scale: float = 0.0
-) -> Spread:
-    """Of the mean of every column of blocks ``(n, k)``, by the jackknife."""
-    n = len(values)
-    without = (values.sum(axis=0) - values) / (n - 1)
-    columns = np.empty((n, 0)) if shape is None else shape
-    return jackknife(values.mean(axis=0), without, columns, scale, days=days)
 
 
 # -- residuals of a correlated series ---------------------------------------------------------------
@@ -140,7 +131,7 @@ def test_within_days_an_edge_of_a_dozen_blocks_is_believed_by_itself() -> None:
     """Days are drawn together; hours are not: their errors differ, and the smoother edge's are larger."""
     rng = np.random.default_rng(4)
     values = rng.standard_normal((16, 12))
-    own, drawn = spread_of(values), spread_of(values, days=True)
+    own, drawn = of_mean(values), of_mean(values, days=True)
     centred = values - values.mean(axis=0)
     r = (centred[1:] * centred[:-1]).sum(axis=0) / (centred**2).sum(axis=0)
     moments = significance._moments(16, b"")
@@ -152,15 +143,15 @@ def test_within_days_an_edge_of_a_dozen_blocks_is_believed_by_itself() -> None:
         assert found.dof == pytest.approx(np.interp(correlation, CORRELATIONS, moments.dof))
     assert own.error != pytest.approx(drawn.error)
     for days, found in ((False, own), (True, drawn)):
-        beside = spread_of(np.column_stack([values, np.full((16, 30), 7.0)]), days=days)  # what never varies
+        beside = of_mean(np.column_stack([values, np.full((16, 30), 7.0)]), days=days)  # what never varies
         assert beside.error[:12] == pytest.approx(found.error)
         assert (beside.error[12:] == 0.0).all()
     without = (values.sum(axis=0) - values) / 15
     usual = jackknife(values.mean(axis=0), without, np.empty((16, 0)))
     assert usual.error == pytest.approx(own.error)
     for unit in (1e-6, 1e6):
-        assert spread_of(unit * values).error == pytest.approx(unit * own.error)
-        assert spread_of(unit * values).dof == pytest.approx(own.dof)
+        assert of_mean(unit * values).error == pytest.approx(unit * own.error)
+        assert of_mean(unit * values).dof == pytest.approx(own.dof)
 
 
 def test_a_step_must_be_clear_by_the_logarithm_of_what_it_leaves() -> None:
@@ -215,9 +206,9 @@ def test_a_step_is_clear_from_twenty_two_on_and_from_more_the_more_blocks_take_a
 
     bound = float(brentq(beyond, 1.0, 60.0))
     for size, taken in ((0.999 * bound, False), (1.001 * bound, True)):
-        found = spread_of((noise + size * step)[:, None])
+        found = of_mean((noise + size * step)[:, None])
         assert (found.error[0] < 0.5) == taken, size
-    assert spread_of(np.full((8, 3), 5.0)).dof.tolist() == pytest.approx([7.0] * 3)
+    assert of_mean(np.full((8, 3), 5.0)).dof.tolist() == pytest.approx([7.0] * 3)
 
 
 def test_a_statistic_that_may_not_step_keeps_its_step_as_noise() -> None:
@@ -227,7 +218,7 @@ def test_a_statistic_that_may_not_step_keeps_its_step_as_noise() -> None:
     without = (values.sum(axis=0) - values) / 15
     found = jackknife(values.mean(axis=0), without, np.empty((16, 0)), may_step=np.array([True, False]))
     column = (np.arange(16) >= 6).astype(np.float64)
-    known = spread_of(noise[:, None], (column - column.mean())[:, None])
+    known = of_mean(noise[:, None], (column - column.mean())[:, None])
     assert found.error[0] == pytest.approx(known.error[0], rel=0.05)
     assert found.dof[0] == pytest.approx(known.dof[0], rel=0.01)
     assert found.error[1] > 10 * found.error[0]
@@ -242,24 +233,24 @@ def test_rounding_is_a_billionth_of_the_largest_or_of_the_scale() -> None:
     for size, scale, noise in ((5.0, 0.0, 5e-9), (5.0, 100.0, 1e-7), (5.0, 0.0, 5e-10)):
         power = noise * math.sqrt(10)
         bound = 1e-9 * max(size, scale)
-        found = spread_of(size + noise * wave, scale=scale)
+        found = of_mean(size + noise * wave, scale=scale)
         assert (found.error[0] > 0) == (power > bound), (size, scale, noise)
     level = np.repeat([0.0, 1000.0], 8)[:, None] + 1e-8 * np.tile([1.0, -1.0], 8)[:, None]
-    assert spread_of(level).error.tolist() == [0.0]  # beside its step it is rounding
-    small_beside_large = spread_of(np.column_stack([1e6 + 0 * wave, 1e-9 * wave]))
+    assert of_mean(level).error.tolist() == [0.0]  # beside its step it is rounding
+    small_beside_large = of_mean(np.column_stack([1e6 + 0 * wave, 1e-9 * wave]))
     assert small_beside_large.error.tolist() == [0.0, 0.0]  # a millionth of a billionth of the largest
 
 
 def test_two_blocks_have_one_degree_and_a_line_through_two_has_none() -> None:
     """By hand: half of the difference, with a correlation of a half."""
-    found = spread_of(np.array([[1.0], [3.0]]))
+    found = of_mean(np.array([[1.0], [3.0]]))
     inflation = 0.75 / (
         2 * (1 - 0.75)
     )  # mean of [[1, .5], [.5, 1]] over what is left of it: trace of 2 - 1.5
     assert found.error[0] == pytest.approx(math.sqrt(2.0 * inflation))
     assert found.dof[0] == pytest.approx(1.0)
-    assert np.isinf(spread_of(np.array([[1.0], [3.0]]), np.array([[-1.0], [1.0]])).error).all()
-    three = spread_of(np.array([[1.0], [3.0], [2.0]]), np.array([[-1.0], [0.0], [1.0]]))
+    assert np.isinf(of_mean(np.array([[1.0], [3.0]]), np.array([[-1.0], [1.0]])).error).all()
+    three = of_mean(np.array([[1.0], [3.0], [2.0]]), np.array([[-1.0], [0.0], [1.0]]))
     assert np.isfinite(three.error).all()
 
 
