@@ -199,9 +199,11 @@ def encode(traces: Iterable[Json]) -> bytes:
                 made = _span({"traceID": trace.get("traceID"), **span})
                 found[key]["scopeSpans"][0]["spans"].append(made)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise Malformed(f"not shaped like Jaeger JSON: {_said(error)}") from error
+        raise misshapen("Jaeger", error) from error
     return encode_request({"resourceSpans": groups})
 
 
-def _said(error: Exception) -> str:
-    return f"a span without {error}" if isinstance(error, KeyError) else in_words(error)
+def misshapen(form: str, error: Exception) -> Malformed:
+    """What a document of another tracer's JSON lacks, or has of another kind."""
+    said = f"a span without {error}" if isinstance(error, KeyError) else in_words(error)
+    return Malformed(f"not shaped like {form} JSON: {said}")

@@ -26,9 +26,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracescope.errors import in_words
-from tracescope.ingest.jaeger import hex_id, time_ns
-from tracescope.ingest.otlp_json import Json, Malformed, encode_request
+from tracescope.ingest.jaeger import hex_id, misshapen, time_ns
+from tracescope.ingest.otlp_json import Json, encode_request
 
 _KINDS = {"SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 _SENDERS = ("CLIENT", "PRODUCER")
@@ -212,8 +211,7 @@ def encode(records: Iterable[Json]) -> bytes:
                 by_endpoint[here] = {"resource": _resource(here), "scopeSpans": [{"spans": []}]}
             by_endpoint[here]["scopeSpans"][0]["spans"].append(_span(span, shared))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        said = f"a span without {error}" if isinstance(error, KeyError) else in_words(error)
-        raise Malformed(f"not shaped like Zipkin JSON: {said}") from error
+        raise misshapen("Zipkin", error) from error
     return encode_request({"resourceSpans": list(by_endpoint.values())})
 
 
